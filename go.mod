@@ -1,0 +1,3 @@
+module github.com/zoofold/zoofold
+
+go 1.26

@@ -1,0 +1,344 @@
+// Package model is the format-neutral graph of a network: nodes named and typed as in ONNX, over values whose constant
+// elements stay on disk. Formats open files as a Graph and write an edited Graph; folding edits it.
+package model
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Model is one network.
+type Model struct {
+	Graph     *Graph
+	Functions []*Function
+	Opset     map[string]int64 // operator set version by domain; "" is ONNX's own
+	names     map[string]bool  // every value and node name in use, for NewName
+}
+
+// Function is a model-local function: an operator type whose definition the model brings along.
+type Function struct {
+	Domain, Name string
+	Graph        *Graph // its inputs and outputs carry no type
+	Opset        map[string]int64
+}
+
+// Graph is a list of nodes in topological order: the main graph, the body of an If, Loop or Scan, or a function.
+type Graph struct {
+	Name    string
+	Model   *Model
+	Parent  *Node  // the node whose body this is; nil for a main graph or a function
+	Attr    string // the attribute of Parent that holds this body: "then_branch"
+	Nodes   []*Node
+	Inputs  []*Value
+	Outputs []*Value
+	Consts  []*Value // initializers, in stored order; Constant nodes are nodes
+}
+
+// Node is one operator.
+type Node struct {
+	Type, Domain string   // as in ONNX: "Conv", ""
+	Name         string   // may be empty
+	Inputs       []*Value // nil for an omitted optional input
+	Outputs      []*Value // nil for an omitted output
+	Attrs        []Attr
+	Bodies       []*Graph // subgraphs, in the order of their attributes
+	Graph        *Graph
+	Source       any  // the format's own: where this node stands in the file; nil for a new node
+	Edited       bool // type, inputs, outputs or attributes differ from the file's
+}
+
+// Attr is one attribute. The field that Kind names is set.
+type Attr struct {
+	Name   string
+	Kind   AttrKind
+	Int    int64
+	Float  float64 // stored as float32 in ONNX, widened
+	String string
+	Ints   []int64
+	Floats []float64
+	Tensor *Constant
+}
+
+// AttrKind names an attribute's type.
+type AttrKind uint8
+
+// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types.
+const (
+	OtherAttr AttrKind = iota
+	IntAttr
+	FloatAttr
+	StringAttr
+	IntsAttr
+	FloatsAttr
+	TensorAttr
+)
+
+// Value is what flows along an edge: a graph input, a constant, or a node's output.
+type Value struct {
+	Name     string
+	DType    tensor.DType // Undefined where not known
+	Shape    []int64      // -1 for a free extent; nil where the rank is unknown (a scalar's is empty, not nil)
+	Graph    *Graph
+	Producer *Node     // nil for inputs and initializers
+	Const    *Constant // the elements of an initializer or of a Constant node's output; nil for everything else
+	Input    bool      // an input of its graph; together with Const: an initializer that a caller may override
+	Output   bool      // an output of its graph
+	Uses     []Use     // who reads it, bodies of nodes included
+}
+
+// Use is one input of one node.
+type Use struct {
+	Node  *Node
+	Index int
+}
+
+// Constant is a stored or computed tensor. Its elements are Data's, multiplied by Factors where there are any; or Values.
+type Constant struct {
+	DType   tensor.DType
+	Shape   []int64
+	Data    io.ReaderAt     // Elements·Size bytes, little endian, contiguous from offset 0
+	Factors []tensor.Factor // scales of folded maps, applied when the model is written
+	Values  []float64       // where Data is nil: rounded once to DType when the model is written
+	Source  any             // the format's own: where the tensor stands in the file; nil for a new one
+}
+
+// Elements is the number of elements, and false if the shape makes no sense.
+func (c *Constant) Elements() (int64, bool) { return tensor.Elements(c.Shape) }
+
+// Float64s are the constant's elements as float64, Factors applied but not rounded. It fails if there are more than
+// limit of them or if the type has no such values.
+func (c *Constant) Float64s(limit int64) ([]float64, error) {
+	if c.Data == nil {
+		return c.Values, nil
+	}
+	n, ok := c.Elements()
+	if !ok || n > limit {
+		return nil, fmt.Errorf("constant of shape %v has more than %d elements", c.Shape, limit)
+	}
+	size := int64(c.DType.Size())
+	if size == 0 {
+		return nil, fmt.Errorf("constant of type %v has no numeric elements", c.DType)
+	}
+	raw := make([]byte, n*size)
+	if _, err := io.ReadFull(io.NewSectionReader(c.Data, 0, n*size), raw); err != nil {
+		return nil, err
+	}
+	out := make([]float64, n)
+	if err := tensor.Decode(out, raw, c.DType); err != nil {
+		return nil, err
+	}
+	if len(c.Factors) > 0 {
+		job := tensor.Rescale{DType: c.DType, Elements: n, Factors: c.Factors}
+		for e := range out {
+			out[e] *= job.Scale(int64(e))
+		}
+	}
+	return out, nil
+}
+
+// Attr is the named attribute, or nil.
+func (n *Node) Attr(name string) *Attr {
+	for k := range n.Attrs {
+		if n.Attrs[k].Name == name {
+			return &n.Attrs[k]
+		}
+	}
+	return nil
+}
+
+// Int is the named integer attribute, or the default.
+func (n *Node) Int(name string, def int64) int64 {
+	if a := n.Attr(name); a != nil && a.Kind == IntAttr {
+		return a.Int
+	}
+	return def
+}
+
+// Float is the named float attribute, or the default.
+func (n *Node) Float(name string, def float64) float64 {
+	if a := n.Attr(name); a != nil && a.Kind == FloatAttr {
+		return a.Float
+	}
+	return def
+}
+
+// Str is the named string attribute, or the default.
+func (n *Node) Str(name, def string) string {
+	if a := n.Attr(name); a != nil && a.Kind == StringAttr {
+		return a.String
+	}
+	return def
+}
+
+// Ints is the named list of integers, or nil.
+func (n *Node) Ints(name string) []int64 {
+	if a := n.Attr(name); a != nil && a.Kind == IntsAttr {
+		return a.Ints
+	}
+	return nil
+}
+
+// In is input k, or nil where it is omitted.
+func (n *Node) In(k int) *Value {
+	if k < len(n.Inputs) {
+		return n.Inputs[k]
+	}
+	return nil
+}
+
+// Out is output k, or nil where it is omitted.
+func (n *Node) Out(k int) *Value {
+	if k < len(n.Outputs) {
+		return n.Outputs[k]
+	}
+	return nil
+}
+
+// String names the node for messages: its type and name, or its first output where it has none.
+func (n *Node) String() string {
+	name := n.Name
+	if name == "" && n.Out(0) != nil {
+		name = n.Outputs[0].Name
+	}
+	return n.Type + " " + strconv.Quote(name)
+}
+
+// Set makes v input k of the node, growing the inputs with omitted ones where needed; nil omits it.
+func (n *Node) Set(k int, v *Value) {
+	for len(n.Inputs) <= k {
+		n.Inputs = append(n.Inputs, nil)
+	}
+	if old := n.Inputs[k]; old != nil {
+		old.Uses = slices.DeleteFunc(old.Uses, func(u Use) bool { return u.Node == n && u.Index == k })
+	}
+	n.Inputs[k] = v
+	if v != nil {
+		v.Uses = append(v.Uses, Use{n, k})
+	}
+	n.Edited = true
+}
+
+// SetAttr adds or replaces an attribute.
+func (n *Node) SetAttr(a Attr) {
+	n.Edited = true
+	if old := n.Attr(a.Name); old != nil {
+		*old = a
+		return
+	}
+	n.Attrs = append(n.Attrs, a)
+}
+
+// Remove takes the node out of what it reads. The graph's Nodes are swept by Compact.
+func (n *Node) Remove() {
+	for k := range n.Inputs {
+		n.Set(k, nil)
+	}
+	for _, v := range n.Outputs {
+		if v != nil {
+			v.Producer = nil
+		}
+	}
+	n.Graph = nil
+}
+
+// Removed says whether Remove was called.
+func (n *Node) Removed() bool { return n.Graph == nil }
+
+// Compact drops removed nodes from the graph's list.
+func (g *Graph) Compact() {
+	g.Nodes = slices.DeleteFunc(g.Nodes, (*Node).Removed)
+}
+
+// Absorb removes a node of one output whose work its data input's producer does from now on: that producer gets the node's
+// output in place of its own, so that names downstream, graph outputs among them, stay. Nobody else may read the input.
+func (g *Graph) Absorb(n *Node, data int) {
+	in, out := n.Inputs[data], n.Outputs[0]
+	producer := in.Producer
+	n.Remove()
+	k := slices.Index(producer.Outputs, in)
+	producer.Outputs[k], producer.Edited = out, true
+	out.Producer, in.Producer = producer, nil
+}
+
+// Bypass removes a node of one output whose work its readers do from now on: they read its data input. The output may not
+// be a graph output.
+func (g *Graph) Bypass(n *Node, data int) {
+	in, out := n.Inputs[data], n.Outputs[0]
+	n.Remove()
+	for len(out.Uses) > 0 {
+		u := out.Uses[len(out.Uses)-1]
+		u.Node.Set(u.Index, in)
+	}
+}
+
+// Path says where the graph stands in its model: "" for the main graph, "If \"n\" then_branch" for a body, outermost first,
+// separated by slashes; functions start with "function NAME".
+func (g *Graph) Path() string {
+	if g.Parent == nil {
+		for _, f := range g.Model.Functions {
+			if f.Graph == g {
+				return "function " + f.Name
+			}
+		}
+		return ""
+	}
+	path := g.Parent.String() + " " + g.Attr
+	if outer := g.Parent.Graph; outer != nil && outer.Path() != "" {
+		path = outer.Path() + "/" + path
+	}
+	return path
+}
+
+// NewConst adds an initializer with a name made from the hint.
+func (g *Graph) NewConst(hint string, c *Constant) *Value {
+	v := &Value{Name: g.Model.NewName(hint), DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
+	g.Consts = append(g.Consts, v)
+	return v
+}
+
+// NewName returns the hint, or the hint with a number behind it, such that nothing else in the model has that name.
+func (m *Model) NewName(hint string) string {
+	if m.names == nil {
+		m.names = map[string]bool{}
+		m.Walk(func(g *Graph) {
+			for _, v := range slices.Concat(g.Inputs, g.Consts) {
+				m.names[v.Name] = true
+			}
+			for _, n := range g.Nodes {
+				m.names[n.Name] = true
+				for _, v := range n.Outputs {
+					if v != nil {
+						m.names[v.Name] = true
+					}
+				}
+			}
+		})
+	}
+	name := hint
+	for k := 1; m.names[name]; k++ {
+		name = hint + "_" + strconv.Itoa(k)
+	}
+	m.names[name] = true
+	return name
+}
+
+// Walk calls f for every graph: the main one, functions, and the bodies of nodes, outer graphs before inner ones.
+func (m *Model) Walk(f func(*Graph)) {
+	var walk func(*Graph)
+	walk = func(g *Graph) {
+		f(g)
+		for _, n := range g.Nodes {
+			for _, b := range n.Bodies {
+				walk(b)
+			}
+		}
+	}
+	walk(m.Graph)
+	for _, fn := range m.Functions {
+		walk(fn.Graph)
+	}
+}

@@ -1,0 +1,176 @@
+// Package tensor knows element types, the layouts in which weights store their channels, and the one operation that
+// folding does to stored weights: multiply every element by the scale of its channel (Backend).
+package tensor
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// DType is an element type, numbered as ONNX's TensorProto.DataType.
+type DType uint8
+
+// The element types, with ONNX's numbers.
+const (
+	Undefined  DType = 0
+	Float32    DType = 1
+	Uint8      DType = 2
+	Int8       DType = 3
+	Uint16     DType = 4
+	Int16      DType = 5
+	Int32      DType = 6
+	Int64      DType = 7
+	String     DType = 8
+	Bool       DType = 9
+	Float16    DType = 10
+	Float64    DType = 11
+	Uint32     DType = 12
+	Uint64     DType = 13
+	Complex64  DType = 14
+	Complex128 DType = 15
+	BFloat16   DType = 16
+)
+
+var dtypes = map[DType]struct {
+	name string
+	size int
+}{
+	Float32: {"float32", 4}, Float64: {"float64", 8}, Float16: {"float16", 2}, BFloat16: {"bfloat16", 2},
+	Int8: {"int8", 1}, Uint8: {"uint8", 1}, Int16: {"int16", 2}, Uint16: {"uint16", 2},
+	Int32: {"int32", 4}, Uint32: {"uint32", 4}, Int64: {"int64", 8}, Uint64: {"uint64", 8},
+	Bool: {"bool", 1}, String: {"string", 0}, Complex64: {"complex64", 8}, Complex128: {"complex128", 16},
+}
+
+// Size is the number of bytes of one element; 0 for types without a fixed whole number of bytes.
+func (d DType) Size() int { return dtypes[d].size }
+
+// Float says whether weights of this type can be rescaled: float64, float32, float16 and bfloat16.
+func (d DType) Float() bool {
+	return d == Float32 || d == Float64 || d == Float16 || d == BFloat16
+}
+
+func (d DType) String() string {
+	if t, ok := dtypes[d]; ok {
+		return t.name
+	}
+	return fmt.Sprintf("dtype(%d)", uint8(d))
+}
+
+// Elements is the number of elements of a tensor of that shape, and false where a dimension is negative or the number
+// exceeds 2^62.
+func Elements(shape []int64) (int64, bool) {
+	n := int64(1)
+	for _, d := range shape {
+		if d < 0 {
+			return 0, false
+		}
+		if d > 0 && n > (1<<62)/d {
+			return 0, false
+		}
+		n *= d
+	}
+	return n, true
+}
+
+// Layout says how a contiguous tensor's elements belong to channels: it is read as [Blocks, Outer, Channels, Inner], and
+// element (b, o, c, i) belongs to channel b·Channels + c. Blocks is 1 except for grouped operators.
+type Layout struct {
+	Blocks, Outer, Channels, Inner int64
+}
+
+// AxisLayout is the layout of a tensor of that shape whose channels are its axis.
+func AxisLayout(shape []int64, axis int) Layout {
+	l := Layout{Blocks: 1, Outer: 1, Channels: shape[axis], Inner: 1}
+	for k, d := range shape {
+		switch {
+		case k < axis:
+			l.Outer *= d
+		case k > axis:
+			l.Inner *= d
+		}
+	}
+	return l
+}
+
+// Elements is the number of elements that the layout covers.
+func (l Layout) Elements() int64 { return l.Blocks * l.Outer * l.Channels * l.Inner }
+
+// Channel is the channel to which element e belongs.
+func (l Layout) Channel(e int64) int64 {
+	return e/(l.Outer*l.Channels*l.Inner)*l.Channels + e/l.Inner%l.Channels
+}
+
+// Factor is one scale for each channel of a layout; len(Scale) = Blocks·Channels.
+type Factor struct {
+	Layout
+	Scale []float64
+}
+
+// Rescale describes one tensor's new values: W' = round(W·s), where s is the float64 product of the factors' scales of
+// the element's channels, taken in order. The product with W is one float64 multiplication, followed by one rounding to
+// nearest even to the storage type. Every NaN result is the type's canonical quiet NaN; subnormals are kept.
+type Rescale struct {
+	DType    DType
+	Elements int64
+	Factors  []Factor
+}
+
+// Scale is the float64 product of the factors for element e.
+func (r *Rescale) Scale(e int64) float64 {
+	s := 1.0
+	for _, f := range r.Factors {
+		s *= f.Scale[f.Channel(e)]
+	}
+	return s
+}
+
+// Check says what is wrong with a job, or nil: a type that cannot be rescaled, or a factor whose layout or number of
+// scales does not fit the tensor.
+func (r *Rescale) Check() error {
+	if !r.DType.Float() {
+		return fmt.Errorf("rescale: %v cannot be rescaled", r.DType)
+	}
+	for k, f := range r.Factors {
+		if f.Layout.Elements() != r.Elements || int64(len(f.Scale)) != f.Blocks*f.Channels {
+			return fmt.Errorf("rescale: factor %d has layout %+v and %d scales for a tensor of %d elements", k, f.Layout, len(f.Scale), r.Elements)
+		}
+	}
+	return nil
+}
+
+// Tally counts what a rescale met. First* are the lowest element indices of each kind, -1 where there is none.
+type Tally struct {
+	NonFinite, FirstNonFinite int64 // NaN or infinite before
+	Overflow, FirstOverflow   int64 // finite before, infinite or NaN after
+	Subnormal, FirstSubnormal int64 // normal before, subnormal or zero after although the scale is not zero
+}
+
+// NewTally is the tally of no elements.
+func NewTally() Tally {
+	return Tally{FirstNonFinite: -1, FirstOverflow: -1, FirstSubnormal: -1}
+}
+
+// Add joins the tally of other elements of the same tensor.
+func (t *Tally) Add(o Tally) {
+	t.NonFinite, t.FirstNonFinite = t.NonFinite+o.NonFinite, first(t.FirstNonFinite, o.FirstNonFinite)
+	t.Overflow, t.FirstOverflow = t.Overflow+o.Overflow, first(t.FirstOverflow, o.FirstOverflow)
+	t.Subnormal, t.FirstSubnormal = t.Subnormal+o.Subnormal, first(t.FirstSubnormal, o.FirstSubnormal)
+}
+
+func first(a, b int64) int64 {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// Backend rescales tensors. All backends give the same bits for the same job.
+type Backend interface {
+	// Name says what does the work, for the report: "cpu, 8 workers", "cuda: NVIDIA H100".
+	Name() string
+	// Rescale reads the job's elements from src (little endian, contiguous, from offset 0), and writes their new values
+	// to dst at the same offsets, in chunks of bounded size and in any order, each byte once. It may use several
+	// goroutines: src and dst must allow that, as files do. On error part of dst may have been written.
+	Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error)
+}
