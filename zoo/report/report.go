@@ -1,0 +1,108 @@
+// Package report turns what a run does into what people and machines read: a progress bar or plain lines, JSON lines, a
+// report.json and a self-contained report.html. It takes plain data and knows nothing of models.
+package report
+
+import "time"
+
+// Sink receives a run's events. A run calls its methods from one goroutine at a time.
+type Sink interface {
+	Start(Start)    // once, first
+	Begin(Begin)    // a worker takes a model in hand
+	Progress(int64) // so many more input bytes are done with; the sum over a run reaches Start.Bytes
+	Done(Model)     // a model has ended, whatever its status
+	End(End)        // once, last
+}
+
+// Start describes the run before its first model.
+type Start struct {
+	Time     time.Time `json:"time"`
+	Version  string    `json:"version"`
+	Manifest string    `json:"manifest"`
+	Backend  string    `json:"backend"`       // "cpu, 8 workers"
+	Why      string    `json:"why,omitempty"` // why this backend: "no CUDA: libcuda.so.1 not found"
+	Engine   string    `json:"engine"`        // "ONNX Runtime 1.32.0 (path)", or why predictions cannot run
+	Workers  int       `json:"workers"`
+	Models   int       `json:"models"`
+	Bytes    int64     `json:"bytes"` // of all models' inputs
+	DryRun   bool      `json:"dry_run,omitempty"`
+}
+
+// Begin says that a model is being worked on.
+type Begin struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Status is how a model ended.
+type Status string
+
+// The statuses.
+const (
+	Folded      Status = "folded"      // written, with maps folded
+	Copied      Status = "copied"      // nothing to fold: the output is a copy
+	Skipped     Status = "skipped"     // nothing to fold, and the manifest says unfoldable: skip
+	Unchanged   Status = "unchanged"   // the ledger knows it: nothing was done
+	Failed      Status = "failed"      // Error says why; nothing was committed
+	Interrupted Status = "interrupted" // a signal came before it was done; nothing was committed
+)
+
+// Model is the result of one model.
+type Model struct {
+	Path        string   `json:"path"`             // relative to the zoo
+	Output      string   `json:"output,omitempty"` // relative to the output folder
+	Status      Status   `json:"status"`
+	Error       string   `json:"error,omitempty"`
+	Warnings    []string `json:"warnings,omitempty"`
+	Bytes       int64    `json:"bytes"`
+	OutputBytes int64    `json:"output_bytes"`
+	Before      int      `json:"before"` // per-channel nodes
+	After       int      `json:"after"`
+	Maps        []Map    `json:"maps,omitempty"`
+	Parity      Check    `json:"parity"`
+	Algebra     Check    `json:"algebra"`
+	Predictions Check    `json:"predictions"`
+	Seconds     float64  `json:"seconds"`
+}
+
+// Map is one affine map and what became of it.
+type Map struct {
+	Graph   string   `json:"graph,omitempty"`
+	Node    string   `json:"node"`
+	Verdict string   `json:"verdict"` // folded, merged, left
+	Into    []string `json:"into,omitempty"`
+	Code    string   `json:"code,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+}
+
+// CheckStatus is how a check ended.
+type CheckStatus string
+
+// The check statuses. A check that did not run is NotRun with a Note, never Passed.
+const (
+	NotRun   CheckStatus = "not run"
+	Passed   CheckStatus = "passed"
+	Mismatch CheckStatus = "failed"
+)
+
+// Check is the result of one of the three proofs.
+type Check struct {
+	Status     CheckStatus `json:"status"`
+	Note       string      `json:"note,omitempty"`       // why it did not run, or where it failed
+	Difference float64     `json:"difference,omitempty"` // predictions: largest difference relative to the output's largest value; algebra: largest share of the limit that was used
+	Jitter     float64     `json:"jitter,omitempty"`     // predictions: the original's own answer to a one-ulp jitter, in the same unit
+	Compared   int64       `json:"compared,omitempty"`   // parity: elements; algebra: regions; predictions: output elements
+}
+
+// End sums the run up.
+type End struct {
+	Seconds     float64        `json:"seconds"`
+	Counts      map[Status]int `json:"counts"`
+	Unmatched   []string       `json:"unmatched,omitempty"` // files of the zoo that no rule matches
+	Before      int            `json:"before"`
+	After       int            `json:"after"`
+	Bytes       int64          `json:"bytes"`
+	OutputBytes int64          `json:"output_bytes"`
+	PeakMemory  int64          `json:"peak_memory,omitempty"` // bytes, of the process
+	Report      string         `json:"report,omitempty"`      // path of report.html
+	Exit        int            `json:"exit"`
+}
