@@ -51,6 +51,8 @@ const (
 	Keep          Code = "keep"            // the manifest's keep pattern names it
 	Duplicate     Code = "duplicate"       // a shared weight over max_duplicate_bytes
 	NotPerChannel Code = "not-per-channel" // the constant varies along other axes, or the rank is not known
+	NoLinear      Code = "no-linear"       // an input, or nobody, where a linear operator is wanted
+	NoGain        Code = "no-gain"         // it could go, but would leave as much work
 )
 
 // Reason says why a map was left: a code and one sentence that names the operator in the way.
@@ -68,12 +70,11 @@ type NodeEdit struct {
 	Edit  string // "drop", "change", "add"
 }
 
-// ConstEdit is one constant that the folded model has not, has rescaled, or has in addition.
+// ConstEdit is one constant that the folded model has not, has rescaled or changed, or has in addition.
 type ConstEdit struct {
 	Graph string
-	Name  string // the folded model's name, for "drop" the original's
-	From  string // for "rescale": the original's name
-	Edit  string // "drop", "rescale", "add"
+	Name  string
+	Edit  string // "drop", "rescale", "change", "add"
 	Bytes int64
 }
 
@@ -83,5 +84,5 @@ type Region struct {
 	Graph   string
 	Inputs  []string
 	Outputs []string
-	Maps    []int // indices into Plan.Maps
+	Maps    []int // the maps that this part holds, by index into Plan.Maps
 }

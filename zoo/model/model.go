@@ -36,6 +36,8 @@ type Graph struct {
 	Inputs  []*Value
 	Outputs []*Value
 	Consts  []*Value // initializers, in stored order; Constant nodes are nodes
+
+	behind map[*Node][]*Node // new nodes by the node they follow, until Compact
 }
 
 // Node is one operator.
@@ -108,6 +110,12 @@ type Constant struct {
 
 // Elements is the number of elements, and false if the shape makes no sense.
 func (c *Constant) Elements() (int64, bool) { return tensor.Elements(c.Shape) }
+
+// Bytes is the size of the elements as stored; 0 if the shape makes no sense.
+func (c *Constant) Bytes() int64 {
+	n, _ := c.Elements()
+	return n * int64(c.DType.Size())
+}
 
 // Float64s are the constant's elements as float64, Factors applied but not rounded. It fails if there are more than
 // limit of them or if the type has no such values.
@@ -248,9 +256,45 @@ func (n *Node) Remove() {
 // Removed says whether Remove was called.
 func (n *Node) Removed() bool { return n.Graph == nil }
 
-// Compact drops removed nodes from the graph's list.
+// NewNode adds a node behind another one of the graph, or before all where after is nil. Its name is made from the hint.
+// An output that another node produced is produced by the new one from now on. The graph's Nodes list it after Compact.
+func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value) *Node {
+	n := &Node{Type: typ, Name: g.Model.NewName(hint), Graph: g, Outputs: outputs, Edited: true}
+	for k, v := range inputs {
+		n.Set(k, v)
+	}
+	for _, v := range outputs {
+		v.Producer = n
+	}
+	if g.behind == nil {
+		g.behind = map[*Node][]*Node{}
+	}
+	g.behind[after] = append(g.behind[after], n)
+	return n
+}
+
+// NewValue makes a value of the graph, with a name made from the hint, that has the type and shape of another.
+func (g *Graph) NewValue(hint string, like *Value) *Value {
+	return &Value{Name: g.Model.NewName(hint), DType: like.DType, Shape: like.Shape, Graph: g}
+}
+
+// Compact brings the graph's list of nodes up to date: new nodes in their places, removed ones gone.
 func (g *Graph) Compact() {
-	g.Nodes = slices.DeleteFunc(g.Nodes, (*Node).Removed)
+	nodes := make([]*Node, 0, len(g.Nodes))
+	var add func(*Node)
+	add = func(n *Node) {
+		if n != nil && !n.Removed() {
+			nodes = append(nodes, n)
+		}
+		for _, next := range g.behind[n] {
+			add(next)
+		}
+	}
+	add(nil)
+	for _, n := range g.Nodes {
+		add(n)
+	}
+	g.Nodes, g.behind = nodes, nil
 }
 
 // Absorb removes a node of one output whose work its data input's producer does from now on: that producer gets the node's

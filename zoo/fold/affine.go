@@ -1,0 +1,112 @@
+package fold
+
+import (
+	"math"
+	"slices"
+)
+
+// Affine is a map on one channel axis: z_c = Scale_c·x_c + Shift_c. A uniform map, the same for every element, has Axis
+// Uniform and one scale and one shift.
+type Affine struct {
+	Axis         int // of the value it applies to, counted from 0
+	Scale, Shift []float64
+}
+
+// Uniform is the Axis of a map that treats all elements alike.
+const Uniform = -1
+
+// Scaling is the map that only scales.
+func Scaling(axis int, scale []float64) Affine {
+	return Affine{axis, scale, make([]float64, len(scale))}
+}
+
+// Shifting is the map that only shifts.
+func Shifting(axis int, shift []float64) Affine {
+	return Affine{axis, ones(len(shift)), shift}
+}
+
+func ones(n int) []float64 { return slices.Repeat([]float64{1}, n) }
+
+// Then is the map that applies a first and b to its result. It needs both on one axis with as many channels, or one of
+// them uniform.
+func (a Affine) Then(b Affine) (Affine, bool) {
+	n := max(len(a.Scale), len(b.Scale))
+	a, okA := a.Over(max(a.Axis, b.Axis), n)
+	b, okB := b.Over(max(a.Axis, b.Axis), n)
+	if !okA || !okB {
+		return Affine{}, false
+	}
+	z := Affine{a.Axis, make([]float64, n), make([]float64, n)}
+	for c := range z.Scale {
+		z.Scale[c] = b.Scale[c] * a.Scale[c]
+		z.Shift[c] = b.Scale[c]*a.Shift[c] + b.Shift[c]
+	}
+	return z, true
+}
+
+// Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays.
+func (a Affine) Over(axis, n int) (Affine, bool) {
+	switch {
+	case a.Axis == axis && len(a.Scale) == n:
+		return a, true
+	case a.Axis == Uniform:
+		return Affine{axis, slices.Repeat(a.Scale, n), slices.Repeat(a.Shift, n)}, true
+	}
+	return Affine{}, false
+}
+
+// On is the same map on another axis of a value whose axes were moved; a uniform map stays uniform.
+func (a Affine) On(axis int) Affine {
+	if a.Axis != Uniform {
+		a.Axis = axis
+	}
+	return a
+}
+
+// Flat is the map as a uniform one, and false if its channels differ.
+func (a Affine) Flat() (Affine, bool) {
+	for c := range a.Scale {
+		if a.Scale[c] != a.Scale[0] || a.Shift[c] != a.Shift[0] {
+			return Affine{}, false
+		}
+	}
+	if len(a.Scale) == 0 {
+		return Affine{}, false
+	}
+	return Affine{Uniform, a.Scale[:1], a.Shift[:1]}, true
+}
+
+// Slice is the map of channels from to to.
+func (a Affine) Slice(from, to int) Affine {
+	if a.Axis == Uniform {
+		return a
+	}
+	return Affine{a.Axis, a.Scale[from:to], a.Shift[from:to]}
+}
+
+// Scales says whether some scale is not 1.
+func (a Affine) Scales() bool {
+	return slices.ContainsFunc(a.Scale, func(s float64) bool { return s != 1 })
+}
+
+// Shifts says whether some shift is not 0.
+func (a Affine) Shifts() bool {
+	return slices.ContainsFunc(a.Shift, func(t float64) bool { return t != 0 })
+}
+
+// Identity says whether the map does nothing.
+func (a Affine) Identity() bool { return !a.Scales() && !a.Shifts() }
+
+// Positive says whether every scale is above 0.
+func (a Affine) Positive() bool {
+	return !slices.ContainsFunc(a.Scale, func(s float64) bool { return !(s > 0) })
+}
+
+// Finite says whether every scale and shift is a finite number.
+func (a Affine) Finite() bool {
+	infinite := func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
+	return !slices.ContainsFunc(a.Scale, infinite) && !slices.ContainsFunc(a.Shift, infinite)
+}
+
+// OnlyScale is the map's scale without its shift.
+func (a Affine) OnlyScale() Affine { return Scaling(a.Axis, a.Scale) }

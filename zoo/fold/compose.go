@@ -1,0 +1,102 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// An affine map that is left somewhere takes on another that reaches it: both are one.
+
+// composeBack makes a node that is an affine map do a after its own.
+func (m *Move) composeBack(n *model.Node, a Affine) *Reason {
+	own := m.p.find(n)
+	if own.why != nil {
+		return because(Nonlinear, "%v does not let a map through", n)
+	}
+	return m.become(n, own, own.a, a)
+}
+
+// composeForward makes a node that is an affine map of input k do a before its own.
+func (m *Move) composeForward(n *model.Node, k int, a Affine) *Reason {
+	own := m.p.find(n)
+	if own.why != nil || own.data != k {
+		return because(Nonlinear, "%v does not let a map through", n)
+	}
+	return m.become(n, own, a, own.a)
+}
+
+// become leaves the edit that a node, now the map own, is the map first and then second.
+func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
+	a, ok := first.Then(second)
+	if !ok || !a.Finite() {
+		return because(NotPerChannel, "%v is a map over another axis", n)
+	}
+	x := n.In(own.data)
+	shape, ok := m.p.shape(a, x)
+	if !ok {
+		return because(NotPerChannel, "the input of %v has no known type and rank", n)
+	}
+	if !fits(a.Scale, x.DType) || !fits(a.Shift, x.DType) {
+		return because(Overflow, "a constant of %v would leave the range of %v", n, x.DType)
+	}
+	if why := m.Absorbed(n); why != nil {
+		return why
+	}
+	set := func(n *model.Node, op string, values []float64) {
+		n.Type, n.Edited, n.Attrs = op, true, nil
+		c := n.Graph.NewConst(n.Outputs[0].Name+"_"+op, &model.Constant{DType: x.DType, Shape: shape, Values: values})
+		n.Set(0, x)
+		n.Set(1, c)
+	}
+	switch {
+	case a.Scales() && a.Shifts():
+		m.added = m.added.plus(costSimple)
+		m.Edit(func() {
+			y := n.Outputs[0]
+			set(n, "Mul", a.Scale)
+			z := n.Graph.NewValue(y.Name+"_scaled", y)
+			n.Outputs[0], z.Producer = z, n
+			c := n.Graph.NewConst(y.Name+"_Add", &model.Constant{DType: x.DType, Shape: shape, Values: a.Shift})
+			add := n.Graph.NewNode(n, "Add", y.Name+"_Add", []*model.Value{z, c}, []*model.Value{y})
+			m.nodes = append(m.nodes, add)
+			m.p.entries[add] = m.p.entries[n]
+		})
+	case a.Shifts():
+		m.Edit(func() { set(n, "Add", a.Shift) })
+	default: // a map that does nothing is dropped in its turn
+		if !a.Scales() {
+			m.added = cost{m.added.nodes - 1, m.added.operations - 1}
+		}
+		m.Edit(func() { set(n, "Mul", a.Scale) })
+	}
+	return nil
+}
+
+// backConstant makes input k of n, a constant, the constant a(input).
+func (m *Move) backConstant(n *model.Node, k int, a Affine) *Reason {
+	v := n.In(k)
+	if m.p.kept(n) {
+		return because(Keep, "%v is to be kept", n)
+	}
+	shape, values, ok := m.p.constant(v)
+	if !ok || !v.DType.Float() {
+		return because(Unsupported, "the constant %q of %v is too large or not of a floating-point type", v.Name, n)
+	}
+	values = slices.Clone(values)
+	if a.Axis == Uniform {
+		for e := range values {
+			values[e] = values[e]*a.Scale[0] + a.Shift[0]
+		}
+		return m.Values(n, k, v.DType, shape, values)
+	}
+	if a.Axis >= len(shape) || shape[a.Axis] != int64(len(a.Scale)) {
+		return because(NotPerChannel, "the constant %q of %v has shape %v", v.Name, n, shape)
+	}
+	inner, _ := static(shape[a.Axis+1:])
+	for e := range values {
+		c := int64(e) / inner % int64(len(a.Scale))
+		values[e] = values[e]*a.Scale[c] + a.Shift[c]
+	}
+	return m.Values(n, k, v.DType, shape, values)
+}

@@ -1,0 +1,248 @@
+package fold
+
+import (
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	register(
+		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward},
+		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward},
+		&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward},
+	)
+}
+
+// axisOf is a node's axis attribute counted from 0, for values of v's rank.
+func axisOf(n *model.Node, def int64, v *model.Value) (int, *Reason) {
+	axis := n.Int("axis", def)
+	if axis < 0 {
+		if v.Shape == nil {
+			return 0, because(NotPerChannel, "the rank of the values of %v is not known", n)
+		}
+		axis += int64(len(v.Shape))
+	}
+	return int(axis), nil
+}
+
+// extents are the extents of values along an axis, all of them known.
+func extents(n *model.Node, values []*model.Value, axis int) ([]int, *Reason) {
+	out := make([]int, len(values))
+	for k, v := range values {
+		if v == nil || axis >= len(v.Shape) || v.Shape[axis] < 0 {
+			return nil, because(NotPerChannel, "%v has a part of unknown extent along axis %d", n, axis)
+		}
+		out[k] = int(v.Shape[axis])
+	}
+	return out, nil
+}
+
+func total(parts []int) int {
+	sum := 0
+	for _, p := range parts {
+		sum += p
+	}
+	return sum
+}
+
+// part is the map of channels from to from+count, for the channels of all parts.
+func part(n *model.Node, a Affine, all []int, k int) (Affine, *Reason) {
+	if a.Axis == Uniform {
+		return a, nil
+	}
+	if len(a.Scale) != total(all) {
+		return a, because(NotPerChannel, "the map has %d channels, the parts of %v have %d", len(a.Scale), n, total(all))
+	}
+	from := total(all[:k])
+	return a.Slice(from, from+all[k]), nil
+}
+
+// joined is the map that is a for part k and nothing for the others.
+func joined(a Affine, axis int, all []int, k int) (Affine, *Reason) {
+	a, ok := a.Over(axis, all[k])
+	if !ok {
+		return a, because(NotPerChannel, "the map is over axis %d, not over axis %d that is joined", a.Axis, axis)
+	}
+	b := Affine{axis, ones(total(all)), make([]float64, total(all))}
+	from := total(all[:k])
+	copy(b.Scale[from:], a.Scale)
+	copy(b.Shift[from:], a.Shift)
+	return b, nil
+}
+
+func concatBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	axis, why := axisOf(n, 1, n.Outputs[0])
+	if why != nil {
+		return why
+	}
+	var all []int
+	if a.Axis == axis {
+		if all, why = extents(n, n.Inputs, axis); why != nil {
+			return why
+		}
+	}
+	for k := range n.Inputs {
+		b := a
+		if a.Axis == axis {
+			if b, why = part(n, a, all, k); why != nil {
+				return why
+			}
+		}
+		if why := m.Back(n, k, b); why != nil {
+			return why
+		}
+	}
+	return nil
+}
+
+func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	axis, why := axisOf(n, 1, n.Outputs[0])
+	if why != nil {
+		return why
+	}
+	all, why := extents(n, n.Inputs, axis)
+	if why != nil {
+		return why
+	}
+	b, why := joined(a, axis, all, k)
+	if why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], b)
+}
+
+func splitBack(m *Move, n *model.Node, k int, a Affine) *Reason {
+	axis, why := axisOf(n, 0, n.In(0))
+	if why != nil {
+		return why
+	}
+	all, why := extents(n, n.Outputs, axis)
+	if why != nil {
+		return why
+	}
+	b, why := joined(a, axis, all, k)
+	if why != nil {
+		return why
+	}
+	return m.Back(n, 0, b)
+}
+
+func splitForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k != 0 {
+		return because(Nonlinear, "%v takes its sizes from there", n)
+	}
+	axis, why := axisOf(n, 0, n.In(0))
+	if why != nil {
+		return why
+	}
+	var all []int
+	if a.Axis == axis {
+		if all, why = extents(n, n.Outputs, axis); why != nil {
+			return why
+		}
+	}
+	for j, out := range n.Outputs {
+		b := a
+		if a.Axis == axis {
+			if b, why = part(n, a, all, j); why != nil {
+				return why
+			}
+		}
+		if why := m.forwardIfRead(out, b); why != nil {
+			return why
+		}
+	}
+	return nil
+}
+
+// forwardIfRead is Forward for an output that may have no readers because nobody needs it.
+func (m *Move) forwardIfRead(v *model.Value, a Affine) *Reason {
+	if v == nil || len(v.Uses) == 0 && !v.Output {
+		return nil
+	}
+	return m.Forward(v, a)
+}
+
+// channelRange is the range of the axis that a Slice takes, and false where it is not static or skips elements.
+func (m *Move) channelRange(n *model.Node, axis int, extent int64) (from, to int64, ok bool) {
+	list := func(attr string, k int) ([]int64, bool) {
+		if n.In(k) == nil {
+			return n.Ints(attr), true
+		}
+		_, values, ok := m.p.constant(n.In(k))
+		out := make([]int64, len(values))
+		for i, x := range values {
+			out[i] = int64(max(min(x, 1<<62), -1<<62))
+		}
+		return out, ok
+	}
+	starts, ok1 := list("starts", 1)
+	ends, ok2 := list("ends", 2)
+	axes, ok3 := list("axes", 3)
+	steps, ok4 := list("steps", 4)
+	if !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) {
+		return 0, 0, false
+	}
+	from, to = 0, extent
+	for k := range starts {
+		along := int64(k)
+		if axes != nil {
+			if k >= len(axes) {
+				return 0, 0, false
+			}
+			along = axes[k]
+		}
+		if along < 0 {
+			along += int64(len(n.In(0).Shape))
+		}
+		if along != int64(axis) {
+			continue
+		}
+		if k < len(steps) && steps[k] != 1 {
+			return 0, 0, false
+		}
+		bound := func(x int64) int64 {
+			if x < 0 {
+				x += extent
+			}
+			return min(max(x, 0), extent)
+		}
+		from, to = bound(starts[k]), bound(ends[k])
+	}
+	return from, to, from < to
+}
+
+func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	x := n.In(0)
+	if a.Axis != Uniform {
+		if a.Axis >= len(x.Shape) || x.Shape[a.Axis] < 0 {
+			return because(NotPerChannel, "the input of %v has an unknown extent along axis %d", n, a.Axis)
+		}
+		from, to, ok := m.channelRange(n, a.Axis, x.Shape[a.Axis])
+		if !ok || to-from != int64(len(a.Scale)) {
+			return because(NotPerChannel, "%v takes channels that are not a static range", n)
+		}
+		all := []int{int(from), int(to - from), int(x.Shape[a.Axis] - to)}
+		var why *Reason
+		if a, why = joined(a, a.Axis, all, 1); why != nil {
+			return why
+		}
+	}
+	return m.Back(n, 0, a)
+}
+
+func sliceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k != 0 {
+		return because(Nonlinear, "%v takes its range from there", n)
+	}
+	if a.Axis != Uniform {
+		if a.Axis >= len(n.In(0).Shape) {
+			return because(NotPerChannel, "the rank of the input of %v is not known", n)
+		}
+		from, to, ok := m.channelRange(n, a.Axis, int64(len(a.Scale)))
+		if !ok {
+			return because(NotPerChannel, "%v takes channels that are not a static range", n)
+		}
+		a = a.Slice(int(from), int(to))
+	}
+	return m.Forward(n.Outputs[0], a)
+}

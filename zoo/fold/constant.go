@@ -1,0 +1,184 @@
+package fold
+
+import (
+	"math"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// maxValues bounds the constants that are computed with as a whole: biases, scales, small weights.
+const maxValues = 1 << 22
+
+// constant are a value's elements in float64, where the value is a constant or an expression of constants that has not
+// too many of them.
+func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok bool) {
+	if v == nil {
+		return nil, nil, false
+	}
+	if v.Const != nil && (!v.Input || p.opt.Overridable) {
+		values, err := v.Const.Float64s(maxValues)
+		return v.Const.Shape, values, err == nil
+	}
+	if a, ok := p.consts.Value(v); ok {
+		return a.Shape, a.Data, true
+	}
+	return nil, nil, false
+}
+
+// isConstant says whether the value is a constant or an expression of constants.
+func (p *Planner) isConstant(v *model.Value) bool {
+	if v.Const != nil {
+		return !v.Input || p.opt.Overridable
+	}
+	if v.Producer == nil || v.Producer.Type == "DequantizeLinear" {
+		return false
+	}
+	_, ok := p.consts.Value(v)
+	return ok
+}
+
+// vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
+func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
+	shape, values, ok := p.constant(v)
+	if !ok || len(shape) != 1 {
+		return nil, false
+	}
+	if len(values) == 1 {
+		values = slices.Repeat(values, n)
+	}
+	return values, len(values) == n
+}
+
+// weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
+func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
+	v := n.In(k)
+	if v == nil {
+		return nil, nil, because(Unsupported, "%v has no input %d", n, k)
+	}
+	if v.Const == nil && m.p.isConstant(v) { // an expression of constants becomes a constant of its own
+		a, _ := m.p.consts.Value(v)
+		if !v.DType.Float() {
+			return nil, nil, because(Unsupported, "the weight %q of %v is of type %v", v.Name, n, v.DType)
+		}
+		return v, a.Shape, m.Absorbed(n)
+	}
+	switch {
+	case v.Const == nil:
+		return nil, nil, because(NotConstant, "the weight %q of %v is computed at run time", v.Name, n)
+	case v.Input && !m.p.opt.Overridable:
+		return nil, nil, because(NotConstant, "the weight %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", v.Name, n)
+	case !v.Const.DType.Float():
+		return nil, nil, because(Quantized, "the weight %q of %v is of type %v", v.Name, n, v.Const.DType)
+	case m.p.opt.Refuse[v.Name] != "":
+		return nil, nil, because(m.p.opt.Refuse[v.Name], "the weight %q of %v would not fit its type %v", v.Name, n, v.Const.DType)
+	}
+	if elements, _ := v.Const.Elements(); len(v.Uses) > 1 && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
+		return nil, nil, because(Duplicate, "the weight %q of %v has other users and is too large to copy (max_duplicate_bytes)", v.Name, n)
+	}
+	return v, v.Const.Shape, m.Absorbed(n)
+}
+
+// Rescale leaves the edit that input k of n, a weight, is multiplied by the factor.
+func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) {
+	if !slices.ContainsFunc(f.Scale, func(s float64) bool { return s != 1 }) {
+		return
+	}
+	m.Edit(func() {
+		v := n.Inputs[k]
+		if v.Const == nil {
+			a, _ := m.p.consts.Value(v)
+			values := slices.Clone(a.Data)
+			for e := range values {
+				values[e] *= f.Scale[f.Channel(int64(e))]
+			}
+			m.p.setConst(n, k, &model.Constant{DType: v.DType, Shape: a.Shape, Values: values})
+			return
+		}
+		c := *v.Const
+		if c.Data == nil {
+			c.Values = slices.Clone(c.Values)
+			for e := range c.Values {
+				c.Values[e] *= f.Scale[f.Channel(int64(e))]
+			}
+		} else {
+			c.Factors = withFactor(c.Factors, f)
+		}
+		m.p.setConst(n, k, &c)
+	})
+}
+
+// withFactor multiplies a factor of the same layout, so that a weight is multiplied once, or adds one.
+func withFactor(factors []tensor.Factor, f tensor.Factor) []tensor.Factor {
+	factors = slices.Clone(factors)
+	for k, g := range factors {
+		if g.Layout == f.Layout {
+			scale := slices.Clone(g.Scale)
+			for c := range scale {
+				scale[c] *= f.Scale[c]
+			}
+			factors[k].Scale = scale
+			return factors
+		}
+	}
+	return append(factors, f)
+}
+
+// setConst makes input k of n the constant. A constant that only n reads changes in place and keeps its name; one with
+// other readers, and an expression, gets a successor.
+func (p *Planner) setConst(n *model.Node, k int, c *model.Constant) {
+	v := n.In(k)
+	if v != nil && v.Const != nil && v.Producer == nil && !v.Output && len(v.Uses) == 1 {
+		v.Const, v.Shape = c, c.Shape
+		return
+	}
+	hint := n.Name
+	if hint == "" {
+		hint = n.Outputs[0].Name
+	}
+	if v != nil {
+		hint = v.Name
+	}
+	n.Set(k, n.Graph.NewConst(hint+"_folded", c))
+}
+
+// Bias leaves the edit that input k of n, a bias of that many channels, becomes scale·bias + shift; an omitted bias is 0,
+// and stays omitted where nothing is added. dtype is what a new bias is stored as.
+func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Affine) *Reason {
+	bias := make([]float64, channels)
+	if v := n.In(k); v != nil {
+		old, ok := m.p.vector(v, channels)
+		if !ok {
+			return because(NotConstant, "the bias %q of %v is not a constant of %d elements", v.Name, n, channels)
+		}
+		copy(bias, old)
+		dtype = v.DType
+	} else if !a.Shifts() {
+		return nil
+	}
+	for c := range bias {
+		bias[c] = a.Scale[c]*bias[c] + a.Shift[c]
+	}
+	return m.Values(n, k, dtype, []int64{int64(channels)}, bias)
+}
+
+// Values leaves the edit that input k of n becomes a constant of these elements. It refuses what the type cannot hold.
+func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, values []float64) *Reason {
+	if !dtype.Float() {
+		return because(Unsupported, "input %d of %v is of type %v", k, n, dtype)
+	}
+	if !fits(values, dtype) {
+		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)
+	}
+	m.Edit(func() {
+		m.p.setConst(n, k, &model.Constant{DType: dtype, Shape: shape, Values: values})
+	})
+	return nil
+}
+
+// fits says whether all values stay finite when they are rounded to the type.
+func fits(values []float64, d tensor.DType) bool {
+	largest := map[tensor.DType]float64{tensor.Float16: 65519.99, tensor.BFloat16: 0x1.fefffep127, tensor.Float32: 0x1.fffffefffffffp127, tensor.Float64: math.MaxFloat64}[d]
+	return !slices.ContainsFunc(values, func(x float64) bool { return !(math.Abs(x) <= largest) })
+}

@@ -1,0 +1,132 @@
+package fold
+
+import (
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+func init() {
+	register(
+		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward},
+		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward},
+	)
+}
+
+// channels writes a map that arrives at an operator whose channels are axis 1 for its n channels.
+func channels(n *model.Node, a Affine, count int64) (Affine, *Reason) {
+	b, ok := a.Over(1, int(count))
+	if !ok {
+		return a, because(NotPerChannel, "the map is over axis %d, not over the %d channels of %v", a.Axis, count, n)
+	}
+	return b, nil
+}
+
+// Conv: Y[o] = Σ W[o, i, taps]·X[g(o)·I/G + i, …] + B[o], with W of shape [O, I/G, kernel…].
+
+func convBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	w, shape, why := m.weight(n, 1)
+	if why != nil {
+		return why
+	}
+	if len(shape) < 3 {
+		return because(Unsupported, "the weight of %v has %d dimensions, want at least 3", n, len(shape))
+	}
+	if a, why = channels(n, a, shape[0]); why != nil {
+		return why
+	}
+	m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale})
+	return m.Bias(n, 2, len(a.Scale), w.DType, a)
+}
+
+func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k != 0 {
+		return because(NotConstant, "the map is on input %d of %v", k, n)
+	}
+	w, shape, why := m.weight(n, 1)
+	if why != nil {
+		return why
+	}
+	groups := n.Int("group", 1)
+	if len(shape) < 3 || groups < 1 || shape[0]%groups != 0 {
+		return because(Unsupported, "the weight of %v has shape %v for %d groups", n, shape, groups)
+	}
+	if a, why = channels(n, a, groups*shape[1]); why != nil {
+		return why
+	}
+	if a.Shifts() && padded(n, shape[2:]) {
+		return because(Border, "%v pads its input with zeros, a shift would change its edge", n)
+	}
+	layout := tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
+	for _, d := range shape[2:] {
+		layout.Inner *= d
+	}
+	m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale})
+	if !a.Shifts() {
+		return nil
+	}
+	return m.Sum(n, 1, 2, 1, w.DType, tensor.AxisLayout(shape, 0), tensor.Factor{Layout: layout, Scale: a.Shift})
+}
+
+// padded says whether an output of the convolution may see padding.
+func padded(n *model.Node, kernel []int64) bool {
+	switch n.Str("auto_pad", "NOTSET") {
+	case "VALID":
+		return false
+	case "SAME_UPPER", "SAME_LOWER": // a kernel of one tap never reaches beyond the input
+		for _, k := range kernel {
+			if k != 1 {
+				return true
+			}
+		}
+		return false
+	}
+	for _, pad := range n.Ints("pads") {
+		if pad != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// ConvTranspose: W has shape [I, O/G, kernel…]; output channel g·O/G + j is W[I/G of group g, j].
+
+func convTransposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	w, shape, why := m.weight(n, 1)
+	if why != nil {
+		return why
+	}
+	groups := n.Int("group", 1)
+	if len(shape) < 3 || groups < 1 || shape[0]%groups != 0 {
+		return because(Unsupported, "the weight of %v has shape %v for %d groups", n, shape, groups)
+	}
+	if a, why = channels(n, a, groups*shape[1]); why != nil {
+		return why
+	}
+	layout := tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
+	for _, d := range shape[2:] {
+		layout.Inner *= d
+	}
+	m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale})
+	return m.Bias(n, 2, len(a.Scale), w.DType, a)
+}
+
+func convTransposeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k != 0 {
+		return because(NotConstant, "the map is on input %d of %v", k, n)
+	}
+	_, shape, why := m.weight(n, 1)
+	if why != nil {
+		return why
+	}
+	if len(shape) < 3 {
+		return because(Unsupported, "the weight of %v has %d dimensions, want at least 3", n, len(shape))
+	}
+	if a, why = channels(n, a, shape[0]); why != nil {
+		return why
+	}
+	if a.Shifts() {
+		return because(Border, "%v spreads its input, a shift would not reach all outputs alike", n)
+	}
+	m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale})
+	return nil
+}

@@ -1,0 +1,60 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization and InstanceNormalization
+// whose γ and β are not 1 and 0, and Mul, Div, Add and Sub of one constant and one other operand. It counts what could be
+// looked at, foldable or not, so that numbers of different programs compare.
+func Count(m *model.Model) int {
+	count := 0
+	constant := constants(m)
+	m.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			switch n.Type {
+			case "BatchNormalization":
+				count++
+			case "LayerNormalization", "InstanceNormalization":
+				if !plain(n.In(1), 1) || n.In(2) != nil && !plain(n.In(2), 0) {
+					count++
+				}
+			case "Mul", "Div", "Add", "Sub":
+				if len(n.Inputs) == 2 && constant[n.Inputs[0]] != constant[n.Inputs[1]] {
+					count++
+				}
+			}
+		}
+	})
+	return count
+}
+
+// constants are the values that are the same in every run: stored ones, and what is computed of nothing else.
+func constants(m *model.Model) map[*model.Value]bool {
+	constant := map[*model.Value]bool{nil: true} // an omitted input
+	m.Walk(func(g *model.Graph) {
+		for _, v := range g.Consts {
+			constant[v] = true
+		}
+		for _, n := range g.Nodes {
+			if n.Type != "Constant" && (len(n.Inputs) == 0 || len(n.Bodies) > 0 || slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return !constant[v] })) {
+				continue
+			}
+			for _, v := range n.Outputs {
+				constant[v] = true
+			}
+		}
+	})
+	return constant
+}
+
+// plain says whether a value is a constant all of whose elements are x.
+func plain(v *model.Value, x float64) bool {
+	if v == nil || v.Const == nil {
+		return false
+	}
+	values, err := v.Const.Float64s(maxValues)
+	return err == nil && !slices.ContainsFunc(values, func(y float64) bool { return y != x })
+}

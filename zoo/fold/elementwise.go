@@ -1,0 +1,166 @@
+package fold
+
+import (
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	register(
+		&Operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Back: mulBack, Forward: mulForward},
+		&Operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Back: addBack, Forward: addForward},
+		&Operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Back: addBack, Forward: addForward},
+		&Operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Back: mulBack, Forward: mulForward},
+		&Operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Back: negBack, Forward: negForward},
+	)
+}
+
+func mulMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+	return p.binaryMap(n, func(c []float64, _ bool) ([]float64, []float64, *Reason) {
+		return c, make([]float64, len(c)), nil
+	})
+}
+
+func addMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+	return p.binaryMap(n, func(c []float64, _ bool) ([]float64, []float64, *Reason) {
+		return ones(len(c)), c, nil
+	})
+}
+
+func subMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+	return p.binaryMap(n, func(c []float64, first bool) ([]float64, []float64, *Reason) {
+		if first { // c − x
+			return each(ones(len(c)), func(float64) float64 { return -1 }), c, nil
+		}
+		return ones(len(c)), each(c, func(x float64) float64 { return -x }), nil
+	})
+}
+
+func divMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+	return p.binaryMap(n, func(c []float64, first bool) ([]float64, []float64, *Reason) {
+		if first {
+			return nil, nil, because(Nonlinear, "%v divides a constant by its input", n)
+		}
+		if slices.Contains(c, 0) {
+			return nil, nil, because(Statistics, "%v divides by zero", n)
+		}
+		return each(c, func(x float64) float64 { return 1 / x }), make([]float64, len(c)), nil
+	})
+}
+
+func negMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+	if x := n.In(0); x == nil || !x.DType.Float() || p.isConstant(x) {
+		return 0, Affine{}, &Reason{}
+	}
+	return 0, Affine{Uniform, []float64{-1}, []float64{0}}, nil
+}
+
+func each(xs []float64, f func(float64) float64) []float64 {
+	out := make([]float64, len(xs))
+	for k, x := range xs {
+		out[k] = f(x)
+	}
+	return out
+}
+
+// binaryMap reads a node of two inputs, one of them constant, as a map: of gives scale and shift for the constant's
+// elements; first says that the constant is the first operand.
+func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (scale, shift []float64, why *Reason)) (int, Affine, *Reason) {
+	if len(n.Inputs) != 2 || n.In(0) == nil || n.In(1) == nil || p.model.Opset[""] < 7 && n.Attr("axis") != nil {
+		return 0, Affine{}, &Reason{}
+	}
+	data := 0
+	if p.isConstant(n.In(0)) {
+		data = 1
+	}
+	x, c := n.In(data), n.In(1-data)
+	if p.isConstant(x) || !x.DType.Float() && !c.DType.Float() { // constant itself, or integers: no weights
+		return 0, Affine{}, &Reason{}
+	}
+	if !p.isConstant(c) {
+		if c.Const != nil {
+			return 0, Affine{}, because(NotConstant, "%q is also an input that callers may set (the manifest's overridable: constant says that nobody does)", c.Name)
+		}
+		return 0, Affine{}, &Reason{} // two values computed at run time
+	}
+	shape, values, ok := p.constant(c)
+	if !ok {
+		return 0, Affine{}, because(NotPerChannel, "the constant %q of %v is too large for a map", c.Name, n)
+	}
+	axis, values, why := perChannel(n, x, shape, values)
+	if why != nil {
+		return 0, Affine{}, why
+	}
+	scale, shift, why := of(values, data == 1)
+	if why != nil {
+		return 0, Affine{}, why
+	}
+	return data, Affine{axis, scale, shift}, nil
+}
+
+// perChannel reads a constant that is broadcast with x, aligned to the right, as one number for each channel of an axis of
+// x, or as one for all. A constant that makes the result larger than x is neither.
+func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) (int, []float64, *Reason) {
+	if len(shape) == 0 {
+		return Uniform, values, nil
+	}
+	if x.Shape == nil {
+		return 0, nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
+	}
+	if len(shape) > len(x.Shape) || len(values) == 0 {
+		return 0, nil, because(NotPerChannel, "the constant of %v has shape %v, which widens its input", n, shape)
+	}
+	first := len(x.Shape) - len(shape)
+	axis := Uniform
+	for k, d := range shape {
+		if d == 1 {
+			continue
+		}
+		if x.Shape[first+k] != d {
+			return 0, nil, because(NotPerChannel, "the constant of %v has %d elements along axis %d, its input %s", n, d, first+k, extent(x.Shape[first+k]))
+		}
+		if varies(shape, values, k) {
+			if axis != Uniform {
+				return 0, nil, because(NotPerChannel, "the constant of %v varies along axes %d and %d", n, axis, first+k)
+			}
+			axis = first + k
+		}
+	}
+	if axis == Uniform {
+		return axis, values[:1], nil
+	}
+	inner := 1
+	for _, d := range shape[axis-first+1:] {
+		inner *= int(d)
+	}
+	channels := make([]float64, shape[axis-first])
+	for c := range channels {
+		channels[c] = values[c*inner]
+	}
+	return axis, channels, nil
+}
+
+func extent(d int64) string {
+	if d < 0 {
+		return "an unknown number"
+	}
+	return strconv.FormatInt(d, 10)
+}
+
+// varies says whether elements of a constant differ along axis k.
+func varies(shape []int64, values []float64, k int) bool {
+	inner := 1
+	for _, d := range shape[k+1:] {
+		inner *= int(d)
+	}
+	step := inner * int(shape[k])
+	for e := range values {
+		if math.Float64bits(values[e]) != math.Float64bits(values[e/step*step+e%inner]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,182 @@
+package fold
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// inventory is what a model held before it was folded.
+type inventory struct {
+	order     []*model.Node
+	nodes     map[*model.Node]place
+	constants []*model.Value
+	consts    map[*model.Value]*model.Constant
+	read      map[*model.Value]bool // values that somebody read or that were graph outputs
+	paths     map[*model.Graph]string
+}
+
+// place is where a node stands: the path of its graph, and what it is called.
+type place struct{ path, name string }
+
+func takeInventory(m *model.Model) *inventory {
+	i := &inventory{
+		nodes: map[*model.Node]place{}, consts: map[*model.Value]*model.Constant{},
+		read: map[*model.Value]bool{}, paths: map[*model.Graph]string{},
+	}
+	m.Walk(func(g *model.Graph) {
+		i.paths[g] = g.Path()
+		for _, n := range g.Nodes {
+			i.order = append(i.order, n)
+			i.nodes[n] = place{i.paths[g], n.String()}
+			for _, v := range n.Outputs {
+				i.read[v] = v != nil && (len(v.Uses) > 0 || v.Output)
+			}
+		}
+		for _, v := range g.Consts {
+			i.constants = append(i.constants, v)
+			i.consts[v] = v.Const
+			i.read[v] = len(v.Uses) > 0 || v.Output
+		}
+	})
+	return i
+}
+
+// prune drops the constants, and the nodes that compute with constants alone, that had readers and have none any more.
+func (p *Planner) prune(before *inventory) {
+	var unread []*model.Node
+	dead := func(n *model.Node) bool {
+		if n.Removed() || len(n.Bodies) > 0 {
+			return false
+		}
+		had := false
+		for _, v := range n.Outputs {
+			if v == nil {
+				continue
+			}
+			if len(v.Uses) > 0 || v.Output {
+				return false
+			}
+			had = had || before.read[v]
+		}
+		return had
+	}
+	p.model.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			if dead(n) {
+				unread = append(unread, n)
+			}
+		}
+	})
+	for len(unread) > 0 {
+		n := unread[len(unread)-1]
+		unread = unread[:len(unread)-1]
+		if !dead(n) {
+			continue
+		}
+		var sources []*model.Node
+		for _, v := range n.Inputs {
+			if v != nil && v.Producer != nil {
+				sources = append(sources, v.Producer)
+			}
+		}
+		n.Remove()
+		for _, s := range sources {
+			if dead(s) {
+				unread = append(unread, s)
+			}
+		}
+	}
+	p.model.Walk(func(g *model.Graph) {
+		kept := g.Consts[:0:0]
+		for _, v := range g.Consts {
+			if len(v.Uses) > 0 || v.Output || before.consts[v] != nil && !before.read[v] {
+				kept = append(kept, v)
+			}
+		}
+		g.Consts = kept
+	})
+}
+
+// shareAlike makes copies of a weight that were folded alike one constant again.
+func (p *Planner) shareAlike() {
+	type key struct {
+		graph *model.Graph
+		data  any
+		scale string
+	}
+	seen := map[key]*model.Value{}
+	p.model.Walk(func(g *model.Graph) {
+		for _, v := range g.Consts {
+			c := v.Const
+			if c.Data == nil || len(c.Factors) == 0 || v.Output || v.Input {
+				continue
+			}
+			k := key{g, c.Data, fingerprint(c)}
+			first := seen[k]
+			if first == nil {
+				seen[k] = v
+				continue
+			}
+			for len(v.Uses) > 0 {
+				u := v.Uses[len(v.Uses)-1]
+				u.Node.Set(u.Index, first)
+			}
+		}
+	})
+}
+
+func fingerprint(c *model.Constant) string {
+	var b bytes.Buffer
+	for _, f := range c.Factors {
+		fmt.Fprint(&b, f.Layout)
+		for _, s := range f.Scale {
+			_ = binary.Write(&b, binary.LittleEndian, math.Float64bits(s))
+		}
+	}
+	return b.String()
+}
+
+// compare lists in the plan which nodes and constants differ from what the model held before.
+func (i *inventory) compare(m *model.Model, plan *Plan) {
+	live, held := map[*model.Node]bool{}, map[*model.Value]bool{}
+	m.Walk(func(g *model.Graph) {
+		path, known := i.paths[g]
+		if !known {
+			path = g.Path()
+		}
+		for _, n := range g.Nodes {
+			live[n] = true
+			if _, old := i.nodes[n]; !old {
+				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "add"})
+			} else if n.Edited {
+				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "change"})
+			}
+		}
+		for _, v := range g.Consts {
+			held[v] = true
+			old, was := i.consts[v]
+			switch c := v.Const; {
+			case len(c.Factors) > 0:
+				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "rescale", c.Bytes()})
+			case !was:
+				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "add", c.Bytes()})
+			case old != c:
+				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "change", c.Bytes()})
+			}
+		}
+	})
+	for _, n := range i.order {
+		if !live[n] {
+			plan.Nodes = append(plan.Nodes, NodeEdit{i.nodes[n].path, i.nodes[n].name, "drop"})
+		}
+	}
+	for _, v := range i.constants {
+		if !held[v] {
+			plan.Consts = append(plan.Consts, ConstEdit{i.paths[v.Graph], v.Name, "drop", i.consts[v].Bytes()})
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package fold
+
+import (
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+func init() {
+	register(&Operator{Family: "matmul", Types: []string{"MatMul"}, Back: matMulBack, Forward: matMulForward})
+}
+
+// MatMul: Y[…, i, j] = Σ_k A[…, i, k]·B[…, k, j], leading axes broadcast. One of A and B is a constant weight.
+
+// matMulWeight is the input of n that is a weight, and the axes of it, counted from its end, that are summed over and that
+// become an axis of Y.
+func matMulWeight(m *Move, n *model.Node) (k, summed, kept int) {
+	if n.In(0) != nil && m.p.isConstant(n.In(0)) {
+		return 0, 1, 2
+	}
+	return 1, 2, 1
+}
+
+func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	k, _, kept := matMulWeight(m, n)
+	w, shape, why := m.weight(n, k)
+	if why != nil {
+		return why
+	}
+	y := n.Outputs[0]
+	if len(shape) < 2 || y.Shape == nil {
+		return because(Unsupported, "%v has a weight of shape %v and an output of unknown rank", n, shape)
+	}
+	axis := len(shape) - kept
+	b, ok := a.Over(len(y.Shape)-kept, int(shape[axis]))
+	if !ok {
+		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d outputs of %v", a.Axis, len(y.Shape), shape[axis], n)
+	}
+	m.Rescale(n, k, tensor.Factor{Layout: tensor.AxisLayout(shape, axis), Scale: b.Scale})
+	if !b.Shifts() {
+		return nil
+	}
+	if m.gemmable(n, shape) {
+		return m.becomeGemm(n, w.DType, b.Shift)
+	}
+	m.added = m.added.plus(costSimple)
+	return m.addAfter(n, b)
+}
+
+func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
+	k, summed, kept := matMulWeight(m, n)
+	if k == from {
+		return because(NotConstant, "%v multiplies two values that are computed at run time", n)
+	}
+	w, shape, why := m.weight(n, k)
+	if why != nil {
+		return why
+	}
+	x, y := n.In(from), n.Outputs[0]
+	if len(shape) < 2 || x.Shape == nil || y.Shape == nil || len(x.Shape) < 2 {
+		return because(Unsupported, "%v has a weight of shape %v and an input of unknown rank", n, shape)
+	}
+	axis := len(shape) - summed
+	b, ok := a.Over(len(x.Shape)-kept, int(shape[axis])) // B's rows meet A's columns, and the reverse
+	if !ok {
+		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d that %v sums over", a.Axis, len(x.Shape), shape[axis], n)
+	}
+	layout := tensor.AxisLayout(shape, axis)
+	m.Rescale(n, k, tensor.Factor{Layout: layout, Scale: b.Scale})
+	if !b.Shifts() {
+		return nil
+	}
+	if len(shape) != 2 {
+		return because(Unsupported, "%v has a weight for each of several batches, its shift is not one vector", n)
+	}
+	out := len(shape) - kept
+	gemm := m.gemmable(n, shape)
+	if !gemm {
+		m.added = m.added.plus(costSimple)
+	}
+	m.Check(func() *Reason {
+		sums, err := m.p.sums(n.Inputs[k], tensor.AxisLayout(shape, out), tensor.Factor{Layout: layout, Scale: b.Shift})
+		if err != nil {
+			return because(Unsupported, "the weight of %v cannot be read: %v", n, err)
+		}
+		if gemm {
+			return m.becomeGemm(n, w.DType, sums)
+		}
+		return m.addAfter(n, Shifting(len(y.Shape)-kept, sums))
+	})
+	return nil
+}
+
+// gemmable says whether the product is one of two matrices, with the weight on the right, so that it can be a Gemm and
+// have a bias.
+func (m *Move) gemmable(n *model.Node, shape []int64) bool {
+	x := n.In(0)
+	return len(shape) == 2 && len(x.Shape) == 2 && m.p.isConstant(n.In(1)) && !m.p.isConstant(x) && m.p.model.Opset[""] >= 9 && !m.p.off["gemm"]
+}
+
+// becomeGemm leaves the edit that the product becomes a Gemm with that bias.
+func (m *Move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Reason {
+	m.Edit(func() { n.Type, n.Edited = "Gemm", true })
+	return m.Values(n, 2, dtype, []int64{int64(len(bias))}, bias)
+}
+
+// addAfter leaves the edit that the map's shift is added to the output of n by a new node, whose cost the caller counts.
+func (m *Move) addAfter(n *model.Node, a Affine) *Reason {
+	y := n.Outputs[0]
+	shape, ok := m.p.shape(a, y)
+	if !ok {
+		return because(Unsupported, "the output of %v has no known type and rank for an Add behind it", n)
+	}
+	if !fits(a.Shift, y.DType) {
+		return because(Overflow, "a shift behind %v would leave the range of %v", n, y.DType)
+	}
+	m.Edit(func() {
+		g := n.Graph
+		z := g.NewValue(y.Name+"_product", y)
+		n.Outputs[0], n.Edited, z.Producer = z, true, n
+		c := g.NewConst(y.Name+"_shift", &model.Constant{DType: y.DType, Shape: shape, Values: a.Shift})
+		add := g.NewNode(n, "Add", y.Name+"_shift", []*model.Value{z, c}, []*model.Value{y})
+		m.nodes = append(m.nodes, add)
+	})
+	return nil
+}

@@ -1,0 +1,150 @@
+package fold
+
+import (
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// Move is the transaction that carries one map. Operators ask it to take the map on (Back, Forward), and leave edits with
+// it. Nothing of the graph changes until the planner accepts the move.
+type Move struct {
+	p     *Planner
+	start *model.Node   // a node of the map's own
+	nodes []*model.Node // all that the move touches, the map's own nodes first
+	seen  map[*model.Node]bool
+	into  []*model.Node    // those that absorbed the map
+	late  []func() *Reason // checks too dear to make before the way is known to be free
+	edits []func()
+	added cost // of per-channel nodes that the edits put in
+}
+
+// cost orders the work of per-channel nodes: fewer nodes first, then cheaper ones.
+type cost struct{ nodes, operations int }
+
+func (c cost) less(d cost) bool {
+	return c.nodes < d.nodes || c.nodes == d.nodes && c.operations < d.operations
+}
+
+func (c cost) plus(d cost) cost { return cost{c.nodes + d.nodes, c.operations + d.operations} }
+
+var (
+	costBatchNorm = cost{1, 2}
+	costSimple    = cost{1, 1} // Mul, Add and their like
+)
+
+func (p *Planner) newMove(own []*model.Node) *Move {
+	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}}
+	for _, n := range own {
+		m.seen[n] = true
+		m.nodes = append(m.nodes, n)
+	}
+	return m
+}
+
+// Back asks for input k of n to become a(input): of what computes it.
+func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
+	if a.Identity() {
+		return nil
+	}
+	v := n.In(k)
+	if m.p.isConstant(v) {
+		return m.backConstant(n, k, a)
+	}
+	if v.Producer == nil {
+		return because(NoLinear, "nothing linear before it: %q is an input", v.Name)
+	}
+	before := v.Producer
+	switch {
+	case before.Graph != m.start.Graph:
+		return because(Subgraph, "%v is in another graph body", before)
+	case v.Output:
+		return because(SharedOutput, "the output of %v is a graph output as it is", before)
+	case len(v.Uses) != 1:
+		return because(SharedOutput, "the output of %v has other readers, %v among them", before, otherReader(v, n))
+	}
+	return m.visit(before, func(o *Operator) *Reason {
+		if o.Back == nil {
+			return because(Nonlinear, "%v does not let a map through", before)
+		}
+		for j, out := range before.Outputs {
+			if out == v {
+				return o.Back(m, before, j, a)
+			}
+		}
+		panic("fold: a value that its producer does not output")
+	})
+}
+
+// Forward asks the readers of v to do as if they read a(v).
+func (m *Move) Forward(v *model.Value, a Affine) *Reason {
+	if a.Identity() {
+		return nil
+	}
+	if v.Output {
+		return because(SharedOutput, "%q is a graph output", v.Name)
+	}
+	if len(v.Uses) == 0 {
+		return because(NoLinear, "nobody reads %q", v.Name)
+	}
+	for _, u := range v.Uses {
+		if u.Node.Graph != m.start.Graph {
+			return because(Subgraph, "%v reads it in another graph body", u.Node)
+		}
+		why := m.visit(u.Node, func(o *Operator) *Reason {
+			if o.Forward == nil {
+				return because(Nonlinear, "%v after it does not let a map through", u.Node)
+			}
+			return o.Forward(m, u.Node, u.Index, a)
+		})
+		if why != nil {
+			return why
+		}
+	}
+	return nil
+}
+
+// visit makes the node part of the move. A move comes to a node once: twice would need the sum of two maps.
+func (m *Move) visit(n *model.Node, ask func(*Operator) *Reason) *Reason {
+	if m.seen[n] {
+		return because(Unsupported, "the map would reach %v twice", n)
+	}
+	m.seen[n] = true
+	m.nodes = append(m.nodes, n)
+	return ask(m.p.operator(n))
+}
+
+// Try asks for something that the move can do without: if it is refused, nothing of it remains.
+func (m *Move) Try(ask func() *Reason) *Reason {
+	before := *m
+	why := ask()
+	if why != nil {
+		for _, n := range m.nodes[len(before.nodes):] {
+			delete(m.seen, n)
+		}
+		*m = before
+	}
+	return why
+}
+
+// Edit leaves an edit with the move, to be made if it is accepted.
+func (m *Move) Edit(edit func()) { m.edits = append(m.edits, edit) }
+
+// Check leaves a check that is made when the whole way is free: one that reads many elements, say.
+func (m *Move) Check(check func() *Reason) { m.late = append(m.late, check) }
+
+// Absorbed notes that the node takes the map into its constants. It refuses nodes that the user wants kept.
+func (m *Move) Absorbed(n *model.Node) *Reason {
+	if m.p.kept(n) {
+		return because(Keep, "%v is to be kept", n)
+	}
+	m.into = append(m.into, n)
+	return nil
+}
+
+func otherReader(v *model.Value, n *model.Node) *model.Node {
+	for _, u := range v.Uses {
+		if u.Node != n {
+			return u.Node
+		}
+	}
+	return n
+}

@@ -1,0 +1,123 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// part moves the scale of a run alone, where the whole cannot go, and leaves one Add: s·x + t = s·(x + t/s). It does so
+// only if that leaves fewer or cheaper nodes than the run has.
+func (p *Planner) part(r *run) bool {
+	if !costSimple.less(r.cost) {
+		return false
+	}
+	scale, data := r.a.OnlyScale(), r.first().In(p.find(r.first()).data)
+	leave := func(m *Move, shift []float64) func() {
+		m.added = m.added.plus(costSimple)
+		return func() { p.replace(r, Shifting(r.a.Axis, shift)) }
+	}
+	if _, ok := p.shape(Shifting(r.a.Axis, r.a.Shift), data); !ok {
+		return false
+	}
+	m := p.newMove(r.nodes)
+	if m.Back(r.first(), p.find(r.first()).data, scale) == nil && m.settle(r, leave(m, r.a.Shift)) == nil {
+		return true
+	}
+	shift := make([]float64, len(r.a.Shift))
+	for c := range shift {
+		shift[c] = r.a.Shift[c] / r.a.Scale[c]
+	}
+	if !Shifting(r.a.Axis, shift).Finite() {
+		return false
+	}
+	m = p.newMove(r.nodes)
+	return m.Forward(r.last().Outputs[0], scale) == nil && m.settle(r, leave(m, shift)) == nil
+}
+
+// merge writes a run of several nodes as fewer or cheaper ones, where it stands.
+func (p *Planner) merge(r *run) bool {
+	if bn := slices.IndexFunc(r.nodes, isBatchNorm); bn >= 0 && len(r.nodes) > 1 && r.a.Scales() && r.a.Shifts() {
+		m := p.newMove(r.nodes)
+		m.added = costBatchNorm
+		return m.setBatchNorm(r.nodes[bn], r.a) == nil && m.settle(r, func() { p.keepOne(r, bn) }) == nil
+	}
+	m := p.newMove(r.nodes)
+	if r.a.Scales() {
+		m.added = m.added.plus(costSimple)
+	}
+	if r.a.Shifts() {
+		m.added = m.added.plus(costSimple)
+	}
+	if _, ok := p.shape(r.a, r.first().In(p.find(r.first()).data)); !ok {
+		return false
+	}
+	return m.settle(r, func() { p.replace(r, r.a) }) == nil
+}
+
+// keepOne removes all nodes of a run but one, which now does the work of all.
+func (p *Planner) keepOne(r *run, k int) {
+	for _, n := range slices.Backward(r.nodes[:k]) {
+		n.Graph.Bypass(n, p.find(n).data)
+	}
+	for _, n := range r.nodes[k+1:] {
+		n.Graph.Absorb(n, p.find(n).data)
+	}
+	p.succeed(r.nodes[k], r)
+}
+
+// succeed makes a node stand for a run's maps in the plan: what becomes of it becomes of them.
+func (p *Planner) succeed(n *model.Node, r *run) {
+	p.heirs = append(p.heirs, heir{n, p.of(r)})
+}
+
+// replace puts a Mul, an Add or both in the place of a run.
+func (p *Planner) replace(r *run, a Affine) {
+	g, last := r.last().Graph, r.last()
+	in, out := r.first().In(p.find(r.first()).data), last.Outputs[0]
+	for _, n := range r.nodes {
+		n.Remove()
+	}
+	steps := []struct {
+		op     string
+		values []float64
+		needed bool
+	}{{"Mul", a.Scale, a.Scales()}, {"Add", a.Shift, a.Shifts()}}
+	var node *model.Node
+	for k, step := range steps {
+		if !step.needed {
+			continue
+		}
+		shape, _ := p.shape(a, in)
+		c := g.NewConst(out.Name+"_"+step.op, &model.Constant{DType: out.DType, Shape: shape, Values: step.values})
+		z := out
+		if k == 0 && steps[1].needed {
+			z = g.NewValue(out.Name+"_scaled", out)
+		}
+		node = g.NewNode(last, step.op, out.Name+"_"+step.op, []*model.Value{in, c}, []*model.Value{z})
+		p.regions.join([]*model.Node{r.first(), node})
+		in, last = z, node
+	}
+	p.succeed(node, r)
+}
+
+// shape is the shape of a constant that holds one number for each of the map's channels and broadcasts over x along them:
+// [C, 1, 1] for axis 1 of four. It needs x's element type and, unless the map is uniform, its rank.
+func (p *Planner) shape(a Affine, x *model.Value) ([]int64, bool) {
+	if x.DType == tensor.Undefined || !x.DType.Float() {
+		return nil, false
+	}
+	if a.Axis == Uniform {
+		return []int64{}, true
+	}
+	if x.Shape == nil || a.Axis >= len(x.Shape) {
+		return nil, false
+	}
+	shape := make([]int64, len(x.Shape)-a.Axis)
+	for k := range shape {
+		shape[k] = 1
+	}
+	shape[0] = int64(len(a.Scale))
+	return shape, true
+}

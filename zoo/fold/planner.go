@@ -1,0 +1,319 @@
+package fold
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/zoofold/zoofold/zoo/eval"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/shape"
+)
+
+// Version names the rules of folding: a result of another version is made anew.
+const Version = "1"
+
+// DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
+const DefaultMaxDuplicateBytes = 64 << 20
+
+// Options are what a manifest says of folding.
+type Options struct {
+	Overridable       bool            // initializers that callers may override are constants
+	Keep              []string        // globs over names of nodes that are left alone
+	MaxDuplicateBytes int64           // a shared weight larger than this is not copied; 0: DefaultMaxDuplicateBytes
+	Off               map[string]bool // operator families that are switched off
+	Refuse            map[string]Code // constants, by name, that may not be rescaled, and why
+}
+
+// Planner holds the state of planning one model.
+type Planner struct {
+	opt     Options
+	off     map[string]bool
+	model   *model.Model
+	consts  *eval.Folder
+	maps    map[*model.Node]*found
+	entries map[*model.Node][]*Map // the plan's maps that a node stands for
+	regions *regions
+	list    []*Map // in the order of their nodes
+	heirs   []heir // of the move that is being made
+	plan    *Plan
+}
+
+// found is what is known of a node as an affine map.
+type found struct {
+	data int
+	a    Affine
+	why  *Reason // not a map
+}
+
+// Fold plans the folding of a model and edits it: what the plan says has been done to m when it returns. Constants keep
+// reading from m's file; rescaled ones carry their factors until they are written.
+func Fold(m *model.Model, o Options) (*Plan, error) {
+	if o.MaxDuplicateBytes == 0 {
+		o.MaxDuplicateBytes = DefaultMaxDuplicateBytes
+	}
+	for _, g := range o.Keep {
+		if !doublestar.ValidatePattern(g) {
+			return nil, fmt.Errorf("keep: %q is not a glob", g)
+		}
+	}
+	p := &Planner{
+		opt: o, off: o.Off, model: m, plan: &Plan{},
+		maps: map[*model.Node]*found{}, entries: map[*model.Node][]*Map{},
+		consts: eval.Constants(m),
+	}
+	p.consts.Overridable = o.Overridable
+	shape.Infer(m, p.consts)
+	before := takeInventory(m)
+	p.regions = newRegions(m)
+	p.plan.Before = Count(m)
+	p.enter()
+	for p.pass() {
+		m.Walk((*model.Graph).Compact)
+	}
+	p.shareAlike()
+	p.prune(before)
+	m.Walk((*model.Graph).Compact)
+	for _, entry := range p.list {
+		p.plan.Maps = append(p.plan.Maps, *entry)
+	}
+	p.regions.describe(p)
+	before.compare(m, p.plan)
+	p.plan.After = Count(m)
+	return p.plan, nil
+}
+
+// enter lists every affine map of the model, and every node that looks like one.
+func (p *Planner) enter() {
+	p.model.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			f := p.find(n)
+			if f.why != nil && f.why.Text == "" {
+				continue
+			}
+			entry := &Map{Graph: g.Path(), Node: n.String(), Verdict: Left, Reason: f.why}
+			p.entries[n] = []*Map{entry}
+			p.list = append(p.list, entry)
+		}
+	})
+}
+
+// of are the plan's maps that a run stands for.
+func (p *Planner) of(r *run) []*Map {
+	var list []*Map
+	for _, n := range r.nodes {
+		list = append(list, p.entries[n]...)
+	}
+	return list
+}
+
+// find says what the node is as an affine map.
+func (p *Planner) find(n *model.Node) *found {
+	if f := p.maps[n]; f != nil {
+		return f
+	}
+	f := &found{why: &Reason{}}
+	if o := p.operator(n); o.Map != nil {
+		f.data, f.a, f.why = o.Map(p, n)
+		if f.why == nil && p.kept(n) {
+			f.why = because(Keep, "%v is to be kept", n)
+		}
+		if f.why == nil && !f.a.Finite() {
+			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
+		}
+	}
+	p.maps[n] = f
+	return f
+}
+
+// pass tries every run of affine maps once, in the order of the nodes, and says whether something changed.
+func (p *Planner) pass() bool {
+	changed := false
+	p.model.Walk(func(g *model.Graph) {
+		done := map[*model.Node]bool{}
+		for _, n := range g.Nodes {
+			if n.Removed() || done[n] || p.find(n).why != nil {
+				continue
+			}
+			r := p.run(n)
+			for _, k := range r.nodes {
+				done[k] = true
+			}
+			if p.try(r) {
+				changed = true
+			}
+		}
+	})
+	return changed
+}
+
+// run is a chain of affine maps, each the only reader of the one before, and the one map that they make together.
+type run struct {
+	nodes []*model.Node
+	a     Affine
+	cost  cost
+}
+
+func (r *run) first() *model.Node { return r.nodes[0] }
+func (r *run) last() *model.Node  { return r.nodes[len(r.nodes)-1] }
+
+// run is the chain that starts at n.
+func (p *Planner) run(n *model.Node) *run {
+	f := p.find(n)
+	r := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
+	for {
+		out := r.last().Outputs[0]
+		if out.Output || len(out.Uses) != 1 {
+			return r
+		}
+		next := out.Uses[0].Node
+		f := p.find(next)
+		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index {
+			return r
+		}
+		a, ok := r.a.Then(f.a)
+		if !ok || !a.Finite() {
+			return r
+		}
+		r.nodes, r.a, r.cost = append(r.nodes, next), a, r.cost.plus(costOf(next))
+	}
+}
+
+func costOf(n *model.Node) cost {
+	if n.Type == "BatchNormalization" {
+		return costBatchNorm
+	}
+	return costSimple
+}
+
+// try moves a run, or part of its map, and says whether it did.
+func (p *Planner) try(r *run) bool {
+	if r.a.Identity() {
+		return p.drop(r)
+	}
+	back := p.moveBack(r, r.a)
+	if back == nil {
+		return true
+	}
+	forward := p.moveForward(r, r.a)
+	if forward == nil {
+		return true
+	}
+	if r.a.Scales() && r.a.Shifts() && p.part(r) {
+		return true
+	}
+	if p.merge(r) {
+		return true
+	}
+	why := &Reason{back.Code, "before it: " + back.Text + "; after it: " + forward.Text}
+	for _, entry := range p.of(r) {
+		entry.Reason = why
+	}
+	return false
+}
+
+// moveBack makes what comes before the run compute a on top.
+func (p *Planner) moveBack(r *run, a Affine) *Reason {
+	m := p.newMove(r.nodes)
+	if why := m.Back(r.first(), p.find(r.first()).data, a); why != nil {
+		return why
+	}
+	return m.settle(r, func() { p.absorb(r) })
+}
+
+// moveForward makes what comes after the run do a itself.
+func (p *Planner) moveForward(r *run, a Affine) *Reason {
+	m := p.newMove(r.nodes)
+	if why := m.Forward(r.last().Outputs[0], a); why != nil {
+		return why
+	}
+	return m.settle(r, func() { p.bypass(r) })
+}
+
+// settle accepts the move if its late checks hold and it lowers the work, makes its edits, and takes the run away.
+func (m *Move) settle(r *run, remove func()) *Reason {
+	if !m.added.less(r.cost) {
+		return because(NoGain, "%v could take it only by leaving as much work as before", m.nodes[len(m.nodes)-1])
+	}
+	for _, check := range m.late {
+		if why := check(); why != nil {
+			return why
+		}
+	}
+	for _, edit := range m.edits {
+		edit()
+	}
+	remove()
+	m.p.accepted(m, r)
+	return nil
+}
+
+// accepted notes what became of the run's maps, and forgets what was known of the nodes that changed.
+func (p *Planner) accepted(m *Move, r *run) {
+	p.regions.join(m.nodes)
+	for _, n := range m.nodes {
+		delete(p.maps, n)
+	}
+	verdict, into := Folded, []string{}
+	for _, n := range m.into {
+		into = append(into, n.String())
+		if len(p.entries[n]) > 0 && !slices.Contains(r.nodes, n) { // an affine map took it: both are one from now on
+			verdict = Merged
+			p.entries[n] = append(p.entries[n], p.of(r)...)
+		}
+	}
+	for _, entry := range p.of(r) {
+		entry.Verdict, entry.Into, entry.Reason = verdict, into, nil
+	}
+	for _, h := range p.heirs {
+		p.entries[h.node] = h.maps
+		for _, entry := range h.maps {
+			entry.Verdict, entry.Into = Merged, append(entry.Into, h.node.String())
+		}
+	}
+	p.heirs = nil
+}
+
+// heir is a node that takes over what a run leaves, and the plan's maps that it stands for from then on.
+type heir struct {
+	node *model.Node
+	maps []*Map
+}
+
+// absorb removes the run: the producer of its input outputs its output.
+func (p *Planner) absorb(r *run) {
+	for _, n := range r.nodes {
+		n.Graph.Absorb(n, p.find(n).data)
+	}
+}
+
+// bypass removes the run: the readers of its output read its input.
+func (p *Planner) bypass(r *run) {
+	for _, n := range slices.Backward(r.nodes) {
+		n.Graph.Bypass(n, p.find(n).data)
+	}
+}
+
+// drop removes a run that does nothing.
+func (p *Planner) drop(r *run) bool {
+	m := p.newMove(r.nodes)
+	in, out := r.first().In(p.find(r.first()).data), r.last().Outputs[0]
+	switch {
+	case !out.Output:
+		return m.settle(r, func() { p.bypass(r) }) == nil
+	case in.Producer != nil && in.Producer.Graph == out.Graph && !in.Output && len(in.Uses) == 1:
+		return m.settle(r, func() { p.absorb(r) }) == nil
+	}
+	for _, entry := range p.of(r) {
+		entry.Reason = because(SharedOutput, "it does nothing, but joins an input or a value with other readers to a graph output")
+	}
+	return false
+}
+
+// kept says whether the user wants the node left alone.
+func (p *Planner) kept(n *model.Node) bool {
+	return slices.ContainsFunc(p.opt.Keep, func(glob string) bool {
+		return doublestar.MatchUnvalidated(glob, n.Name)
+	})
+}

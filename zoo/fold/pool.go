@@ -1,0 +1,142 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	register(
+		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum)},
+		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average)},
+		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward},
+	)
+}
+
+// maximum says why a maximum over positions does not commute with the map, or nil: it needs positive scales. Padding is
+// minus infinity, so that the border is no concern.
+func maximum(n *model.Node, a Affine) *Reason {
+	if !a.Positive() {
+		return because(Sign, "%v takes a maximum, a scale that is not positive would turn it", n)
+	}
+	if v := n.Out(1); v != nil && (v.Output || len(v.Uses) > 0) {
+		return because(Unsupported, "%v outputs indices too", n)
+	}
+	return nil
+}
+
+// average says why an average over positions does not commute with the map, or nil: zeros of the padding that are counted
+// do not get the shift.
+func average(n *model.Node, a Affine) *Reason {
+	if n.Type == "GlobalAveragePool" || !a.Shifts() {
+		return nil
+	}
+	unpadded := n.Str("auto_pad", "NOTSET") == "VALID" ||
+		n.Str("auto_pad", "NOTSET") == "NOTSET" && !slices.ContainsFunc(n.Ints("pads"), func(p int64) bool { return p != 0 })
+	if n.Int("ceil_mode", 0) != 0 || !unpadded && n.Int("count_include_pad", 0) != 0 {
+		return because(Border, "%v averages over its padding, a shift would change its edge", n)
+	}
+	return nil
+}
+
+type condition func(*model.Node, Affine) *Reason
+
+func overChannels(n *model.Node, a Affine, commutes condition) *Reason {
+	if a.Axis != Uniform && a.Axis > 1 {
+		return because(NotPerChannel, "the map is over axis %d, over which %v pools", a.Axis, n)
+	}
+	return commutes(n, a)
+}
+
+func poolBack(commutes condition) func(*Move, *model.Node, int, Affine) *Reason {
+	return func(m *Move, n *model.Node, k int, a Affine) *Reason {
+		if why := overChannels(n, a, commutes); why != nil {
+			return why
+		}
+		return m.Back(n, 0, a)
+	}
+}
+
+func poolForward(commutes condition) func(*Move, *model.Node, int, Affine) *Reason {
+	return func(m *Move, n *model.Node, k int, a Affine) *Reason {
+		if why := overChannels(n, a, commutes); why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], a)
+	}
+}
+
+// reduction is what a Reduce* does: which axes of its input it keeps, in order.
+func (m *Move) reduction(n *model.Node, a Affine) (kept []int, why *Reason) {
+	switch {
+	case n.Type == "ReduceMax":
+		if why := maximum(n, a); why != nil {
+			return nil, why
+		}
+	case n.Type == "ReduceSum" && a.Shifts():
+		return nil, because(Nonlinear, "%v adds a shift up as often as there are positions", n)
+	}
+	x := n.In(0)
+	if x.Shape == nil {
+		return nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
+	}
+	axes, known := n.Ints("axes"), true
+	if v := n.In(1); v != nil {
+		_, values, ok := m.p.constant(v)
+		known = ok
+		for _, x := range values {
+			axes = append(axes, int64(x))
+		}
+	}
+	if !known || len(axes) == 0 {
+		return nil, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
+	}
+	for k := range x.Shape {
+		if !slices.Contains(axes, int64(k)) && !slices.Contains(axes, int64(k-len(x.Shape))) {
+			kept = append(kept, k)
+		}
+	}
+	return kept, nil
+}
+
+func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	kept, why := m.reduction(n, a)
+	if why != nil {
+		return why
+	}
+	if a.Axis != Uniform {
+		axis := a.Axis
+		if n.Int("keepdims", 1) == 0 {
+			if axis >= len(kept) {
+				return because(NotPerChannel, "the map is over axis %d, %v keeps %d", axis, n, len(kept))
+			}
+			axis = kept[axis]
+		}
+		if !slices.Contains(kept, axis) {
+			return because(NotPerChannel, "the map is over axis %d, which %v reduces", axis, n)
+		}
+		a.Axis = axis
+	}
+	return m.Back(n, 0, a)
+}
+
+func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k != 0 {
+		return because(Nonlinear, "%v takes its axes from there", n)
+	}
+	kept, why := m.reduction(n, a)
+	if why != nil {
+		return why
+	}
+	if a.Axis != Uniform {
+		to := slices.Index(kept, a.Axis)
+		if to < 0 {
+			return because(NotPerChannel, "the map is over axis %d, which %v reduces", a.Axis, n)
+		}
+		if n.Int("keepdims", 1) == 0 {
+			a.Axis = to
+		}
+	}
+	return m.Forward(n.Outputs[0], a)
+}

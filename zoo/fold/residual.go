@@ -1,0 +1,167 @@
+package fold
+
+import (
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// Add, Sub, Mul and Div of two values: of a map and its constant (elementwise.go), or of two values that are computed.
+
+// isMap says whether the node is an affine map itself.
+func (m *Move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }
+
+// operand says whether a map over an axis of the output of n is one over the same axis, counted from the right, of its
+// input k, and which: an operand that is broadcast along that axis has no channels of its own.
+func operand(n *model.Node, k int, a Affine) (Affine, *Reason) {
+	if a.Axis == Uniform {
+		return a, nil
+	}
+	x, y := n.In(k), n.Outputs[0]
+	if x.Shape == nil || y.Shape == nil {
+		return a, because(NotPerChannel, "the ranks around %v are not known", n)
+	}
+	axis := a.Axis - len(y.Shape) + len(x.Shape)
+	if axis < 0 || x.Shape[axis] != int64(len(a.Scale)) {
+		return a, because(NotPerChannel, "%v broadcasts %q along the channels", n, x.Name)
+	}
+	return a.On(axis), nil
+}
+
+// backOperand asks for input k of n to take a map of the output.
+func (m *Move) backOperand(n *model.Node, k int, a Affine) *Reason {
+	if a.Identity() {
+		return nil
+	}
+	b, why := operand(n, k, a)
+	if why != nil {
+		return why
+	}
+	return m.Back(n, k, b)
+}
+
+// forwardOperand writes a map of input k of n as one of its output.
+func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
+	if a.Axis == Uniform {
+		return a, nil
+	}
+	x, y := n.In(k), n.Outputs[0]
+	if x.Shape == nil || y.Shape == nil {
+		return a, because(NotPerChannel, "the ranks around %v are not known", n)
+	}
+	axis := a.Axis + len(y.Shape) - len(x.Shape)
+	if y.Shape[axis] != int64(len(a.Scale)) {
+		return a, because(NotPerChannel, "%v broadcasts %q along the channels", n, x.Name)
+	}
+	return a.On(axis), nil
+}
+
+// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t).
+func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	if m.isMap(n) {
+		if m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+			return nil
+		}
+	}
+	if len(n.Inputs) != 2 {
+		return because(Unsupported, "%v has %d inputs", n, len(n.Inputs))
+	}
+	second := a
+	if n.Type == "Sub" {
+		second = Affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })}
+	}
+	why := m.Try(func() *Reason {
+		if why := m.backOperand(n, 0, a); why != nil {
+			return why
+		}
+		return m.backOperand(n, 1, a.OnlyScale())
+	})
+	if why == nil || !a.Shifts() {
+		return why
+	}
+	if m.Try(func() *Reason {
+		if why := m.backOperand(n, 0, a.OnlyScale()); why != nil {
+			return why
+		}
+		return m.backOperand(n, 1, second)
+	}) == nil {
+		return nil
+	}
+	return why
+}
+
+// addForward: a shift of one operand is a shift of the result. A scale is one only if the other operand can take its
+// inverse: s·x + t ± y = s·(x ± y/s) + t.
+func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if m.isMap(n) {
+		if m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
+			return nil
+		}
+	}
+	if len(n.Inputs) != 2 {
+		return because(Unsupported, "%v has %d inputs", n, len(n.Inputs))
+	}
+	b, why := forwardOperand(n, k, a)
+	if why != nil {
+		return why
+	}
+	if b.Scales() {
+		inverse := Scaling(b.Axis, each(b.Scale, func(s float64) float64 { return 1 / s }))
+		if !inverse.Finite() {
+			return because(Sign, "%v would have to divide its other operand by zero", n)
+		}
+		if why := m.backOperand(n, 1-k, inverse); why != nil {
+			return why
+		}
+	}
+	if n.Type == "Sub" && k == 1 { // y − (s·x + t) = s·(y/s − x) − t
+		b.Shift = each(b.Shift, func(t float64) float64 { return -t })
+	}
+	return m.Forward(n.Outputs[0], b)
+}
+
+// mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y.
+func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	if m.isMap(n) {
+		if m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+			return nil
+		}
+	}
+	if a.Shifts() || len(n.Inputs) != 2 {
+		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
+	}
+	why := m.Try(func() *Reason { return m.backOperand(n, 0, a) })
+	if why != nil && n.Type == "Mul" && m.Try(func() *Reason { return m.backOperand(n, 1, a) }) == nil {
+		return nil
+	}
+	return why
+}
+
+// mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y).
+func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if m.isMap(n) {
+		if m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
+			return nil
+		}
+	}
+	if a.Shifts() || len(n.Inputs) != 2 || n.Type == "Div" && k == 1 {
+		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
+	}
+	b, why := forwardOperand(n, k, a)
+	if why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], b)
+}
+
+func negBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	if m.isMap(n) && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+		return nil
+	}
+	return m.Back(n, 0, Affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })})
+}
+
+func negForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if m.isMap(n) && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
+		return nil
+	}
+	return m.Forward(n.Outputs[0], Affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })})
+}

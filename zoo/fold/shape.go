@@ -1,0 +1,206 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	register(
+		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
+		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
+	)
+}
+
+// permutation is a Transpose's: output axis k is input axis perm[k].
+func permutation(n *model.Node) ([]int64, *Reason) {
+	if perm := n.Ints("perm"); perm != nil {
+		return perm, nil
+	}
+	if n.In(0).Shape == nil {
+		return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
+	}
+	perm := make([]int64, len(n.In(0).Shape))
+	for k := range perm {
+		perm[k] = int64(len(perm) - 1 - k)
+	}
+	return perm, nil
+}
+
+func transposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	perm, why := permutation(n)
+	if why != nil {
+		return why
+	}
+	if a.Axis >= len(perm) {
+		return because(NotPerChannel, "the map is over axis %d, %v has %d", a.Axis, n, len(perm))
+	}
+	if a.Axis != Uniform {
+		a.Axis = int(perm[a.Axis])
+	}
+	return m.Back(n, 0, a)
+}
+
+func transposeForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	perm, why := permutation(n)
+	if why != nil {
+		return why
+	}
+	if a.Axis != Uniform {
+		to := slices.Index(perm, int64(a.Axis))
+		if to < 0 {
+			return because(NotPerChannel, "the map is over axis %d, %v has %d", a.Axis, n, len(perm))
+		}
+		a.Axis = to
+	}
+	return m.Forward(n.Outputs[0], a)
+}
+
+func reshapeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	b, why := m.carry(n, n.Outputs[0].Shape, n.In(0).Shape, a)
+	if why != nil {
+		return why
+	}
+	return m.Back(n, 0, b)
+}
+
+func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k != 0 {
+		return because(Nonlinear, "%v takes its shape from there", n)
+	}
+	b, why := m.carry(n, n.In(0).Shape, n.Outputs[0].Shape, a)
+	if why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], b)
+}
+
+// carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
+// (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
+// period. Where the extents behind are not static, the extents before must be the same ones.
+func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason) {
+	if a.Axis == Uniform {
+		return a, nil
+	}
+	if from == nil || to == nil || a.Axis >= len(from) {
+		return a, because(NotPerChannel, "the shapes around %v are not known", n)
+	}
+	if n.Type == "Squeeze" || n.Type == "Unsqueeze" {
+		if axis, ok := m.renumbered(n, from, to, a.Axis); ok {
+			return a.On(axis), nil
+		}
+	}
+	channels := int64(len(a.Scale))
+	if m.sameBefore(n, from, to, a.Axis) && to[a.Axis] == channels {
+		return a, nil
+	}
+	inner, ok := static(from[a.Axis+1:])
+	if !ok || inner == 0 || channels == 0 {
+		return a, because(NotPerChannel, "%v joins channels with extents that are not static", n)
+	}
+	behind := int64(1) // extents behind axis j of to
+	for j := len(to) - 1; j >= 0 && to[j] >= 0; j-- {
+		if b, ok := periodic(a, j, inner, behind, to[j]); ok {
+			return b, nil
+		}
+		behind *= to[j]
+		if behind == 0 {
+			break
+		}
+	}
+	return a, because(NotPerChannel, "%v spreads the channels over several axes", n)
+}
+
+// periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
+func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
+	channels := int64(len(a.Scale))
+	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
+	switch {
+	case inner%behind == 0 && extent%(inner/behind*channels) == 0: // the axis holds the channels and what is behind them
+		step := inner / behind
+		for t := range extent {
+			c := t / step % channels
+			b.Scale[t], b.Shift[t] = a.Scale[c], a.Shift[c]
+		}
+		return b, true
+	case behind%inner == 0 && behind*extent == inner*channels: // the axis is the outer part of the channels: they must agree
+		step := behind / inner
+		for c := range channels {
+			t := c / step
+			if c%step == 0 {
+				b.Scale[t], b.Shift[t] = a.Scale[c], a.Shift[c]
+			} else if b.Scale[t] != a.Scale[c] || b.Shift[t] != a.Shift[c] {
+				return Affine{}, false
+			}
+		}
+		return b, true
+	}
+	return Affine{}, false
+}
+
+// static is the product of extents, and false where one is free.
+func static(extents []int64) (int64, bool) {
+	p := int64(1)
+	for _, d := range extents {
+		if d < 0 {
+			return 0, false
+		}
+		p *= d
+	}
+	return p, true
+}
+
+// sameBefore says whether the axes before the given one are the same on both sides of a node.
+func (m *Move) sameBefore(n *model.Node, from, to []int64, axis int) bool {
+	if axis >= len(to) {
+		return false
+	}
+	var copies []int64 // a Reshape's request: 0 is the input's extent
+	if n.Type == "Reshape" {
+		if _, values, ok := m.p.constant(n.In(1)); ok && n.Int("allowzero", 0) == 0 {
+			for _, x := range values {
+				copies = append(copies, int64(x))
+			}
+		}
+	}
+	for k := range axis {
+		copied := k < len(copies) && copies[k] == 0 || n.Type == "Flatten" && k == 0 && n.Int("axis", 1) == 1
+		if from[k] != to[k] || from[k] < 0 && !copied {
+			return false
+		}
+	}
+	return true
+}
+
+// renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.
+func (m *Move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
+	axes := n.Ints("axes")
+	if v := n.In(1); v != nil {
+		_, values, ok := m.p.constant(v)
+		if !ok {
+			return 0, false
+		}
+		for _, x := range values {
+			axes = append(axes, int64(x))
+		}
+	}
+	rank := max(len(from), len(to))
+	if len(axes) != rank-min(len(from), len(to)) || len(axes) == 0 {
+		return 0, false
+	}
+	var kept []int // axes of the longer shape that the shorter one has too
+	for k := range rank {
+		if !slices.Contains(axes, int64(k)) && !slices.Contains(axes, int64(k-rank)) {
+			kept = append(kept, k)
+		}
+	}
+	if len(from) < len(to) {
+		if axis >= len(kept) {
+			return 0, false
+		}
+		return kept[axis], true
+	}
+	short := slices.Index(kept, axis)
+	return short, short >= 0
+}
