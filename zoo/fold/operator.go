@@ -25,6 +25,9 @@ type Operator struct {
 	// is none by nature; a reason with text, that it might have been.
 	Map func(*Planner, *model.Node) (k int, a Affine, why *Reason)
 
+	// Tail is the affine map in which a node ends that is none itself; sendTail takes it away.
+	Tail func(*Planner, *model.Node) (Affine, *Reason)
+
 	// Back makes the node's output k become a(output): by editing the node's constants, or by asking its inputs.
 	Back func(m *Move, n *model.Node, k int, a Affine) *Reason
 

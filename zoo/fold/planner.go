@@ -89,7 +89,12 @@ func (p *Planner) enter() {
 	p.model.Walk(func(g *model.Graph) {
 		for _, n := range g.Nodes {
 			f := p.find(n)
-			if f.why != nil && f.why.Text == "" {
+			if tail := p.operator(n).Tail; tail != nil {
+				if a, why := tail(p, n); why == nil && a.Identity() {
+					continue
+				}
+				f = &found{}
+			} else if f.why != nil && f.why.Text == "" {
 				continue
 			}
 			entry := &Map{Graph: g.Path(), Node: n.String(), Verdict: Left, Reason: f.why}
@@ -133,7 +138,13 @@ func (p *Planner) pass() bool {
 	p.model.Walk(func(g *model.Graph) {
 		done := map[*model.Node]bool{}
 		for _, n := range g.Nodes {
-			if n.Removed() || done[n] || p.find(n).why != nil {
+			if n.Removed() || done[n] {
+				continue
+			}
+			if p.operator(n).Tail != nil && p.sendTail(n) {
+				changed = true
+			}
+			if p.find(n).why != nil {
 				continue
 			}
 			r := p.run(n)

@@ -52,6 +52,7 @@ type Output interface {
 type OutputFile interface {
 	io.Writer
 	io.WriterAt
+	io.Seeker
 	io.Closer
 }
 

@@ -107,6 +107,9 @@ func (in *inference) ints(v *model.Value) []int64 {
 	if x, ok := in.vectors[v]; ok {
 		return x
 	}
+	if s := in.of(v); len(s) > 1 || len(s) == 1 && s[0] > 64 {
+		return nil
+	}
 	if a, ok := in.consts.Value(v); ok && len(a.Shape) <= 1 && len(a.Data) <= 64 {
 		out := make([]int64, len(a.Data))
 		for k, x := range a.Data {

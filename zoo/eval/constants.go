@@ -1,0 +1,101 @@
+package eval
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// maxConstant bounds the elements of an evaluated constant.
+const maxConstant = 1 << 22
+
+// maxKept bounds the elements of a stored constant that is remembered.
+const maxKept = 1 << 12
+
+// Folder evaluates expressions of constants, each value once.
+type Folder struct {
+	Overridable bool // initializers that callers may override count as constants
+	known       map[*model.Value]*Array
+	busy        map[*model.Value]bool
+	depth       int
+}
+
+// Constants is a Folder for a model's values.
+func Constants(*model.Model) *Folder {
+	return &Folder{known: map[*model.Value]*Array{}, busy: map[*model.Value]bool{}}
+}
+
+// Value is a value's elements where it is a constant, or an expression of constants that is known and not too large.
+func (f *Folder) Value(v *model.Value) (*Array, bool) {
+	if v == nil {
+		return nil, false
+	}
+	if a, ok := f.known[v]; ok {
+		return a, a != nil
+	}
+	if f.depth > 1000 || f.busy[v] {
+		return nil, false
+	}
+	f.busy[v], f.depth = true, f.depth+1
+	a := f.evaluate(v)
+	f.depth--
+	delete(f.busy, v)
+	if v.Const == nil || a == nil || len(a.Data) <= maxKept { // stored constants can be read again
+		f.known[v] = a
+	}
+	return a, a != nil
+}
+
+func (f *Folder) evaluate(v *model.Value) *Array {
+	if v.Const != nil {
+		if v.Input && !f.Overridable {
+			return nil
+		}
+		a, err := FromConstant(v.Const, maxConstant)
+		if err != nil {
+			return nil
+		}
+		return a
+	}
+	n := v.Producer
+	if n == nil || len(n.Bodies) > 0 || len(n.Inputs) == 0 {
+		return nil
+	}
+	if n.Type == "Shape" && n.In(0) != nil && n.In(0).Const == nil {
+		return staticShape(n)
+	}
+	in := make([]*Array, len(n.Inputs))
+	for k, x := range n.Inputs {
+		if x == nil {
+			continue
+		}
+		a, ok := f.Value(x)
+		if !ok {
+			return nil
+		}
+		in[k] = a
+	}
+	out, err := Node(n, in)
+	if err != nil {
+		return nil
+	}
+	for k, x := range n.Outputs {
+		if x == v && k < len(out) && out[k] != nil && len(out[k].Data) <= maxConstant {
+			return out[k]
+		}
+	}
+	return nil
+}
+
+// staticShape is a Shape of a value whose extents are all known although its elements are not.
+func staticShape(n *model.Node) *Array {
+	shape := n.In(0).Shape
+	if shape == nil || slices.ContainsFunc(shape, func(d int64) bool { return d < 0 }) {
+		return nil
+	}
+	out, err := shapeOf(n, shape)
+	if err != nil {
+		return nil
+	}
+	return out
+}

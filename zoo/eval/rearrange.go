@@ -1,0 +1,539 @@
+package eval
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Operators that move elements about.
+
+func init() {
+	operators["Identity"] = func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], need(in, 1) }
+	operators["Dropout"] = operators["Identity"]
+	operators["Cast"] = castNode
+	operators["Reshape"] = reshape
+	operators["Flatten"] = flatten
+	operators["Squeeze"] = squeeze
+	operators["Unsqueeze"] = unsqueeze
+	operators["Transpose"] = transpose
+	operators["Expand"] = expand
+	operators["Concat"] = concat
+	operators["Slice"] = slice
+	operators["Split"] = split
+	operators["Gather"] = gather
+	operators["Shape"] = shapeNode
+	operators["Size"] = func(_ *model.Node, in []*Array) ([]*Array, error) {
+		if err := need(in, 1); err != nil {
+			return nil, err
+		}
+		return one(Scalar(float64(len(in[0].Data))), nil)
+	}
+	operators["ConstantOfShape"] = constantOfShape
+	operators["Range"] = rangeNode
+	operators["Tile"] = tile
+}
+
+func castNode(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	to := tensor.DType(n.Int("to", 0))
+	out := &Array{in[0].Shape, slices.Clone(in[0].Data)}
+	for k, x := range out.Data {
+		switch to {
+		case tensor.Float64, tensor.Float32:
+		case tensor.Float16:
+			out.Data[k] = tensor.Float16ToFloat64(tensor.Float16Bits(x))
+		case tensor.BFloat16:
+			out.Data[k] = float64(math.Float32frombits(uint32(tensor.BFloat16Bits(x)) << 16))
+		case tensor.Bool:
+			out.Data[k] = truth(x != 0)
+		case tensor.Int64, tensor.Int32, tensor.Int16, tensor.Int8, tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64:
+			out.Data[k] = math.Trunc(x)
+		default:
+			return nil, fmt.Errorf("cast to %v: %w", to, ErrUnsupported)
+		}
+	}
+	return one(out, nil)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// reshaped is the same data with another shape.
+func reshaped(a *Array, shape []int64) (*Array, error) {
+	if n, ok := tensor.Elements(shape); !ok || n != int64(len(a.Data)) {
+		return nil, fmt.Errorf("%d elements do not have shape %v", len(a.Data), shape)
+	}
+	return &Array{shape, a.Data}, nil
+}
+
+func reshape(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	want := slices.Clone(ints(n, "shape", in, 1))
+	rest, known := -1, int64(1)
+	for k, d := range want {
+		switch {
+		case d == 0 && n.Int("allowzero", 0) == 0:
+			if k >= len(in[0].Shape) {
+				return nil, fmt.Errorf("axis %d of shape %v is to be copied", k, in[0].Shape)
+			}
+			want[k] = in[0].Shape[k]
+		case d == -1 && rest < 0:
+			rest = k
+			continue
+		}
+		known *= want[k]
+	}
+	if rest >= 0 {
+		if known == 0 {
+			return nil, fmt.Errorf("shape %v is not determined", want)
+		}
+		want[rest] = int64(len(in[0].Data)) / known
+	}
+	return one(reshaped(in[0], want))
+}
+
+func flatten(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	shape, axis := in[0].Shape, n.Int("axis", 1)
+	if axis < 0 {
+		axis += int64(len(shape))
+	}
+	if axis < 0 || axis > int64(len(shape)) {
+		return nil, fmt.Errorf("axis %d of %d", axis, len(shape))
+	}
+	return one(reshaped(in[0], []int64{product(shape[:axis]), product(shape[axis:])}))
+}
+
+func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	axes := slices.Clone(ints(n, "axes", in, 1))
+	for k := range axes {
+		axis, err := axisOf(axes[k], len(in[0].Shape))
+		if err != nil {
+			return nil, err
+		}
+		axes[k] = int64(axis)
+	}
+	shape := []int64{}
+	for k, d := range in[0].Shape {
+		if len(axes) == 0 && d == 1 || slices.Contains(axes, int64(k)) {
+			continue
+		}
+		shape = append(shape, d)
+	}
+	return one(reshaped(in[0], shape))
+}
+
+func unsqueeze(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	axes := ints(n, "axes", in, 1)
+	rank := len(in[0].Shape) + len(axes)
+	added := make([]bool, rank)
+	for _, a := range axes {
+		axis, err := axisOf(a, rank)
+		if err != nil || added[axis] {
+			return nil, fmt.Errorf("axes %v of %d", axes, rank)
+		}
+		added[axis] = true
+	}
+	shape, next := make([]int64, rank), 0
+	for k := range shape {
+		if added[k] {
+			shape[k] = 1
+		} else {
+			shape[k] = in[0].Shape[next]
+			next++
+		}
+	}
+	return one(reshaped(in[0], shape))
+}
+
+// walk calls f with every index of a shape, in row-major order.
+func walk(shape []int64, f func(index []int64)) {
+	if product(shape) == 0 {
+		return
+	}
+	index := make([]int64, len(shape))
+	for {
+		f(index)
+		k := len(shape) - 1
+		for ; k >= 0; k-- {
+			if index[k]++; index[k] < shape[k] {
+				break
+			}
+			index[k] = 0
+		}
+		if k < 0 {
+			return
+		}
+	}
+}
+
+// strides are how far apart, in elements, neighbours along each axis lie.
+func strides(shape []int64) []int64 {
+	out, step := make([]int64, len(shape)), int64(1)
+	for k := len(shape) - 1; k >= 0; k-- {
+		out[k] = step
+		step *= shape[k]
+	}
+	return out
+}
+
+// pick is the array of that shape whose element at an index is a's at start + Σ index·step.
+func pick(a *Array, shape []int64, start int64, step []int64) (*Array, error) {
+	out, err := New(shape)
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(shape, func(index []int64) {
+		from := start
+		for k, i := range index {
+			from += i * step[k]
+		}
+		out.Data[e] = a.Data[from]
+		e++
+	})
+	return out, nil
+}
+
+func transpose(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	rank := len(in[0].Shape)
+	perm := n.Ints("perm")
+	if perm == nil {
+		for k := range rank {
+			perm = append(perm, int64(rank-1-k))
+		}
+	}
+	shape, step, from := make([]int64, rank), make([]int64, rank), strides(in[0].Shape)
+	seen := make([]bool, rank)
+	if len(perm) != rank {
+		return nil, fmt.Errorf("permutation %v of %d axes", perm, rank)
+	}
+	for k, p := range perm {
+		if p < 0 || p >= int64(rank) || seen[p] {
+			return nil, fmt.Errorf("permutation %v of %d axes", perm, rank)
+		}
+		seen[p] = true
+		shape[k], step[k] = in[0].Shape[p], from[p]
+	}
+	return one(pick(in[0], shape, 0, step))
+}
+
+// broadcastShape is the shape of arrays that are combined element by element.
+func broadcastShape(a, b []int64) ([]int64, error) {
+	if len(a) < len(b) {
+		a, b = b, a
+	}
+	out := slices.Clone(a)
+	for k, d := range b {
+		j := len(a) - len(b) + k
+		switch {
+		case out[j] == d || d == 1:
+		case out[j] == 1:
+			out[j] = d
+		default:
+			return nil, fmt.Errorf("shapes %v and %v do not broadcast", a, b)
+		}
+	}
+	return out, nil
+}
+
+// broadcastTo repeats a's elements along axes of extent 1.
+func broadcastTo(a *Array, shape []int64) (*Array, error) {
+	if slices.Equal(a.Shape, shape) {
+		return a, nil
+	}
+	step, from := make([]int64, len(shape)), strides(a.Shape)
+	for k, d := range a.Shape {
+		j := len(shape) - len(a.Shape) + k
+		if j < 0 || d != 1 && d != shape[j] {
+			return nil, fmt.Errorf("shape %v does not broadcast to %v", a.Shape, shape)
+		}
+		if d != 1 {
+			step[j] = from[k]
+		}
+	}
+	return pick(a, shape, 0, step)
+}
+
+func expand(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	shape, err := broadcastShape(in[0].Shape, in[1].Ints())
+	if err != nil {
+		return nil, err
+	}
+	return one(broadcastTo(in[0], shape))
+}
+
+func concat(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, max(1, len(in))); err != nil {
+		return nil, err
+	}
+	axis, err := axisOf(n.Int("axis", 1), len(in[0].Shape))
+	if err != nil {
+		return nil, err
+	}
+	shape := slices.Clone(in[0].Shape)
+	shape[axis] = 0
+	for _, a := range in {
+		if len(a.Shape) != len(shape) {
+			return nil, fmt.Errorf("shapes %v and %v do not join", in[0].Shape, a.Shape)
+		}
+		for k, d := range a.Shape {
+			if k != axis && d != shape[k] {
+				return nil, fmt.Errorf("shapes %v and %v do not join along axis %d", in[0].Shape, a.Shape, axis)
+			}
+		}
+		shape[axis] += a.Shape[axis]
+	}
+	out, err := New(shape)
+	if err != nil {
+		return nil, err
+	}
+	outer, at := int(product(shape[:axis])), 0
+	for o := range outer {
+		for _, a := range in {
+			run := len(a.Data) / max(outer, 1)
+			at += copy(out.Data[at:], a.Data[o*run:(o+1)*run])
+		}
+	}
+	return one(out, nil)
+}
+
+func slice(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	starts, ends := ints(n, "starts", in, 1), ints(n, "ends", in, 2)
+	axes, steps := ints(n, "axes", in, 3), ints(n, "steps", in, 4)
+	shape, step, first := slices.Clone(x.Shape), strides(x.Shape), int64(0)
+	if len(starts) != len(ends) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
+		return nil, fmt.Errorf("%d starts, %d ends, %d axes, %d steps", len(starts), len(ends), len(axes), len(steps))
+	}
+	for k := range starts {
+		along := int64(k)
+		if axes != nil {
+			along = axes[k]
+		}
+		axis, err := axisOf(along, len(shape))
+		if err != nil {
+			return nil, err
+		}
+		by, extent := int64(1), x.Shape[axis]
+		if steps != nil {
+			by = steps[k]
+		}
+		lo, hi := int64(0), extent
+		if by < 0 {
+			lo, hi = -1, extent-1
+		}
+		if by == 0 {
+			return nil, fmt.Errorf("step 0")
+		}
+		bound := func(i int64) int64 {
+			if i < 0 {
+				i += extent
+			}
+			return min(max(i, lo), hi)
+		}
+		from, to := bound(starts[k]), bound(ends[k])
+		if by < 0 && ends[k] < -extent {
+			to = -1
+		}
+		count := (to - from + by - by/max(by, -by)) / by
+		shape[axis] = max(count, 0)
+		first += from * step[axis]
+		step[axis] *= by
+	}
+	if product(shape) == 0 {
+		return one(New(shape))
+	}
+	return one(pick(x, shape, first, step))
+}
+
+func split(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
+	if err != nil {
+		return nil, err
+	}
+	sizes := ints(n, "split", in, 1)
+	if sizes == nil {
+		count := int64(len(n.Outputs))
+		part := (x.Shape[axis] + count - 1) / count
+		for k := range count {
+			sizes = append(sizes, min(part, x.Shape[axis]-k*part))
+		}
+	}
+	step, at := strides(x.Shape), int64(0)
+	var out []*Array
+	for _, size := range sizes {
+		if size < 0 || at+size > x.Shape[axis] {
+			return nil, fmt.Errorf("parts %v of %d", sizes, x.Shape[axis])
+		}
+		shape := slices.Clone(x.Shape)
+		shape[axis] = size
+		part, err := pick(x, shape, at*step[axis], step)
+		if err != nil {
+			return nil, err
+		}
+		out, at = append(out, part), at+size
+	}
+	return out, nil
+}
+
+func gather(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x, index := in[0], in[1].Ints()
+	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
+	if err != nil {
+		return nil, err
+	}
+	out, err := New(slices.Concat(x.Shape[:axis], in[1].Shape, x.Shape[axis+1:]))
+	if err != nil {
+		return nil, err
+	}
+	outer, inner, extent := product(x.Shape[:axis]), product(x.Shape[axis+1:]), x.Shape[axis]
+	at := 0
+	for o := range outer {
+		for _, i := range index {
+			if i < 0 {
+				i += extent
+			}
+			if i < 0 || i >= extent {
+				return nil, fmt.Errorf("index %d of %d", i, extent)
+			}
+			from := (o*extent + i) * inner
+			at += copy(out.Data[at:], x.Data[from:from+inner])
+		}
+	}
+	return one(out, nil)
+}
+
+func shapeNode(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	return one(shapeOf(n, in[0].Shape))
+}
+
+func shapeOf(n *model.Node, shape []int64) (*Array, error) {
+	rank := int64(len(shape))
+	bound := func(i int64) int64 {
+		if i < 0 {
+			i += rank
+		}
+		return min(max(i, 0), rank)
+	}
+	from, to := bound(n.Int("start", 0)), bound(n.Int("end", rank))
+	out := &Array{[]int64{max(to-from, 0)}, nil}
+	for k := from; k < to; k++ {
+		out.Data = append(out.Data, float64(shape[k]))
+	}
+	return out, nil
+}
+
+func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	out, err := New(in[0].Ints())
+	if err != nil {
+		return nil, err
+	}
+	if a := n.Attr("value"); a != nil && a.Tensor != nil {
+		v, err := a.Tensor.Float64s(1)
+		if err != nil || len(v) != 1 {
+			return nil, fmt.Errorf("value: %w", ErrUnsupported)
+		}
+		for k := range out.Data {
+			out.Data[k] = v[0]
+		}
+	}
+	return one(out, nil)
+}
+
+func rangeNode(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 3); err != nil {
+		return nil, err
+	}
+	for _, a := range in[:3] {
+		if len(a.Data) != 1 {
+			return nil, fmt.Errorf("a bound of shape %v", a.Shape)
+		}
+	}
+	from, to, by := in[0].Data[0], in[1].Data[0], in[2].Data[0]
+	count := math.Max(math.Ceil((to-from)/by), 0)
+	if !(count <= maxElements) {
+		return nil, fmt.Errorf("a range of %g elements", count)
+	}
+	out, err := New([]int64{int64(count)})
+	if err != nil {
+		return nil, err
+	}
+	for k := range out.Data {
+		out.Data[k] = from + float64(k)*by
+	}
+	return one(out, nil)
+}
+
+func tile(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x, times := in[0], in[1].Ints()
+	if len(times) != len(x.Shape) {
+		return nil, fmt.Errorf("%d repeats for %d axes", len(times), len(x.Shape))
+	}
+	shape, from := slices.Clone(x.Shape), strides(x.Shape)
+	for k, t := range times {
+		if t < 0 || t > maxElements {
+			return nil, fmt.Errorf("repeats %v", times)
+		}
+		shape[k] *= t
+	}
+	out, err := New(shape)
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(shape, func(index []int64) {
+		at := int64(0)
+		for k, i := range index {
+			at += i % x.Shape[k] * from[k]
+		}
+		out.Data[e] = x.Data[at]
+		e++
+	})
+	return one(out, nil)
+}

@@ -1,0 +1,453 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// encoder puts the edited model together. What is as it was is copied.
+type encoder struct {
+	*index
+	original map[*model.Value]*model.Constant // initializers that stand in the file, as they were read
+	inPlace  map[*model.Value]bool            // external tensors whose new elements take their old place
+}
+
+// model is the ModelProto.
+func (e *encoder) model(m *model.Model) (*message, error) {
+	out, functions := &message{}, 0
+	for _, f := range e.fields {
+		switch f.number {
+		case modelGraph:
+			inner, changed, err := e.graph(m.Graph)
+			if err != nil {
+				return nil, err
+			}
+			if !changed {
+				out.copy(f.all)
+				continue
+			}
+			out.message(modelGraph, inner)
+		case modelFunction:
+			i := e.functions[functions]
+			functions++
+			fn := functionOf(m, e.graphs, i)
+			if fn == nil { // no longer called
+				continue
+			}
+			inner, changed, err := e.graph(fn)
+			if err != nil {
+				return nil, err
+			}
+			if !changed {
+				out.copy(f.all)
+				continue
+			}
+			out.message(modelFunction, inner)
+		default:
+			out.copy(f.all)
+		}
+	}
+	return out, nil
+}
+
+func functionOf(m *model.Model, graphs map[*model.Graph]*graphIndex, i *graphIndex) *model.Graph {
+	for _, fn := range m.Functions {
+		if graphs[fn.Graph] == i {
+			return fn.Graph
+		}
+	}
+	return nil
+}
+
+// graph is a GraphProto or FunctionProto, and whether it differs from the stored one. Fields keep their order: new nodes
+// follow the nodes they follow in the graph, new initializers the last stored one.
+func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
+	i := e.graphs[g]
+	if i == nil {
+		return nil, false, fmt.Errorf("graph %q is not one of this file", g.Name)
+	}
+	nodeField := protowire.Number(graphNode)
+	if i.function {
+		nodeField = functionNode
+	}
+	out, changed := &message{}, false
+	live := map[string]bool{}
+	consts := map[*model.Value]bool{}
+	for _, v := range g.Inputs {
+		live[v.Name] = true
+	}
+	for _, v := range g.Consts {
+		live[v.Name], consts[v] = true, true
+	}
+	for _, n := range g.Nodes {
+		for _, v := range n.Outputs {
+			if v != nil {
+				live[v.Name] = true
+			}
+		}
+	}
+	nextNode, lastConst, lastNode, lastInput := 0, -1, -1, -1
+	for k, f := range i.fields {
+		switch f.number {
+		case nodeField:
+			lastNode = k
+		case graphInitializer:
+			lastConst = k
+		case graphInput:
+			lastInput = k
+		}
+	}
+	// Nodes are written in the graph's order. Where that is the stored order, each is put in its old place.
+	putNodes := func(upTo *model.Node) error {
+		for nextNode < len(g.Nodes) {
+			n := g.Nodes[nextNode]
+			inner, edited, err := e.node(n)
+			if err != nil {
+				return err
+			}
+			if edited {
+				changed = true
+				out.message(nodeField, inner)
+			} else {
+				at := n.Source.(*nodeIndex)
+				out.copy(span{at.field, at.where.to})
+			}
+			nextNode++
+			if n == upTo {
+				return nil
+			}
+		}
+		return nil
+	}
+	remaining := map[*model.Node]bool{}
+	for _, n := range g.Nodes {
+		remaining[n] = true
+	}
+	putConsts := func() error {
+		for _, v := range g.Consts {
+			if e.original[v] != nil {
+				continue
+			}
+			changed = true
+			inner, err := e.initializer(v)
+			if err != nil {
+				return err
+			}
+			out.message(graphInitializer, inner)
+		}
+		return nil
+	}
+	putInputs := func() {
+		if e.ir >= 4 || g.Parent != nil || i.function || lastInput < 0 {
+			return
+		}
+		for _, v := range g.Consts {
+			if e.original[v] == nil {
+				out.message(graphInput, typed(v))
+			}
+		}
+	}
+	for k, f := range i.fields {
+		switch {
+		case f.number == nodeField:
+			n := i.parts[k].(*model.Node)
+			if !remaining[n] {
+				changed = true
+			} else if err := putNodes(n); err != nil {
+				return nil, false, err
+			}
+			if k == lastNode {
+				if err := putNodes(nil); err != nil {
+					return nil, false, err
+				}
+			}
+		case i.function:
+			out.copy(f.all)
+		case f.number == graphInitializer:
+			v := i.parts[k].(*model.Value)
+			switch {
+			case !consts[v]:
+				changed = true
+			case v.Const == e.original[v] || e.inPlace[v]:
+				out.copy(f.all)
+			default:
+				changed = true
+				inner, err := e.initializer(v)
+				if err != nil {
+					return nil, false, err
+				}
+				out.message(graphInitializer, inner)
+			}
+		case f.number == graphInput:
+			v := i.parts[k].(*model.Value)
+			if v.Const != nil && !consts[v] { // an initializer listed as input leaves with it
+				changed = true
+			} else {
+				out.copy(f.all)
+			}
+		case f.number == graphValueInfo && !live[i.names[k]]:
+			changed = true
+		default:
+			out.copy(f.all)
+		}
+		if k == lastConst {
+			if err := putConsts(); err != nil {
+				return nil, false, err
+			}
+		}
+		if k == lastInput {
+			putInputs()
+		}
+	}
+	if lastConst < 0 {
+		if err := putConsts(); err != nil {
+			return nil, false, err
+		}
+	}
+	if lastNode < 0 && len(g.Nodes) > 0 {
+		return nil, false, fmt.Errorf("graph %q had no nodes and has some now", g.Name)
+	}
+	return out, changed, nil
+}
+
+// node is a NodeProto, and whether it differs from the stored one.
+func (e *encoder) node(n *model.Node) (*message, bool, error) {
+	at, _ := n.Source.(*nodeIndex)
+	var bodies []*message
+	edited := at == nil || n.Edited || !slices.Equal(names(n.Inputs), at.inputs) || !slices.Equal(names(n.Outputs), at.outputs)
+	for _, b := range n.Bodies {
+		inner, changed, err := e.graph(b)
+		if err != nil {
+			return nil, false, err
+		}
+		if !changed {
+			inner = nil
+		}
+		edited = edited || changed
+		bodies = append(bodies, inner)
+	}
+	if !edited {
+		return nil, false, nil
+	}
+	out := &message{}
+	inputs := names(n.Inputs)
+	for len(inputs) > 0 && inputs[len(inputs)-1] == "" {
+		inputs = inputs[:len(inputs)-1]
+	}
+	for _, name := range inputs {
+		out.text(nodeInput, name)
+	}
+	for _, name := range names(n.Outputs) {
+		out.text(nodeOutput, name)
+	}
+	if n.Name != "" {
+		out.text(nodeName, n.Name)
+	}
+	out.text(nodeType, n.Type)
+	written := map[string]bool{}
+	if at != nil {
+		for _, f := range at.fields {
+			switch f.number {
+			case nodeInput, nodeOutput, nodeName, nodeType:
+			case nodeAttribute:
+				name := at.nameOf(f)
+				a := n.Attr(name)
+				if a == nil {
+					continue
+				}
+				written[name] = true
+				inner, same := e.attribute(n, a, at, f, bodies)
+				if same {
+					out.copy(f.all)
+				} else {
+					out.message(nodeAttribute, inner)
+				}
+			default:
+				out.copy(f.all)
+			}
+		}
+	}
+	for k := range n.Attrs {
+		if a := &n.Attrs[k]; !written[a.Name] {
+			inner, err := newAttribute(a)
+			if err != nil {
+				return nil, false, fmt.Errorf("%v: %w", n, err)
+			}
+			out.message(nodeAttribute, inner)
+		}
+	}
+	if at == nil && n.Domain != "" {
+		out.text(nodeDomain, n.Domain)
+	}
+	return out, true, nil
+}
+
+func (at *nodeIndex) nameOf(f field) string {
+	for name, g := range at.attrs {
+		if g.all == f.all {
+			return name
+		}
+	}
+	return ""
+}
+
+// attribute is a stored attribute as it is now; same says that it is as it was.
+func (e *encoder) attribute(n *model.Node, a *model.Attr, at *nodeIndex, f field, bodies []*message) (out *message, same bool) {
+	if old := at.values[a.Name]; reflect.DeepEqual(old, *a) {
+		same = true
+		for k, b := range n.Bodies {
+			if b.Attr == a.Name && bodies[k] != nil {
+				same = false
+			}
+		}
+		if same {
+			return nil, true
+		}
+		out = &message{}
+		k := slices.IndexFunc(n.Bodies, func(b *model.Graph) bool { return b.Attr == a.Name })
+		_ = e.each(f.body, func(g field) error { // read before, without error
+			if (g.number == attrGraph || g.number == attrGraphs) && k < len(bodies) {
+				if bodies[k] != nil {
+					out.message(g.number, bodies[k])
+				} else {
+					out.copy(g.all)
+				}
+				k++
+				return nil
+			}
+			out.copy(g.all)
+			return nil
+		})
+		return out, false
+	}
+	out, err := newAttribute(a)
+	if err != nil {
+		return nil, true
+	}
+	return out, false
+}
+
+// newAttribute is an AttributeProto of a number or a list of numbers.
+func newAttribute(a *model.Attr) (*message, error) {
+	out := &message{}
+	out.text(attrName, a.Name)
+	switch a.Kind {
+	case model.FloatAttr:
+		b := protowire.AppendTag(nil, attrFloat, protowire.Fixed32Type)
+		out.add(piece{made: protowire.AppendFixed32(b, math.Float32bits(float32(a.Float)))})
+		out.varint(attrType, 1)
+	case model.IntAttr:
+		out.varint(attrInt, uint64(a.Int))
+		out.varint(attrType, 2)
+	case model.StringAttr:
+		out.text(attrString, a.String)
+		out.varint(attrType, 3)
+	case model.FloatsAttr:
+		for _, v := range a.Floats {
+			b := protowire.AppendTag(nil, attrFloats, protowire.Fixed32Type)
+			out.add(piece{made: protowire.AppendFixed32(b, math.Float32bits(float32(v)))})
+		}
+		out.varint(attrType, 6)
+	case model.IntsAttr:
+		for _, v := range a.Ints {
+			out.varint(attrInts, uint64(v))
+		}
+		out.varint(attrType, 7)
+	default:
+		return nil, fmt.Errorf("attribute %q is of a kind that cannot be written", a.Name)
+	}
+	return out, nil
+}
+
+func names(values []*model.Value) []string {
+	out := make([]string, len(values))
+	for k, v := range values {
+		if v != nil {
+			out[k] = v.Name
+		}
+	}
+	return out
+}
+
+// initializer is the TensorProto of a new or edited constant. A stored one keeps its other fields.
+func (e *encoder) initializer(v *model.Value) (*message, error) {
+	c := v.Const
+	out := &message{}
+	if at, ok := c.Source.(*stored); ok && c.Data != nil {
+		for _, f := range at.fields {
+			switch f.number {
+			case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data,
+				tensorExternalData, tensorLocation, tensorName:
+			default:
+				out.copy(f.all)
+			}
+		}
+	} else {
+		for _, d := range c.Shape {
+			out.varint(tensorDims, uint64(d))
+		}
+		out.varint(tensorDataType, uint64(c.DType))
+	}
+	out.text(tensorName, v.Name)
+	if c.Data != nil {
+		b := protowire.AppendTag(nil, tensorRawData, protowire.BytesType)
+		out.add(piece{made: protowire.AppendVarint(b, uint64(c.Bytes()))})
+		out.add(piece{scaled: v})
+		return out, nil
+	}
+	raw, err := encodeValues(c)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", v.Name, err)
+	}
+	out.bytes(tensorRawData, raw)
+	return out, nil
+}
+
+// encodeValues are a computed constant's elements as stored.
+func encodeValues(c *model.Constant) ([]byte, error) {
+	n, ok := c.Elements()
+	if !ok || n != int64(len(c.Values)) {
+		return nil, fmt.Errorf("%d values for shape %v", len(c.Values), c.Shape)
+	}
+	raw := make([]byte, c.Bytes())
+	if c.DType.Float() {
+		return raw, tensor.Encode(raw, c.Values, c.DType)
+	}
+	size := c.DType.Size()
+	if size == 0 || size > 8 {
+		return nil, fmt.Errorf("values of type %v cannot be written", c.DType)
+	}
+	var b [8]byte
+	for k, x := range c.Values {
+		binary.LittleEndian.PutUint64(b[:], uint64(int64(x)))
+		copy(raw[k*size:], b[:size])
+	}
+	return raw, nil
+}
+
+// typed is the ValueInfoProto of a constant: its name, element type and shape.
+func typed(v *model.Value) *message {
+	shape := &message{}
+	for _, d := range v.Const.Shape {
+		dim := &message{}
+		dim.varint(1, uint64(d))
+		shape.message(1, dim)
+	}
+	kind := &message{}
+	kind.varint(1, uint64(v.Const.DType))
+	kind.message(2, shape)
+	typ := &message{}
+	typ.message(1, kind)
+	out := &message{}
+	out.text(1, v.Name)
+	out.message(2, typ)
+	return out
+}

@@ -1,0 +1,433 @@
+package onnx
+
+import (
+	"fmt"
+	"math"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// scope is the values that a graph's nodes can name: its own, and those of the graphs around it.
+type scope struct {
+	values map[string]*model.Value
+	outer  *scope
+}
+
+func (s *scope) find(name string) *model.Value {
+	for ; s != nil; s = s.outer {
+		if v := s.values[name]; v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// readGraph reads a GraphProto into g.
+func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("byte %d: graphs nested more than %d deep: %w", i.where.from, maxDepth, format.ErrLimit)
+	}
+	x.graphs[g] = i
+	i.parts, i.names = map[int]any{}, map[int]string{}
+	var inputs, outputs, infos, nodes []int
+	s := &scope{map[string]*model.Value{}, outer}
+	err := x.each(i.where, func(f field) (err error) {
+		k := len(i.fields)
+		i.fields = append(i.fields, f)
+		switch f.number {
+		case graphName:
+			g.Name, err = x.text(f)
+		case graphNode:
+			nodes = append(nodes, k)
+			if x.nodes++; x.nodes > maxNodes {
+				return fmt.Errorf("byte %d: more than %d nodes: %w", f.all.from, maxNodes, format.ErrLimit)
+			}
+		case graphInitializer:
+			err = x.readInitializer(g, i, s, k)
+		case graphSparse:
+			err = x.readSparse(g, s, f)
+		case graphInput:
+			inputs = append(inputs, k)
+		case graphOutput:
+			outputs = append(outputs, k)
+		case graphValueInfo:
+			infos = append(infos, k)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range inputs {
+		name, d, shape, err := x.valueInfo(i.fields[k])
+		if err != nil {
+			return err
+		}
+		i.names[k] = name
+		v := s.values[name]
+		switch {
+		case v == nil:
+			v = &model.Value{Name: name, DType: d, Shape: shape, Graph: g, Input: true}
+			s.values[name] = v
+		case v.Const != nil && !v.Input:
+			v.Input = x.ir >= 4
+		default:
+			return corrupt(i.fields[k].all.from, "%q is an input twice", name)
+		}
+		i.parts[k] = v
+		g.Inputs = append(g.Inputs, v)
+	}
+	described := map[string]int{}
+	for _, k := range append(infos, outputs...) {
+		name, _, _, err := x.valueInfo(i.fields[k])
+		if err != nil {
+			return err
+		}
+		i.names[k], described[name] = name, k
+	}
+	for number, k := range nodes {
+		n, err := x.readNode(g, i.fields[k], s, described, i, depth)
+		if err != nil {
+			return fmt.Errorf("node %d%s: %w", number, label(n), err)
+		}
+		i.parts[k] = n
+		g.Nodes = append(g.Nodes, n)
+	}
+	for _, k := range outputs {
+		v := s.find(i.names[k])
+		if v == nil {
+			return corrupt(i.fields[k].all.from, "the graph output %q is not computed", i.names[k])
+		}
+		i.parts[k] = v
+		v.Output = true // also where a body outputs a value of a graph around it: it must stay as it is
+		g.Outputs = append(g.Outputs, v)
+	}
+	return nil
+}
+
+func label(n *model.Node) string {
+	if n == nil || n.Type == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s %q)", n.Type, n.Name)
+}
+
+func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) error {
+	f := i.fields[k]
+	if f.kind != protowire.BytesType {
+		return corrupt(f.all.from, "an initializer is no message")
+	}
+	c, at, err := x.tensor(f.body)
+	if err != nil {
+		return err
+	}
+	if at.name == "" || s.values[at.name] != nil {
+		return corrupt(f.all.from, "the initializer's name %q is empty or there twice", at.name)
+	}
+	v := &model.Value{Name: at.name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
+	s.values[at.name], i.parts[k], x.asRead[v] = v, v, c
+	g.Consts = append(g.Consts, v)
+	return nil
+}
+
+// readSparse makes a sparse initializer known as a value whose elements nobody reads.
+func (x *index) readSparse(g *model.Graph, s *scope, f field) error {
+	return x.each(f.body, func(v field) error {
+		if v.number != 1 {
+			return nil
+		}
+		return x.each(v.body, func(t field) error {
+			if t.number != tensorName {
+				return nil
+			}
+			name, err := x.text(t)
+			s.values[name] = &model.Value{Name: name, Graph: g}
+			return err
+		})
+	})
+}
+
+// valueInfo reads a ValueInfoProto: a name, and the type of a tensor.
+func (x *index) valueInfo(f field) (name string, d tensor.DType, shape []int64, err error) {
+	err = x.each(f.body, func(g field) (err error) {
+		switch g.number {
+		case 1:
+			name, err = x.text(g)
+		case 2: // TypeProto
+			err = x.each(g.body, func(t field) error {
+				if t.number != 1 { // Tensor
+					return nil
+				}
+				return x.each(t.body, func(e field) error {
+					switch e.number {
+					case 1:
+						d = tensor.DType(e.value)
+					case 2: // TensorShapeProto
+						shape = []int64{}
+						return x.each(e.body, func(dim field) error {
+							extent := int64(-1)
+							err := x.each(dim.body, func(v field) error {
+								if v.number == 1 && int64(v.value) > 0 {
+									extent = int64(v.value)
+								}
+								return nil
+							})
+							if shape = append(shape, extent); len(shape) > 64 {
+								return corrupt(e.all.from, "%q has more than 64 axes", name)
+							}
+							return err
+						})
+					}
+					return nil
+				})
+			})
+		}
+		return err
+	})
+	return name, d, shape, err
+}
+
+// readNode reads a NodeProto. Its inputs have to be known by then: nodes are stored in topological order.
+func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string]int, i *graphIndex, depth int) (*model.Node, error) {
+	if f.kind != protowire.BytesType {
+		return nil, corrupt(f.all.from, "a node is no message")
+	}
+	at := &nodeIndex{field: f.all.from, where: f.body, attrs: map[string]field{}, values: map[string]model.Attr{}}
+	n := &model.Node{Graph: g, Source: at}
+	var attrs []field
+	err := x.each(f.body, func(e field) (err error) {
+		at.fields = append(at.fields, e)
+		var text string
+		switch e.number {
+		case nodeInput:
+			text, err = x.text(e)
+			at.inputs = append(at.inputs, text)
+		case nodeOutput:
+			text, err = x.text(e)
+			at.outputs = append(at.outputs, text)
+		case nodeName:
+			n.Name, err = x.text(e)
+		case nodeType:
+			n.Type, err = x.text(e)
+		case nodeDomain:
+			n.Domain, err = x.text(e)
+		case nodeAttribute:
+			attrs = append(attrs, e)
+		}
+		return err
+	})
+	if err != nil {
+		return n, err
+	}
+	if n.Domain == "ai.onnx" {
+		n.Domain = ""
+	}
+	for _, name := range at.inputs {
+		var v *model.Value
+		if name != "" {
+			if v = s.find(name); v == nil {
+				return n, corrupt(f.all.from, "input %q is not defined", name)
+			}
+			v.Uses = append(v.Uses, model.Use{Node: n, Index: len(n.Inputs)})
+		}
+		n.Inputs = append(n.Inputs, v)
+	}
+	for _, e := range attrs {
+		if err := x.readAttr(n, at, e, s, depth); err != nil {
+			return n, err
+		}
+	}
+	for _, name := range at.outputs {
+		if name == "" {
+			n.Outputs = append(n.Outputs, nil)
+			continue
+		}
+		if s.values[name] != nil {
+			return n, corrupt(f.all.from, "output %q is there already", name)
+		}
+		v := &model.Value{Name: name, Graph: g, Producer: n}
+		if k, ok := described[name]; ok {
+			if _, v.DType, v.Shape, err = x.valueInfo(i.fields[k]); err != nil {
+				return n, err
+			}
+		}
+		s.values[name] = v
+		n.Outputs = append(n.Outputs, v)
+	}
+	if n.Type == "Constant" && n.Domain == "" && len(n.Outputs) == 1 && n.Outputs[0] != nil {
+		if c := constantOf(n); c != nil {
+			v := n.Outputs[0]
+			v.Const, v.DType, v.Shape = c, c.DType, c.Shape
+		}
+	}
+	return n, nil
+}
+
+// constantOf is what a Constant node outputs; nil for text and sparse tensors.
+func constantOf(n *model.Node) *model.Constant {
+	for _, a := range n.Attrs {
+		switch {
+		case a.Name == "value" && a.Tensor != nil:
+			return a.Tensor
+		case a.Name == "value_float" && a.Kind == model.FloatAttr:
+			return &model.Constant{DType: tensor.Float32, Shape: []int64{}, Values: []float64{a.Float}}
+		case a.Name == "value_floats" && a.Kind == model.FloatsAttr:
+			return &model.Constant{DType: tensor.Float32, Shape: []int64{int64(len(a.Floats))}, Values: a.Floats}
+		case a.Name == "value_int" && a.Kind == model.IntAttr:
+			return &model.Constant{DType: tensor.Int64, Shape: []int64{}, Values: []float64{float64(a.Int)}}
+		case a.Name == "value_ints" && a.Kind == model.IntsAttr:
+			values := make([]float64, len(a.Ints))
+			for k, v := range a.Ints {
+				values[k] = float64(v)
+			}
+			return &model.Constant{DType: tensor.Int64, Shape: []int64{int64(len(values))}, Values: values}
+		}
+	}
+	return nil
+}
+
+// readAttr reads an AttributeProto. A file may leave its type out; what it holds then tells.
+func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth int) error {
+	a := model.Attr{}
+	var graphs []field
+	err := x.each(f.body, func(e field) (err error) {
+		switch e.number {
+		case attrName:
+			a.Name, err = x.text(e)
+		case attrFloat:
+			var bits uint64
+			bits, err = x.fixed(e.body)
+			a.Kind, a.Float = model.FloatAttr, float64(math.Float32frombits(uint32(bits)))
+		case attrInt:
+			a.Kind, a.Int = model.IntAttr, int64(e.value)
+		case attrString:
+			if e.body.len() <= maxText {
+				a.String, err = x.text(e)
+				a.Kind = model.StringAttr
+			}
+		case attrTensor:
+			a.Tensor, _, err = x.tensor(e.body)
+			a.Kind = model.TensorAttr
+		case attrInts:
+			a.Kind = model.IntsAttr
+			a.Ints, err = x.numbers(a.Ints, e, maxNumbers)
+		case attrFloats:
+			a.Kind = model.FloatsAttr
+			a.Floats, err = x.floats(a.Floats, e)
+		case attrGraph, attrGraphs:
+			graphs = append(graphs, e)
+		case attrType:
+			switch e.value { // an empty list has no elements to tell its type
+			case 6:
+				a.Kind = model.FloatsAttr
+			case 7:
+				a.Kind = model.IntsAttr
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("attribute %q: %w", a.Name, err)
+	}
+	for _, e := range graphs {
+		body := &model.Graph{Model: n.Graph.Model, Parent: n, Attr: a.Name}
+		a.Kind = model.OtherAttr
+		n.Bodies = append(n.Bodies, body)
+		if err := x.readGraph(body, &graphIndex{where: e.body}, s, depth+1); err != nil {
+			return fmt.Errorf("attribute %q: %w", a.Name, err)
+		}
+	}
+	if _, twice := at.attrs[a.Name]; twice {
+		return corrupt(f.all.from, "attribute %q is there twice", a.Name)
+	}
+	at.attrs[a.Name], at.values[a.Name] = f, a
+	n.Attrs = append(n.Attrs, a)
+	return nil
+}
+
+func (x *index) floats(list []float64, f field) ([]float64, error) {
+	if f.kind == protowire.Fixed32Type {
+		bits, err := x.fixed(f.body)
+		return append(list, float64(math.Float32frombits(uint32(bits)))), err
+	}
+	if f.kind != protowire.BytesType || f.body.len()%4 != 0 || int64(len(list))+f.body.len()/4 > maxNumbers {
+		return nil, corrupt(f.all.from, "a list of floats of %d bytes", f.body.len())
+	}
+	for off := f.body.from; off < f.body.to; off += 4 {
+		bits, err := x.fixed(span{off, off + 4})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, float64(math.Float32frombits(uint32(bits))))
+	}
+	return list, nil
+}
+
+// readFunction reads a FunctionProto: a graph whose inputs and outputs are names alone.
+func (x *index) readFunction(m *model.Model, f field) error {
+	fn := &model.Function{Opset: map[string]int64{}}
+	g := &model.Graph{Model: m}
+	fn.Graph = g
+	i := &graphIndex{where: f.body, function: true, parts: map[int]any{}, names: map[int]string{}}
+	x.graphs[g] = i
+	x.functions = append(x.functions, i)
+	m.Functions = append(m.Functions, fn)
+	s := &scope{values: map[string]*model.Value{}}
+	var nodes []int
+	var outputs []string
+	described := map[string]int{}
+	err := x.each(f.body, func(e field) (err error) {
+		k := len(i.fields)
+		i.fields = append(i.fields, e)
+		var text string
+		switch e.number {
+		case functionName:
+			fn.Name, err = x.text(e)
+		case functionDomain:
+			fn.Domain, err = x.text(e)
+		case functionInput:
+			text, err = x.text(e)
+			v := &model.Value{Name: text, Graph: g, Input: true}
+			s.values[text] = v
+			g.Inputs = append(g.Inputs, v)
+		case functionOutput:
+			text, err = x.text(e)
+			outputs = append(outputs, text)
+		case functionNode:
+			nodes = append(nodes, k)
+			if x.nodes++; x.nodes > maxNodes {
+				return fmt.Errorf("byte %d: more than %d nodes: %w", e.all.from, maxNodes, format.ErrLimit)
+			}
+		case functionOpset:
+			err = x.opset(e, fn.Opset)
+		case functionValueInfo:
+			i.names[k], _, _, err = x.valueInfo(e)
+			described[i.names[k]] = k
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("function %q: %w", fn.Name, err)
+	}
+	for number, k := range nodes {
+		n, err := x.readNode(g, i.fields[k], s, described, i, 1)
+		if err != nil {
+			return fmt.Errorf("function %q: node %d%s: %w", fn.Name, number, label(n), err)
+		}
+		i.parts[k] = n
+		g.Nodes = append(g.Nodes, n)
+	}
+	for _, name := range outputs {
+		v := s.values[name]
+		if v == nil {
+			return corrupt(f.all.from, "function %q: output %q is not computed", fn.Name, name)
+		}
+		v.Output = true
+		g.Outputs = append(g.Outputs, v)
+	}
+	return nil
+}

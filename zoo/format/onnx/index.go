@@ -1,0 +1,247 @@
+// Package onnx reads and writes ONNX models. It indexes the protobuf wire format rather than decoding it: opening a model
+// costs its nodes and headers, not its weights, and writing one copies the bytes that no edit touches.
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	format.Register(format.Format{Name: "onnx", Extensions: []string{".onnx"}, Open: Open})
+}
+
+// The fields of ModelProto, GraphProto, NodeProto, AttributeProto and FunctionProto that are read.
+const (
+	modelIR       = 1
+	modelGraph    = 7
+	modelOpset    = 8
+	modelFunction = 25
+
+	graphNode        = 1
+	graphName        = 2
+	graphInitializer = 5
+	graphInput       = 11
+	graphOutput      = 12
+	graphValueInfo   = 13
+	graphSparse      = 15
+
+	nodeInput     = 1
+	nodeOutput    = 2
+	nodeName      = 3
+	nodeType      = 4
+	nodeAttribute = 5
+	nodeDomain    = 7
+
+	attrName   = 1
+	attrFloat  = 2
+	attrInt    = 3
+	attrString = 4
+	attrTensor = 5
+	attrGraph  = 6
+	attrFloats = 7
+	attrInts   = 8
+	attrGraphs = 11
+	attrType   = 20
+
+	functionName      = 1
+	functionInput     = 4
+	functionOutput    = 5
+	functionNode      = 7
+	functionOpset     = 9
+	functionDomain    = 10
+	functionValueInfo = 12
+)
+
+// Limits on what a file may ask for.
+const (
+	maxDepth   = 64      // graphs within graphs
+	maxNodes   = 1 << 21 // in all graphs
+	maxNumbers = 1 << 20 // in one attribute's list
+)
+
+// file is an open ONNX model.
+type file struct {
+	*index
+	model *model.Model
+}
+
+// index is what is known of where things stand in the file.
+type index struct {
+	wire
+	path      string
+	ir        int64
+	fields    []field // of ModelProto
+	graph     *graphIndex
+	functions []*graphIndex
+	others    map[string]*otherFile
+	order     []string // keys of others, as first seen
+	nodes     int
+	graphs    map[*model.Graph]*graphIndex
+	asRead    map[*model.Value]*model.Constant
+}
+
+// graphIndex is a GraphProto, or a FunctionProto.
+type graphIndex struct {
+	where    span
+	fields   []field
+	parts    map[int]any // what field k of fields stands for: *model.Node, *model.Value
+	names    map[int]string
+	function bool
+}
+
+// nodeIndex is a NodeProto.
+type nodeIndex struct {
+	field   int64 // where the field starts that holds the node
+	where   span
+	fields  []field
+	inputs  []string
+	outputs []string
+	attrs   map[string]field // by name
+	values  map[string]model.Attr
+}
+
+// Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
+func Open(path string) (format.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}, asRead: map[*model.Value]*model.Constant{}}
+	x.file = f
+	m, err := x.read()
+	if err != nil {
+		x.Close()
+		return nil, err
+	}
+	return &file{x, m}, nil
+}
+
+func (f *file) Model() *model.Model { return f.model }
+
+// Inputs are the model file and the external data files it names.
+func (x *index) Inputs() []string {
+	list := []string{x.path}
+	for _, rel := range x.order {
+		list = append(list, x.others[rel].path)
+	}
+	return list
+}
+
+func (x *index) Close() error {
+	err := x.file.Close()
+	for _, o := range x.others {
+		err = errors.Join(err, o.file.Close())
+	}
+	return err
+}
+
+func (x *index) read() (*model.Model, error) {
+	info, err := x.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: x.path, Err: errors.New("not a regular file")}
+	}
+	x.size = info.Size()
+	if err := x.looksLike(); err != nil {
+		return nil, err
+	}
+	m := &model.Model{Opset: map[string]int64{}}
+	var graph *field
+	var functions []field
+	err = x.each(span{0, x.size}, func(f field) error {
+		x.fields = append(x.fields, f)
+		if len(x.fields) > maxNodes {
+			return fmt.Errorf("byte %d: more than %d fields: %w", f.all.from, maxNodes, format.ErrLimit)
+		}
+		switch f.number {
+		case modelIR:
+			x.ir = int64(f.value)
+		case modelGraph:
+			if graph != nil {
+				return corrupt(f.all.from, "a second graph")
+			}
+			if f.kind != protowire.BytesType {
+				return corrupt(f.all.from, "the graph is no message")
+			}
+			graph = &f
+		case modelOpset:
+			return x.opset(f, m.Opset)
+		case modelFunction:
+			functions = append(functions, f)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if graph == nil {
+		return nil, fmt.Errorf("not an ONNX model: it holds no graph: %w", format.ErrCorrupt)
+	}
+	m.Graph = &model.Graph{Model: m}
+	x.graph = &graphIndex{where: graph.body}
+	if err := x.readGraph(m.Graph, x.graph, nil, 0); err != nil {
+		return nil, err
+	}
+	for _, f := range functions {
+		if err := x.readFunction(m, f); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// looksLike refuses what is plainly something else, by its first bytes.
+func (x *index) looksLike() error {
+	if x.size == 0 {
+		return fmt.Errorf("not an ONNX model: the file is empty: %w", format.ErrCorrupt)
+	}
+	head, err := x.at(0, int(min(x.size, 64)))
+	if err != nil {
+		return err
+	}
+	start := string(head[:min(len(head), 64)])
+	for prefix, kind := range map[string]string{
+		"PK\x03\x04": "a zip archive", "\x89HDF": "an HDF5 file", "\x1f\x8b": "a gzip file", "version https://git-lfs": "a Git LFS pointer: fetch the real file",
+		"<": "HTML or XML", "{": "JSON", "\x80\x02": "a pickle", "ORTM": "ONNX Runtime's own format",
+	} {
+		if strings.HasPrefix(start, prefix) {
+			return fmt.Errorf("not an ONNX model: it looks like %s: %w", kind, format.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+func (x *index) opset(f field, into map[string]int64) error {
+	domain, version := "", int64(0)
+	err := x.each(f.body, func(g field) (err error) {
+		switch g.number {
+		case 1:
+			domain, err = x.text(g)
+		case 2:
+			version = int64(g.value)
+		}
+		return err
+	})
+	if domain == "ai.onnx" {
+		domain = ""
+	}
+	into[domain] = version
+	return err
+}
+
+// sibling is a path beside the model.
+func (x *index) sibling(rel string) string {
+	return filepath.Join(filepath.Dir(x.path), filepath.FromSlash(rel))
+}

@@ -1,0 +1,290 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// The fields of TensorProto.
+const (
+	tensorDims         = 1
+	tensorDataType     = 2
+	tensorFloatData    = 4
+	tensorInt32Data    = 5
+	tensorStringData   = 6
+	tensorInt64Data    = 7
+	tensorName         = 8
+	tensorRawData      = 9
+	tensorDoubleData   = 10
+	tensorUint64Data   = 11
+	tensorExternalData = 13
+	tensorLocation     = 14
+)
+
+// stored is where a tensor stands in the file.
+type stored struct {
+	name     string
+	where    span    // the TensorProto's content
+	fields   []field // all of its fields, in order
+	external *external
+}
+
+// external is where a tensor's elements lie in another file.
+type external struct {
+	path   string // relative to the model's folder, as stored
+	offset int64
+	length int64
+}
+
+// maxDecoded bounds the elements of a tensor whose stored form has to be decoded as a whole (varints).
+const maxDecoded = 1 << 26
+
+// tensor reads a TensorProto: its type and shape, and where its elements lie.
+func (x *index) tensor(where span) (*model.Constant, *stored, error) {
+	s := &stored{where: where}
+	c := &model.Constant{Shape: []int64{}, Source: s}
+	var payload []field
+	entries := map[string]string{}
+	isExternal := false
+	err := x.each(where, func(f field) (err error) {
+		s.fields = append(s.fields, f)
+		switch f.number {
+		case tensorDims:
+			c.Shape, err = x.numbers(c.Shape, f, 64)
+		case tensorDataType:
+			c.DType = tensor.DType(f.value)
+		case tensorName:
+			s.name, err = x.text(f)
+		case tensorLocation:
+			isExternal = f.value == 1
+		case tensorExternalData:
+			var key, value string
+			err = x.each(f.body, func(g field) (err error) {
+				switch g.number {
+				case 1:
+					key, err = x.text(g)
+				case 2:
+					value, err = x.text(g)
+				}
+				return err
+			})
+			entries[key] = value
+		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
+			payload = append(payload, f)
+			if len(payload) > maxDecoded {
+				err = fmt.Errorf("byte %d: a tensor in more than %d pieces: %w", f.all.from, maxDecoded, format.ErrLimit)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	elements, ok := c.Elements()
+	if !ok {
+		return nil, nil, corrupt(where.from, "tensor %q has shape %v", s.name, c.Shape)
+	}
+	want := elements * int64(c.DType.Size())
+	if elements > 0 && want/elements != int64(c.DType.Size()) {
+		return nil, nil, corrupt(where.from, "tensor %q of shape %v has too many elements", s.name, c.Shape)
+	}
+	switch {
+	case isExternal:
+		if err := x.open(s, c, entries, want); err != nil {
+			return nil, nil, fmt.Errorf("tensor %q: %w", s.name, err)
+		}
+	case c.DType.Size() == 0: // strings, packed 4-bit types: carried along, never read
+		c.Data = io.NewSectionReader(x.file, 0, 0)
+	case len(payload) == 1 && contiguous(payload[0], c.DType):
+		if got := payload[0].body.len(); got != want {
+			return nil, nil, corrupt(payload[0].all.from, "tensor %q of shape %v and type %v wants %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
+		}
+		c.Data = io.NewSectionReader(x.file, payload[0].body.from, want)
+	default:
+		if elements > maxDecoded {
+			return nil, nil, fmt.Errorf("tensor %q has %d elements in a form that has to be decoded as a whole: %w", s.name, elements, format.ErrLimit)
+		}
+		// every element takes a byte at least: a tensor cannot claim more than are there
+		room := int64(0)
+		for _, f := range payload {
+			room += f.body.len()
+		}
+		if room < elements {
+			return nil, nil, corrupt(where.from, "tensor %q of shape %v has %d bytes of elements", s.name, c.Shape, room)
+		}
+		c.Data = &decoded{file: x.file, size: x.size, payload: payload, dtype: c.DType, elements: elements, name: s.name}
+	}
+	return c, s, nil
+}
+
+// contiguous says whether a payload field holds the elements as they are.
+func contiguous(f field, d tensor.DType) bool {
+	if f.kind != protowire.BytesType {
+		return false
+	}
+	switch f.number {
+	case tensorRawData:
+		return true
+	case tensorFloatData:
+		return d == tensor.Float32
+	case tensorDoubleData:
+		return d == tensor.Float64
+	}
+	return false
+}
+
+// decoded is the elements of a tensor that is stored as varints, or one field an element. It decodes them when they are
+// first read.
+type decoded struct {
+	file     *os.File
+	size     int64
+	payload  []field
+	dtype    tensor.DType
+	elements int64
+	name     string
+	once     sync.Once
+	bytes    []byte
+	err      error
+}
+
+func (d *decoded) ReadAt(p []byte, off int64) (int, error) {
+	d.once.Do(func() { d.bytes, d.err = d.decode() })
+	if d.err != nil {
+		return 0, d.err
+	}
+	return tensor.Buffer(d.bytes).ReadAt(p, off)
+}
+
+func (d *decoded) decode() ([]byte, error) {
+	w := &wire{file: d.file, size: d.size}
+	size := d.dtype.Size()
+	out := make([]byte, 0, d.elements*int64(size))
+	put := func(bits uint64) error {
+		if len(out) == cap(out) {
+			return corrupt(d.payload[0].all.from, "tensor %q has more than %d elements", d.name, d.elements)
+		}
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], bits)
+		out = append(out, b[:size]...)
+		return nil
+	}
+	for _, f := range d.payload {
+		switch {
+		case f.kind != protowire.BytesType && f.kind != protowire.VarintType:
+			bits, err := w.fixed(f.body)
+			if err == nil {
+				err = put(bits)
+			}
+			if err != nil {
+				return nil, err
+			}
+		case f.number == tensorFloatData || f.number == tensorDoubleData || f.number == tensorRawData:
+			b := make([]byte, f.body.len())
+			if _, err := d.file.ReadAt(b, f.body.from); err != nil {
+				return nil, err
+			}
+			if len(out)+len(b) > cap(out) {
+				return nil, corrupt(f.all.from, "tensor %q has more than %d elements", d.name, d.elements)
+			}
+			out = append(out, b...)
+		default:
+			var list []int64
+			list, err := w.numbers(nil, f, maxDecoded)
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range list {
+				if err := put(uint64(v)); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	if len(out) != cap(out) {
+		return nil, corrupt(d.payload[0].all.from, "tensor %q has %d of %d bytes of elements", d.name, len(out), cap(out))
+	}
+	return out, nil
+}
+
+// open finds a tensor's elements in another file, which has to lie below the model's folder.
+func (x *index) open(s *stored, c *model.Constant, entries map[string]string, want int64) error {
+	e := &external{path: entries["location"], length: want}
+	for key, into := range map[string]*int64{"offset": &e.offset, "length": &e.length} {
+		if text, ok := entries[key]; ok {
+			v, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || v < 0 {
+				return fmt.Errorf("external %s %q: %w", key, text, format.ErrCorrupt)
+			}
+			*into = v
+		}
+	}
+	if e.length != want {
+		return fmt.Errorf("shape %v and type %v want %d bytes, the external data has %d: %w", c.Shape, c.DType, want, e.length, format.ErrCorrupt)
+	}
+	f, size, err := x.other(e.path)
+	if err != nil {
+		return err
+	}
+	if e.offset > size || e.length > size-e.offset {
+		return fmt.Errorf("external data %s: bytes %d to %d of %d: %w", e.path, e.offset, e.offset+e.length, size, format.ErrCorrupt)
+	}
+	s.external = e
+	c.Data = io.NewSectionReader(f, e.offset, e.length)
+	return nil
+}
+
+// other opens another file of the model, once.
+func (x *index) other(rel string) (*os.File, int64, error) {
+	if o := x.others[rel]; o != nil {
+		return o.file, o.size, nil
+	}
+	if len(x.others) >= 4096 {
+		return nil, 0, fmt.Errorf("external data in more than %d files: %w", len(x.others), format.ErrLimit)
+	}
+	if rel == "" || !filepath.IsLocal(filepath.FromSlash(rel)) || strings.Contains(rel, "\\") {
+		return nil, 0, fmt.Errorf("external data %q: %w", rel, format.ErrOutside)
+	}
+	folder, err := filepath.EvalSymlinks(filepath.Dir(x.path))
+	if err != nil {
+		return nil, 0, err
+	}
+	path, err := filepath.EvalSymlinks(filepath.Join(folder, filepath.FromSlash(rel)))
+	if err != nil {
+		return nil, 0, fmt.Errorf("external data: %w", err)
+	}
+	if below, err := filepath.Rel(folder, path); err != nil || !filepath.IsLocal(below) {
+		return nil, 0, fmt.Errorf("external data %q links to %s: %w", rel, path, format.ErrOutside)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("external data: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("external data %q is not a regular file: %w", rel, format.ErrCorrupt)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("external data: %w", err)
+	}
+	x.others[rel] = &otherFile{f, path, info.Size()}
+	x.order = append(x.order, rel)
+	return f, info.Size(), nil
+}
+
+type otherFile struct {
+	file *os.File
+	path string
+	size int64
+}

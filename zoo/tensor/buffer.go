@@ -1,0 +1,32 @@
+package tensor
+
+import (
+	"fmt"
+	"io"
+)
+
+// Buffer is a tensor's bytes in memory, as Backend reads and writes them. Disjoint parts may be used at the same time.
+type Buffer []byte
+
+// ReadAt copies the bytes from offset off on; fewer than len(p), with io.EOF, where the buffer ends.
+func (b Buffer) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read at byte %d: negative offset", off)
+	}
+	if off >= int64(len(b)) {
+		return 0, io.EOF
+	}
+	n := copy(p, b[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt copies p to offset off. What does not fit is refused whole, with io.ErrShortWrite.
+func (b Buffer) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(b)) || int64(len(p)) > int64(len(b))-off {
+		return 0, fmt.Errorf("write %d bytes at byte %d of a buffer of %d bytes: %w", len(p), off, len(b), io.ErrShortWrite)
+	}
+	return copy(b[off:], p), nil
+}
