@@ -1,30 +1,42 @@
-// Package cpu rescales tensors with goroutines: bounded chunks are read, multiplied in float64, rounded once and written.
+// Package cpu rescales tensors with goroutines: read a chunk, multiply it in place, write it, in memory that does not
+// grow with the tensor.
 package cpu
 
 import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
+	"sync/atomic"
 
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// chunkBytes is how much of a tensor a goroutine has in hand: small enough for a core's cache.
+// chunkBytes is how much is read, multiplied and written at once: with its scales it fits a core's second-level cache.
+// Smaller chunks pay for more system calls, larger ones leave the cache. It is a multiple of every element's size.
 const chunkBytes = 256 << 10
 
-// Backend is the tensor.Backend of the host's processor. It may be used by several goroutines at once.
+// Backend is tensor.Backend on the CPU. Its concurrent Rescale calls share its workers and their memory.
 type Backend struct {
 	workers int
-	buffers sync.Pool
+	free    chan *workspace // one for each worker; nil until first used
 }
 
-// New is a backend that works with up to that many goroutines on one tensor.
+// workspace is what one worker needs at hand.
+type workspace struct {
+	bytes  [chunkBytes]byte
+	scales scales
+}
+
+// New is a backend that works on at most that many chunks at once, at least one, whatever the number of its callers.
+// It holds about 256 KiB for each chunk that was ever worked on at the same time.
 func New(workers int) *Backend {
 	b := &Backend{workers: max(workers, 1)}
-	b.buffers.New = func() any { return &buffer{bytes: make([]byte, chunkBytes)} }
+	b.free = make(chan *workspace, b.workers)
+	for range b.workers {
+		b.free <- nil
+	}
 	return b
 }
 
@@ -36,84 +48,85 @@ func (b *Backend) Name() string {
 	return fmt.Sprintf("cpu, %d workers", b.workers)
 }
 
-// buffer is a goroutine's memory: a chunk, and the scales of its elements where they are not one vector.
-type buffer struct {
-	bytes  []byte
-	scales []float64
-}
-
-// Rescale is tensor.Backend's. Source and destination may be the same bytes: a chunk is read before it is written.
-func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tensor.Tally, error) {
-	total := tensor.NewTally()
+// Rescale is tensor.Backend's Rescale. A tensor of one chunk is rescaled by the calling goroutine; a larger one by the
+// backend's workers, each taking the next chunk, until all are done or one fails. The context is looked at before every
+// chunk. An error names the elements and bytes of the chunk that failed and wraps the cause.
+func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (
+	tensor.Tally, error,
+) {
 	if err := job.Check(); err != nil {
-		return total, err
-	}
-	step := int64(chunkBytes / job.DType.Size())
-	if job.Elements <= step || b.workers == 1 {
-		for first := int64(0); first < job.Elements; first += step {
-			t, err := b.chunk(ctx, dst, src, job, first, min(step, job.Elements-first))
-			if err != nil {
-				return total, err
-			}
-			total.Add(t)
-		}
-		return total, nil
-	}
-	var lock sync.Mutex
-	next := int64(0)
-	p := pool.New().WithErrors().WithContext(ctx).WithCancelOnError().WithFirstError()
-	for range min(int64(b.workers), (job.Elements+step-1)/step) {
-		p.Go(func(ctx context.Context) error {
-			mine := tensor.NewTally()
-			defer func() {
-				lock.Lock()
-				total.Add(mine)
-				lock.Unlock()
-			}()
-			for {
-				lock.Lock()
-				first := next
-				next += step
-				lock.Unlock()
-				if first >= job.Elements {
-					return nil
-				}
-				t, err := b.chunk(ctx, dst, src, job, first, min(step, job.Elements-first))
-				if err != nil {
-					return err
-				}
-				mine.Add(t)
-			}
-		})
-	}
-	err := p.Wait()
-	return total, err
-}
-
-// chunk rescales count elements from first.
-func (b *Backend) chunk(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale, first, count int64) (tensor.Tally, error) {
-	if err := ctx.Err(); err != nil {
 		return tensor.NewTally(), err
 	}
-	buf := b.buffers.Get().(*buffer)
-	defer b.buffers.Put(buf)
+	step := int64(chunkBytes / job.DType.Size())
+	chunks := job.Elements / step
+	if job.Elements%step > 0 {
+		chunks++
+	}
+	var taken atomic.Int64 // chunks that a worker has taken
+	work := func(ctx context.Context) (tensor.Tally, error) {
+		tally := tensor.NewTally()
+		for {
+			k := taken.Add(1) - 1
+			if k >= chunks {
+				return tally, nil
+			}
+			t, err := b.chunk(ctx, dst, src, job, k*step, min(step, job.Elements-k*step))
+			if err != nil {
+				return tensor.NewTally(), err
+			}
+			tally.Add(t)
+		}
+	}
+	if chunks <= 1 || b.workers == 1 {
+		return work(ctx)
+	}
+	workers := pool.NewWithResults[tensor.Tally]().WithContext(ctx).WithCancelOnError().WithFirstError()
+	for range min(int64(b.workers), chunks) {
+		workers.Go(work)
+	}
+	tallies, err := workers.Wait()
+	tally := tensor.NewTally()
+	if err != nil {
+		return tally, err
+	}
+	for _, t := range tallies {
+		tally.Add(t)
+	}
+	return tally, nil
+}
+
+// chunk rescales n elements, at most a chunk's, from element first on.
+func (b *Backend) chunk(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale, first, n int64) (
+	tensor.Tally, error,
+) {
 	size := int64(job.DType.Size())
-	raw := buf.bytes[:count*size]
-	if n, err := src.ReadAt(raw, first*size); n < len(raw) {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return tensor.NewTally(), fmt.Errorf("read bytes %d to %d: %w", first*size, (first+count)*size, err)
+	fail := func(err error) (tensor.Tally, error) {
+		return tensor.NewTally(), fmt.Errorf("rescale elements %d to %d: %w", first, first+n-1, err)
 	}
-	t := tensor.NewTally()
-	for _, r := range buf.runs(job, first, count) {
-		scaleRun(raw[r.from*size:r.to*size], job.DType, r, &t, first)
+	stopped := func() (tensor.Tally, error) {
+		return fail(fmt.Errorf("stopped before byte %d: %w", first*size, ctx.Err()))
 	}
-	if n, err := dst.WriteAt(raw, first*size); err != nil || n < len(raw) {
-		if err == nil {
-			err = io.ErrShortWrite
-		}
-		return t, fmt.Errorf("write bytes %d to %d: %w", first*size, (first+count)*size, err)
+	var w *workspace
+	select {
+	case <-ctx.Done():
+		return stopped()
+	case w = <-b.free:
 	}
-	return t, nil
+	if w == nil {
+		w = new(workspace)
+	}
+	defer func() { b.free <- w }()
+	if ctx.Err() != nil { // select chooses at random where both are ready
+		return stopped()
+	}
+	data := w.bytes[:n*size]
+	if err := tensor.ReadFull(src, data, first*size); err != nil {
+		return fail(err)
+	}
+	tally := tensor.NewTally()
+	multiply(data, job, first, &w.scales, &tally)
+	if err := tensor.WriteFull(dst, data, first*size); err != nil {
+		return fail(err)
+	}
+	return tally, nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 )
 
 // DType is an element type, numbered as ONNX's TensorProto.DataType.
@@ -57,15 +58,34 @@ func (d DType) String() string {
 	return fmt.Sprintf("dtype(%d)", uint8(d))
 }
 
+// SmallestNormal is the least positive number of a floating-point type that is not subnormal; 0 for other types.
+func (d DType) SmallestNormal() float64 {
+	switch d {
+	case Float64:
+		return 0x1p-1022
+	case Float32, BFloat16:
+		return 0x1p-126
+	case Float16:
+		return 0x1p-14
+	}
+	return 0
+}
+
 // Elements is the number of elements of a tensor of that shape, and false where a dimension is negative or the number
 // exceeds 2^62.
 func Elements(shape []int64) (int64, bool) {
-	n := int64(1)
+	n, empty := int64(1), false
 	for _, d := range shape {
 		if d < 0 {
 			return 0, false
 		}
-		if d > 0 && n > (1<<62)/d {
+		empty = empty || d == 0
+	}
+	if empty { // whatever the others are, in any order
+		return 0, true
+	}
+	for _, d := range shape {
+		if n > (1<<62)/d {
 			return 0, false
 		}
 		n *= d
@@ -79,8 +99,12 @@ type Layout struct {
 	Blocks, Outer, Channels, Inner int64
 }
 
-// AxisLayout is the layout of a tensor of that shape whose channels are its axis.
+// AxisLayout is the layout of a tensor of that shape whose channels are its axis, counted from 0. An axis that the shape
+// does not have gives the zero Layout, which fits no tensor that has elements.
 func AxisLayout(shape []int64, axis int) Layout {
+	if axis < 0 || axis >= len(shape) {
+		return Layout{}
+	}
 	l := Layout{Blocks: 1, Outer: 1, Channels: shape[axis], Inner: 1}
 	for k, d := range shape {
 		switch {
@@ -93,10 +117,10 @@ func AxisLayout(shape []int64, axis int) Layout {
 	return l
 }
 
-// Elements is the number of elements that the layout covers.
+// Elements is the number of elements that the layout covers, where that is less than 2^63.
 func (l Layout) Elements() int64 { return l.Blocks * l.Outer * l.Channels * l.Inner }
 
-// Channel is the channel to which element e belongs.
+// Channel is the channel to which element e of those that the layout covers belongs.
 func (l Layout) Channel(e int64) int64 {
 	return e/(l.Outer*l.Channels*l.Inner)*l.Channels + e/l.Inner%l.Channels
 }
@@ -125,15 +149,21 @@ func (r *Rescale) Scale(e int64) float64 {
 	return s
 }
 
-// Check says what is wrong with a job, or nil: a type that cannot be rescaled, or a factor whose layout or number of
-// scales does not fit the tensor.
+// Check says what is wrong with a job, or nil: a type that cannot be rescaled, a size that no file has, or a factor whose
+// layout or number of scales does not fit the tensor.
 func (r *Rescale) Check() error {
 	if !r.DType.Float() {
-		return fmt.Errorf("rescale: %v cannot be rescaled", r.DType)
+		return fmt.Errorf("rescale: %v cannot be rescaled, only floating-point types can", r.DType)
+	}
+	if r.Elements < 0 || r.Elements > math.MaxInt64/int64(r.DType.Size()) {
+		return fmt.Errorf("rescale: %d elements of %v: not a size in bytes", r.Elements, r.DType)
 	}
 	for k, f := range r.Factors {
-		if f.Layout.Elements() != r.Elements || int64(len(f.Scale)) != f.Blocks*f.Channels {
-			return fmt.Errorf("rescale: factor %d has layout %+v and %d scales for a tensor of %d elements", k, f.Layout, len(f.Scale), r.Elements)
+		covered, ok := Elements([]int64{f.Blocks, f.Outer, f.Channels, f.Inner})
+		channels, fit := Elements([]int64{f.Blocks, f.Channels})
+		if !ok || covered != r.Elements || !fit || int64(len(f.Scale)) != channels {
+			return fmt.Errorf("rescale: factor %d has layout %+v and %d scales for a tensor of %d elements",
+				k, f.Layout, len(f.Scale), r.Elements)
 		}
 	}
 	return nil
@@ -149,6 +179,20 @@ type Tally struct {
 // NewTally is the tally of no elements.
 func NewTally() Tally {
 	return Tally{FirstNonFinite: -1, FirstOverflow: -1, FirstSubnormal: -1}
+}
+
+// Count adds element e of type d, whose value was before, is after, and was multiplied by scale.
+func (t *Tally) Count(e int64, before, after, scale float64, d DType) {
+	one := NewTally()
+	switch {
+	case math.IsNaN(before) || math.IsInf(before, 0):
+		one.NonFinite, one.FirstNonFinite = 1, e
+	case math.IsNaN(after) || math.IsInf(after, 0):
+		one.Overflow, one.FirstOverflow = 1, e
+	case scale != 0 && math.Abs(before) >= d.SmallestNormal() && math.Abs(after) < d.SmallestNormal():
+		one.Subnormal, one.FirstSubnormal = 1, e
+	}
+	t.Add(one)
 }
 
 // Add joins the tally of other elements of the same tensor.
@@ -171,6 +215,9 @@ type Backend interface {
 	Name() string
 	// Rescale reads the job's elements from src (little endian, contiguous, from offset 0), and writes their new values
 	// to dst at the same offsets, in chunks of bounded size and in any order, each byte once. It may use several
-	// goroutines: src and dst must allow that, as files do. On error part of dst may have been written.
+	// goroutines: src and dst must allow that, as files do. They may be the same file: no byte is read after it was
+	// written. On error part of dst may have been written, and the tally is that of no elements; the error says at which
+	// byte, and wraps the cause: that of src or dst, io.ErrUnexpectedEOF where src is too short, or ctx's. Concurrent calls
+	// are independent of each other.
 	Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error)
 }
