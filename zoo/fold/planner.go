@@ -64,10 +64,11 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 		consts: eval.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable
-	shape.Infer(m, p.consts)
 	before := takeInventory(m)
-	p.regions = newRegions(m)
 	p.plan.Before = Count(m)
+	Inline(m)
+	shape.Infer(m, p.consts)
+	p.regions = newRegions(m)
 	p.enter()
 	for p.pass() {
 		m.Walk((*model.Graph).Compact)
@@ -86,7 +87,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 
 // enter lists every affine map of the model, and every node that looks like one.
 func (p *Planner) enter() {
-	p.model.Walk(func(g *model.Graph) {
+	p.graphs(func(g *model.Graph) {
 		for _, n := range g.Nodes {
 			f := p.find(n)
 			if tail := p.operator(n).Tail; tail != nil {
@@ -100,6 +101,19 @@ func (p *Planner) enter() {
 			entry := &Map{Graph: g.Path(), Node: n.String(), Verdict: Left, Reason: f.why}
 			p.entries[n] = []*Map{entry}
 			p.list = append(p.list, entry)
+		}
+	})
+}
+
+// graphs calls f for the main graph and the bodies in it: functions are left as they are.
+func (p *Planner) graphs(f func(*model.Graph)) {
+	own := map[*model.Graph]bool{}
+	for _, fn := range p.model.Functions {
+		own[fn.Graph] = true
+	}
+	p.model.Walk(func(g *model.Graph) {
+		if !own[g] && (g.Parent == nil || !own[g.Parent.Graph]) {
+			f(g)
 		}
 	})
 }
@@ -135,14 +149,15 @@ func (p *Planner) find(n *model.Node) *found {
 // pass tries every run of affine maps once, in the order of the nodes, and says whether something changed.
 func (p *Planner) pass() bool {
 	changed := false
-	p.model.Walk(func(g *model.Graph) {
+	p.graphs(func(g *model.Graph) {
 		done := map[*model.Node]bool{}
 		for _, n := range g.Nodes {
 			if n.Removed() || done[n] {
 				continue
 			}
-			if p.operator(n).Tail != nil && p.sendTail(n) {
+			if p.operator(n).Tail != nil && p.sendTail(n) || p.mergeBranches(n) {
 				changed = true
+				continue
 			}
 			if p.find(n).why != nil {
 				continue

@@ -264,7 +264,9 @@ func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value)
 		n.Set(k, v)
 	}
 	for _, v := range outputs {
-		v.Producer = n
+		if v != nil {
+			v.Producer = n
+		}
 	}
 	if g.behind == nil {
 		g.behind = map[*Node][]*Node{}

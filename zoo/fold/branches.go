@@ -1,0 +1,217 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Parallel convolutions of one input whose results are added are one convolution, with the kernels laid over each other
+// and added (RepVGG, MobileOne, ACNet). The input itself, or a map of it, is a convolution whose kernel has one tap.
+
+// branch is one side of such a sum, as a convolution of x.
+type branch struct {
+	x      *model.Value
+	nodes  []*model.Node // what goes when the branch is merged
+	conv   *model.Node   // nil for the input itself and maps of it
+	a      Affine        // the map, where conv is nil
+	bounds []axisBounds  // of the convolution, by spatial axis
+	weight []float64     // [O, I/G, kernel…]
+	shape  []int64
+	bias   []float64
+}
+
+// axisBounds is how far a kernel reaches along an axis.
+type axisBounds struct{ kernel, begin, end, stride, dilation int64 }
+
+// mergeBranches merges the operands of an Add into one convolution, and says whether it did.
+func (p *Planner) mergeBranches(n *model.Node) bool {
+	if n.Type != "Add" || n.Domain != "" || p.off["branches"] || p.off["conv"] || len(n.Inputs) != 2 || p.kept(n) {
+		return false
+	}
+	a, b := p.branch(n, 0), p.branch(n, 1)
+	if a == nil || b == nil || a.x != b.x || a.conv == nil && b.conv == nil {
+		return false
+	}
+	if a.conv == nil {
+		a, b = b, a
+	}
+	if b.conv == nil && !p.dirac(a, b) {
+		return false
+	}
+	kernel, ok := together(a, b)
+	if !ok {
+		return false
+	}
+	shape := slices.Concat(a.shape[:2], kernel)
+	elements, ok := tensor.Elements(shape)
+	if !ok || elements > maxValues || elements > int64(len(a.weight)+len(b.weight)) {
+		return false
+	}
+	dtype := a.conv.In(1).DType
+	weight, bias := make([]float64, elements), make([]float64, shape[0])
+	for _, side := range []*branch{a, b} {
+		side.lay(weight, kernel, a, b)
+		for c, x := range side.bias {
+			bias[c] += x
+		}
+	}
+	r := &run{nodes: slices.Concat([]*model.Node{n}, b.nodes), cost: costSimple}
+	m := p.newMove(r.nodes)
+	m.nodes = append(m.nodes, a.conv)
+	if why := m.Absorbed(a.conv); why != nil {
+		return false
+	}
+	if m.Values(a.conv, 1, dtype, shape, weight) != nil {
+		return false
+	}
+	if slices.ContainsFunc(bias, func(x float64) bool { return x != 0 }) || a.conv.In(2) != nil {
+		if m.Values(a.conv, 2, dtype, shape[:1], bias) != nil {
+			return false
+		}
+	}
+	kernelShape, pads := slices.Clone(kernel), make([]int64, 2*len(kernel))
+	for k := range kernel {
+		pads[k] = max(a.bounds[k].begin, b.bounds[k].begin)
+		pads[k+len(kernel)] = max(a.bounds[k].end, b.bounds[k].end)
+	}
+	m.Edit(func() {
+		a.conv.SetAttr(model.Attr{Name: "kernel_shape", Kind: model.IntsAttr, Ints: kernelShape})
+		a.conv.SetAttr(model.Attr{Name: "pads", Kind: model.IntsAttr, Ints: pads})
+	})
+	return m.settle(r, func() {
+		n.Graph.Absorb(n, slices.Index(n.Inputs, a.conv.Outputs[0]))
+		for _, gone := range b.nodes {
+			gone.Remove()
+		}
+	}) == nil
+}
+
+// branch reads input k of an Add as a branch, or is nil.
+func (p *Planner) branch(n *model.Node, k int) *branch {
+	v := n.In(k)
+	if v == nil || v.Producer == nil {
+		if v == nil || p.isConstant(v) {
+			return nil
+		}
+		return &branch{x: v, a: Affine{Uniform, []float64{1}, []float64{0}}}
+	}
+	c := v.Producer
+	alone := len(v.Uses) == 1 && !v.Output && c.Graph == n.Graph && !p.kept(c)
+	if f := p.find(c); f.why == nil && alone {
+		return &branch{x: c.In(f.data), a: f.a, nodes: []*model.Node{c}}
+	}
+	if c.Type == "Conv" && c.Domain == "" && alone {
+		if b := p.convBranch(c); b != nil {
+			return b
+		}
+	}
+	return &branch{x: v, a: Affine{Uniform, []float64{1}, []float64{0}}}
+}
+
+// convBranch reads a convolution with constant weights and explicit padding.
+func (p *Planner) convBranch(c *model.Node) *branch {
+	w := c.In(1)
+	if w == nil || w.Const == nil || !w.DType.Float() || c.Str("auto_pad", "NOTSET") != "NOTSET" {
+		return nil
+	}
+	shape, weight, ok := p.constant(w)
+	if !ok || len(shape) < 3 || slices.Contains(shape, 0) {
+		return nil
+	}
+	b := &branch{x: c.In(0), conv: c, nodes: []*model.Node{c}, weight: weight, shape: shape}
+	if c.In(2) != nil {
+		if b.bias, ok = p.vector(c.In(2), int(shape[0])); !ok {
+			return nil
+		}
+	}
+	pads, strides, dilations, spatial := c.Ints("pads"), c.Ints("strides"), c.Ints("dilations"), len(shape)-2
+	at := func(list []int64, k int, def int64) int64 {
+		if k < len(list) {
+			return list[k]
+		}
+		return def
+	}
+	for k := range spatial {
+		b.bounds = append(b.bounds, axisBounds{shape[2+k], at(pads, k, 0), at(pads, k+spatial, 0), at(strides, k, 1), at(dilations, k, 1)})
+	}
+	return b
+}
+
+// dirac makes b, a map of the input, a convolution like a's with one tap: it needs as many outputs as inputs.
+func (p *Planner) dirac(a, b *branch) bool {
+	groups := a.conv.Int("group", 1)
+	out, in := a.shape[0], a.shape[1]
+	affine, ok := b.a.Over(1, int(out))
+	if !ok || in*groups != out {
+		return false
+	}
+	b.shape, b.bias = []int64{out, in}, affine.Shift
+	for _, x := range a.bounds {
+		if x.stride != 1 {
+			return false
+		}
+		b.shape = append(b.shape, 1)
+		b.bounds = append(b.bounds, axisBounds{1, 0, 0, 1, x.dilation})
+	}
+	b.weight = make([]float64, out*in)
+	for o := range out {
+		b.weight[o*in+o%in] = affine.Scale[o]
+	}
+	return true
+}
+
+// together is the kernel that covers both, and false where the two do not see the same positions.
+func together(a, b *branch) (kernel []int64, ok bool) {
+	if !slices.Equal(a.shape[:2], b.shape[:2]) || len(a.bounds) != len(b.bounds) {
+		return nil, false
+	}
+	if b.conv != nil && a.conv.Int("group", 1) != b.conv.Int("group", 1) {
+		return nil, false
+	}
+	for k, x := range a.bounds {
+		y := b.bounds[k]
+		if x.kernel == 1 { // one tap has no spacing
+			x.dilation = y.dilation
+		}
+		if y.kernel == 1 {
+			y.dilation = x.dilation
+		}
+		d := x.dilation
+		begin, end := max(x.begin, y.begin), max(x.end, y.end)
+		if x.stride != y.stride || y.dilation != d || d < 1 || (x.begin-y.begin)%d != 0 || (x.end-y.end)%d != 0 {
+			return nil, false
+		}
+		size := func(z axisBounds) int64 { return z.kernel + (begin-z.begin)/d + (end-z.end)/d }
+		if size(x) != size(y) {
+			return nil, false
+		}
+		kernel = append(kernel, size(x))
+	}
+	return kernel, true
+}
+
+// lay adds the branch's kernel to the common one, in its place.
+func (b *branch) lay(into []float64, kernel []int64, one, other *branch) {
+	spatial := len(kernel)
+	offset := make([]int64, spatial)
+	for k := range kernel {
+		d := max(one.bounds[k].dilation, other.bounds[k].dilation)
+		offset[k] = (max(one.bounds[k].begin, other.bounds[k].begin) - b.bounds[k].begin) / d
+	}
+	taps, all := int64(1), int64(1)
+	for k := range kernel {
+		taps *= b.bounds[k].kernel
+		all *= kernel[k]
+	}
+	for e, w := range b.weight {
+		rest, at, step := int64(e)%taps, int64(0), int64(1)
+		for k := spatial - 1; k >= 0; k-- {
+			at += (rest%b.bounds[k].kernel + offset[k]) * step
+			rest /= b.bounds[k].kernel
+			step *= kernel[k]
+		}
+		into[int64(e)/taps*all+at] += w
+	}
+}
