@@ -57,6 +57,9 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	if v == nil {
 		return nil, nil, because(Unsupported, "%v has no input %d", n, k)
 	}
+	if isDequantized(v) {
+		return m.dequantized(n, k)
+	}
 	if v.Const == nil && m.p.isConstant(v) { // an expression of constants becomes a constant of its own
 		a, _ := m.p.consts.Value(v)
 		if !v.DType.Float() {
@@ -80,10 +83,14 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	return v, v.Const.Shape, m.Absorbed(n)
 }
 
-// Rescale leaves the edit that input k of n, a weight, is multiplied by the factor.
-func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) {
+// Rescale leaves the edit that input k of n, a weight, is multiplied by the factor. A quantised weight takes it into the
+// scale that dequantises it, where that can be.
+func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if !slices.ContainsFunc(f.Scale, func(s float64) bool { return s != 1 }) {
-		return
+		return nil
+	}
+	if isDequantized(n.In(k)) {
+		return m.rescaleDequantized(n, n.Inputs[k].Producer, f)
 	}
 	m.Edit(func() {
 		v := n.Inputs[k]
@@ -107,6 +114,7 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) {
 		}
 		m.p.setConst(n, k, &c)
 	})
+	return nil
 }
 
 // withFactor multiplies a factor of the same layout, so that a weight is multiplied once, or adds one.

@@ -34,7 +34,9 @@ func convBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if a, why = channels(n, a, shape[0]); why != nil {
 		return why
 	}
-	m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale})
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale}); why != nil {
+		return why
+	}
 	return m.Bias(n, 2, len(a.Scale), w.DType, a)
 }
 
@@ -60,7 +62,9 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	for _, d := range shape[2:] {
 		layout.Inner *= d
 	}
-	m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale})
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale}); why != nil {
+		return why
+	}
 	if !a.Shifts() {
 		return nil
 	}
@@ -106,7 +110,9 @@ func convTransposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	for _, d := range shape[2:] {
 		layout.Inner *= d
 	}
-	m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale})
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale}); why != nil {
+		return why
+	}
 	return m.Bias(n, 2, len(a.Scale), w.DType, a)
 }
 
@@ -127,6 +133,8 @@ func convTransposeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if a.Shifts() {
 		return because(Border, "%v spreads its input, a shift would not reach all outputs alike", n)
 	}
-	m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale})
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale}); why != nil {
+		return why
+	}
 	return nil
 }

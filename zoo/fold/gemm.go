@@ -34,7 +34,9 @@ func gemmBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if a, why = channels(n, a, shape[cols]); why != nil {
 		return why
 	}
-	m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, cols), Scale: a.Scale})
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, cols), Scale: a.Scale}); why != nil {
+		return why
+	}
 	cShape, c, why := gemmC(m, n, len(a.Scale))
 	if why != nil {
 		return why
@@ -66,7 +68,9 @@ func gemmForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return because(NotPerChannel, "the map is over axis %d, not over the %d columns that %v multiplies", a.Axis, shape[rows], n)
 	}
 	layout := tensor.AxisLayout(shape, rows)
-	m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: b.Scale})
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: b.Scale}); why != nil {
+		return why
+	}
 	if !b.Shifts() {
 		return nil
 	}

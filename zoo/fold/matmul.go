@@ -35,7 +35,9 @@ func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if !ok {
 		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d outputs of %v", a.Axis, len(y.Shape), shape[axis], n)
 	}
-	m.Rescale(n, k, tensor.Factor{Layout: tensor.AxisLayout(shape, axis), Scale: b.Scale})
+	if why := m.Rescale(n, k, tensor.Factor{Layout: tensor.AxisLayout(shape, axis), Scale: b.Scale}); why != nil {
+		return why
+	}
 	if !b.Shifts() {
 		return nil
 	}
@@ -65,7 +67,9 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d that %v sums over", a.Axis, len(x.Shape), shape[axis], n)
 	}
 	layout := tensor.AxisLayout(shape, axis)
-	m.Rescale(n, k, tensor.Factor{Layout: layout, Scale: b.Scale})
+	if why := m.Rescale(n, k, tensor.Factor{Layout: layout, Scale: b.Scale}); why != nil {
+		return why
+	}
 	if !b.Shifts() {
 		return nil
 	}
