@@ -20,7 +20,8 @@ const chunkBytes = 256 << 10
 // Backend is tensor.Backend on the CPU. Its concurrent Rescale calls share its workers and their memory.
 type Backend struct {
 	workers int
-	free    chan *workspace // one for each worker; nil until first used
+	free    chan *workspace           // one for each worker; nil until first used
+	kernel  func(tensor.DType) kernel // for each type that can be rescaled
 }
 
 // workspace is what one worker needs at hand.
@@ -32,7 +33,7 @@ type workspace struct {
 // New is a backend that works on at most that many chunks at once, at least one, whatever the number of its callers.
 // It holds about 256 KiB for each chunk that was ever worked on at the same time.
 func New(workers int) *Backend {
-	b := &Backend{workers: max(workers, 1)}
+	b := &Backend{workers: max(workers, 1), kernel: fastest}
 	b.free = make(chan *workspace, b.workers)
 	for range b.workers {
 		b.free <- nil
@@ -124,7 +125,7 @@ func (b *Backend) chunk(ctx context.Context, dst io.WriterAt, src io.ReaderAt, j
 		return fail(err)
 	}
 	tally := tensor.NewTally()
-	multiply(data, job, first, &w.scales, &tally)
+	multiply(data, job, b.kernel(job.DType), first, &w.scales, &tally)
 	if err := tensor.WriteFull(dst, data, first*size); err != nil {
 		return fail(err)
 	}

@@ -7,25 +7,56 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
+// kernel multiplies elements by one scale each, in place.
+type kernel struct {
+	// loop does all elements of b, the first of which is the tensor's element e, and counts them.
+	loop func(b []byte, scale []float64, e int64, t *tensor.Tally)
+	// vector does groups of eight elements out of the n given, n a multiple of eight, and returns how many it did. It
+	// stops before a group that holds anything to count, to clean or to round with care. It is nil where the processor
+	// has no such instructions.
+	vector func(data *byte, scale *float64, n int) int
+}
+
+// group is the number of elements that a vector kernel does or leaves together.
+const group = 8
+
 // multiply rescales in place the elements that data holds, the first of which is the tensor's element first.
-func multiply(data []byte, job *tensor.Rescale, first int64, s *scales, t *tensor.Tally) {
+func multiply(data []byte, job *tensor.Rescale, k kernel, first int64, s *scales, t *tensor.Tally) {
 	size := job.DType.Size()
 	s.start()
 	for e := first; len(data) > 0; {
 		n := min(tile, len(data)/size)
-		scale := s.at(job.Factors, e, n)
-		switch part := data[:n*size]; job.DType {
-		case tensor.Float64:
-			float64s(part, scale, e, t)
-		case tensor.Float32:
-			float32s(part, scale, e, t)
-		case tensor.Float16:
-			float16s(part, scale, e, t)
-		case tensor.BFloat16:
-			bfloat16s(part, scale, e, t)
-		}
+		k.run(data[:n*size], s.at(job.Factors, e, n), size, e, t)
 		data, e = data[n*size:], e+int64(n)
 	}
+}
+
+// run does the elements of b with the vector kernel, and with the loop what that leaves.
+func (k kernel) run(b []byte, scale []float64, size int, e int64, t *tensor.Tally) {
+	for k.vector != nil && len(scale) >= group {
+		done := k.vector(&b[0], &scale[0], len(scale)/group*group)
+		b, scale, e = b[done*size:], scale[done:], e+int64(done)
+		if len(scale) >= group {
+			k.loop(b[:group*size], scale[:group], e, t)
+			b, scale, e = b[group*size:], scale[group:], e+group
+		}
+	}
+	k.loop(b, scale, e, t)
+}
+
+// loops are the kernels in plain Go.
+func loops(d tensor.DType) kernel {
+	switch d {
+	case tensor.Float64:
+		return kernel{loop: float64s}
+	case tensor.Float32:
+		return kernel{loop: float32s}
+	case tensor.Float16:
+		return kernel{loop: float16s}
+	case tensor.BFloat16:
+		return kernel{loop: bfloat16s}
+	}
+	return kernel{}
 }
 
 // The four loops below differ in type only. A product whose exponent field is neither 0 nor all ones came from a finite
@@ -36,9 +67,10 @@ func float64s(b []byte, scale []float64, e int64, t *tensor.Tally) {
 	for k, s := range scale {
 		p := b[8*k:][:8]
 		in := binary.LittleEndian.Uint64(p)
-		out := math.Float64bits(math.Float64frombits(in) * s)
+		before := math.Float64frombits(in)
+		out := tensor.Bits64(before * s)
 		if m := magnitude(in<<1, out<<1, 1<<53); m-1<<53 >= 0x7fe<<53 {
-			out = binary64.note(in, out, s, e+int64(k), t)
+			t.Count(e+int64(k), before, math.Float64frombits(out), s, tensor.Float64)
 		}
 		binary.LittleEndian.PutUint64(p, out)
 	}
@@ -48,9 +80,10 @@ func float32s(b []byte, scale []float64, e int64, t *tensor.Tally) {
 	for k, s := range scale {
 		p := b[4*k:][:4]
 		in := binary.LittleEndian.Uint32(p)
-		out := math.Float32bits(float32(float64(math.Float32frombits(in)) * s))
+		before := float64(math.Float32frombits(in))
+		out := tensor.Bits32(before * s)
 		if m := magnitude(in<<1, out<<1, 1<<24); m-1<<24 >= 0xfe<<24 {
-			out = uint32(binary32.note(uint64(in), uint64(out), s, e+int64(k), t))
+			t.Count(e+int64(k), before, float64(math.Float32frombits(out)), s, tensor.Float32)
 		}
 		binary.LittleEndian.PutUint32(p, out)
 	}
@@ -60,9 +93,10 @@ func float16s(b []byte, scale []float64, e int64, t *tensor.Tally) {
 	for k, s := range scale {
 		p := b[2*k:][:2]
 		in := binary.LittleEndian.Uint16(p)
-		out := tensor.Float16Bits(tensor.Float16ToFloat64(in) * s)
+		before := tensor.Float16ToFloat64(in)
+		out := tensor.Float16Bits(before * s)
 		if m := magnitude(in<<1, out<<1, 1<<11); m-1<<11 >= 0x1e<<11 {
-			out = uint16(binary16.note(uint64(in), uint64(out), s, e+int64(k), t))
+			t.Count(e+int64(k), before, tensor.Float16ToFloat64(out), s, tensor.Float16)
 		}
 		binary.LittleEndian.PutUint16(p, out)
 	}
@@ -72,52 +106,20 @@ func bfloat16s(b []byte, scale []float64, e int64, t *tensor.Tally) {
 	for k, s := range scale {
 		p := b[2*k:][:2]
 		in := binary.LittleEndian.Uint16(p)
-		out := tensor.BFloat16Bits(float64(math.Float32frombits(uint32(in)<<16)) * s)
+		before := float64(math.Float32frombits(uint32(in) << 16))
+		out := tensor.BFloat16Bits(before * s)
 		if m := magnitude(in<<1, out<<1, 1<<8); m-1<<8 >= 0xfe<<8 {
-			out = uint16(bfloat16.note(uint64(in), uint64(out), s, e+int64(k), t))
+			t.Count(e+int64(k), before, float64(math.Float32frombits(uint32(out)<<16)), s, tensor.BFloat16)
 		}
 		binary.LittleEndian.PutUint16(p, out)
 	}
 }
 
 // magnitude is out, or the least normal number where in is zero; all without their sign, shifted left by one. The
-// exponent of a NaN or infinity stays: zero times such a scale is NaN.
+// exponent of a NaN stays: zero times infinity is one.
 func magnitude[U uint16 | uint32 | uint64](in, out, normal U) U {
 	if in == 0 {
 		return out | normal
-	}
-	return out
-}
-
-// encoding is how a floating-point type stores numbers.
-type encoding struct {
-	exponent uint64 // the mask of the exponent field
-	fraction uint64 // the mask of the fraction field
-	nan      uint64 // the canonical quiet NaN
-}
-
-var (
-	binary64 = encoding{0x7ff << 52, 1<<52 - 1, tensor.NaN64}
-	binary32 = encoding{0xff << 23, 1<<23 - 1, uint64(tensor.NaN32)}
-	binary16 = encoding{0x1f << 10, 1<<10 - 1, uint64(tensor.NaN16)}
-	bfloat16 = encoding{0xff << 7, 1<<7 - 1, uint64(tensor.NaNB16)}
-)
-
-// note counts what became of element e and returns its new value, a NaN in canonical form.
-func (f *encoding) note(in, out uint64, s float64, e int64, t *tensor.Tally) uint64 {
-	one := tensor.NewTally()
-	before, after := in&f.exponent, out&f.exponent
-	switch {
-	case before == f.exponent:
-		one.NonFinite, one.FirstNonFinite = 1, e
-	case after == f.exponent:
-		one.Overflow, one.FirstOverflow = 1, e
-	case before != 0 && after == 0 && s != 0:
-		one.Subnormal, one.FirstSubnormal = 1, e
-	}
-	t.Add(one)
-	if after == f.exponent && out&f.fraction != 0 {
-		return f.nan
 	}
 	return out
 }

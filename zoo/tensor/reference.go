@@ -13,41 +13,55 @@ type Reference struct{}
 // Name is "scalar reference".
 func (Reference) Name() string { return "scalar reference" }
 
-// Rescale rescales one element after the other, in parts of 64 KiB.
+// Rescale widens, multiplies and rounds one element after the other, in parts of 4096.
 func (Reference) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error) {
-	tally := NewTally()
 	if err := job.Check(); err != nil {
+		return NewTally(), err
+	}
+	tally := NewTally()
+	var before, after [4096]float64
+	for first := int64(0); first < job.Elements; first += int64(len(before)) {
+		n := min(int64(len(before)), job.Elements-first)
+		t, err := reference(ctx, dst, src, job, first, before[:n], after[:n])
+		if err != nil {
+			return NewTally(), fmt.Errorf("rescale elements %d to %d: %w", first, first+n-1, err)
+		}
+		tally.Add(t)
+	}
+	return tally, nil
+}
+
+// reference rescales the elements from element first on; before and after take their values.
+func reference(
+	ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale, first int64, before, after []float64,
+) (Tally, error) {
+	tally := NewTally()
+	size := job.DType.Size()
+	off, part := first*int64(size), make([]byte, len(before)*size)
+	if err := ctx.Err(); err != nil {
+		return tally, fmt.Errorf("stopped before byte %d: %w", off, err)
+	}
+	if err := ReadFull(src, part, off); err != nil {
 		return tally, err
 	}
-	size := job.DType.Size()
-	part := make([]byte, 64<<10)
-	for off, end := int64(0), job.Elements*int64(size); off < end; off += int64(len(part)) {
-		part = part[:min(int64(len(part)), end-off)]
-		if err := ctx.Err(); err != nil {
-			return NewTally(), fmt.Errorf("rescale: stopped before byte %d: %w", off, err)
-		}
-		if err := ReadFull(src, part, off); err != nil {
-			return NewTally(), fmt.Errorf("rescale: %w", err)
-		}
-		for k := 0; k < len(part); k += size {
-			element := part[k : k+size]
-			e := (off + int64(k)) / int64(size)
-			scale := job.Scale(e)
-			var before, after [1]float64
-			if err := Decode(before[:], element, job.DType); err != nil {
-				return NewTally(), fmt.Errorf("rescale: element %d: %w", e, err)
-			}
-			if err := Encode(element, []float64{before[0] * scale}, job.DType); err != nil {
-				return NewTally(), fmt.Errorf("rescale: element %d: %w", e, err)
-			}
-			if err := Decode(after[:], element, job.DType); err != nil {
-				return NewTally(), fmt.Errorf("rescale: element %d: %w", e, err)
-			}
-			tally.Count(e, before[0], after[0], scale, job.DType)
-		}
-		if err := WriteFull(dst, part, off); err != nil {
-			return NewTally(), fmt.Errorf("rescale: %w", err)
-		}
+	if err := Decode(before, part, job.DType); err != nil {
+		return tally, err
+	}
+	for k := range before {
+		after[k] = before[k] * job.Scale(first+int64(k))
+	}
+	if err := Encode(part, after, job.DType); err != nil {
+		return tally, err
+	}
+	if err := WriteFull(dst, part, off); err != nil {
+		return tally, err
+	}
+	if err := Decode(after, part, job.DType); err != nil {
+		return tally, err
+	}
+	for k := range before {
+		e := first + int64(k)
+		tally.Count(e, before[k], after[k], job.Scale(e), job.DType)
 	}
 	return tally, nil
 }

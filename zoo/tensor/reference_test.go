@@ -8,5 +8,3 @@ import (
 )
 
 func TestReferencePassesTheSuite(t *testing.T) { tensortest.Backend(t, tensor.Reference{}) }
-
-func TestReferenceTakesALargeTensor(t *testing.T) { tensortest.Large(t, tensor.Reference{}) }

@@ -33,7 +33,7 @@ const (
 	BFloat16   DType = 16
 )
 
-var dtypes = map[DType]struct {
+var dtypes = [...]struct {
 	name string
 	size int
 }{
@@ -44,7 +44,12 @@ var dtypes = map[DType]struct {
 }
 
 // Size is the number of bytes of one element; 0 for types without a fixed whole number of bytes.
-func (d DType) Size() int { return dtypes[d].size }
+func (d DType) Size() int {
+	if int(d) < len(dtypes) {
+		return dtypes[d].size
+	}
+	return 0
+}
 
 // Float says whether weights of this type can be rescaled: float64, float32, float16 and bfloat16.
 func (d DType) Float() bool {
@@ -52,8 +57,8 @@ func (d DType) Float() bool {
 }
 
 func (d DType) String() string {
-	if t, ok := dtypes[d]; ok {
-		return t.name
+	if int(d) < len(dtypes) && d != Undefined {
+		return dtypes[d].name
 	}
 	return fmt.Sprintf("dtype(%d)", uint8(d))
 }
@@ -191,6 +196,8 @@ func (t *Tally) Count(e int64, before, after, scale float64, d DType) {
 		one.Overflow, one.FirstOverflow = 1, e
 	case scale != 0 && math.Abs(before) >= d.SmallestNormal() && math.Abs(after) < d.SmallestNormal():
 		one.Subnormal, one.FirstSubnormal = 1, e
+	default:
+		return
 	}
 	t.Add(one)
 }

@@ -109,11 +109,24 @@ func Expect(job *tensor.Rescale, src []byte) ([]byte, tensor.Tally) {
 	return dst, tally
 }
 
-// binary is a binary interchange format of IEEE 754, or bfloat16, by its field widths.
-type format struct{ exponent, fraction int }
+// format is a binary interchange format of IEEE 754, or bfloat16.
+type format struct {
+	exponent, fraction int       // widths of the fields
+	unit               []float64 // by exponent field: what the last bit of the fraction is worth
+}
 
 var formats = map[tensor.DType]format{
-	tensor.Float16: {5, 10}, tensor.BFloat16: {8, 7}, tensor.Float32: {8, 23}, tensor.Float64: {11, 52},
+	tensor.Float16: newFormat(5, 10), tensor.BFloat16: newFormat(8, 7),
+	tensor.Float32: newFormat(8, 23), tensor.Float64: newFormat(11, 52),
+}
+
+func newFormat(exponent, fraction int) format {
+	f := format{exponent: exponent, fraction: fraction, unit: make([]float64, 1<<exponent)}
+	bias := 1<<(exponent-1) - 1
+	for e := range f.unit {
+		f.unit[e] = math.Ldexp(1, max(e, 1)-bias-fraction) // subnormals share the unit of the least normal numbers
+	}
+	return f
 }
 
 func (f format) size() int        { return (1 + f.exponent + f.fraction) / 8 }
@@ -121,12 +134,11 @@ func (f format) infinity() uint64 { return (1<<f.exponent - 1) << f.fraction }
 
 // number is the value of a pattern without its sign; infinity's is the power of two that would follow the largest number.
 func (f format) number(pattern uint64) float64 {
-	bias := 1<<(f.exponent-1) - 1
-	exponent, fraction := int(pattern>>f.fraction), pattern&(1<<f.fraction-1)
-	if exponent == 0 {
-		return math.Ldexp(float64(fraction), 1-bias-f.fraction)
+	exponent, significand := pattern>>f.fraction, pattern&(1<<f.fraction-1)
+	if exponent > 0 {
+		significand |= 1 << f.fraction
 	}
-	return math.Ldexp(float64(1<<f.fraction|fraction), exponent-bias-f.fraction)
+	return float64(significand) * f.unit[exponent]
 }
 
 func load(b []byte, size int) uint64 {

@@ -1,0 +1,184 @@
+#include "textflag.h"
+
+// Each kernel takes eight elements at a time: widen to float64, multiply, round, check, store. A group passes where every
+// product is a normal number of its type, or a zero that came from a zero; the first that does not ends the kernel, not
+// stored, for the Go loop to do.
+//
+// The 16-bit types are rounded in two steps, float64 to float32 to 16 bits. Both steps together round as one does unless
+// the float32 is half way between two 16-bit neighbours: such groups do not pass either.
+
+// AX counts the elements done, CX is how many there are, DI points to the elements, SI to their scales.
+#define BEGIN \
+	MOVQ data+0(FP), DI  \
+	MOVQ scale+8(FP), SI \
+	MOVQ n+16(FP), CX    \
+	XORQ AX, AX
+
+// Y = eight times the 32-bit constant.
+#define EIGHT(constant, X, Y) \
+	MOVL         $constant, BX \
+	VMOVD        BX, X         \
+	VPBROADCASTD X, Y
+
+// Y = four times the 64-bit constant.
+#define FOUR(constant, X, Y) \
+	MOVQ         $constant, BX \
+	VMOVQ        BX, X         \
+	VPBROADCASTQ X, Y
+
+// Y1 = the float32 products of the eight float32 in Y0 and their scales. Uses Y2.
+#define MULTIPLY \
+	VEXTRACTF128 $1, Y0, X2           \
+	VCVTPS2PD    X0, Y1               \
+	VCVTPS2PD    X2, Y2               \
+	VMULPD       (SI)(AX*8), Y1, Y1   \
+	VMULPD       32(SI)(AX*8), Y2, Y2 \
+	VCVTPD2PSY   Y1, X1               \
+	VCVTPD2PSY   Y2, X2               \
+	VINSERTF128  $1, X2, Y1, Y1
+
+// Y15 the mask without sign, Y14 the largest subnormal number, Y13 the least number that rounds to infinity, Y12 zero.
+#define BOUNDS32(subnormal, infinity) \
+	EIGHT(0x7fffffff, X15, Y15) \
+	EIGHT(subnormal, X14, Y14)  \
+	EIGHT(infinity, X13, Y13)   \
+	VPXOR Y12, Y12, Y12
+
+// Y3 = all ones where the product Y1 of the element Y0 passes: |Y1| < Y13 and (|Y1| > Y14 or Y0 = 0). Uses Y4, Y5.
+#define PASS32 \
+	VPAND    Y15, Y1, Y4 \
+	VPAND    Y15, Y0, Y5 \
+	VPCMPEQD Y12, Y5, Y5 \
+	VPCMPGTD Y14, Y4, Y3 \
+	VPOR     Y5, Y3, Y3  \
+	VPCMPGTD Y4, Y13, Y4 \
+	VPAND    Y4, Y3, Y3
+
+// Y11 the bits that a 16-bit type drops from a float32, Y10 the first of them: what is half way.
+#define DROPPED(bits, half) \
+	EIGHT(bits, X11, Y11) \
+	EIGHT(half, X10, Y10)
+
+// Y3 = all ones where it was and Y1 is not half way. Uses Y4.
+#define HALFWAY \
+	VPAND    Y11, Y1, Y4 \
+	VPCMPEQD Y10, Y4, Y4 \
+	VPANDN   Y3, Y4, Y3
+
+// func vectorFloat32(data *byte, scale *float64, n int) int
+TEXT ·vectorFloat32(SB), NOSPLIT, $0-32
+	BEGIN
+	BOUNDS32(0x007fffff, 0x7f800000)
+
+next:
+	CMPQ      AX, CX
+	JGE       done
+	VMOVUPS   (DI)(AX*4), Y0
+	MULTIPLY
+	PASS32
+	VMOVMSKPS Y3, BX
+	CMPL      BX, $0xff
+	JNE       done
+	VMOVUPS   Y1, (DI)(AX*4)
+	ADDQ      $8, AX
+	JMP       next
+
+done:
+	VZEROUPPER
+	MOVQ AX, ret+24(FP)
+	RET
+
+// func vectorFloat16(data *byte, scale *float64, n int) int
+TEXT ·vectorFloat16(SB), NOSPLIT, $0-32
+	BEGIN
+	BOUNDS32(0x387fffff, 0x477ff000) // below 2^-14; 65520
+	DROPPED(0x1fff, 0x1000)
+
+next:
+	CMPQ      AX, CX
+	JGE       done
+	VCVTPH2PS (DI)(AX*2), Y0
+	MULTIPLY
+	PASS32
+	HALFWAY
+	VMOVMSKPS Y3, BX
+	CMPL      BX, $0xff
+	JNE       done
+	VCVTPS2PH $0, Y1, (DI)(AX*2)
+	ADDQ      $8, AX
+	JMP       next
+
+done:
+	VZEROUPPER
+	MOVQ AX, ret+24(FP)
+	RET
+
+// func vectorBFloat16(data *byte, scale *float64, n int) int
+TEXT ·vectorBFloat16(SB), NOSPLIT, $0-32
+	BEGIN
+	BOUNDS32(0x007fffff, 0x7f7f8000)
+	DROPPED(0xffff, 0x8000)
+
+next:
+	CMPQ       AX, CX
+	JGE        done
+	VPMOVZXWD  (DI)(AX*2), Y0
+	VPSLLD     $16, Y0, Y0
+	MULTIPLY
+	PASS32
+	HALFWAY
+	VMOVMSKPS  Y3, BX
+	CMPL       BX, $0xff
+	JNE        done
+	VPADDD     Y10, Y1, Y1 // no ties are left: adding half and cutting off rounds to nearest
+	VPSRLD     $16, Y1, Y1
+	VPACKUSDW  Y1, Y1, Y1
+	VPERMQ     $0x08, Y1, Y1
+	VMOVDQU    X1, (DI)(AX*2)
+	ADDQ       $8, AX
+	JMP        next
+
+done:
+	VZEROUPPER
+	MOVQ AX, ret+24(FP)
+	RET
+
+// Y1 = the products of the four float64 at offset bytes from the group's start, Y3 = all ones where they pass. Uses Y0,
+// Y4, Y5.
+#define MULTIPLY64(offset, Y1, Y3) \
+	VMOVUPD  offset(DI)(AX*8), Y0    \
+	VMULPD   offset(SI)(AX*8), Y0, Y1 \
+	VPAND    Y15, Y1, Y4             \
+	VPAND    Y15, Y0, Y5             \
+	VPCMPEQQ Y12, Y5, Y5             \
+	VPCMPGTQ Y14, Y4, Y3             \
+	VPOR     Y5, Y3, Y3              \
+	VPCMPGTQ Y4, Y13, Y4             \
+	VPAND    Y4, Y3, Y3
+
+// func vectorFloat64(data *byte, scale *float64, n int) int
+TEXT ·vectorFloat64(SB), NOSPLIT, $0-32
+	BEGIN
+	FOUR(0x7fffffffffffffff, X15, Y15)
+	FOUR(0x000fffffffffffff, X14, Y14)
+	FOUR(0x7ff0000000000000, X13, Y13)
+	VPXOR Y12, Y12, Y12
+
+next:
+	CMPQ      AX, CX
+	JGE       done
+	MULTIPLY64(0, Y1, Y3)
+	MULTIPLY64(32, Y2, Y6)
+	VPAND     Y6, Y3, Y3
+	VMOVMSKPD Y3, BX
+	CMPL      BX, $0xf
+	JNE       done
+	VMOVUPD   Y1, (DI)(AX*8)
+	VMOVUPD   Y2, 32(DI)(AX*8)
+	ADDQ      $8, AX
+	JMP       next
+
+done:
+	VZEROUPPER
+	MOVQ AX, ret+24(FP)
+	RET

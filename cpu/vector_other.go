@@ -1,0 +1,8 @@
+//go:build !amd64
+
+package cpu
+
+import "github.com/zoofold/zoofold/zoo/tensor"
+
+// fastest is the loops: no vector kernels are written for this processor.
+func fastest(d tensor.DType) kernel { return loops(d) }
