@@ -1,0 +1,358 @@
+package manifests
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// glob is a pattern and where it stands.
+type glob struct {
+	pattern string
+	spot
+}
+
+// keys are what a mapping may hold: what reads the value of each key.
+type keys map[string]func(ast.Node)
+
+func (m *Manifest) decode(data []byte) {
+	f := m.file
+	tree, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		f.fail(syntaxSpot(err), "%s", syntaxMessage(err))
+		return
+	}
+	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
+		f.fail(spot{1, 1}, "the manifest is empty: it needs version, zoo, out and models")
+		return
+	}
+	if len(tree.Docs) > 1 {
+		f.fail(spotOf(tree.Docs[1].Body), "a second document: a manifest is one")
+		return
+	}
+	var defaultsNode, models ast.Node
+	version := false
+	root := tree.Docs[0].Body
+	seen := f.mapping(root, "the manifest", keys{
+		"version": func(n ast.Node) {
+			version = true
+			if v, ok := n.(*ast.IntegerNode); !ok || v.GetToken().Value != "1" {
+				f.fail(spotOf(n), "version is %s, this program knows version 1", text(n))
+			}
+		},
+		"zoo":      func(n ast.Node) { m.zooSpot = spotOf(n); m.Zoo = f.text(n, "zoo") },
+		"out":      func(n ast.Node) { m.outSpot = spotOf(n); m.Out = f.text(n, "out") },
+		"defaults": func(n ast.Node) { defaultsNode = n },
+		"models":   func(n ast.Node) { models = n },
+	})
+	if !seen {
+		return
+	}
+	for _, key := range []struct {
+		name  string
+		there bool
+	}{{"version: 1", version}, {"zoo", m.zooSpot != spot{}}, {"out", m.outSpot != spot{}}, {"models", models != nil}} {
+		if !key.there {
+			f.fail(spotOf(root), "%s is missing", key.name)
+		}
+	}
+	common := defaults()
+	if defaultsNode != nil {
+		f.mapping(defaultsNode, "defaults", f.settings(&common))
+	}
+	if models == nil {
+		return
+	}
+	list, ok := models.(*ast.SequenceNode)
+	if !ok || len(list.Values) == 0 {
+		f.fail(spotOf(models), "models has to be a list of rules, each with match")
+		return
+	}
+	for _, n := range list.Values {
+		m.Rules = append(m.Rules, f.rule(n, common))
+	}
+}
+
+// rule reads one rule.
+func (f *source) rule(n ast.Node, common Settings) Rule {
+	r := Rule{Settings: common, Output: "{dir}/{name}"}
+	r.Fold = map[string]bool{}
+	for family, on := range common.Fold {
+		r.Fold[family] = on
+	}
+	known := f.settings(&r.Settings)
+	known["match"] = func(n ast.Node) {
+		r.match = f.globs(n, "match")
+		if len(r.match) == 0 {
+			f.fail(spotOf(n), "match is empty")
+		}
+	}
+	known["exclude"] = func(n ast.Node) { r.exclude = f.globs(n, "exclude") }
+	known["optional"] = func(n ast.Node) { r.Optional = f.truth(n, "optional") }
+	known["output"] = func(n ast.Node) { r.output, r.Output = spotOf(n), f.template(n, "output") }
+	known["weights"] = func(n ast.Node) { r.weights, r.Weights = spotOf(n), f.template(n, "weights") }
+	if f.mapping(n, "a rule", known) && r.match == nil {
+		f.fail(spotOf(n), "match is missing")
+	}
+	for _, g := range r.match {
+		r.Match = append(r.Match, g.pattern)
+	}
+	for _, g := range r.exclude {
+		r.Exclude = append(r.Exclude, g.pattern)
+	}
+	return r
+}
+
+// settings are the keys that rules and defaults share.
+func (f *source) settings(s *Settings) keys {
+	return keys{
+		"verify": func(n ast.Node) {
+			s.Verify = f.texts(n, "verify")
+			if slices.Equal(s.Verify, []string{"none"}) {
+				s.Verify = nil
+				return
+			}
+			f.among(n, s.Verify, append(slices.Clone(Checks), "none"))
+			if slices.Contains(s.Verify, "none") {
+				f.fail(spotOf(n), "verify is none, or a list of checks")
+			}
+		},
+		"device":      func(n ast.Node) { s.Device = f.word(n, "device", Devices) },
+		"unfoldable":  func(n ast.Node) { s.Unfoldable = f.word(n, "unfoldable", []string{"copy", "skip"}) },
+		"overridable": func(n ast.Node) { s.Overridable = f.word(n, "overridable", []string{"leave", "constant"}) },
+		"timeout": func(n ast.Node) {
+			d, err := time.ParseDuration(f.text(n, "timeout"))
+			if err != nil || d <= 0 {
+				f.fail(spotOf(n), "timeout has to be a duration such as 90s or 10m, not %s", text(n))
+			}
+			s.Timeout = d
+		},
+		"tolerance": func(n ast.Node) {
+			x, err := strconv.ParseFloat(text(n), 64)
+			if !number(n) || err != nil || !(x > 0) || math.IsInf(x, 0) {
+				f.fail(spotOf(n), "tolerance has to be a number above 0, not %s", text(n))
+			}
+			s.Tolerance = x
+		},
+		"max_duplicate_bytes": func(n ast.Node) {
+			bytes, ok := size(text(n))
+			if !ok {
+				f.fail(spotOf(n), "max_duplicate_bytes has to be a number of bytes such as 4096 or 64MiB, not %s", text(n))
+			}
+			s.MaxDuplicateBytes = bytes
+		},
+		"keep": func(n ast.Node) {
+			s.Keep = nil
+			for _, g := range f.globs(n, "keep") {
+				s.Keep = append(s.Keep, g.pattern)
+			}
+		},
+		"fold": func(n ast.Node) {
+			known := keys{}
+			for _, family := range Families {
+				known[family] = func(n ast.Node) { s.Fold[family] = f.truth(n, family) }
+			}
+			f.mapping(n, "fold", known)
+		},
+	}
+}
+
+// mapping reads a mapping whose keys are known, each at most once, and says whether it is one.
+func (f *source) mapping(n ast.Node, what string, known keys) bool {
+	var values []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		f.fail(spotOf(n), "%s has to be a mapping of keys to values, not %s", what, kind(n))
+		return false
+	}
+	seen := map[string]bool{}
+	for _, v := range values {
+		key := v.Key.GetToken().Value
+		read := known[key]
+		switch {
+		case read == nil:
+			var names []string
+			for name := range known {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			f.fail(at(v.Key.GetToken()), "unknown key %q%s", key, meant(key, names))
+		case seen[key]:
+			f.fail(at(v.Key.GetToken()), "%q is there twice", key)
+		case v.Value == nil || v.Value.Type() == ast.NullType:
+			f.fail(at(v.Key.GetToken()), "%q has no value", key)
+		case refers(v.Value):
+			f.fail(spotOf(v.Value), "anchors, aliases and tags are not used in manifests: write the value out")
+		default:
+			read(v.Value)
+		}
+		seen[key] = true
+	}
+	return true
+}
+
+func refers(n ast.Node) bool {
+	t := n.Type()
+	return t == ast.AnchorType || t == ast.AliasType || t == ast.TagType || t == ast.MergeKeyType
+}
+
+func kind(n ast.Node) string {
+	switch n.(type) {
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a mapping"
+	}
+	return text(n)
+}
+
+// text is a scalar as it was written.
+func text(n ast.Node) string {
+	switch n.(type) {
+	case *ast.SequenceNode, *ast.MappingNode, *ast.MappingValueNode:
+		return kind(n)
+	}
+	if t := n.GetToken(); t != nil {
+		return t.Value
+	}
+	return n.String()
+}
+
+func number(n ast.Node) bool {
+	return n.Type() == ast.IntegerType || n.Type() == ast.FloatType
+}
+
+// text reads a string.
+func (f *source) text(n ast.Node, what string) string {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		if n.Value != "" {
+			return n.Value
+		}
+	case *ast.LiteralNode:
+		return n.Value.Value
+	}
+	f.fail(spotOf(n), "%s has to be a text, not %s", what, kind(n))
+	return ""
+}
+
+func (f *source) truth(n ast.Node, what string) bool {
+	switch text(n) {
+	case "true", "on":
+		return true
+	case "false", "off":
+		return false
+	}
+	f.fail(spotOf(n), "%s is on or off, not %s", what, text(n))
+	return false
+}
+
+func (f *source) word(n ast.Node, what string, words []string) string {
+	w := f.text(n, what)
+	if w != "" {
+		f.among(n, []string{w}, words)
+	}
+	return w
+}
+
+// among fails for words that are not in the list.
+func (f *source) among(n ast.Node, words, list []string) {
+	for _, w := range words {
+		if !slices.Contains(list, w) {
+			f.fail(spotOf(n), "%q is none of %s%s", w, strings.Join(list, ", "), meant(w, list))
+		}
+	}
+}
+
+// texts reads a string, or a list of them.
+func (f *source) texts(n ast.Node, what string) []string {
+	var out []string
+	for _, g := range f.list(n, what) {
+		out = append(out, g.pattern)
+	}
+	return out
+}
+
+func (f *source) list(n ast.Node, what string) []glob {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		return []glob{{f.text(n, what), spotOf(n)}}
+	}
+	var out []glob
+	for _, v := range list.Values {
+		if v == nil || refers(v) {
+			f.fail(spotOf(n), "%s has to be a list of texts", what)
+			continue
+		}
+		out = append(out, glob{f.text(v, what), spotOf(v)})
+	}
+	return out
+}
+
+// globs reads a glob, or a list of them.
+func (f *source) globs(n ast.Node, what string) []glob {
+	list := f.list(n, what)
+	for _, g := range list {
+		if !doublestar.ValidatePattern(g.pattern) {
+			f.fail(g.spot, "%q is not a glob: see * ** ? [a-z] {a,b}", g.pattern)
+		}
+	}
+	return list
+}
+
+// template reads a path with fields in braces.
+func (f *source) template(n ast.Node, what string) string {
+	t := f.text(n, what)
+	rest := t
+	for _, field := range fields {
+		rest = strings.ReplaceAll(rest, field, "")
+	}
+	if strings.ContainsAny(rest, "{}") {
+		f.fail(spotOf(n), "%s %q has a field that is none of %s", what, t, strings.Join(fields, " "))
+	}
+	return t
+}
+
+// size reads a number of bytes, with KiB, MiB or GiB behind it or not.
+func size(s string) (int64, bool) {
+	unit := int64(1)
+	for suffix, u := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if strings.HasSuffix(s, suffix) {
+			s, unit = strings.TrimSpace(strings.TrimSuffix(s, suffix)), u
+			break
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n * unit, err == nil && n >= 0 && n <= math.MaxInt64/unit
+}
+
+// syntaxError is what the YAML parser's errors offer.
+type syntaxError interface {
+	GetMessage() string
+	GetToken() *token.Token
+}
+
+func syntaxSpot(err error) spot {
+	if e, ok := err.(syntaxError); ok {
+		return at(e.GetToken())
+	}
+	return spot{1, 1}
+}
+
+func syntaxMessage(err error) string {
+	if e, ok := err.(syntaxError); ok {
+		return "not YAML: " + e.GetMessage()
+	}
+	return "not YAML: " + strings.SplitN(err.Error(), "\n", 2)[0]
+}

@@ -1,0 +1,163 @@
+// Package manifests reads the manifest: which models of a zoo are folded, how, and what proves each one.
+//
+// A manifest is strict YAML. An unknown key, a wrong type, a glob that matches nothing or two models that write one file
+// is an error with file, line, column, the line itself and a caret. schema.json describes it for editors.
+package manifests
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Manifest is a manifest that was read and checked.
+type Manifest struct {
+	Path string // of the manifest file
+	Zoo  string // folder of the models, absolute
+	Out  string // folder of the folded models, absolute
+
+	Rules []Rule // the first that matches a file wins
+
+	file    *source
+	zooSpot spot
+	outSpot spot
+}
+
+// Rule says what is done with the files that it matches. Defaults are filled in.
+type Rule struct {
+	Match    []string // globs over paths relative to the zoo
+	Exclude  []string
+	Optional bool   // matching nothing is no error
+	Output   string // template of the output's path: {dir}, {stem}, {name}, {ext}
+	Weights  string // template of a second file that the model needs; "" for none
+
+	Settings
+
+	match   []glob
+	exclude []glob
+	output  spot
+	weights spot
+}
+
+// Settings are what both a rule and the defaults can say.
+type Settings struct {
+	Verify            []string // of Checks; empty: none
+	Device            string   // of Devices
+	Timeout           time.Duration
+	Tolerance         float64         // of predictions, relative; 0: the jitter rule
+	Unfoldable        string          // "copy" or "skip" a model with nothing to fold
+	Overridable       string          // "leave" initializers that callers may override, or take them as "constant"
+	MaxDuplicateBytes int64           // a shared weight larger than this is not copied
+	Keep              []string        // globs over names of nodes that are left alone
+	Fold              map[string]bool // operator families switched on or off
+}
+
+// The words that a manifest may use.
+var (
+	Checks   = []string{"parity", "algebra", "predictions"}
+	Devices  = []string{"auto", "cpu", "cuda"}
+	Families = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
+)
+
+func defaults() Settings {
+	return Settings{
+		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
+		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{},
+	}
+}
+
+// Off are the operator families that the rule switches off.
+func (r *Rule) Off() map[string]bool {
+	off := map[string]bool{}
+	for family, on := range r.Fold {
+		if !on {
+			off[family] = true
+		}
+	}
+	return off
+}
+
+// Fingerprint is a line that differs between rules that may give different outputs or ask for different proofs.
+func (r *Rule) Fingerprint() string {
+	var fold []string
+	for _, family := range Families {
+		if on, set := r.Fold[family]; set && !on {
+			fold = append(fold, family)
+		}
+	}
+	return fmt.Sprintf("verify=%s tolerance=%g unfoldable=%s overridable=%s max_duplicate_bytes=%d keep=%q off=%s",
+		strings.Join(r.Verify, ","), r.Tolerance, r.Unfoldable, r.Overridable, r.MaxDuplicateBytes, r.Keep, strings.Join(fold, ","))
+}
+
+//go:embed schema.json
+var schema []byte
+
+// Schema is the JSON Schema of manifests.
+func Schema() []byte { return schema }
+
+// maxSize bounds a manifest file.
+const maxSize = 1 << 20
+
+// Load reads and checks a manifest file. Its errors are *Error, several of them joined.
+func Load(path string) (*Manifest, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	if info.Size() > maxSize || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: not a regular file of at most %d bytes", path, ErrManifest, maxSize)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	return Parse(path, data)
+}
+
+// Parse checks a manifest's text. Paths in it are relative to path's folder.
+func Parse(path string, data []byte) (*Manifest, error) {
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", path, ErrManifest, maxSize)
+	}
+	folder, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	m := &Manifest{Path: path, file: &source{path: path, lines: strings.Split(string(data), "\n")}}
+	m.decode(data)
+	if err := m.file.err(); err != nil {
+		return nil, err
+	}
+	m.Zoo, m.Out = below(folder, m.Zoo), below(folder, m.Out)
+	m.checkFolders()
+	return m, m.file.err()
+}
+
+func below(folder, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(folder, path)
+}
+
+// checkFolders refuses an output that would be an input the next time.
+func (m *Manifest) checkFolders() {
+	zoo, out := resolved(m.Zoo), resolved(m.Out)
+	if rel, err := filepath.Rel(zoo, out); err == nil && filepath.IsLocal(rel) {
+		m.file.fail(m.outSpot, "the output folder is inside the zoo %s: its files would be models the next time; put it beside", m.Zoo)
+	}
+}
+
+// resolved follows links as far as the path exists.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolved(parent), filepath.Base(path))
+	}
+	return path
+}
