@@ -27,6 +27,21 @@ func fastest(d tensor.DType) kernel {
 	return k
 }
 
+// runs writes each scale inner times, inner > 0. It may write up to slack scales more, which dst has room for.
+func runs(dst, scale []float64, inner int) {
+	if !hasVectors {
+		plainRuns(dst, scale, inner)
+		return
+	}
+	_ = dst[:len(scale)*inner+slack]
+	if len(scale) > 0 {
+		vectorRuns(&dst[0], &scale[0], len(scale), inner)
+	}
+}
+
+//go:noescape
+func vectorRuns(dst, scale *float64, n, inner int)
+
 //go:noescape
 func vectorFloat64(data *byte, scale *float64, n int) int
 

@@ -26,11 +26,14 @@
 	VMOVQ        BX, X         \
 	VPBROADCASTQ X, Y
 
-// Y1 = the float32 products of the eight float32 in Y0 and their scales. Uses Y2.
+// Y1, Y2 = the eight float32 in Y0 as float64.
+#define WIDEN \
+	VEXTRACTF128 $1, Y0, X2 \
+	VCVTPS2PD    X0, Y1     \
+	VCVTPS2PD    X2, Y2
+
+// Y1 = the products of the eight float64 in Y1 and Y2 and their scales, as float32.
 #define MULTIPLY \
-	VEXTRACTF128 $1, Y0, X2           \
-	VCVTPS2PD    X0, Y1               \
-	VCVTPS2PD    X2, Y2               \
 	VMULPD       (SI)(AX*8), Y1, Y1   \
 	VMULPD       32(SI)(AX*8), Y2, Y2 \
 	VCVTPD2PSY   Y1, X1               \
@@ -74,6 +77,8 @@ next:
 	CMPQ      AX, CX
 	JGE       done
 	VMOVUPS   (DI)(AX*4), Y0
+	VCVTPS2PD (DI)(AX*4), Y1
+	VCVTPS2PD 16(DI)(AX*4), Y2
 	MULTIPLY
 	PASS32
 	VMOVMSKPS Y3, BX
@@ -98,6 +103,7 @@ next:
 	CMPQ      AX, CX
 	JGE       done
 	VCVTPH2PS (DI)(AX*2), Y0
+	WIDEN
 	MULTIPLY
 	PASS32
 	HALFWAY
@@ -124,6 +130,7 @@ next:
 	JGE        done
 	VPMOVZXWD  (DI)(AX*2), Y0
 	VPSLLD     $16, Y0, Y0
+	WIDEN
 	MULTIPLY
 	PASS32
 	HALFWAY
@@ -181,4 +188,32 @@ next:
 done:
 	VZEROUPPER
 	MOVQ AX, ret+24(FP)
+	RET
+
+// func vectorRuns(dst, scale *float64, n, inner int)
+TEXT ·vectorRuns(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ scale+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ inner+24(FP), DX
+	SHLQ $3, DX
+
+run:
+	TESTQ        CX, CX
+	JLE          end
+	VBROADCASTSD (SI), Y0
+	LEAQ         (DI)(DX*1), R8 // where the next run begins
+
+four:
+	VMOVUPD Y0, (DI)
+	ADDQ    $32, DI
+	CMPQ    DI, R8
+	JLT     four
+	MOVQ    R8, DI
+	ADDQ    $8, SI
+	DECQ    CX
+	JMP     run
+
+end:
+	VZEROUPPER
 	RET

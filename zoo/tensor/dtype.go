@@ -135,6 +135,12 @@ func Float16ToFloat64(h uint16) float64 {
 
 // Float16Bits is the IEEE 754 binary16 nearest to x (ties to even), rounded once from the float64.
 func Float16Bits(x float64) uint16 {
+	bits := math.Float64bits(x)
+	magnitude := bits &^ (1 << 63)
+	if magnitude >= 0x3f10<<48 && magnitude < 0x40effe<<40 { // from 2^-14 to below 65520: a normal number
+		const drop = 52 - 10
+		return uint16(bits>>48)&0x8000 | uint16((magnitude-(1023-15)<<52+1<<(drop-1)-1+magnitude>>drop&1)>>drop)
+	}
 	if x != x {
 		return NaN16
 	}
@@ -143,6 +149,12 @@ func Float16Bits(x float64) uint16 {
 
 // BFloat16Bits is the bfloat16 nearest to x (ties to even), rounded once from the float64.
 func BFloat16Bits(x float64) uint16 {
+	bits := math.Float64bits(x)
+	magnitude := bits &^ (1 << 63)
+	if magnitude >= 0x3810<<48 && magnitude < 0x47eff0<<40 { // from 2^-126 to below (2-2^-8)·2^127: a normal number
+		const drop = 52 - 7
+		return uint16(bits>>48)&0x8000 | uint16((magnitude-(1023-127)<<52+1<<(drop-1)-1+magnitude>>drop&1)>>drop)
+	}
 	if x != x {
 		return NaNB16
 	}
