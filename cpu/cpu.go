@@ -15,7 +15,7 @@ import (
 
 // chunkBytes is how much is read, multiplied and written at once: with its scales it fits a core's second-level cache.
 // Smaller chunks pay for more system calls, larger ones leave the cache. It is a multiple of every element's size.
-const chunkBytes = 256 << 10
+const chunkBytes = 512 << 10
 
 // Backend is tensor.Backend on the CPU. Its concurrent Rescale calls share its workers and their memory.
 type Backend struct {
@@ -31,7 +31,7 @@ type workspace struct {
 }
 
 // New is a backend that works on at most that many chunks at once, at least one, whatever the number of its callers.
-// It holds about 256 KiB for each chunk that was ever worked on at the same time.
+// It holds about 512 KiB for each chunk that was ever worked on at the same time.
 func New(workers int) *Backend {
 	b := &Backend{workers: max(workers, 1), kernel: fastest}
 	b.free = make(chan *workspace, b.workers)

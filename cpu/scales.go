@@ -3,7 +3,7 @@ package cpu
 import "github.com/zoofold/zoofold/zoo/tensor"
 
 // tile is the number of elements whose scales are laid out at once: they and the elements stay in first-level cache.
-const tile = 512
+const tile = 1024
 
 // slack is how many scales beyond a tile may be overwritten, so that whole vectors are.
 const slack = 3

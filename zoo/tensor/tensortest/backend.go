@@ -202,8 +202,8 @@ func hasName(t *testing.T, b tensor.Backend) {
 func sizes(t *testing.T, b tensor.Backend) {
 	r := random(t)
 	for _, d := range floats {
-		counts := []int64{0, 1, 2, 3, 7, 8, 9, 31, 33, 511, 512, 513, 1023, 4095, 4097}
-		for _, bytes := range []int64{64 << 10, 256 << 10} {
+		counts := []int64{0, 1, 2, 3, 7, 8, 9, 31, 33, 1023, 1024, 1025, 4095, 4097}
+		for _, bytes := range []int64{64 << 10, 512 << 10} {
 			n := bytes / int64(d.Size())
 			counts = append(counts, n-1, n, n+1)
 		}
