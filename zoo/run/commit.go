@@ -1,0 +1,196 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/zoofold/zoofold/zoo/format"
+)
+
+// stagePrefix begins the names of the folders in which outputs are written before they count.
+const stagePrefix = ".zoofold-"
+
+// stage is one model's output while it is written and proven: a folder beside the target that holds all its files under
+// their final names. Commit moves them into place, everything else throws them away.
+type stage struct {
+	fsys   files
+	target string // of the model file
+	folder string
+	mode   fs.FileMode
+	order  []string // relative paths, as created
+	open   map[string]*stagedFile
+}
+
+// newStage prepares an output beside its target.
+func newStage(fsys files, target string, mode fs.FileMode) (*stage, error) {
+	if err := makeFolder(fsys, filepath.Dir(target)); err != nil {
+		return nil, err
+	}
+	folder, err := fsys.MkdirTemp(filepath.Dir(target), stagePrefix+"*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	return &stage{fsys: fsys, target: target, folder: folder, mode: mode.Perm(), open: map[string]*stagedFile{}}, nil
+}
+
+// path is where a file of the model is staged; rel "" is the model file itself.
+func (s *stage) path(rel string) string {
+	if rel == "" {
+		rel = filepath.Base(s.target)
+	}
+	return filepath.Join(s.folder, filepath.FromSlash(rel))
+}
+
+// final is where it will be.
+func (s *stage) final(rel string) string {
+	if rel == "" {
+		return s.target
+	}
+	return filepath.Join(filepath.Dir(s.target), filepath.FromSlash(rel))
+}
+
+// Create is format.Output's.
+func (s *stage) Create(rel string) (format.OutputFile, error) {
+	if rel != "" && !filepath.IsLocal(filepath.FromSlash(rel)) {
+		return nil, fmt.Errorf("output %q: %w", rel, format.ErrOutside)
+	}
+	if s.open[rel] != nil || rel == filepath.Base(s.target) {
+		return nil, fmt.Errorf("output %q is written twice", rel)
+	}
+	if err := s.fsys.MkdirAll(filepath.Dir(s.path(rel))); err != nil {
+		return nil, err
+	}
+	f, err := s.fsys.Create(s.path(rel))
+	if err != nil {
+		return nil, err
+	}
+	staged := &stagedFile{writable: f, mode: s.mode}
+	s.open[rel] = staged
+	s.order = append(s.order, rel)
+	return staged, nil
+}
+
+// stagedFile reaches the disk when it is closed.
+type stagedFile struct {
+	writable
+	mode fs.FileMode
+	once sync.Once
+	err  error
+}
+
+// ReadFrom lets the kernel copy from file to file where it can.
+func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) { return io.Copy(f.writable, r) }
+
+func (f *stagedFile) Close() error {
+	f.once.Do(func() {
+		f.err = errors.Join(f.writable.Chmod(f.mode|0o200), f.writable.Sync(), f.writable.Close())
+	})
+	return f.err
+}
+
+// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it.
+func (s *stage) commit() error {
+	for _, f := range s.open {
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	for _, rel := range append(s.others(), "") {
+		if rel != "" {
+			if err := makeFolder(s.fsys, filepath.Dir(s.final(rel))); err != nil {
+				return err
+			}
+		}
+		if err := s.fsys.Rename(s.path(rel), s.final(rel)); err != nil {
+			return err
+		}
+		if err := s.fsys.SyncFolder(filepath.Dir(s.final(rel))); err != nil {
+			return err
+		}
+	}
+	return s.discard()
+}
+
+// restart forgets what was written, for another attempt.
+func (s *stage) restart() error {
+	for rel, f := range s.open {
+		_ = f.Close() // the file goes
+		if err := s.fsys.RemoveAll(s.path(rel)); err != nil {
+			return err
+		}
+	}
+	s.open, s.order = map[string]*stagedFile{}, nil
+	return nil
+}
+
+// others are the files beside the model file.
+func (s *stage) others() []string {
+	var list []string
+	for _, rel := range s.order {
+		if rel != "" {
+			list = append(list, rel)
+		}
+	}
+	return list
+}
+
+// discard throws away what is not in place.
+func (s *stage) discard() error {
+	for _, f := range s.open {
+		_ = f.Close() // the first error was reported, the file goes
+	}
+	return s.fsys.RemoveAll(s.folder)
+}
+
+// sweep removes what runs that were killed left below the output folder. The caller holds the lock.
+func sweep(fsys files, out string) error {
+	return filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), stagePrefix) && strings.HasSuffix(d.Name(), ".tmp"):
+			if err := fsys.RemoveAll(path); err != nil {
+				return err
+			}
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
+
+// writeWhole writes one small file so that it appears whole or not at all.
+func writeWhole(fsys files, path string, write func(format.OutputFile) error) (err error) {
+	s, err := newStage(fsys, path, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.discard())
+		}
+	}()
+	f, err := s.Create("")
+	if err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		return err
+	}
+	return s.commit()
+}
+
+// modeOf is a file's permissions, or the usual ones.
+func modeOf(path string) fs.FileMode {
+	if info, err := os.Stat(path); err == nil {
+		return info.Mode()
+	}
+	return 0o644
+}

@@ -1,0 +1,256 @@
+// Package run folds the models of a manifest: several at once, each on its own, skipping what has not changed, committing
+// an output only when it is whole and proven.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sourcegraph/conc/panics"
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Force says how far the ledger is believed.
+type Force string
+
+// The values of Force.
+const (
+	ForceNothing Force = ""     // what size, time and inode say
+	ForceHash    Force = "hash" // what the content says
+	ForceAll     Force = "all"  // nothing: every model is folded
+)
+
+// Options are a run's.
+type Options struct {
+	Manifest *manifests.Manifest
+	Workers  int
+	Backend  tensor.Backend
+	Why      string        // why this backend
+	Predict  Predictor     // nil: predictions are reported as not run
+	NoEngine string        // why Predict is nil
+	Verify   *[]string     // overrides the manifest's checks
+	Timeout  time.Duration // overrides the manifest's; 0: does not
+	Force    Force
+	DryRun   bool
+	Version  string
+	Sink     report.Sink
+
+	fsys files // nil: the host's
+}
+
+// Predictor compares what two model files predict.
+type Predictor interface {
+	// Compare runs both on the same inputs. It never reports what did not run as passed.
+	Compare(ctx context.Context, c Comparison) report.Check
+	// Name is the engine's name and version.
+	Name() string
+}
+
+// Comparison is what a Predictor compares.
+type Comparison struct {
+	Original, Folded string  // paths
+	Tolerance        float64 // relative; 0: the jitter rule
+	// Jittered writes a copy of the original whose folded parameters are moved by at most one unit in the last place.
+	Jittered func(folder string) (path string, err error)
+}
+
+// Run folds the models. The error is for what keeps all of them from being folded: a model's own failure is in the report
+// alone. ErrLocked is in its chain where another run has the output folder.
+func Run(ctx context.Context, o Options) (end report.End, err error) {
+	started := time.Now()
+	if o.fsys == nil {
+		o.fsys = disk{}
+	}
+	jobs, unmatched, err := o.Manifest.Jobs()
+	if err != nil {
+		return end, err
+	}
+	if !o.DryRun {
+		unlock, err := lock(o.Manifest.Out)
+		if err != nil {
+			return end, err
+		}
+		defer unlock()
+		if err := sweep(o.fsys, o.Manifest.Out); err != nil {
+			return end, fmt.Errorf("sweep %s: %w", o.Manifest.Out, err)
+		}
+	}
+	books, err := openLedger(o.Manifest.Out, o.DryRun)
+	if err != nil {
+		return end, fmt.Errorf("ledger: %w", err)
+	}
+	r := &runner{Options: o, books: books, claims: map[string]string{}, end: report.End{Counts: map[report.Status]int{}, Unmatched: unmatched}}
+	r.heavy = make(chan struct{}, max(1, o.Workers/2))
+	r.start(jobs, started)
+	r.all(ctx, jobs)
+	err = books.close()
+	r.end.Seconds = time.Since(started).Seconds()
+	r.end.PeakMemory = peakMemory()
+	switch {
+	case ctx.Err() != nil:
+		r.end.Exit = 130
+	case r.end.Counts[report.Failed] > 0:
+		r.end.Exit = 1
+	}
+	return r.end, err
+}
+
+// runner is a run under way.
+type runner struct {
+	Options
+	books *ledger
+	heavy chan struct{} // a place for each model that may be loaded whole at a time
+
+	lock   sync.Mutex
+	end    report.End
+	claims map[string]string // outputs beside model files, and whose they are
+}
+
+func (r *runner) start(jobs []manifests.Job, at time.Time) {
+	s := report.Start{
+		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
+		Workers: r.Workers, Models: len(jobs), DryRun: r.DryRun,
+	}
+	if r.Predict != nil {
+		s.Engine = r.Predict.Name()
+	}
+	for _, j := range jobs {
+		s.Bytes += j.Size
+	}
+	r.Sink.Start(s)
+}
+
+// all works through the jobs, the largest first, so that no worker is left with a large one at the end.
+func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
+	order := slices.Clone(jobs)
+	slices.SortStableFunc(order, func(a, b manifests.Job) int {
+		return int(min(max(b.Size-a.Size, -1), 1))
+	})
+	p := pool.New().WithMaxGoroutines(max(r.Workers, 1))
+	for k := range order {
+		p.Go(func() { r.job(ctx, &order[k]) })
+	}
+	p.Wait()
+}
+
+// job does one model, whatever happens, and reports it.
+func (r *runner) job(ctx context.Context, j *manifests.Job) {
+	started := time.Now()
+	m := report.Model{Path: j.Path, Bytes: j.Size, Status: report.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
+	rule := r.fingerprint(j.Rule)
+	switch {
+	case ctx.Err() != nil:
+		m.Error = "interrupted before it began"
+	case r.Force != ForceAll && !r.DryRun && r.books.get(j.Path).unchanged(rule, r.Force == ForceHash):
+		e := r.books.get(j.Path)
+		m.Status, m.Before, m.After, m.Output = report.Unchanged, e.Before, e.After, r.relative(j.Target)
+		for _, s := range e.Outputs {
+			m.OutputBytes += s.Size
+		}
+	default:
+		r.lock.Lock()
+		r.Sink.Begin(report.Begin{Path: j.Path, Bytes: j.Size})
+		r.lock.Unlock()
+		r.fold(ctx, j, rule, &m)
+	}
+	m.Seconds = time.Since(started).Seconds()
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	r.end.Counts[m.Status]++
+	r.end.Before += m.Before
+	r.end.After += m.After
+	r.end.Bytes += m.Bytes
+	r.end.OutputBytes += m.OutputBytes
+	r.Sink.Progress(j.Size)
+	r.Sink.Done(m)
+}
+
+var notAsked = report.Check{Status: report.NotRun, Note: "not asked for"}
+
+// fingerprint is a rule's, with what else decides about an output.
+func (r *runner) fingerprint(rule *manifests.Rule) string {
+	return fmt.Sprintf("fold=%s %s checks=%s", fold.Version, rule.Fingerprint(), strings.Join(r.checks(rule), ","))
+}
+
+// checks are the proofs asked for.
+func (r *runner) checks(rule *manifests.Rule) []string {
+	if r.Verify != nil {
+		return *r.Verify
+	}
+	return rule.Verify
+}
+
+// fold runs one model within its time. A panic fails the model, not the run.
+func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *report.Model) {
+	timeout := j.Rule.Timeout
+	if r.Timeout > 0 {
+		timeout = r.Timeout
+	}
+	inner, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %v", timeout))
+	defer cancel()
+	var err error
+	if caught := panics.Try(func() { err = r.model(inner, j, rule, m) }); caught != nil {
+		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
+	}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		m.Status, m.Error = report.Interrupted, "interrupted"
+	default:
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = context.Cause(inner)
+		}
+		m.Status, m.Error = report.Failed, oneLine(err)
+	}
+	if err != nil {
+		m.Output, m.OutputBytes = "", 0
+	}
+}
+
+// where is the line of this program's own code at which a panic arose.
+func where(stack []byte) string {
+	if len(stack) == 0 {
+		stack = debug.Stack()
+	}
+	lines := strings.Split(string(stack), "\n")
+	past := false
+	for k, line := range lines {
+		past = past || strings.HasPrefix(line, "panic(")
+		if past && strings.HasPrefix(line, "github.com/zoofold/zoofold/") && k+1 < len(lines) {
+			place, _, _ := strings.Cut(strings.TrimSpace(lines[k+1]), " ")
+			return place[strings.LastIndex(place, "/")+1:]
+		}
+	}
+	return "an unknown place"
+}
+
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// peakMemory is the most memory that the process has had, in bytes; 0 where the system does not say.
+func peakMemory() int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	return 0
+}

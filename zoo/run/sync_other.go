@@ -1,0 +1,5 @@
+//go:build !unix
+
+package run
+
+func isUnsupported(error) bool { return true }
