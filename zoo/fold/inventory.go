@@ -159,6 +159,9 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 		for _, v := range g.Consts {
 			held[v] = true
 			old, was := i.consts[v]
+			if old != v.Const {
+				plan.Unit = max(plan.Unit, v.Const.DType.Unit())
+			}
 			switch c := v.Const; {
 			case len(c.Factors) > 0:
 				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "rescale", c.Bytes()})

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/report"
 )
 
 // stagePrefix begins the names of the folders in which outputs are written before they count.
@@ -193,4 +194,12 @@ func modeOf(path string) fs.FileMode {
 		return info.Mode()
 	}
 	return 0o644
+}
+
+// WriteReport writes report.json and report.html into a folder.
+func WriteReport(folder string, d *report.Document) error {
+	if err := writeWhole(disk{}, filepath.Join(folder, "report.json"), func(f format.OutputFile) error { return d.WriteJSON(f) }); err != nil {
+		return err
+	}
+	return writeWhole(disk{}, filepath.Join(folder, "report.html"), func(f format.OutputFile) error { return d.WriteHTML(f) })
 }

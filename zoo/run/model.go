@@ -18,6 +18,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
+	predict "github.com/zoofold/zoofold/zoo/verify/ort"
 )
 
 // ErrChanged says that a model's files changed while they were read.
@@ -179,8 +180,8 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, plan *
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		m.Predictions = r.Predict.Compare(ctx, Comparison{
-			Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance,
+		m.Predictions = r.Predict.Compare(ctx, predict.Comparison{
+			Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance, Unit: plan.Unit,
 			Jittered: func(folder string) (string, error) { return jittered(ctx, j.Source, folder, plan, r.Backend) },
 		})
 		if err := ctx.Err(); err != nil {
@@ -368,7 +369,7 @@ func jittered(ctx context.Context, source, folder string, plan *fold.Plan, backe
 			c := *v.Const
 			scale := make([]float64, n)
 			for k := range scale {
-				scale[k] = 1 + (2*rng.Float64()-1)*epsilon(c.DType)
+				scale[k] = 1 + (2*rng.Float64()-1)*2*c.DType.Unit()
 			}
 			c.Factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: n, Inner: 1}, Scale: scale}}
 			v.Const = &c
@@ -384,16 +385,3 @@ func jittered(ctx context.Context, source, folder string, plan *fold.Plan, backe
 
 // maxJittered bounds the elements of a parameter that is moved: larger ones move little.
 const maxJittered = 1 << 24
-
-// epsilon is the distance from 1 to the next number of a type.
-func epsilon(d tensor.DType) float64 {
-	switch d {
-	case tensor.Float16:
-		return 0x1p-10
-	case tensor.BFloat16:
-		return 0x1p-7
-	case tensor.Float64:
-		return 0x1p-52
-	}
-	return 0x1p-23
-}

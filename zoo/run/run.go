@@ -20,6 +20,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
+	predict "github.com/zoofold/zoofold/zoo/verify/ort"
 )
 
 // Force says how far the ledger is believed.
@@ -50,20 +51,12 @@ type Options struct {
 	fsys files // nil: the host's
 }
 
-// Predictor compares what two model files predict.
+// Predictor compares what two model files predict; predict.Engine is one.
 type Predictor interface {
 	// Compare runs both on the same inputs. It never reports what did not run as passed.
-	Compare(ctx context.Context, c Comparison) report.Check
+	Compare(context.Context, predict.Comparison) report.Check
 	// Name is the engine's name and version.
 	Name() string
-}
-
-// Comparison is what a Predictor compares.
-type Comparison struct {
-	Original, Folded string  // paths
-	Tolerance        float64 // relative; 0: the jitter rule
-	// Jittered writes a copy of the original whose folded parameters are moved by at most one unit in the last place.
-	Jittered func(folder string) (path string, err error)
 }
 
 // Run folds the models. The error is for what keeps all of them from being folded: a model's own failure is in the report
@@ -177,7 +170,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	r.Sink.Done(m)
 }
 
-var notAsked = report.Check{Status: report.NotRun, Note: "not asked for"}
+var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}
 
 // fingerprint is a rule's, with what else decides about an output.
 func (r *runner) fingerprint(rule *manifests.Rule) string {

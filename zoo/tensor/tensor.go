@@ -56,6 +56,21 @@ func (d DType) Float() bool {
 	return d == Float32 || d == Float64 || d == Float16 || d == BFloat16
 }
 
+// Unit is the unit roundoff of a floating-point type: half the distance from 1 to the next number. It is 0 for others.
+func (d DType) Unit() float64 {
+	switch d {
+	case Float64:
+		return 0x1p-53
+	case Float32:
+		return 0x1p-24
+	case Float16:
+		return 0x1p-11
+	case BFloat16:
+		return 0x1p-8
+	}
+	return 0
+}
+
 func (d DType) String() string {
 	if int(d) < len(dtypes) && d != Undefined {
 		return dtypes[d].name

@@ -1,0 +1,281 @@
+// Command zoofold folds per-channel scaling into the weights of a zoo of models, and proves every result.
+//
+//	zoofold -manifest models.yaml -j 8
+//
+// Run it without arguments for its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
+// others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, and 130 if it was
+// interrupted (what was committed stays).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/run"
+	predict "github.com/zoofold/zoofold/zoo/verify/ort"
+
+	_ "github.com/zoofold/zoofold/zoo/format/onnx"
+)
+
+var version = "0.1.0"
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitLocked      = 3
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// command runs the program and is its exit code.
+func command(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		sub := subcommands[args[0]]
+		if sub == nil {
+			fmt.Fprintf(stderr, "zoofold: unknown subcommand %q: see zoofold -help\n", args[0])
+			return exitUsage
+		}
+		return sub(args[1:], stdout, stderr)
+	}
+	return foldZoo(args, stdout, stderr)
+}
+
+const usage = `zoofold folds per-channel scaling (batch normalisation and its like) into the weights
+of every model that a manifest names, and proves each result. Originals are never touched.
+
+  zoofold -manifest models.yaml -j 8
+
+Subcommands:
+  plan [-json] MODEL     what folding would change
+  explain MODEL          for every affine map: what becomes of it, and why
+  verify A B             whether two models predict the same
+  schema                 the JSON Schema of manifests
+
+Flags:
+`
+
+// flags are those of a run.
+type flags struct {
+	manifest, device, verify, report, library string
+	workers                                   int
+	timeout                                   time.Duration
+	dryRun, json, quiet, version              bool
+	force                                     forceFlag
+}
+
+// forceFlag is -force, or -force=hash.
+type forceFlag run.Force
+
+func (f *forceFlag) String() string   { return string(*f) }
+func (f *forceFlag) IsBoolFlag() bool { return true }
+func (f *forceFlag) Set(s string) error {
+	switch s {
+	case "true", "all":
+		*f = forceFlag(run.ForceAll)
+	case "false":
+		*f = forceFlag(run.ForceNothing)
+	case "hash":
+		*f = forceFlag(run.ForceHash)
+	default:
+		return errors.New("-force and -force=hash are known")
+	}
+	return nil
+}
+
+func parse(args []string, stderr io.Writer) (*flags, error) {
+	f := &flags{}
+	set := flag.NewFlagSet("zoofold", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
+	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many models are worked on at once")
+	set.StringVar(&f.device, "device", "auto", "where weights are rescaled: auto, cpu or cuda")
+	set.StringVar(&f.verify, "verify", "", "the `checks` for all models: parity,algebra,predictions or none (default: what the manifest says)")
+	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
+	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
+	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
+	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
+	set.BoolVar(&f.version, "version", false, "print the version, and what it can use here")
+	set.Var(&f.force, "force", "fold everything again; -force=hash: what differs by content")
+	set.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		set.PrintDefaults()
+	}
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.version {
+		return f, nil
+	}
+	switch {
+	case len(args) == 0:
+		set.Usage()
+		return nil, errors.New("no manifest")
+	case set.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	case f.manifest == "":
+		return nil, errors.New("-manifest is missing")
+	case f.workers < 1 || f.workers > 4096:
+		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
+	case !slices.Contains(manifests.Devices, f.device):
+		return nil, fmt.Errorf("-device %q: use %s", f.device, strings.Join(manifests.Devices, ", "))
+	case f.device == "cuda":
+		return nil, errors.New("-device cuda: this build has no CUDA")
+	case f.timeout < 0:
+		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
+	}
+	return f, nil
+}
+
+// foldZoo is the program without a subcommand: a run.
+func foldZoo(args []string, stdout, stderr io.Writer) int {
+	f, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case err != nil:
+		fmt.Fprintf(stderr, "zoofold: %v\n", err)
+		return exitUsage
+	}
+	engine, noEngine := openEngine(f.library)
+	if f.version {
+		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: not in this build\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, engineName(engine, noEngine))
+		return exitDone
+	}
+	checks, err := checkList(f.verify)
+	if err != nil {
+		fmt.Fprintf(stderr, "zoofold: -verify: %v\n", err)
+		return exitUsage
+	}
+	m, err := manifests.Load(f.manifest)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	ctx, stop := interruptible(stderr)
+	defer stop()
+	doc := report.NewDocument()
+	o := run.Options{
+		Manifest: m, Workers: f.workers, Backend: cpu.New(f.workers), Verify: checks, Timeout: f.timeout,
+		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine,
+		Sink: report.Tee{show(f, stdout), doc},
+	}
+	if f.device == "auto" {
+		o.Why = "no CUDA: not in this build"
+	}
+	end, err := run.Run(ctx, o)
+	switch {
+	case errors.Is(err, manifests.ErrManifest):
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	case errors.Is(err, run.ErrLocked):
+		fmt.Fprintf(stderr, "zoofold: %v\n", err)
+		return exitLocked
+	case err != nil:
+		fmt.Fprintf(stderr, "zoofold: %v\n", err)
+		return exitFailed
+	}
+	folder := f.report
+	if folder == "" && !f.dryRun {
+		folder = m.Out
+	}
+	if folder != "" {
+		end.Report = filepath.Join(folder, "report.html")
+	}
+	o.Sink.End(end)
+	if folder != "" {
+		if err := run.WriteReport(folder, doc); err != nil {
+			fmt.Fprintf(stderr, "zoofold: the report: %v\n", err)
+			return max(end.Exit, exitFailed)
+		}
+	}
+	return end.Exit
+}
+
+// show is what the user sees of the run.
+func show(f *flags, w io.Writer) report.Sink {
+	switch {
+	case f.json:
+		return report.NewJSON(w)
+	case f.quiet:
+		return report.NewQuiet(w)
+	}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+			return report.NewTerminal(w, width)
+		}
+	}
+	return report.NewLines(w)
+}
+
+// checkList is -verify's; nil where it was not given.
+func checkList(s string) (*[]string, error) {
+	if s == "" {
+		return nil, nil
+	}
+	list := []string{}
+	if s == "none" {
+		return &list, nil
+	}
+	for c := range strings.SplitSeq(s, ",") {
+		if !slices.Contains(manifests.Checks, c) {
+			return nil, fmt.Errorf("%q is none of %s, none", c, strings.Join(manifests.Checks, ", "))
+		}
+		list = append(list, c)
+	}
+	return &list, nil
+}
+
+// openEngine finds ONNX Runtime, or says why predictions cannot run.
+func openEngine(flag string) (run.Predictor, string) {
+	path, err := predict.Find(flag)
+	if err == nil {
+		var e *predict.Engine
+		if e, err = predict.Open(path); err == nil {
+			return e, ""
+		}
+	}
+	return nil, err.Error()
+}
+
+func engineName(e run.Predictor, why string) string {
+	if e == nil {
+		return why
+	}
+	return e.Name()
+}
+
+// interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process.
+func interruptible(stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		fmt.Fprintln(stderr, "\nzoofold: leaving off cleanly; once more to stop at once")
+		cancel()
+		<-signals
+		os.Exit(exitInterrupted)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
+}

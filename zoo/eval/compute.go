@@ -1,0 +1,658 @@
+package eval
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// Linear operators, normalisations and pooling.
+
+func init() {
+	operators["Conv"] = conv
+	operators["ConvTranspose"] = convTranspose
+	operators["Gemm"] = gemm
+	operators["MatMul"] = matMul
+	operators["BatchNormalization"] = batchNorm
+	operators["InstanceNormalization"] = instanceNorm
+	operators["LayerNormalization"] = layerNorm
+	operators["MaxPool"] = pool(math.Inf(-1), math.Max, false)
+	operators["AveragePool"] = pool(0, func(a, b float64) float64 { return a + b }, true)
+	operators["GlobalAveragePool"] = globalPool(0, func(a, b float64) float64 { return a + b }, true)
+	operators["GlobalMaxPool"] = globalPool(math.Inf(-1), math.Max, false)
+	operators["Pad"] = pad
+	operators["DepthToSpace"] = depthToSpace
+	operators["SpaceToDepth"] = spaceToDepth
+	operators["DequantizeLinear"] = dequantize
+}
+
+// window is how a kernel moves over the spatial axes.
+type window struct {
+	in, out, kernel, stride, dilation, begin []int64
+}
+
+// newWindow reads a node's window over spatial axes of those extents.
+func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
+	rank := len(in)
+	w := &window{in: in, kernel: kernel, stride: list(n, "strides", rank, 1), dilation: list(n, "dilations", rank, 1)}
+	pads := list(n, "pads", 2*rank, 0)
+	if len(kernel) != rank || len(w.stride) != rank || len(w.dilation) != rank || len(pads) != 2*rank {
+		return nil, fmt.Errorf("a kernel of %d axes over %d", len(kernel), rank)
+	}
+	for k := range in {
+		if w.stride[k] < 1 || w.dilation[k] < 1 || kernel[k] < 1 {
+			return nil, fmt.Errorf("kernel %v, strides %v, dilations %v", kernel, w.stride, w.dilation)
+		}
+		reach := (kernel[k]-1)*w.dilation[k] + 1
+		begin, end := pads[k], pads[k+rank]
+		var out int64
+		switch auto := n.Str("auto_pad", "NOTSET"); auto {
+		case "SAME_UPPER", "SAME_LOWER":
+			out = (in[k] + w.stride[k] - 1) / w.stride[k]
+			total := max((out-1)*w.stride[k]+reach-in[k], 0)
+			if begin = total / 2; auto == "SAME_LOWER" {
+				begin = total - begin
+			}
+		default:
+			if auto == "VALID" {
+				begin, end = 0, 0
+			}
+			room := in[k] + begin + end - reach
+			if room < 0 {
+				return nil, fmt.Errorf("a kernel that reaches over %d does not fit into %d", reach, in[k]+begin+end)
+			}
+			out = room/w.stride[k] + 1
+			if n.Int("ceil_mode", 0) != 0 {
+				out = (room+w.stride[k]-1)/w.stride[k] + 1
+				if (out-1)*w.stride[k] >= in[k]+begin {
+					out--
+				}
+			}
+		}
+		w.out, w.begin = append(w.out, out), append(w.begin, begin)
+	}
+	return w, nil
+}
+
+func list(n *model.Node, name string, count int, def int64) []int64 {
+	if l := n.Ints(name); l != nil {
+		return l
+	}
+	return slices.Repeat([]int64{def}, count)
+}
+
+// taps are, for each output position and each tap of the kernel, the input position, or -1 in the padding.
+func (w *window) taps() [][]int32 {
+	step := strides(w.in)
+	var table [][]int32
+	walk(w.out, func(o []int64) {
+		row := make([]int32, 0, product(w.kernel))
+		walk(w.kernel, func(k []int64) {
+			at := int64(0)
+			for a := range o {
+				i := o[a]*w.stride[a] + k[a]*w.dilation[a] - w.begin[a]
+				if i < 0 || i >= w.in[a] {
+					at = -1
+					break
+				}
+				at += i * step[a]
+			}
+			row = append(row, int32(at))
+		})
+		table = append(table, row)
+	})
+	return table
+}
+
+// convolution checks the operands that Conv and ConvTranspose share.
+func convolution(n *model.Node, in []*Array) (x, w *Array, groups int64, err error) {
+	if err := need(in, 2); err != nil {
+		return nil, nil, 0, err
+	}
+	x, w, groups = in[0], in[1], n.Int("group", 1)
+	if len(x.Shape) < 3 || len(x.Shape) != len(w.Shape) || groups < 1 || x.Shape[1]%groups != 0 || w.Shape[0]%groups != 0 {
+		return nil, nil, 0, fmt.Errorf("input %v, weight %v, %d groups", x.Shape, w.Shape, groups)
+	}
+	return x, w, groups, nil
+}
+
+func conv(n *model.Node, in []*Array) ([]*Array, error) {
+	x, w, groups, err := convolution(n, in)
+	if err != nil {
+		return nil, err
+	}
+	if w.Shape[1]*groups != x.Shape[1] {
+		return nil, fmt.Errorf("input %v, weight %v, %d groups", x.Shape, w.Shape, groups)
+	}
+	win, err := newWindow(n, x.Shape[2:], w.Shape[2:])
+	if err != nil {
+		return nil, err
+	}
+	out, err := New(slices.Concat([]int64{x.Shape[0], w.Shape[0]}, win.out))
+	if err != nil {
+		return nil, err
+	}
+	bias := input(in, 2)
+	if bias != nil && int64(len(bias.Data)) != w.Shape[0] {
+		return nil, fmt.Errorf("a bias of shape %v for %d channels", bias.Shape, w.Shape[0])
+	}
+	taps := win.taps()
+	perGroup, outs := int(w.Shape[1]), int(w.Shape[0])
+	size, positions, kernel := int(product(x.Shape[2:])), len(taps), int(product(w.Shape[2:]))
+	for b := range int(x.Shape[0]) {
+		for o := range outs {
+			first := b*int(x.Shape[1]) + o/(outs/int(groups))*perGroup
+			y := out.Data[(b*outs+o)*positions:][:positions]
+			for i := range perGroup {
+				plane, weights := x.Data[(first+i)*size:][:size], w.Data[(o*perGroup+i)*kernel:][:kernel]
+				for p, row := range taps {
+					sum := 0.0
+					for t, at := range row {
+						if at >= 0 {
+							sum += weights[t] * plane[at]
+						}
+					}
+					y[p] += sum
+				}
+			}
+			if bias != nil {
+				for p := range y {
+					y[p] += bias.Data[o]
+				}
+			}
+		}
+	}
+	return one(out, nil)
+}
+
+func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
+	x, w, groups, err := convolution(n, in)
+	if err != nil {
+		return nil, err
+	}
+	if n.Ints("output_shape") != nil || n.Str("auto_pad", "NOTSET") != "NOTSET" {
+		return nil, fmt.Errorf("output_shape or auto_pad: %w", ErrUnsupported)
+	}
+	if w.Shape[0] != x.Shape[1] {
+		return nil, fmt.Errorf("input %v, weight %v", x.Shape, w.Shape)
+	}
+	spatial := len(x.Shape) - 2
+	stride, dilation, pads, extra := list(n, "strides", spatial, 1), list(n, "dilations", spatial, 1), list(n, "pads", 2*spatial, 0), list(n, "output_padding", spatial, 0)
+	if len(stride) != spatial || len(dilation) != spatial || len(pads) != 2*spatial || len(extra) != spatial {
+		return nil, fmt.Errorf("attributes for other than %d axes", spatial)
+	}
+	shape := []int64{x.Shape[0], w.Shape[1] * groups}
+	for k := range spatial {
+		d := (x.Shape[2+k]-1)*stride[k] + extra[k] + (w.Shape[2+k]-1)*dilation[k] + 1 - pads[k] - pads[k+spatial]
+		if d < 1 {
+			return nil, fmt.Errorf("an output of extent %d", d)
+		}
+		shape = append(shape, d)
+	}
+	out, err := New(shape)
+	if err != nil {
+		return nil, err
+	}
+	step := strides(shape[2:])
+	size, kernel, outSize := int(product(x.Shape[2:])), int(product(w.Shape[2:])), int(product(shape[2:]))
+	var targets [][]int32 // by input position and tap
+	walk(x.Shape[2:], func(i []int64) {
+		row := make([]int32, 0, kernel)
+		walk(w.Shape[2:], func(k []int64) {
+			at := int64(0)
+			for a := range i {
+				o := i[a]*stride[a] + k[a]*dilation[a] - pads[a]
+				if o < 0 || o >= shape[2+a] {
+					at = -1
+					break
+				}
+				at += o * step[a]
+			}
+			row = append(row, int32(at))
+		})
+		targets = append(targets, row)
+	})
+	ins, outs, perGroup := int(x.Shape[1]), int(w.Shape[1]), int(x.Shape[1]/groups)
+	for b := range int(x.Shape[0]) {
+		for i := range ins {
+			plane := x.Data[(b*ins+i)*size:][:size]
+			for j := range outs {
+				o := i/perGroup*outs + j
+				y, weights := out.Data[(b*int(shape[1])+o)*outSize:][:outSize], w.Data[(i*outs+j)*kernel:][:kernel]
+				for p, row := range targets {
+					for t, at := range row {
+						if at >= 0 {
+							y[at] += weights[t] * plane[p]
+						}
+					}
+				}
+			}
+		}
+	}
+	if bias := input(in, 2); bias != nil {
+		if int64(len(bias.Data)) != shape[1] {
+			return nil, fmt.Errorf("a bias of shape %v for %d channels", bias.Shape, shape[1])
+		}
+		for e := range out.Data {
+			out.Data[e] += bias.Data[e/outSize%int(shape[1])]
+		}
+	}
+	return one(out, nil)
+}
+
+// multiply is A·B of [m, k] and [k, n], by strides.
+func multiply(y, a, b []float64, m, k, n, aRow, aCol, bRow, bCol int) {
+	for i := range m {
+		row := y[i*n:][:n]
+		for c := range k {
+			x := a[i*aRow+c*aCol]
+			if bCol == 1 {
+				for j, w := range b[c*bRow:][:n] {
+					row[j] += x * w
+				}
+				continue
+			}
+			for j := range row {
+				row[j] += x * b[c*bRow+j*bCol]
+			}
+		}
+	}
+}
+
+func gemm(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	a, b := in[0], in[1]
+	if len(a.Shape) != 2 || len(b.Shape) != 2 {
+		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
+	}
+	m, k, aRow, aCol := int(a.Shape[0]), int(a.Shape[1]), int(a.Shape[1]), 1
+	if n.Int("transA", 0) != 0 {
+		m, k, aRow, aCol = k, m, 1, int(a.Shape[1])
+	}
+	rows, cols, bRow, bCol := int(b.Shape[0]), int(b.Shape[1]), int(b.Shape[1]), 1
+	if n.Int("transB", 0) != 0 {
+		rows, cols, bRow, bCol = cols, rows, 1, int(b.Shape[1])
+	}
+	if rows != k {
+		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
+	}
+	out, err := New([]int64{int64(m), int64(cols)})
+	if err != nil {
+		return nil, err
+	}
+	multiply(out.Data, a.Data, b.Data, m, k, cols, aRow, aCol, bRow, bCol)
+	alpha, beta := n.Float("alpha", 1), n.Float("beta", 1)
+	for e := range out.Data {
+		out.Data[e] *= alpha
+	}
+	if c := input(in, 2); c != nil && beta != 0 {
+		if c, err = broadcastTo(c, out.Shape); err != nil {
+			return nil, err
+		}
+		for e := range out.Data {
+			out.Data[e] += beta * c.Data[e]
+		}
+	}
+	return one(out, nil)
+}
+
+func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	a, b := in[0], in[1]
+	if len(a.Shape) < 2 || len(b.Shape) < 2 {
+		return nil, fmt.Errorf("matrices of shapes %v and %v: %w", a.Shape, b.Shape, ErrUnsupported)
+	}
+	ar, br := len(a.Shape), len(b.Shape)
+	m, k, n := a.Shape[ar-2], a.Shape[ar-1], b.Shape[br-1]
+	batch, err := broadcastShape(a.Shape[:ar-2], b.Shape[:br-2])
+	if err != nil || b.Shape[br-2] != k {
+		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
+	}
+	out, err := New(slices.Concat(batch, []int64{m, n}))
+	if err != nil {
+		return nil, err
+	}
+	offset := func(shape []int64, index []int64) int64 {
+		at, step := int64(0), int64(1)
+		for j := len(shape) - 1; j >= 0; j-- {
+			if i := index[len(index)-len(shape)+j]; shape[j] != 1 {
+				at += i * step
+			}
+			step *= shape[j]
+		}
+		return at
+	}
+	p := 0
+	walk(batch, func(index []int64) {
+		x, w := a.Data[offset(a.Shape[:ar-2], index)*m*k:], b.Data[offset(b.Shape[:br-2], index)*k*n:]
+		multiply(out.Data[p:], x, w, int(m), int(k), int(n), int(k), 1, int(n), 1)
+		p += int(m * n)
+	})
+	return one(out, nil)
+}
+
+// perChannel calls f with every element and its channel on axis 1.
+func perChannel(x *Array, f func(e, c int)) {
+	inner, channels := int(product(x.Shape[2:])), int(x.Shape[1])
+	for e := range x.Data {
+		f(e, e/inner%channels)
+	}
+}
+
+func vectors(in []*Array, from, to, n int) error {
+	for k := from; k < to; k++ {
+		if a := input(in, k); a == nil || len(a.Data) != n {
+			return fmt.Errorf("input %d is not a vector of %d", k, n)
+		}
+	}
+	return nil
+}
+
+func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	if len(x.Shape) < 2 || n.Int("training_mode", 0) != 0 {
+		return nil, fmt.Errorf("shape %v or training: %w", x.Shape, ErrUnsupported)
+	}
+	if err := vectors(in, 1, 5, int(x.Shape[1])); err != nil {
+		return nil, err
+	}
+	epsilon := n.Float("epsilon", float64(float32(1e-5)))
+	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	perChannel(x, func(e, c int) {
+		out.Data[e] = in[1].Data[c]*(x.Data[e]-in[3].Data[c])/math.Sqrt(in[4].Data[c]+epsilon) + in[2].Data[c]
+	})
+	return one(out, nil)
+}
+
+// normalize subtracts the mean of each stretch of that many elements and divides by its deviation.
+func normalize(x *Array, stretch int, epsilon float64) *Array {
+	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	for first := 0; first+stretch <= len(x.Data) && stretch > 0; first += stretch {
+		mean, square := 0.0, 0.0
+		for _, v := range x.Data[first : first+stretch] {
+			mean += v
+		}
+		mean /= float64(stretch)
+		for _, v := range x.Data[first : first+stretch] {
+			square += (v - mean) * (v - mean)
+		}
+		deviation := math.Sqrt(square/float64(stretch) + epsilon)
+		for e := first; e < first+stretch; e++ {
+			out.Data[e] = (x.Data[e] - mean) / deviation
+		}
+	}
+	return out
+}
+
+func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	if len(x.Shape) < 3 {
+		return nil, fmt.Errorf("shape %v", x.Shape)
+	}
+	if err := vectors(in, 1, 3, int(x.Shape[1])); err != nil {
+		return nil, err
+	}
+	out := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	perChannel(out, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c] + in[2].Data[c] })
+	return one(out, nil)
+}
+
+func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
+	if err != nil {
+		return nil, err
+	}
+	out := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
+	if out, err = combine(func(a, b float64) float64 { return a * b }, out, in[1]); err != nil {
+		return nil, err
+	}
+	if b := input(in, 2); b != nil {
+		out, err = combine(func(a, b float64) float64 { return a + b }, out, b)
+	}
+	return one(out, err)
+}
+
+func pool(start float64, step func(a, b float64) float64, mean bool) operator {
+	return func(n *model.Node, in []*Array) ([]*Array, error) {
+		if err := need(in, 1); err != nil {
+			return nil, err
+		}
+		x := in[0]
+		if len(x.Shape) < 3 {
+			return nil, fmt.Errorf("shape %v", x.Shape)
+		}
+		w, err := newWindow(n, x.Shape[2:], n.Ints("kernel_shape"))
+		if err != nil {
+			return nil, err
+		}
+		if mean && n.Int("ceil_mode", 0) != 0 && n.Int("count_include_pad", 0) != 0 {
+			return nil, fmt.Errorf("ceil_mode with count_include_pad: %w", ErrUnsupported)
+		}
+		out, err := New(slices.Concat(x.Shape[:2], w.out))
+		if err != nil {
+			return nil, err
+		}
+		taps, size := w.taps(), int(product(x.Shape[2:]))
+		for plane := range int(x.Shape[0] * x.Shape[1]) {
+			from := x.Data[plane*size:][:size]
+			for p, row := range taps {
+				y, count := start, 0
+				for _, at := range row {
+					if at >= 0 {
+						y, count = step(y, from[at]), count+1
+					}
+				}
+				if mean {
+					if n.Int("count_include_pad", 0) != 0 {
+						count = len(row)
+					}
+					y /= float64(count)
+				}
+				out.Data[plane*len(taps)+p] = y
+			}
+		}
+		return one(out, nil)
+	}
+}
+
+func globalPool(start float64, step func(a, b float64) float64, mean bool) operator {
+	return func(_ *model.Node, in []*Array) ([]*Array, error) {
+		if err := need(in, 1); err != nil {
+			return nil, err
+		}
+		x := in[0]
+		if len(x.Shape) < 3 {
+			return nil, fmt.Errorf("shape %v", x.Shape)
+		}
+		shape := slices.Repeat([]int64{1}, len(x.Shape))
+		copy(shape, x.Shape[:2])
+		out, err := New(shape)
+		if err != nil {
+			return nil, err
+		}
+		size := int(product(x.Shape[2:]))
+		for k := range out.Data {
+			y := start
+			for _, v := range x.Data[k*size:][:size] {
+				y = step(y, v)
+			}
+			if mean {
+				y /= float64(size)
+			}
+			out.Data[k] = y
+		}
+		return one(out, nil)
+	}
+}
+
+func pad(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, given := in[0], ints(n, "pads", in, 1)
+	rank := len(x.Shape)
+	axes := make([]int, 0, rank)
+	if a := input(in, 3); a != nil {
+		for _, v := range a.Ints() {
+			axis, err := axisOf(v, rank)
+			if err != nil {
+				return nil, err
+			}
+			axes = append(axes, axis)
+		}
+	} else {
+		for k := range rank {
+			axes = append(axes, k)
+		}
+	}
+	if len(given) != 2*len(axes) {
+		return nil, fmt.Errorf("%d pads for %d axes", len(given), len(axes))
+	}
+	begin, shape := make([]int64, rank), slices.Clone(x.Shape)
+	for k, axis := range axes {
+		begin[axis] = given[k]
+		if shape[axis] += given[k] + given[k+len(axes)]; shape[axis] < 0 {
+			return nil, fmt.Errorf("pads %v of shape %v", given, x.Shape)
+		}
+	}
+	value := n.Float("value", 0)
+	if v := input(in, 2); v != nil && len(v.Data) == 1 {
+		value = v.Data[0]
+	}
+	out, err := New(shape)
+	if err != nil {
+		return nil, err
+	}
+	mode, step, e := n.Str("mode", "constant"), strides(x.Shape), 0
+	if mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap" {
+		return nil, fmt.Errorf("mode %q: %w", mode, ErrUnsupported)
+	}
+	walk(shape, func(index []int64) {
+		at, inside := int64(0), true
+		for k, i := range index {
+			i -= begin[k]
+			if d := x.Shape[k]; i < 0 || i >= d {
+				switch mode {
+				case "constant":
+					inside = false
+				case "edge":
+					i = min(max(i, 0), d-1)
+				case "reflect":
+					if period := 2 * (d - 1); period > 0 {
+						i = ((i % period) + period) % period
+						i = min(i, period-i)
+					} else {
+						i = 0
+					}
+				case "wrap":
+					i = ((i % d) + d) % d
+				}
+			}
+			at += i * step[k]
+		}
+		if out.Data[e] = value; inside {
+			out.Data[e] = x.Data[at]
+		}
+		e++
+	})
+	return one(out, nil)
+}
+
+func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, b := in[0], n.Int("blocksize", 0)
+	if len(x.Shape) != 4 || b < 1 || x.Shape[1]%(b*b) != 0 {
+		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
+	}
+	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
+	step := strides(x.Shape)
+	block := few * step[1] // from one of a block to the next: DCR
+	channel := step[1]
+	if n.Str("mode", "DCR") == "CRD" {
+		block, channel = step[1], b*b*step[1]
+	}
+	out, err := New([]int64{x.Shape[0], few, h * b, w * b})
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(out.Shape, func(i []int64) {
+		out.Data[e] = x.Data[i[0]*step[0]+i[1]*channel+((i[2]%b)*b+i[3]%b)*block+i[2]/b*step[2]+i[3]/b]
+		e++
+	})
+	return one(out, nil)
+}
+
+func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, b := in[0], n.Int("blocksize", 0)
+	if len(x.Shape) != 4 || b < 1 || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
+		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
+	}
+	step, few := strides(x.Shape), x.Shape[1]
+	out, err := New([]int64{x.Shape[0], few * b * b, x.Shape[2] / b, x.Shape[3] / b})
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(out.Shape, func(i []int64) {
+		block := i[1] / few
+		out.Data[e] = x.Data[i[0]*step[0]+i[1]%few*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
+		e++
+	})
+	return one(out, nil)
+}
+
+func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x, scale, zero := in[0], in[1], input(in, 2)
+	if n.Int("block_size", 0) != 0 {
+		return nil, fmt.Errorf("blocks: %w", ErrUnsupported)
+	}
+	channel := func(int) int { return 0 }
+	if len(scale.Data) != 1 {
+		axis, err := axisOf(n.Int("axis", 1), len(x.Shape))
+		if err != nil {
+			return nil, err
+		}
+		if int64(len(scale.Data)) != x.Shape[axis] {
+			return nil, fmt.Errorf("%d scales for %d channels", len(scale.Data), x.Shape[axis])
+		}
+		inner, count := int(product(x.Shape[axis+1:])), len(scale.Data)
+		channel = func(e int) int { return e / inner % count }
+	}
+	if zero != nil && len(zero.Data) != len(scale.Data) {
+		return nil, fmt.Errorf("%d zero points for %d scales", len(zero.Data), len(scale.Data))
+	}
+	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	for e, q := range x.Data {
+		c := channel(e)
+		if zero != nil {
+			q -= zero.Data[c]
+		}
+		out.Data[e] = q * scale.Data[c]
+	}
+	return one(out, nil)
+}

@@ -1,0 +1,505 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/eval"
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/shape"
+)
+
+// Result is what Algebra found.
+type Result struct {
+	Passed int      // regions that compute the same
+	Share  float64  // largest share of the limit that a region used
+	NotRun []string // why regions could not be evaluated
+	Failed string   // where the first region over its limit is, and by how much
+}
+
+// Check is the result for the report. Regions that could not be evaluated are not run, never passed: the check as a whole
+// has passed only if all were.
+func (r Result) Check() report.Check {
+	c := report.Check{Status: report.Passed, Difference: r.Share, Compared: int64(r.Passed)}
+	switch {
+	case r.Failed != "":
+		c.Status, c.Note = report.Mismatch, r.Failed
+	case len(r.NotRun) > 0:
+		c.Status = report.NotRun
+		c.Note = fmt.Sprintf("%d of %d regions could not be evaluated: %s", len(r.NotRun), len(r.NotRun)+r.Passed, r.NotRun[0])
+	}
+	return c
+}
+
+// Algebra evaluates every region of the plan in both models, in float64, on probes, and compares. folded may be the model
+// as planned, with unrounded weights, or as read back from a file. With S and S' the magnitudes of the sums before and
+// after, n the terms added up, u64 = 2^-53 and u the unit roundoff of the weights' storage type, a difference passes up to
+//
+//	8·(n+8)·u64·(S+S') + 8·u·w·S'
+//
+// where w is the number of weights, rounded once each, between a region's inputs and outputs; with unrounded weights u
+// is 0.
+func Algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan) (Result, error) {
+	return algebra(ctx, original, folded, plan, plan.Unit)
+}
+
+// AlgebraUnrounded is Algebra for a model whose weights were not rounded yet: the proof of the rules themselves.
+func AlgebraUnrounded(ctx context.Context, original, folded *model.Model, plan *fold.Plan) (Result, error) {
+	return algebra(ctx, original, folded, plan, 0)
+}
+
+func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan, unit float64) (Result, error) {
+	settle(original)
+	before, after := index(original), index(folded)
+	var r Result
+	for _, region := range plan.Regions {
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], unit: unit}
+		share, err := c.run(ctx)
+		switch {
+		case errors.Is(err, errDiffers):
+			r.Failed = err.Error()
+			return r, nil
+		case ctx.Err() != nil:
+			return r, ctx.Err()
+		case err != nil:
+			r.NotRun = append(r.NotRun, err.Error())
+		default:
+			r.Passed, r.Share = r.Passed+1, max(r.Share, share)
+		}
+	}
+	return r, nil
+}
+
+// freeExtent is given to extents that a model leaves free.
+const freeExtent = 64
+
+// settle gives the free extents of a model's inputs a size, so that the extents of values within agree with each other.
+func settle(m *model.Model) {
+	for _, v := range m.Graph.Inputs {
+		if v.Shape == nil {
+			continue
+		}
+		v.Shape = slices.Clone(v.Shape)
+		for k, d := range v.Shape {
+			switch {
+			case d >= 0:
+			case k == 0:
+				v.Shape[k] = 1
+			default:
+				v.Shape[k] = freeExtent
+			}
+		}
+	}
+	consts := eval.Constants(m)
+	shape.Infer(m, consts)
+}
+
+// names are a graph's values by name, those of graphs around it included.
+type names map[string]*model.Value
+
+func index(m *model.Model) map[string]names {
+	out := map[string]names{}
+	m.Walk(func(g *model.Graph) {
+		values := names{}
+		if g.Parent != nil && g.Parent.Graph != nil {
+			for name, v := range out[g.Parent.Graph.Path()] {
+				values[name] = v
+			}
+		}
+		for _, v := range slices.Concat(g.Inputs, g.Consts) {
+			values[v.Name] = v
+		}
+		for _, n := range g.Nodes {
+			for _, v := range n.Outputs {
+				if v != nil {
+					values[v.Name] = v
+				}
+			}
+		}
+		out[g.Path()] = values
+	})
+	return out
+}
+
+// comparison is one region in both models.
+type comparison struct {
+	region        fold.Region
+	before, after names
+	unit          float64
+}
+
+var errDiffers = errors.New("differs")
+
+// run compares on all probes, and is the largest share of the limit that was used.
+func (c *comparison) run(ctx context.Context) (float64, error) {
+	shapes, err := c.shapes()
+	if err != nil {
+		return 0, err
+	}
+	before, after := c.side(c.before), c.side(c.after)
+	share := 0.0
+	for k, draw := range probes {
+		if err := ctx.Err(); err != nil {
+			return share, err
+		}
+		if k > 0 && before.spent > maxWork {
+			break // the first probes see all there is: noise with a mean, and the borders
+		}
+		inputs := map[string]*eval.Array{}
+		rng := rand.New(rand.NewPCG(uint64(k), 10))
+		for j, name := range c.region.Inputs {
+			a, err := eval.New(shapes[j])
+			if err != nil {
+				return share, fmt.Errorf("region of %q: %w", name, err)
+			}
+			draw(rng, a)
+			inputs[name] = a
+		}
+		x, err := before.evaluate(inputs)
+		if err != nil {
+			return share, fmt.Errorf("the original: %w", err)
+		}
+		y, err := after.evaluate(inputs)
+		if err != nil {
+			return share, fmt.Errorf("the folded model: %w", err)
+		}
+		for j, name := range c.region.Outputs {
+			s, err := c.compare(name, x[j], y[j])
+			if share = max(share, s); err != nil {
+				return share, err
+			}
+		}
+	}
+	return share, nil
+}
+
+// maxWork bounds the multiplications of a region on its probes after the first.
+const maxWork = 4e8
+
+// probes are the inputs of a region.
+var probes = []func(*rand.Rand, *eval.Array){
+	normal, normal, normal,
+	constant(1), constant(0), oneHot(0), oneHot(0.5), oneHot(1),
+	scaled(1e3), scaled(-1e3),
+}
+
+func normal(rng *rand.Rand, a *eval.Array) {
+	for k := range a.Data {
+		a.Data[k] = rng.NormFloat64() + 0.25
+	}
+}
+
+func constant(x float64) func(*rand.Rand, *eval.Array) {
+	return func(_ *rand.Rand, a *eval.Array) {
+		for k := range a.Data {
+			a.Data[k] = x
+		}
+	}
+}
+
+// oneHot is 1 at one position of every channel, at that part of the way from the first corner to the last.
+func oneHot(at float64) func(*rand.Rand, *eval.Array) {
+	return func(_ *rand.Rand, a *eval.Array) {
+		plane := 1
+		if len(a.Shape) > 2 {
+			for _, d := range a.Shape[2:] {
+				plane *= int(d)
+			}
+		}
+		for first := 0; first+plane <= len(a.Data) && plane > 0; first += plane {
+			a.Data[first+int(at*float64(plane-1))] = 1
+		}
+	}
+}
+
+func scaled(x float64) func(*rand.Rand, *eval.Array) {
+	return func(rng *rand.Rand, a *eval.Array) {
+		for k := range a.Data {
+			a.Data[k] = x * rng.Float64()
+		}
+	}
+}
+
+// shapes are the inputs' shapes. Where the whole region works on positions alike, large images are cut to a size at which
+// borders and interior are both seen.
+func (c *comparison) shapes() ([][]int64, error) {
+	var out [][]int64
+	for _, name := range c.region.Inputs {
+		v := c.before[name]
+		if v == nil || c.after[name] == nil {
+			return nil, fmt.Errorf("the value %q is not in both models", name)
+		}
+		s := slices.Clone(v.Shape)
+		if s == nil {
+			var ok bool
+			if s, ok = wanted(v); !ok {
+				return nil, fmt.Errorf("the rank of %q is not known", name)
+			}
+		}
+		for k, d := range s {
+			switch {
+			case d >= 0:
+			case k == 0:
+				s[k] = 1
+			case k == 1:
+				w, ok := wanted(v)
+				if !ok || len(w) != len(s) {
+					return nil, fmt.Errorf("axis 1 of %q has no known extent", name)
+				}
+				s[k] = w[1]
+			default:
+				s[k] = freeExtent / 4
+			}
+		}
+		out = append(out, s)
+	}
+	if len(out) == 1 && len(out[0]) > 2 {
+		if reach, alike := c.reach(); alike {
+			for k := 2; k < len(out[0]); k++ {
+				out[0][k] = min(out[0][k], reach)
+			}
+		}
+	}
+	return out, nil
+}
+
+// wanted is the shape that a reader of a value asks for.
+func wanted(v *model.Value) ([]int64, bool) {
+	for _, u := range v.Uses {
+		w := u.Node.In(1)
+		if u.Index != 0 || w == nil || w.Const == nil {
+			continue
+		}
+		s := w.Const.Shape
+		switch {
+		case u.Node.Type == "Conv" && len(s) > 2:
+			return append([]int64{1, s[1] * u.Node.Int("group", 1)}, slices.Repeat([]int64{freeExtent / 4}, len(s)-2)...), true
+		case u.Node.Type == "ConvTranspose" && len(s) > 2:
+			return append([]int64{1, s[0]}, slices.Repeat([]int64{freeExtent / 4}, len(s)-2)...), true
+		case u.Node.Type == "Gemm" && len(s) == 2:
+			return []int64{2, s[min(u.Node.Int("transB", 0), 1)]}, true
+		case u.Node.Type == "BatchNormalization" && len(s) == 1:
+			return []int64{1, s[0], freeExtent / 4, freeExtent / 4}, true
+		}
+	}
+	return nil, false
+}
+
+// reach is an extent at which a region's kernels see both borders and an interior; alike says that its operators treat
+// all positions alike, whatever the extent.
+func (c *comparison) reach() (extent int64, alike bool) {
+	nodes, err := c.nodes(c.before)
+	if err != nil {
+		return 0, false
+	}
+	extent, stride := 3, int64(1)
+	for _, n := range nodes {
+		switch n.Type {
+		case "Conv", "MaxPool", "AveragePool", "ConvTranspose":
+			kernel := n.Ints("kernel_shape")
+			if w := n.In(1); n.Type[0] == 'C' && w != nil && w.Const != nil && len(w.Const.Shape) > 2 {
+				kernel = w.Const.Shape[2:]
+			}
+			k, s, d := int64(1), int64(1), int64(1)
+			for _, x := range kernel {
+				k = max(k, x)
+			}
+			for _, x := range n.Ints("strides") {
+				s = max(s, x)
+			}
+			for _, x := range n.Ints("dilations") {
+				d = max(d, x)
+			}
+			extent += 2 * k * d * stride
+			stride *= s
+		case "BatchNormalization", "Relu", "LeakyRelu", "Clip", "HardSigmoid", "Identity", "Dropout", "Neg":
+		case "Mul", "Add", "Sub", "Div":
+			for _, v := range n.Inputs {
+				if v != nil && v.Const != nil && wide(v.Const.Shape) {
+					return 0, false
+				}
+			}
+		default:
+			return 0, false
+		}
+	}
+	return max(extent, 8*stride), true
+}
+
+// wide says whether a constant has more than one axis with several elements.
+func wide(s []int64) bool {
+	count := 0
+	for _, d := range s {
+		if d != 1 {
+			count++
+		}
+	}
+	return count > 1
+}
+
+// nodes are those between the region's inputs and outputs, in an order in which they can be evaluated.
+func (c *comparison) nodes(values names) ([]*model.Node, error) {
+	stop := map[*model.Value]bool{}
+	for _, name := range c.region.Inputs {
+		stop[values[name]] = true
+	}
+	var order []*model.Node
+	seen := map[*model.Node]bool{}
+	var visit func(v *model.Value) error
+	visit = func(v *model.Value) error {
+		if v == nil || stop[v] || v.Const != nil {
+			return nil
+		}
+		n := v.Producer
+		if n == nil {
+			return fmt.Errorf("%q is an input that the region does not list", v.Name)
+		}
+		if seen[n] {
+			return nil
+		}
+		seen[n] = true
+		if len(n.Bodies) > 0 {
+			return fmt.Errorf("%v holds graphs", n)
+		}
+		for _, x := range n.Inputs {
+			if err := visit(x); err != nil {
+				return err
+			}
+		}
+		order = append(order, n)
+		return nil
+	}
+	for _, name := range c.region.Outputs {
+		v := values[name]
+		if v == nil {
+			return nil, fmt.Errorf("the value %q is not in both models", name)
+		}
+		if err := visit(v); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// side is the region in one of the models.
+type side struct {
+	c       *comparison
+	values  names
+	weights map[*model.Value]*eval.Array
+	spent   float64
+}
+
+func (c *comparison) side(values names) *side {
+	return &side{c: c, values: values, weights: map[*model.Value]*eval.Array{}}
+}
+
+// measured is a value with the magnitude of the sums behind it, how many terms they have, and how many weights.
+type measured struct {
+	value, magnitude *eval.Array
+	terms, weights   int64
+}
+
+// maxWeight bounds the elements of one weight.
+const maxWeight = 1 << 24
+
+func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
+	nodes, err := s.c.nodes(s.values)
+	if err != nil {
+		return nil, err
+	}
+	known := map[*model.Value]measured{}
+	for name, a := range inputs {
+		known[s.values[name]] = measured{value: a, magnitude: absolute(a)}
+	}
+	for _, n := range nodes {
+		in, magnitudes := make([]*eval.Array, len(n.Inputs)), make([]*eval.Array, len(n.Inputs))
+		terms, weights := int64(0), int64(0)
+		for k, v := range n.Inputs {
+			if v == nil {
+				continue
+			}
+			m, ok := known[v]
+			if !ok && v.Const != nil {
+				w := s.weights[v]
+				if w == nil {
+					if w, err = eval.FromConstant(v.Const, maxWeight); err != nil {
+						return nil, err
+					}
+					s.weights[v] = w
+				}
+				m, ok = measured{value: w, magnitude: absolute(w), weights: 1}, true
+			}
+			if !ok {
+				return nil, fmt.Errorf("%v reads %q, which is not known", n, v.Name)
+			}
+			in[k], magnitudes[k] = m.value, m.magnitude
+			terms, weights = max(terms, m.terms), max(weights, m.weights)
+		}
+		out, err := eval.Node(n, in)
+		if err != nil {
+			return nil, err
+		}
+		magnitude, err := eval.Magnitude(n, magnitudes, out)
+		if err != nil {
+			return nil, err
+		}
+		own := eval.Terms(n, in)
+		if len(out) > 0 {
+			s.spent += float64(own) * float64(len(out[0].Data))
+		}
+		for k, v := range n.Outputs {
+			if v != nil && k < len(out) && k < len(magnitude) {
+				known[v] = measured{out[k], magnitude[k], terms + own, weights + 1}
+			}
+		}
+	}
+	var results []measured
+	for _, name := range s.c.region.Outputs {
+		m, ok := known[s.values[name]]
+		if !ok {
+			return nil, fmt.Errorf("%q is not computed", name)
+		}
+		results = append(results, m)
+	}
+	return results, nil
+}
+
+func absolute(a *eval.Array) *eval.Array {
+	out := &eval.Array{Shape: a.Shape, Data: make([]float64, len(a.Data))}
+	for k, x := range a.Data {
+		out.Data[k] = math.Abs(x)
+	}
+	return out
+}
+
+// compare holds one output's elements against the limit.
+func (c *comparison) compare(name string, x, y measured) (share float64, err error) {
+	if !slices.Equal(x.value.Shape, y.value.Shape) {
+		return 0, fmt.Errorf("%w: %q has shape %v in the original, %v folded", errDiffers, name, x.value.Shape, y.value.Shape)
+	}
+	terms := float64(max(x.terms, y.terms) + 8)
+	for e, a := range x.value.Data {
+		b := y.value.Data[e]
+		s, t := x.magnitude.Data[e], y.magnitude.Data[e]
+		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t
+		d := math.Abs(a - b)
+		switch {
+		case a == b || math.IsNaN(a) && math.IsNaN(b):
+			continue
+		case d <= limit:
+			share = max(share, d/limit)
+		default:
+			return max(share, d/limit), fmt.Errorf("%w: output %q of the region, element %d: %.17g in the original, %.17g folded: off by %.2g, the limit is %.2g", errDiffers, name, e, a, b, d, limit)
+		}
+	}
+	return share, nil
+}

@@ -1,0 +1,24 @@
+//go:build !cgo
+
+package predict
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/zoofold/zoofold/zoo/report"
+)
+
+// Engine is ONNX Runtime, which a build without cgo cannot load.
+type Engine struct{}
+
+// Open says that the build cannot load the library.
+func Open(string) (*Engine, error) { return nil, fmt.Errorf("%w: built without cgo", ErrNoLibrary) }
+
+// Name is empty.
+func (*Engine) Name() string { return "" }
+
+// Compare reports that it did not run.
+func (*Engine) Compare(context.Context, Comparison) report.Check {
+	return report.Check{Status: report.NotRun, Note: "built without cgo"}
+}
