@@ -28,7 +28,7 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
-	predict "github.com/zoofold/zoofold/zoo/verify/ort"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
 
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 )

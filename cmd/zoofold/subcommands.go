@@ -14,7 +14,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
-	predict "github.com/zoofold/zoofold/zoo/verify/ort"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
 var subcommands = map[string]func(args []string, stdout, stderr io.Writer) int{

@@ -18,7 +18,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
-	predict "github.com/zoofold/zoofold/zoo/verify/ort"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
 // ErrChanged says that a model's files changed while they were read.

@@ -20,7 +20,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
-	predict "github.com/zoofold/zoofold/zoo/verify/ort"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
 // Force says how far the ledger is believed.

@@ -1,91 +1,81 @@
-// Package predict runs a folded model beside its original in ONNX Runtime and compares what they answer. The library is
-// loaded at run time (Find, Open); without it, and in programs built without cgo, nothing is run and nothing passes.
-//
-// A difference is judged against the original's own answer to a jitter of one unit in the last place: a model that moves by
-// 1e-2 when its input is rounded differently cannot agree with its fold to 1e-5, and one that does not move has to.
+// Package predict runs two model files in ONNX Runtime on the same inputs and says whether they predict the same.
 package predict
 
 import (
 	"errors"
-
-	"github.com/zoofold/zoofold/zoo/tensor"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 )
 
-// Errors that callers test for with errors.Is.
-var (
-	ErrNoLibrary  = errors.New("no ONNX Runtime library")
-	ErrWithoutCgo = errors.New("built without cgo: predictions cannot be run")
-)
+// Comparison is what Engine.Compare compares.
+type Comparison struct {
+	Original, Folded string  // paths of model files
+	Tolerance        float64 // largest difference relative to an output's largest value; 0: the jitter rule
+	Unit             float64 // unit roundoff of the narrowest type that was folded; 0: float32's
 
-// Status is how a comparison ended.
-type Status string
-
-// The ways a comparison ends.
-const (
-	Passed Status = "passed"
-	Failed Status = "failed"
-	NotRun Status = "not run" // nothing is known: the Note says why
-)
-
-// Options are a comparison's. The zero value is the usual one.
-type Options struct {
-	Tolerance   float64      // largest difference, relative to an output's largest magnitude; 0: the jitter rule
-	Seed        uint64       // of the random inputs; two seeds are tried, this and the next
-	Threads     int          // of each session; 0: 1
-	MemoryLimit int64        // bytes; models that Need more are not run; 0: no limit
-	Narrowest   tensor.DType // of the changed parameters; Undefined: the narrowest floating-point initializer
-
-	// Jittered writes, below dir, a copy of the original in which every parameter that folding read (rescaled, changed or
-	// dropped) is moved by at most one unit in the last place, at random by the seed, and returns its path. It is asked
-	// only where a jitter of the inputs does not explain a difference; nil: never.
-	Jittered func(dir string, seed uint64) (path string, err error)
+	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
+	// place, and returns its path. It may be nil.
+	Jittered func(folder string) (string, error)
 }
 
-// Result is what a comparison found. Its numbers are finite.
-type Result struct {
-	Status Status
-	Note   string // one line: why it failed or was not run, or what a reader of a pass should know; may be empty
-
-	// The output that came nearest to failing, or failed, and the largest values over both seeds, relative to its largest
-	// magnitude: how far the folded model is, how far the jitter moves the original, and what was allowed.
-	Output     string
-	Difference float64
-	Jitter     float64
-	Allowed    float64
-
-	Elements  int64              // of all outputs, over both seeds
-	Differing int64              // elements of integer, boolean and string outputs that differ; a pass means jitter moves them too
-	Decisions int64              // arg max decisions whose margin is larger than the measured error
-	Shapes    map[string][]int64 // of the inputs that were used
-	Taps      []string           // values before saturating outputs that were compared as well
+// limit is the largest difference that passes whatever the model's answer to a jitter.
+func (c Comparison) limit() float64 {
+	if c.Tolerance > 0 {
+		return c.Tolerance
+	}
+	return max(1e-5, 32*c.Unit)
 }
 
-func notRun(note string) Result { return Result{Status: NotRun, Note: note} }
+// ErrNoLibrary says that ONNX Runtime's library was not found.
+var ErrNoLibrary = errors.New("no ONNX Runtime library found")
 
-// floor is the difference that is allowed whatever the jitter: 1e-5, or eight times the unit roundoff of the narrowest type
-// among the output's and the parameters', since folding rounds each parameter once more.
-func floor(types ...tensor.DType) float64 {
-	f := 1e-5
-	for _, d := range types {
-		switch d {
-		case tensor.Float16:
-			f = max(f, 8*0x1p-11)
-		case tensor.BFloat16:
-			f = max(f, 8*0x1p-8)
+// Find is the path of ONNX Runtime's library: the one given, $ONNXRUNTIME_LIB, the one that make fetched, one of a Python
+// installation's, or one of the system's.
+func Find(given string) (string, error) {
+	for _, path := range []string{given, os.Getenv("ONNXRUNTIME_LIB")} {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(path); err != nil || info.IsDir() {
+			return "", fmt.Errorf("%w: %s is not a file", ErrNoLibrary, path)
+		}
+		return path, nil
+	}
+	for _, pattern := range places() {
+		matches, _ := filepath.Glob(pattern) // the patterns are well-formed
+		slices.Sort(matches)
+		for _, m := range slices.Backward(matches) {
+			if info, err := os.Stat(m); err == nil && info.Mode().IsRegular() && !strings.Contains(m, "providers") {
+				return m, nil
+			}
 		}
 	}
-	return f
+	return "", fmt.Errorf("%w: set ONNXRUNTIME_LIB or use -onnxruntime; pip's onnxruntime has one", ErrNoLibrary)
 }
 
-// epsilon is the distance from 1 to the next number of a floating-point type.
-func epsilon(d tensor.DType) float64 {
-	switch d {
-	case tensor.Float64:
-		return 0x1p-52
-	case tensor.Float16:
-		return 0x1p-10
-	case tensor.BFloat16:
-		return 0x1p-7
+// places are where the library may be, the nearest first.
+func places() []string {
+	name := map[string]string{"linux": "libonnxruntime.so*", "darwin": "libonnxruntime*.dylib", "windows": "onnxruntime.dll"}[runtime.GOOS]
+	if name == "" {
+		return nil
 	}
-	return 0x1p-23
+	list := []string{filepath.Join(".cache", "onnxruntime", name)}
+	if exe, err := os.Executable(); err == nil {
+		list = append(list, filepath.Join(filepath.Dir(exe), "..", ".cache", "onnxruntime", name))
+	}
+	python := filepath.Join("lib", "python3*", "site-packages", "onnxruntime", "capi", name)
+	if env := os.Getenv("VIRTUAL_ENV"); env != "" {
+		list = append(list, filepath.Join(env, python))
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		list = append(list, filepath.Join(home, ".local", python), filepath.Join(home, ".pyenv", "versions", "*", python))
+	}
+	for _, root := range []string{"/usr", "/usr/local", "/opt", "/opt/onnxruntime", "/opt/homebrew"} {
+		list = append(list, filepath.Join(root, "lib", name), filepath.Join(root, "lib64", name), filepath.Join(root, "lib", "*-linux-gnu", name), filepath.Join(root, python))
+	}
+	return list
 }
