@@ -80,10 +80,19 @@ type ConstEdit struct {
 }
 
 // Region is a part of the graph that computes the same values before and after folding: from the values Inputs and
-// constants to the values Outputs. All names exist in both models with the same meaning.
+// constants to the values Outputs. All these exist in both models with the same meaning.
 type Region struct {
 	Graph   string
 	Inputs  []string
 	Outputs []string
-	Maps    []int // the maps that this part holds, by index into Plan.Maps
+	Renamed map[string]string `json:",omitempty"` // inputs and outputs that the folded model knows by other names
+	Maps    []int             // the maps that this part holds, by index into Plan.Maps
+}
+
+// Folded is the name in the folded model of an input or output.
+func (r *Region) Folded(name string) string {
+	if other, ok := r.Renamed[name]; ok {
+		return other
+	}
+	return name
 }

@@ -327,8 +327,10 @@ func (p *Planner) drop(r *run) bool {
 	in, out := r.first().In(p.find(r.first()).data), r.last().Outputs[0]
 	switch {
 	case !out.Output:
+		p.regions.drop(r.first(), out, in)
 		return m.settle(r, func() { p.bypass(r) }) == nil
 	case in.Producer != nil && in.Producer.Graph == out.Graph && !in.Output && len(in.Uses) == 1:
+		p.regions.drop(r.first(), in, out)
 		return m.settle(r, func() { p.absorb(r) }) == nil
 	}
 	for _, entry := range p.of(r) {

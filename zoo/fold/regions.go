@@ -17,10 +17,12 @@ type regions struct {
 	group    map[*model.Node]*model.Node
 	output   map[*model.Value]bool // graph outputs
 	constant map[*model.Value]bool
+	renamed  map[*model.Value]*model.Value // values that are gone, and those that are the same now
+	dropped  []*model.Node                 // first nodes of runs that did nothing
 }
 
 func newRegions(m *model.Model) *regions {
-	r := &regions{index: map[*model.Node]int{}, uses: map[*model.Value]int{}, group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m)}
+	r := &regions{index: map[*model.Node]int{}, uses: map[*model.Value]int{}, group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
 	m.Walk(func(g *model.Graph) {
 		for _, v := range g.Outputs {
 			r.output[v] = true
@@ -65,8 +67,35 @@ func (r *regions) join(nodes []*model.Node) {
 	}
 }
 
+// drop notes that the run from first to last does nothing: gone is read as kept from now on.
+func (r *regions) drop(first *model.Node, gone, kept *model.Value) {
+	r.dropped = append(r.dropped, first)
+	r.renamed[gone] = kept
+}
+
+// name is what the folded model calls a value.
+func (r *regions) name(v *model.Value) string {
+	for r.renamed[v] != nil {
+		v = r.renamed[v]
+	}
+	return v.Name
+}
+
 // describe writes the groups into the plan, in the order of their first nodes.
 func (r *regions) describe(p *Planner) {
+	producer := map[*model.Value]*model.Node{}
+	for k, n := range r.order {
+		for _, v := range r.wires[k][1] {
+			producer[v] = n
+		}
+	}
+	for _, n := range r.dropped { // what changes the value that it handed on changes what it output
+		for _, v := range r.wires[r.index[n]][0] {
+			if before := producer[v]; before != nil && r.leader(before) != nil {
+				r.join([]*model.Node{before, n})
+			}
+		}
+	}
 	members := map[*model.Node][]int{}
 	var leaders []*model.Node
 	for k, n := range r.order {
@@ -107,6 +136,17 @@ func (r *regions) describe(p *Planner) {
 				if v != nil && (r.output[v] || r.uses[v] > reads[v]) {
 					region.Outputs = append(region.Outputs, v.Name)
 				}
+			}
+		}
+		for _, k := range members[l] {
+			for _, v := range slices.Concat(r.wires[k][0], r.wires[k][1]) {
+				if v == nil || r.name(v) == v.Name || !slices.Contains(region.Inputs, v.Name) && !slices.Contains(region.Outputs, v.Name) {
+					continue
+				}
+				if region.Renamed == nil {
+					region.Renamed = map[string]string{}
+				}
+				region.Renamed[v.Name] = r.name(v)
 			}
 		}
 		slices.Sort(region.Maps)

@@ -90,6 +90,8 @@ type Check struct {
 	Note       string      `json:"note,omitempty"`       // why it did not run, or where it failed
 	Difference float64     `json:"difference,omitempty"` // predictions: largest difference relative to the output's largest value; algebra: largest share of the limit that was used
 	Jitter     float64     `json:"jitter,omitempty"`     // predictions: the original's own answer to a one-ulp jitter, in the same unit
+	Decisions  int64       `json:"decisions,omitempty"`  // predictions: rows whose largest element was looked for
+	Flipped    int64       `json:"flipped,omitempty"`    // predictions: rows where it is another one in the folded model, within the noise
 	Compared   int64       `json:"compared,omitempty"`   // parity: elements; algebra: regions; predictions: output elements
 }
 

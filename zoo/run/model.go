@@ -161,41 +161,8 @@ func (r *runner) write(ctx context.Context, j *manifests.Job, source format.File
 	}
 }
 
-// prove runs the checks on the staged files.
+// prove runs the checks on the staged files. Both models are opened anew, so that what is checked is what was written.
 func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, plan *fold.Plan, m *report.Model) error {
-	checks := r.checks(j.Rule)
-	if slices.Contains(checks, "algebra") {
-		if err := r.algebra(ctx, j, out, plan, m); err != nil {
-			return err
-		}
-	}
-	if slices.Contains(checks, "predictions") {
-		if r.Predict == nil {
-			m.Predictions = report.Check{Status: report.NotRun, Note: r.NoEngine}
-			return nil
-		}
-		select {
-		case r.heavy <- struct{}{}:
-			defer func() { <-r.heavy }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		m.Predictions = r.Predict.Compare(ctx, predict.Comparison{
-			Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance, Unit: plan.Unit,
-			Jittered: func(folder string) (string, error) { return jittered(ctx, j.Source, folder, plan, r.Backend) },
-		})
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if m.Predictions.Status == report.Mismatch {
-			return fmt.Errorf("%w: predictions: %s", ErrUnproven, m.Predictions.Note)
-		}
-	}
-	return nil
-}
-
-// algebra opens both models anew, so that what is checked is what was written.
-func (r *runner) algebra(ctx context.Context, j *manifests.Job, out *stage, plan *fold.Plan, m *report.Model) error {
 	original, err := format.Open(j.Source)
 	if err != nil {
 		return err
@@ -206,14 +173,45 @@ func (r *runner) algebra(ctx context.Context, j *manifests.Job, out *stage, plan
 		return fmt.Errorf("the written model cannot be read back: %w", err)
 	}
 	defer folded.Close()
-	fold.Inline(original.Model())
-	result, err := verify.Algebra(ctx, original.Model(), folded.Model(), plan)
-	if err != nil {
+	taps := verify.Taps(original.Model(), folded.Model())
+	checks := r.checks(j.Rule)
+	if slices.Contains(checks, "algebra") {
+		fold.Inline(original.Model())
+		result, err := verify.Algebra(ctx, original.Model(), folded.Model(), plan)
+		if err != nil {
+			return err
+		}
+		if m.Algebra = result.Check(); m.Algebra.Status == report.Mismatch {
+			return fmt.Errorf("%w: algebra: %s", ErrUnproven, m.Algebra.Note)
+		}
+	}
+	if slices.Contains(checks, "predictions") {
+		return r.predict(ctx, j, out, plan, taps, m)
+	}
+	return nil
+}
+
+// predict runs original and folded model, as many models at a time as memory is meant for.
+func (r *runner) predict(ctx context.Context, j *manifests.Job, out *stage, plan *fold.Plan, taps []predict.Tap, m *report.Model) error {
+	if r.Predict == nil {
+		m.Predictions = report.Check{Status: report.NotRun, Note: r.NoEngine}
+		return nil
+	}
+	select {
+	case r.heavy <- struct{}{}:
+		defer func() { <-r.heavy }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	m.Predictions = r.Predict.Compare(ctx, predict.Comparison{
+		Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance, Unit: plan.Unit, Taps: taps,
+		Jittered: func(folder string) (string, error) { return jittered(ctx, j.Source, folder, plan, r.Backend) },
+	})
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m.Algebra = result.Check()
-	if m.Algebra.Status == report.Mismatch {
-		return fmt.Errorf("%w: algebra: %s", ErrUnproven, m.Algebra.Note)
+	if m.Predictions.Status == report.Mismatch {
+		return fmt.Errorf("%w: predictions: %s", ErrUnproven, m.Predictions.Note)
 	}
 	return nil
 }

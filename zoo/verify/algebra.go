@@ -13,6 +13,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Result is what Algebra found.
@@ -55,14 +56,14 @@ func AlgebraUnrounded(ctx context.Context, original, folded *model.Model, plan *
 }
 
 func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan, unit float64) (Result, error) {
-	settle(original)
+	consts := settle(original)
 	before, after := index(original), index(folded)
 	var r Result
 	for _, region := range plan.Regions {
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
-		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], unit: unit}
+		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], consts: consts, unit: unit}
 		share, err := c.run(ctx)
 		switch {
 		case errors.Is(err, errDiffers):
@@ -83,7 +84,7 @@ func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan
 const freeExtent = 64
 
 // settle gives the free extents of a model's inputs a size, so that the extents of values within agree with each other.
-func settle(m *model.Model) {
+func settle(m *model.Model) *eval.Folder {
 	for _, v := range m.Graph.Inputs {
 		if v.Shape == nil {
 			continue
@@ -101,6 +102,7 @@ func settle(m *model.Model) {
 	}
 	consts := eval.Constants(m)
 	shape.Infer(m, consts)
+	return consts
 }
 
 // names are a graph's values by name, those of graphs around it included.
@@ -134,6 +136,7 @@ func index(m *model.Model) map[string]names {
 type comparison struct {
 	region        fold.Region
 	before, after names
+	consts        *eval.Folder // of the original
 	unit          float64
 }
 
@@ -141,11 +144,16 @@ var errDiffers = errors.New("differs")
 
 // run compares on all probes, and is the largest share of the limit that was used.
 func (c *comparison) run(ctx context.Context) (float64, error) {
+	indices, err := c.indices()
+	if err != nil {
+		return 0, err
+	}
 	shapes, err := c.shapes()
 	if err != nil {
 		return 0, err
 	}
-	before, after := c.side(c.before), c.side(c.after)
+	same := func(name string) string { return name }
+	before, after := c.side(c.before, same), c.side(c.after, c.region.Folded)
 	share := 0.0
 	for k, draw := range probes {
 		if err := ctx.Err(); err != nil {
@@ -155,8 +163,14 @@ func (c *comparison) run(ctx context.Context) (float64, error) {
 			break // the first probes see all there is: noise with a mean, and the borders
 		}
 		inputs := map[string]*eval.Array{}
+		for name, a := range indices {
+			inputs[name] = a
+		}
 		rng := rand.New(rand.NewPCG(uint64(k), 10))
 		for j, name := range c.region.Inputs {
+			if indices[name] != nil {
+				continue
+			}
 			a, err := eval.New(shapes[j])
 			if err != nil {
 				return share, fmt.Errorf("region of %q: %w", name, err)
@@ -180,6 +194,23 @@ func (c *comparison) run(ctx context.Context) (float64, error) {
 		}
 	}
 	return share, nil
+}
+
+// indices are the inputs that are no probes but shapes or indices, which follow from the shapes of the model's inputs.
+func (c *comparison) indices() (map[string]*eval.Array, error) {
+	out := map[string]*eval.Array{}
+	for _, name := range c.region.Inputs {
+		v := c.before[name]
+		if v == nil || v.DType == tensor.Undefined || v.DType.Float() {
+			continue
+		}
+		a, ok := c.consts.Value(v)
+		if !ok {
+			return nil, fmt.Errorf("the elements of %q, a %v, are not known before the model runs", name, v.DType)
+		}
+		out[name] = a
+	}
+	return out, nil
 }
 
 // maxWork bounds the multiplications of a region on its probes after the first.
@@ -235,7 +266,7 @@ func (c *comparison) shapes() ([][]int64, error) {
 	var out [][]int64
 	for _, name := range c.region.Inputs {
 		v := c.before[name]
-		if v == nil || c.after[name] == nil {
+		if v == nil || c.after[c.region.Folded(name)] == nil {
 			return nil, fmt.Errorf("the value %q is not in both models", name)
 		}
 		s := slices.Clone(v.Shape)
@@ -297,7 +328,7 @@ func wanted(v *model.Value) ([]int64, bool) {
 // reach is an extent at which a region's kernels see both borders and an interior; alike says that its operators treat
 // all positions alike, whatever the extent.
 func (c *comparison) reach() (extent int64, alike bool) {
-	nodes, err := c.nodes(c.before)
+	nodes, err := c.side(c.before, func(name string) string { return name }).nodes()
 	if err != nil {
 		return 0, false
 	}
@@ -346,11 +377,24 @@ func wide(s []int64) bool {
 	return count > 1
 }
 
+// side is the region in one of the models.
+type side struct {
+	c       *comparison
+	values  names
+	name    func(string) string // what this model calls an input or output of the region
+	weights map[*model.Value]*eval.Array
+	spent   float64
+}
+
+func (c *comparison) side(values names, name func(string) string) *side {
+	return &side{c: c, values: values, name: name, weights: map[*model.Value]*eval.Array{}}
+}
+
 // nodes are those between the region's inputs and outputs, in an order in which they can be evaluated.
-func (c *comparison) nodes(values names) ([]*model.Node, error) {
+func (s *side) nodes() ([]*model.Node, error) {
 	stop := map[*model.Value]bool{}
-	for _, name := range c.region.Inputs {
-		stop[values[name]] = true
+	for _, name := range s.c.region.Inputs {
+		stop[s.values[s.name(name)]] = true
 	}
 	var order []*model.Node
 	seen := map[*model.Node]bool{}
@@ -378,8 +422,8 @@ func (c *comparison) nodes(values names) ([]*model.Node, error) {
 		order = append(order, n)
 		return nil
 	}
-	for _, name := range c.region.Outputs {
-		v := values[name]
+	for _, name := range s.c.region.Outputs {
+		v := s.values[s.name(name)]
 		if v == nil {
 			return nil, fmt.Errorf("the value %q is not in both models", name)
 		}
@@ -388,18 +432,6 @@ func (c *comparison) nodes(values names) ([]*model.Node, error) {
 		}
 	}
 	return order, nil
-}
-
-// side is the region in one of the models.
-type side struct {
-	c       *comparison
-	values  names
-	weights map[*model.Value]*eval.Array
-	spent   float64
-}
-
-func (c *comparison) side(values names) *side {
-	return &side{c: c, values: values, weights: map[*model.Value]*eval.Array{}}
 }
 
 // measured is a value with the magnitude of the sums behind it, how many terms they have, and how many weights.
@@ -412,13 +444,13 @@ type measured struct {
 const maxWeight = 1 << 24
 
 func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
-	nodes, err := s.c.nodes(s.values)
+	nodes, err := s.nodes()
 	if err != nil {
 		return nil, err
 	}
 	known := map[*model.Value]measured{}
 	for name, a := range inputs {
-		known[s.values[name]] = measured{value: a, magnitude: absolute(a)}
+		known[s.values[s.name(name)]] = measured{value: a, magnitude: absolute(a)}
 	}
 	for _, n := range nodes {
 		in, magnitudes := make([]*eval.Array, len(n.Inputs)), make([]*eval.Array, len(n.Inputs))
@@ -436,7 +468,10 @@ func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
 					}
 					s.weights[v] = w
 				}
-				m, ok = measured{value: w, magnitude: absolute(w), weights: 1}, true
+				m, ok = measured{value: w, magnitude: w, weights: 1}, true
+				if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
+					m.magnitude = absolute(w)
+				}
 			}
 			if !ok {
 				return nil, fmt.Errorf("%v reads %q, which is not known", n, v.Name)
@@ -458,13 +493,16 @@ func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
 		}
 		for k, v := range n.Outputs {
 			if v != nil && k < len(out) && k < len(magnitude) {
+				if v.DType != tensor.Undefined && !v.DType.Float() {
+					magnitude[k] = out[k]
+				}
 				known[v] = measured{out[k], magnitude[k], terms + own, weights + 1}
 			}
 		}
 	}
 	var results []measured
 	for _, name := range s.c.region.Outputs {
-		m, ok := known[s.values[name]]
+		m, ok := known[s.values[s.name(name)]]
 		if !ok {
 			return nil, fmt.Errorf("%q is not computed", name)
 		}

@@ -16,18 +16,23 @@ type Comparison struct {
 	Original, Folded string  // paths of model files
 	Tolerance        float64 // largest difference relative to an output's largest value; 0: the jitter rule
 	Unit             float64 // unit roundoff of the narrowest type that was folded; 0: float32's
+	Taps             []Tap
 
 	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
 	// place, and returns its path. It may be nil.
 	Jittered func(folder string) (string, error)
 }
 
-// limit is the largest difference that passes whatever the model's answer to a jitter.
-func (c Comparison) limit() float64 {
+// Tap is an inner value that is compared beside the outputs, by its names in both models: what goes into a saturating
+// activation says more than what comes out of it.
+type Tap struct{ Original, Folded string }
+
+// limit is the largest difference that passes, given the model's answer to a jitter.
+func (c Comparison) limit(jitter float64) float64 {
 	if c.Tolerance > 0 {
 		return c.Tolerance
 	}
-	return max(1e-5, 32*c.Unit)
+	return max(1e-5, 32*c.Unit, 4*jitter)
 }
 
 // ErrNoLibrary says that ONNX Runtime's library was not found.

@@ -1,0 +1,314 @@
+//go:build cgo
+
+package predict
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+
+	ort "github.com/yalue/onnxruntime_go"
+
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// session is a model that ONNX Runtime has loaded.
+type session struct {
+	inputs, outputs []ort.InputOutputInfo
+	asked           []string // the outputs that are computed: the model's own, or what they were cast to, and the taps
+	labels          []string // what messages call them
+	session         *ort.DynamicAdvancedSession
+}
+
+// open loads a model. taps are inner values that are computed beside the outputs.
+func open(path string, taps []string) (*session, error) {
+	options, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer options.Destroy()
+	if err := errors.Join(
+		options.SetGraphOptimizationLevel(ort.GraphOptimizationLevelDisableAll), options.SetIntraOpNumThreads(1), options.SetInterOpNumThreads(1),
+		options.SetLogSeverityLevel(ort.LoggingLevelFatal),
+		options.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", filepath.Dir(path)),
+	); err != nil {
+		return nil, err
+	}
+	s := &session{}
+	if s.inputs, s.outputs, err = ort.GetInputOutputInfoWithOptions(path, options); err != nil {
+		return nil, err
+	}
+	casts := s.ask(taps)
+	if len(casts) == 0 {
+		s.session, err = ort.NewDynamicAdvancedSession(path, names(s.inputs), s.asked, options)
+		return s, err
+	}
+	data, err := extended(path, casts)
+	if err != nil {
+		return nil, err
+	}
+	s.session, err = ort.NewDynamicAdvancedSessionWithONNXData(data, names(s.inputs), s.asked, options)
+	return s, err
+}
+
+// ask decides what is computed, and is the outputs that the model lacks for that.
+func (s *session) ask(taps []string) (casts []cast) {
+	for k, x := range s.outputs {
+		name := x.Name
+		if d := tensor.DType(x.DataType); d == tensor.Float16 || d == tensor.BFloat16 { // the binding cannot read these
+			name = fmt.Sprintf("zoofold.output.%d", k)
+			casts = append(casts, cast{x.Name, name, tensor.Float32})
+		}
+		s.asked, s.labels = append(s.asked, name), append(s.labels, fmt.Sprintf("output %q", x.Name))
+	}
+	for k, t := range taps {
+		name := fmt.Sprintf("zoofold.tap.%d", k)
+		casts = append(casts, cast{t, name, tensor.Float64})
+		s.asked, s.labels = append(s.asked, name), append(s.labels, fmt.Sprintf("%q, before it is squashed,", t))
+	}
+	return casts
+}
+
+func (s *session) close() { _ = s.session.Destroy() } // it is not used again, whatever the answer
+
+func names(list []ort.InputOutputInfo) []string {
+	var out []string
+	for _, x := range list {
+		out = append(out, x.Name)
+	}
+	return out
+}
+
+// differs says what callers would notice: names, order and types of inputs and outputs.
+func (s *session) differs(o *session) string {
+	for _, side := range []struct {
+		what string
+		a, b []ort.InputOutputInfo
+	}{{"input", s.inputs, o.inputs}, {"output", s.outputs, o.outputs}} {
+		if len(side.a) != len(side.b) {
+			return fmt.Sprintf("the original has %d %ss, the folded model %d", len(side.a), side.what, len(side.b))
+		}
+		for k := range side.a {
+			a, b := side.a[k], side.b[k]
+			if a.Name != b.Name || a.DataType != b.DataType || a.OrtValueType != b.OrtValueType {
+				return fmt.Sprintf("%s %d is %s in the original, %s in the folded model", side.what, k, a.String(), b.String())
+			}
+		}
+	}
+	return ""
+}
+
+// sizes are tried, in order, for the free extents of a model's inputs; a free first one is 1.
+var sizes = []int64{2, 64, 320, 256, 160, 513, 512, 576, 1}
+
+// try finds extents of free axes with which the model runs, and is the inputs and what it outputs.
+func (s *session) try(ctx context.Context, seed uint64) (inputs, outputs []value, err error) {
+	for _, x := range s.inputs {
+		if x.OrtValueType != ort.ONNXTypeTensor || tensor.DType(x.DataType) == tensor.String || tensor.DType(x.DataType).Size() == 0 {
+			return nil, nil, fmt.Errorf("input %q is no tensor of numbers", x.Name)
+		}
+	}
+	for _, x := range s.outputs {
+		if x.OrtValueType != ort.ONNXTypeTensor {
+			return nil, nil, fmt.Errorf("output %q is no tensor", x.Name)
+		}
+	}
+	var last error
+	for _, size := range sizes {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		inputs, free, err := s.draw(size, seed)
+		if err != nil {
+			return nil, nil, err
+		}
+		outputs, err = s.run(ctx, inputs)
+		if err == nil {
+			return inputs, outputs, nil
+		}
+		last = err
+		if !free {
+			break
+		}
+	}
+	return nil, nil, fmt.Errorf("the original does not run: %s", firstLine(last))
+}
+
+// maxInput bounds the elements of one input.
+const maxInput = 1 << 27
+
+// draw makes random inputs; free says that some extent was chosen.
+func (s *session) draw(size int64, seed uint64) (inputs []value, free bool, err error) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	for _, x := range s.inputs {
+		v := value{dtype: tensor.DType(x.DataType), shape: []int64{}}
+		for k, d := range x.Dimensions {
+			if d < 0 {
+				free = true
+				if d = size; k == 0 {
+					d = 1
+				}
+			}
+			v.shape = append(v.shape, d)
+		}
+		n, ok := tensor.Elements(v.shape)
+		if !ok || n > maxInput {
+			return nil, false, fmt.Errorf("input %q of shape %v is too large to try", x.Name, v.shape)
+		}
+		v.data = make([]float64, n)
+		for k := range v.data {
+			switch {
+			case v.dtype.Float():
+				v.data[k] = rounded(rng.NormFloat64(), v.dtype)
+			case v.dtype == tensor.Bool:
+				v.data[k] = float64(seed % 2)
+			case x.Name == "sr": // a sampling rate, as speech models have it
+				v.data[k] = 16000
+			default:
+				v.data[k] = float64(rng.IntN(2))
+			}
+		}
+		inputs = append(inputs, v)
+	}
+	return inputs, free, nil
+}
+
+// run is one prediction. It ends early when the context does.
+func (s *session) run(ctx context.Context, inputs []value) (out []value, err error) {
+	var in []ort.Value
+	results := make([]ort.Value, len(s.asked))
+	defer func() {
+		for _, v := range append(in, results...) {
+			if v != nil {
+				_ = v.Destroy()
+			}
+		}
+	}()
+	for _, v := range inputs {
+		t, err := feed(v)
+		if err != nil {
+			return nil, err
+		}
+		in = append(in, t)
+	}
+	options, err := ort.NewRunOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer options.Destroy()
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+			_ = options.Terminate()
+		case <-done:
+		}
+	})
+	err = s.session.RunWithOptions(in, results, options)
+	close(done)
+	watch.Wait()
+	if err != nil {
+		return nil, err
+	}
+	for k, r := range results {
+		v, err := read(r)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.labels[k], err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// feed makes an input of ONNX Runtime's.
+func feed(v value) (ort.Value, error) {
+	raw := make([]byte, len(v.data)*v.dtype.Size())
+	if v.dtype.Float() {
+		if err := tensor.Encode(raw, v.data, v.dtype); err != nil {
+			return nil, err
+		}
+	} else {
+		size := v.dtype.Size()
+		for k, x := range v.data {
+			for j := range size {
+				raw[k*size+j] = byte(int64(x) >> (8 * j))
+			}
+		}
+	}
+	if len(v.shape) == 0 {
+		switch v.dtype {
+		case tensor.Int64:
+			return ort.NewScalar(int64(v.data[0]))
+		case tensor.Int32:
+			return ort.NewScalar(int32(v.data[0]))
+		case tensor.Float32:
+			return ort.NewScalar(float32(v.data[0]))
+		case tensor.Float64:
+			return ort.NewScalar(v.data[0])
+		case tensor.Bool:
+			return ort.NewScalar(v.data[0] != 0)
+		}
+		return nil, fmt.Errorf("a single %v as input", v.dtype)
+	}
+	return ort.NewCustomDataTensor(ort.NewShape(v.shape...), raw, ort.TensorElementDataType(v.dtype))
+}
+
+// read is what an output holds.
+func read(r ort.Value) (value, error) {
+	v := value{shape: r.GetShape()}
+	switch t := r.(type) {
+	case *ort.Tensor[float32]:
+		v.dtype, v.data = tensor.Float32, wide(t.GetData())
+	case *ort.Tensor[float64]:
+		v.dtype, v.data = tensor.Float64, wide(t.GetData())
+	case *ort.Tensor[int64]:
+		v.dtype, v.data = tensor.Int64, wide(t.GetData())
+	case *ort.Tensor[int32]:
+		v.dtype, v.data = tensor.Int32, wide(t.GetData())
+	case *ort.Tensor[int16]:
+		v.dtype, v.data = tensor.Int16, wide(t.GetData())
+	case *ort.Tensor[int8]:
+		v.dtype, v.data = tensor.Int8, wide(t.GetData())
+	case *ort.Tensor[uint8]:
+		v.dtype, v.data = tensor.Uint8, wide(t.GetData())
+	case *ort.Tensor[uint16]:
+		v.dtype, v.data = tensor.Uint16, wide(t.GetData())
+	case *ort.Tensor[uint32]:
+		v.dtype, v.data = tensor.Uint32, wide(t.GetData())
+	case *ort.Tensor[uint64]:
+		v.dtype, v.data = tensor.Uint64, wide(t.GetData())
+	case *ort.Tensor[bool]:
+		v.dtype = tensor.Bool
+		for _, x := range t.GetData() {
+			if x {
+				v.data = append(v.data, 1)
+			} else {
+				v.data = append(v.data, 0)
+			}
+		}
+	case *ort.CustomDataTensor:
+		v.dtype = tensor.DType(t.DataType())
+		raw := t.GetData()
+		if size := v.dtype.Size(); size > 0 {
+			v.data = make([]float64, len(raw)/size)
+		}
+		if err := tensor.Decode(v.data, raw, v.dtype); err != nil {
+			return v, err
+		}
+	default:
+		return v, fmt.Errorf("%v is not compared", r.GetONNXType())
+	}
+	return v, nil
+}
+
+func wide[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64 | float32 | float64](in []T) []float64 {
+	out := make([]float64, len(in))
+	for k, x := range in {
+		out[k] = float64(x)
+	}
+	return out
+}
