@@ -37,6 +37,11 @@ type entry struct {
 	Status  string  `json:"status"`
 	Before  int     `json:"before"`
 	After   int     `json:"after"`
+
+	Parity      report.Check `json:"parity"`
+	Algebra     report.Check `json:"algebra"`
+	Predictions report.Check `json:"predictions"`
+	Engineless  bool         `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }
 
 // stamp is how a file is recognised without reading it, and its content's BLAKE3.

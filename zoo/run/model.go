@@ -246,7 +246,11 @@ func (r *runner) claim(j *manifests.Job, out *stage) error {
 
 // remember notes a success in the ledger.
 func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs []stamp, out *stage) error {
-	e := &entry{Model: j.Path, Rule: rule, Inputs: inputs, Status: string(m.Status), Before: m.Before, After: m.After}
+	e := &entry{
+		Model: j.Path, Rule: rule, Inputs: inputs, Status: string(m.Status), Before: m.Before, After: m.After,
+		Parity: m.Parity, Algebra: m.Algebra, Predictions: m.Predictions,
+		Engineless: m.Status == report.Folded && r.Predict == nil && slices.Contains(r.checks(j.Rule), "predictions"),
+	}
 	if out != nil {
 		m.Output, m.OutputBytes = r.relative(j.Target), 0
 		for _, rel := range out.order {

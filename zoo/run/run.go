@@ -146,9 +146,10 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	switch {
 	case ctx.Err() != nil:
 		m.Error = "interrupted before it began"
-	case r.Force != ForceAll && !r.DryRun && r.books.get(j.Path).unchanged(rule, r.Force == ForceHash):
+	case r.Force != ForceAll && !r.DryRun && r.upToDate(j, rule):
 		e := r.books.get(j.Path)
 		m.Status, m.Before, m.After, m.Output = report.Unchanged, e.Before, e.After, r.relative(j.Target)
+		m.Parity, m.Algebra, m.Predictions = e.Parity, e.Algebra, e.Predictions
 		for _, s := range e.Outputs {
 			m.OutputBytes += s.Size
 		}
@@ -168,6 +169,12 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	r.end.OutputBytes += m.OutputBytes
 	r.Sink.Progress(j.Size)
 	r.Sink.Done(m)
+}
+
+// upToDate says whether a model was folded before as it would be now, and proven as well as it can be now.
+func (r *runner) upToDate(j *manifests.Job, rule string) bool {
+	e := r.books.get(j.Path)
+	return e.unchanged(rule, r.Force == ForceHash) && (!e.Engineless || r.Predict == nil)
 }
 
 var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}

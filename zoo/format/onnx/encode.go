@@ -151,7 +151,7 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 		}
 		for _, v := range g.Consts {
 			if e.original[v] == nil {
-				out.message(graphInput, typed(v))
+				out.message(graphInput, typed(v.Name, v.Const.DType, append([]int64{}, v.Const.Shape...)))
 			}
 		}
 	}
@@ -433,21 +433,27 @@ func encodeValues(c *model.Constant) ([]byte, error) {
 	return raw, nil
 }
 
-// typed is the ValueInfoProto of a constant: its name, element type and shape.
-func typed(v *model.Value) *message {
-	shape := &message{}
-	for _, d := range v.Const.Shape {
-		dim := &message{}
-		dim.varint(1, uint64(d))
-		shape.message(1, dim)
-	}
+// typed is the ValueInfoProto of a value: its name, element type and shape. A nil shape is of unknown rank.
+func typed(name string, d tensor.DType, extents []int64) *message {
 	kind := &message{}
-	kind.varint(1, uint64(v.Const.DType))
-	kind.message(2, shape)
+	kind.varint(1, uint64(d))
+	if extents != nil {
+		shape := &message{}
+		for k, d := range extents {
+			dim := &message{}
+			if d >= 0 {
+				dim.varint(1, uint64(d))
+			} else {
+				dim.text(2, fmt.Sprintf("%s.%d", name, k))
+			}
+			shape.message(1, dim)
+		}
+		kind.message(2, shape)
+	}
 	typ := &message{}
 	typ.message(1, kind)
 	out := &message{}
-	out.text(1, v.Name)
+	out.text(1, name)
 	out.message(2, typ)
 	return out
 }

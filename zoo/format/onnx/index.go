@@ -23,6 +23,7 @@ func init() {
 // The fields of ModelProto, GraphProto, NodeProto, AttributeProto and FunctionProto that are read.
 const (
 	modelIR       = 1
+	modelProducer = 2
 	modelGraph    = 7
 	modelOpset    = 8
 	modelFunction = 25

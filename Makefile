@@ -1,0 +1,47 @@
+# make demo and make test are all that a newcomer needs; both work on a fresh clone with Go and Python 3.
+GO      ?= go
+CACHE   := .cache
+PYTHON  := $(CACHE)/venv/bin/python
+VERSION := 0.1.0
+LDFLAGS := -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 60s
+
+.PHONY: build demo test check bench fuzz lint conformance fetch clean help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/zoofold
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold
+
+fetch: ## ONNX Runtime's library and published models into .cache, by hash
+	@python3 testdata/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"
+
+demo: build fetch ## fold published models, or generated ones where no registry answers
+	@if ! find $(CACHE)/zoo -name '*.onnx' 2>/dev/null | grep -q .; then \
+		echo "no published model could be fetched: the demo folds generated ones"; \
+		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi
+	bin/zoofold -manifest manifests/demo.yaml
+
+test: build fetch $(CACHE)/venv/done ## everything that CI runs
+	PYTHON=$(abspath $(PYTHON)) FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/check.sh
+
+$(CACHE)/venv/done: testdata/requirements.txt
+	python3 -m venv $(CACHE)/venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r testdata/requirements.txt
+	touch $@
+
+bench: build ## speed and memory beside cp, side by side
+	$(GO) run ./testdata/bench -zoofold bin/zoofold
+
+fuzz: ## every fuzz target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/fuzz.sh
+
+lint: ## gofmt, vet, staticcheck, govulncheck
+	GO=$(GO) sh testdata/lint.sh
+
+conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the published models
+	PYTHON=$(abspath $(PYTHON)) $(GO) test -count=1 -v -run Conformance ./cmd/zoofold
+
+clean:
+	rm -rf bin demo dist $(CACHE)
