@@ -99,7 +99,7 @@ func explain(args []string, stdout, stderr io.Writer) int {
 	counts, left := map[fold.Verdict]int{}, map[fold.Code]int{}
 	for _, m := range p.Maps {
 		counts[m.Verdict]++
-		text := "it did nothing"
+		text := "it does nothing, or undoes another"
 		if len(m.Into) > 0 {
 			text = "into " + strings.Join(m.Into, ", ")
 		}

@@ -18,6 +18,9 @@ func init() {
 	operators["BatchNormalization"] = batchNorm
 	operators["InstanceNormalization"] = instanceNorm
 	operators["LayerNormalization"] = layerNorm
+	operators["RMSNormalization"] = rmsNorm
+	operators["GroupNormalization"] = groupNorm
+	operators["Softmax"] = softmax
 	operators["MaxPool"] = pool(math.Inf(-1), math.Max, false)
 	operators["AveragePool"] = pool(0, func(a, b float64) float64 { return a + b }, true)
 	operators["GlobalAveragePool"] = globalPool(0, func(a, b float64) float64 { return a + b }, true)
@@ -426,6 +429,88 @@ func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
 		out, err = combine(func(a, b float64) float64 { return a + b }, out, b)
 	}
 	return one(out, err)
+}
+
+// rmsNorm divides by the root of the mean square over the trailing axes.
+func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
+	if err != nil {
+		return nil, err
+	}
+	out, size, epsilon := &Array{x.Shape, make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
+	for first := 0; size > 0 && first+size <= len(x.Data); first += size {
+		square := 0.0
+		for _, v := range x.Data[first : first+size] {
+			square += v * v
+		}
+		root := math.Sqrt(square/float64(size) + epsilon)
+		for k, v := range x.Data[first : first+size] {
+			out.Data[first+k] = v / root
+		}
+	}
+	return one(combine(func(a, b float64) float64 { return a * b }, out, in[1]))
+}
+
+// groupNorm has, from operator set 21 on, a scale and a bias for each channel; before that, for each group.
+func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 3); err != nil {
+		return nil, err
+	}
+	x, groups := in[0], n.Int("num_groups", 1)
+	if len(x.Shape) < 2 || groups < 1 || x.Shape[1]%groups != 0 {
+		return nil, fmt.Errorf("%d groups of shape %v", groups, x.Shape)
+	}
+	each := 1
+	if opset(n) < 21 {
+		each = int(x.Shape[1] / groups)
+	}
+	if err := vectors(in, 1, 3, int(x.Shape[1])/each); err != nil {
+		return nil, err
+	}
+	out := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	perChannel(x, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c/each] + in[2].Data[c/each] })
+	return one(out, nil)
+}
+
+// softmax is over one axis from operator set 13 on, over all axes from one on before.
+func softmax(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, def := in[0], int64(-1)
+	if opset(n) < 13 {
+		def = 1
+	}
+	axis, err := axisOf(n.Int("axis", def), len(x.Shape))
+	if err != nil {
+		return nil, err
+	}
+	extent, inner := int(x.Shape[axis]), int(product(x.Shape[axis+1:]))
+	if opset(n) < 13 {
+		extent, inner = extent*inner, 1
+	}
+	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	for first := 0; extent*inner > 0 && first < len(x.Data); first += extent * inner {
+		for i := range inner {
+			top, sum := math.Inf(-1), 0.0
+			for k := range extent {
+				top = max(top, x.Data[first+k*inner+i])
+			}
+			for k := range extent {
+				e := first + k*inner + i
+				out.Data[e] = math.Exp(x.Data[e] - top)
+				sum += out.Data[e]
+			}
+			for k := range extent {
+				out.Data[first+k*inner+i] /= sum
+			}
+		}
+	}
+	return one(out, nil)
 }
 
 func pool(start float64, step func(a, b float64) float64, mean bool) operator {

@@ -24,6 +24,8 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 			positive.Attrs = append(positive.Attrs, a)
 		}
 		return gemm(&positive, m)
+	case "Softmax":
+		return unary(func(x float64) float64 { return math.Abs(x) })(n, out)
 	case "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "Erf", "Elu", "Softplus":
 		return one(&Array{m[0].Shape, largest(m[0].Data, out[0].Data)}, nil)
 	case "HardSigmoid":

@@ -49,9 +49,9 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 		n.Set(0, x)
 		n.Set(1, c)
 	}
+	m.added = m.added.plus(costOfMap(a)).minus(costOf(n))
 	switch {
 	case a.Scales() && a.Shifts():
-		m.added = m.added.plus(costSimple)
 		m.Edit(func() {
 			y := n.Outputs[0]
 			set(n, "Mul", a.Scale)
@@ -64,13 +64,21 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 		})
 	case a.Shifts():
 		m.Edit(func() { set(n, "Add", a.Shift) })
-	default: // a map that does nothing is dropped in its turn
-		if !a.Scales() {
-			m.added = cost{m.added.nodes - 1, m.added.operations - 1}
-		}
+	case a.Scales():
 		m.Edit(func() { set(n, "Mul", a.Scale) })
+	default:
+		m.Edit(func() { identity(n, x) })
 	}
 	return nil
+}
+
+// identity makes a node one that hands x on.
+func identity(n *model.Node, x *model.Value) {
+	for k := range n.Inputs {
+		n.Set(k, nil)
+	}
+	n.Type, n.Attrs, n.Inputs = "Identity", nil, nil
+	n.Set(0, x)
 }
 
 // backConstant makes input k of n, a constant, the constant a(input).

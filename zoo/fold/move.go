@@ -24,7 +24,8 @@ func (c cost) less(d cost) bool {
 	return c.nodes < d.nodes || c.nodes == d.nodes && c.operations < d.operations
 }
 
-func (c cost) plus(d cost) cost { return cost{c.nodes + d.nodes, c.operations + d.operations} }
+func (c cost) plus(d cost) cost  { return cost{c.nodes + d.nodes, c.operations + d.operations} }
+func (c cost) minus(d cost) cost { return cost{c.nodes - d.nodes, c.operations - d.operations} }
 
 var (
 	costBatchNorm = cost{1, 2}

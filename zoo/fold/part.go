@@ -44,12 +44,7 @@ func (p *Planner) merge(r *run) bool {
 		return m.setBatchNorm(r.nodes[bn], r.a) == nil && m.settle(r, func() { p.keepOne(r, bn) }) == nil
 	}
 	m := p.newMove(r.nodes)
-	if r.a.Scales() {
-		m.added = m.added.plus(costSimple)
-	}
-	if r.a.Shifts() {
-		m.added = m.added.plus(costSimple)
-	}
+	m.added = costOfMap(r.a)
 	if _, ok := p.shape(r.a, r.first().In(p.find(r.first()).data)); !ok {
 		return false
 	}

@@ -207,10 +207,24 @@ func (p *Planner) run(n *model.Node) *run {
 }
 
 func costOf(n *model.Node) cost {
-	if n.Type == "BatchNormalization" {
+	switch n.Type {
+	case "BatchNormalization":
 		return costBatchNorm
+	case "Neg": // it reads no constant
+		return cost{0, 1}
 	}
 	return costSimple
+}
+
+// costOfMap is the cost of a map written as a Mul, an Add or both.
+func costOfMap(a Affine) (c cost) {
+	if a.Scales() {
+		c = c.plus(costSimple)
+	}
+	if a.Shifts() {
+		c = c.plus(costSimple)
+	}
+	return c
 }
 
 // try moves a run, or part of its map, and says whether it did.
@@ -284,7 +298,13 @@ func (p *Planner) accepted(m *Move, r *run) {
 	verdict, into := Folded, []string{}
 	for _, n := range m.into {
 		into = append(into, n.String())
-		if len(p.entries[n]) > 0 && !slices.Contains(r.nodes, n) { // an affine map took it: both are one from now on
+		switch {
+		case slices.Contains(r.nodes, n) || len(p.entries[n]) == 0:
+		case n.Type == "Identity": // it was the inverse map
+			for _, entry := range p.entries[n] {
+				entry.Verdict, entry.Into, entry.Reason = Folded, nil, nil
+			}
+		default: // an affine map took it: both are one from now on
 			verdict = Merged
 			p.entries[n] = append(p.entries[n], p.of(r)...)
 		}
@@ -333,10 +353,14 @@ func (p *Planner) drop(r *run) bool {
 		p.regions.drop(r.first(), in, out)
 		return m.settle(r, func() { p.absorb(r) }) == nil
 	}
-	for _, entry := range p.of(r) {
-		entry.Reason = because(SharedOutput, "it does nothing, but joins an input or a value with other readers to a graph output")
-	}
-	return false
+	// It joins an input, or a value with other readers, to a graph output: something has to.
+	return m.settle(r, func() {
+		last := r.last()
+		for _, n := range r.nodes[:len(r.nodes)-1] {
+			n.Remove()
+		}
+		identity(last, in)
+	}) == nil
 }
 
 // kept says whether the user wants the node left alone.

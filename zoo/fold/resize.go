@@ -20,7 +20,7 @@ func interpolates(n *model.Node, a Affine) *Reason {
 	}
 	mode := n.Str("mode", "nearest")
 	switch {
-	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && a.Shifts():
+	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (a.Shifts() || n.Float("extrapolation_value", 0) != 0):
 		return because(Border, "%v fills in what lies outside its input", n)
 	case mode == "nearest", mode == "linear", mode == "bilinear":
 		return nil

@@ -206,6 +206,14 @@ func (n *Node) Out(k int) *Value {
 	return nil
 }
 
+// Floats is the named list of floats, or nil.
+func (n *Node) Floats(name string) []float64 {
+	if a := n.Attr(name); a != nil && a.Kind == FloatsAttr {
+		return a.Floats
+	}
+	return nil
+}
+
 // String names the node for messages: its type and name, or its first output where it has none.
 func (n *Node) String() string {
 	name := n.Name
@@ -271,7 +279,7 @@ func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value)
 	if g.behind == nil {
 		g.behind = map[*Node][]*Node{}
 	}
-	g.behind[after] = append(g.behind[after], n)
+	g.behind[after] = slices.Insert(g.behind[after], 0, n) // what was put there before may read it
 	return n
 }
 

@@ -4,6 +4,7 @@ package modeltest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -92,7 +93,7 @@ func (b *Builder) Op(typ string, inputs []*model.Value, attrs ...any) *model.Val
 
 // Ops adds a node of several outputs.
 func (b *Builder) Ops(typ string, outputs int, inputs []*model.Value, attrs ...any) []*model.Value {
-	n := &model.Node{Type: typ, Name: b.name(typ + "_"), Graph: b.Model.Graph, Inputs: inputs}
+	n := &model.Node{Type: typ, Name: b.name(typ + "_"), Graph: b.Model.Graph, Inputs: slices.Clone(inputs)}
 	for k, v := range inputs {
 		if v != nil {
 			v.Uses = append(v.Uses, model.Use{Node: n, Index: k})

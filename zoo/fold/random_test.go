@@ -1,0 +1,171 @@
+package fold_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/eval"
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+)
+
+// graphs is how many random graphs are folded: ZOOFOLD_GRAPHS, or a thousand. ZOOFOLD_SEED is the first one's seed.
+func graphs(t *testing.T) (first, count uint64) {
+	read := func(name string, def uint64) uint64 {
+		text := os.Getenv(name)
+		if text == "" {
+			return def
+		}
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return n
+	}
+	return read("ZOOFOLD_SEED", 1), read("ZOOFOLD_GRAPHS", 1000)
+}
+
+// predict evaluates a model of static shapes on random inputs, in float64. The largest magnitude of any value goes with
+// the outputs: rounding errors are relative to it.
+func predict(m *model.Model, seed uint64) (outputs []*eval.Array, top float64, err error) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	known := map[*model.Value]*eval.Array{}
+	for _, v := range m.Graph.Inputs {
+		a, err := eval.New(v.Shape)
+		if err != nil {
+			return nil, 0, err
+		}
+		for k := range a.Data {
+			a.Data[k] = rng.NormFloat64() + 0.2
+		}
+		known[v] = a
+	}
+	for _, v := range m.Graph.Consts {
+		a, err := eval.FromConstant(v.Const, 1<<24)
+		if err != nil {
+			return nil, 0, err
+		}
+		known[v] = a
+	}
+	for _, n := range m.Graph.Nodes {
+		in := make([]*eval.Array, len(n.Inputs))
+		for k, v := range n.Inputs {
+			if v != nil {
+				if in[k] = known[v]; in[k] == nil {
+					return nil, 0, fmt.Errorf("%v reads %q before it is computed", n, v.Name)
+				}
+			}
+		}
+		out, err := eval.Node(n, in)
+		if err != nil {
+			return nil, 0, err
+		}
+		for k, v := range n.Outputs {
+			if v != nil {
+				known[v] = out[k]
+				for _, x := range out[k].Data {
+					top = max(top, math.Abs(x))
+				}
+			}
+		}
+	}
+	for _, v := range m.Graph.Outputs {
+		if known[v] == nil {
+			return nil, 0, fmt.Errorf("output %q is not computed", v.Name)
+		}
+		outputs = append(outputs, known[v])
+	}
+	return outputs, top, nil
+}
+
+// differs says how two models' outputs differ, or nothing.
+func differs(a, b *model.Model, seed uint64) string {
+	x, top, err := predict(a, seed)
+	if err != nil {
+		return "the original: " + err.Error()
+	}
+	y, topFolded, err := predict(b, seed)
+	if err != nil {
+		return "folded: " + err.Error()
+	}
+	limit := 1e-9 * (1 + max(top, topFolded))
+	for k := range x {
+		if fmt.Sprint(x[k].Shape) != fmt.Sprint(y[k].Shape) {
+			return fmt.Sprintf("output %d has shape %v, folded %v", k, x[k].Shape, y[k].Shape)
+		}
+		if a.Graph.Outputs[k].Name != b.Graph.Outputs[k].Name {
+			return fmt.Sprintf("output %d is called %q, folded %q", k, a.Graph.Outputs[k].Name, b.Graph.Outputs[k].Name)
+		}
+		for e, v := range x[k].Data {
+			if d := math.Abs(v - y[k].Data[e]); d > limit || math.IsNaN(d) {
+				return fmt.Sprintf("output %d, element %d: %.12g, folded %.12g: off by %.2g, the limit is %.2g", k, e, v, y[k].Data[e], d, limit)
+			}
+		}
+	}
+	return ""
+}
+
+func TestRandomGraphsComputeTheSameAfterFolding(t *testing.T) {
+	first, count := graphs(t)
+	var lock sync.Mutex
+	maps, folded, refolded := 0, 0, 0
+	var group sync.WaitGroup
+	seeds := make(chan uint64)
+	for range 4 {
+		group.Go(func() {
+			for seed := range seeds {
+				original, m := modeltest.Random(seed, 14), modeltest.Random(seed, 14)
+				plan, err := fold.Fold(m, fold.Options{})
+				if err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+					continue
+				}
+				if d := differs(original, m, seed); d != "" {
+					t.Errorf("seed %d: %s", seed, d)
+					continue
+				}
+				if plan.After > plan.Before {
+					t.Errorf("seed %d: %d per-channel nodes became %d", seed, plan.Before, plan.After)
+				}
+				for _, n := range m.Graph.Nodes {
+					n.Edited = false // as if it had been written and read
+				}
+				again, err := fold.Fold(m, fold.Options{})
+				if err != nil {
+					t.Errorf("seed %d, folded again: %v", seed, err)
+					continue
+				}
+				lock.Lock()
+				if len(again.Nodes)+len(again.Consts) > 0 {
+					t.Errorf("seed %d: folding the result again changes %v %v", seed, again.Nodes, again.Consts)
+					refolded++
+				}
+				maps += len(plan.Maps)
+				for _, x := range plan.Maps {
+					if x.Verdict != fold.Left {
+						folded++
+					}
+					if x.Verdict == fold.Left && x.Reason == nil {
+						t.Errorf("seed %d: %s is left without a reason", seed, x.Node)
+					}
+				}
+				lock.Unlock()
+			}
+		})
+	}
+	for seed := first; seed < first+count; seed++ {
+		seeds <- seed
+	}
+	close(seeds)
+	group.Wait()
+	t.Logf("%d graphs with %d maps, %d of them folded or merged", count, maps, folded)
+	if folded*10 < maps {
+		t.Errorf("of %d maps only %d were folded: the graphs test nothing", maps, folded)
+	}
+}
