@@ -294,7 +294,7 @@ func (c *comparison) shapes() ([][]int64, error) {
 		out = append(out, s)
 	}
 	if len(out) == 1 && len(out[0]) > 2 {
-		if reach, alike := c.reach(); alike {
+		if reach, alike := c.reach(len(out[0]) - 2); alike {
 			for k := 2; k < len(out[0]); k++ {
 				out[0][k] = min(out[0][k], reach)
 			}
@@ -326,8 +326,8 @@ func wanted(v *model.Value) ([]int64, bool) {
 }
 
 // reach is an extent at which a region's kernels see both borders and an interior; alike says that its operators treat
-// all positions alike, whatever the extent.
-func (c *comparison) reach() (extent int64, alike bool) {
+// all positions alike, whatever the extent. The last axes, spatial many, are positions.
+func (c *comparison) reach(spatial int) (extent int64, alike bool) {
 	nodes, err := c.side(c.before, func(name string) string { return name }).nodes()
 	if err != nil {
 		return 0, false
@@ -355,8 +355,8 @@ func (c *comparison) reach() (extent int64, alike bool) {
 		case "BatchNormalization", "Relu", "LeakyRelu", "Clip", "HardSigmoid", "Identity", "Dropout", "Neg":
 		case "Mul", "Add", "Sub", "Div":
 			for _, v := range n.Inputs {
-				if v != nil && v.Const != nil && wide(v.Const.Shape) {
-					return 0, false
+				if v != nil && v.Const != nil && slices.ContainsFunc(v.Const.Shape[max(0, len(v.Const.Shape)-spatial):], func(d int64) bool { return d != 1 }) {
+					return 0, false // it varies from position to position
 				}
 			}
 		default:
@@ -364,17 +364,6 @@ func (c *comparison) reach() (extent int64, alike bool) {
 		}
 	}
 	return max(extent, 8*stride), true
-}
-
-// wide says whether a constant has more than one axis with several elements.
-func wide(s []int64) bool {
-	count := 0
-	for _, d := range s {
-		if d != 1 {
-			count++
-		}
-	}
-	return count > 1
 }
 
 // side is the region in one of the models.

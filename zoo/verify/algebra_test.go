@@ -1,0 +1,201 @@
+package verify_test
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/verify"
+)
+
+func TestAlgebraHoldsForEveryFoldOfRandomGraphs(t *testing.T) {
+	regions, largest := 0, 0.0
+	for seed := uint64(1); seed <= 400; seed++ {
+		original, folded := modeltest.Random(seed, 12), modeltest.Random(seed, 12)
+		plan, err := fold.Fold(folded, fold.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := verify.AlgebraUnrounded(context.Background(), original, folded, plan)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if r.Failed != "" || len(r.NotRun) > 0 {
+			t.Errorf("seed %d: failed %q, not run %q", seed, r.Failed, r.NotRun)
+		}
+		regions, largest = regions+r.Passed, max(largest, r.Share)
+	}
+	t.Logf("%d regions, the largest share of the limit is %.2g", regions, largest)
+	if regions < 200 {
+		t.Errorf("only %d regions: the graphs test nothing", regions)
+	}
+	if largest > 0.1 {
+		t.Errorf("a correct fold uses %.2g of the limit: it is no limit", largest)
+	}
+}
+
+const channels = 4
+
+// parameters of a batch normalisation, with a variance small enough that its epsilon counts.
+type parameters struct{ scale, bias, mean, variance []float64 }
+
+func drawn(b *modeltest.Builder) parameters {
+	return parameters{b.Signed(channels), b.Uniform(channels, -1, 1), b.Uniform(channels, -1, 1), b.Uniform(channels, 0.01, 0.02)}
+}
+
+func (p parameters) node(b *modeltest.Builder, x *model.Value) *model.Value {
+	return b.Op("BatchNormalization", []*model.Value{x, b.Const(p.scale, channels), b.Const(p.bias, channels), b.Const(p.mean, channels), b.Const(p.variance, channels)})
+}
+
+const epsilon = float64(float32(1e-5))
+
+// right is the map of the normalisation.
+func (p parameters) right(c int) (s, t float64) {
+	s = p.scale[c] / math.Sqrt(p.variance[c]+epsilon)
+	return s, p.bias[c] - p.mean[c]*s
+}
+
+// pair builds the original and a folded model around the same input and output names.
+func pair(seed uint64, original, folded func(b *modeltest.Builder, x *model.Value) *model.Value, shape ...int64) (*model.Model, *model.Model) {
+	build := func(f func(b *modeltest.Builder, x *model.Value) *model.Value) *model.Model {
+		b := modeltest.New(seed)
+		x := b.Input(shape...)
+		x.Name = "x"
+		y := f(b, x)
+		y.Name = "y"
+		return b.Output(y)
+	}
+	return build(original), build(folded)
+}
+
+// afterConv folds a normalisation behind a convolution: w' = s(c)·w for the output channel c, b' as given.
+func afterConv(groups int64, s func(p parameters, c int) float64, axis func(o, i int) int, bias func(p parameters, c int, b float64) float64) (*model.Model, *model.Model) {
+	draw := modeltest.New(5)
+	p := drawn(draw)
+	w, b := draw.Uniform(channels*channels/groups*9, -1, 1), draw.Uniform(channels, -1, 1)
+	conv := func(m *modeltest.Builder, x *model.Value, w, b []float64) *model.Value {
+		return m.Op("Conv", []*model.Value{x, m.Const(w, channels, channels/groups, 3, 3), m.Const(b, channels)}, "group", int(groups), "kernel_shape", []int64{3, 3}, "pads", []int64{1, 1, 1, 1})
+	}
+	return pair(6, func(m *modeltest.Builder, x *model.Value) *model.Value { return p.node(m, conv(m, x, w, b)) },
+		func(m *modeltest.Builder, x *model.Value) *model.Value {
+			w2, b2 := make([]float64, len(w)), make([]float64, len(b))
+			per := int(channels / groups)
+			for e := range w {
+				w2[e] = w[e] * s(p, axis(e/9/per, e/9%per))
+			}
+			for c := range b {
+				b2[c] = bias(p, c, b[c])
+			}
+			return conv(m, x, w2, b2)
+		}, 1, channels, 6, 6)
+}
+
+func scale(p parameters, c int) float64 { s, _ := p.right(c); return s }
+
+func whole(p parameters, c int, b float64) float64 { s, t := p.right(c); return s*b + t }
+
+func output(o, _ int) int { return o }
+
+func TestAlgebraCatchesPlantedBugs(t *testing.T) {
+	withEpsilon := func(f func(p parameters, c int) float64) (*model.Model, *model.Model) {
+		return afterConv(1, f, output, func(p parameters, c int, b float64) float64 { return f(p, c)*(b-p.mean[c]) + p.bias[c] })
+	}
+	forward := func(pad int64, border func(w float64) float64) (*model.Model, *model.Model) {
+		draw := modeltest.New(7)
+		p := drawn(draw)
+		w := draw.Uniform(channels*channels*9, -1, 1)
+		attrs := []any{"kernel_shape", []int64{3, 3}, "pads", []int64{pad, pad, pad, pad}}
+		return pair(8, func(m *modeltest.Builder, x *model.Value) *model.Value {
+			return m.Op("Conv", []*model.Value{p.node(m, x), m.Const(w, channels, channels, 3, 3)}, attrs...)
+		}, func(m *modeltest.Builder, x *model.Value) *model.Value {
+			w2, b2 := make([]float64, len(w)), make([]float64, channels)
+			for e := range w {
+				s, t := p.right(e / 9 % channels)
+				w2[e] = w[e] * s
+				b2[e/9/channels] += border(w[e]) * t
+			}
+			return m.Op("Conv", []*model.Value{x, m.Const(w2, channels, channels, 3, 3), m.Const(b2, channels)}, attrs...)
+		}, 1, channels, 6, 6)
+	}
+	gemm := func(beta float64) (*model.Model, *model.Model) {
+		draw := modeltest.New(9)
+		p := drawn(draw)
+		w, b := draw.Uniform(channels*channels, -1, 1), draw.Uniform(channels, -1, 1)
+		attrs := []any{"alpha", 0.5, "beta", 2.0}
+		return pair(10, func(m *modeltest.Builder, x *model.Value) *model.Value {
+			return p.node(m, m.Op("Gemm", []*model.Value{x, m.Const(w, channels, channels), m.Const(b, channels)}, attrs...))
+		}, func(m *modeltest.Builder, x *model.Value) *model.Value {
+			w2, b2 := make([]float64, len(w)), make([]float64, len(b))
+			for e := range w {
+				s, _ := p.right(e % channels)
+				w2[e] = w[e] * s
+			}
+			for c := range b {
+				s, t := p.right(c)
+				b2[c] = s*b[c] + t/beta
+			}
+			return m.Op("Gemm", []*model.Value{x, m.Const(w2, channels, channels), m.Const(b2, channels)}, attrs...)
+		}, 3, channels)
+	}
+	for _, test := range []struct {
+		name    string
+		correct bool
+		pair    func() (original, folded *model.Model)
+	}{
+		{"the right fold of a convolution", true, func() (*model.Model, *model.Model) { return afterConv(1, scale, output, whole) }},
+		{"the right fold of a grouped convolution", true, func() (*model.Model, *model.Model) { return afterConv(2, scale, output, whole) }},
+		{"the right fold without a border", true, func() (*model.Model, *model.Model) { return forward(0, func(w float64) float64 { return w }) }},
+		{"the right fold of a Gemm", true, func() (*model.Model, *model.Model) { return gemm(2) }},
+		{"epsilon 1e-3 for 1e-5", false, func() (*model.Model, *model.Model) {
+			return withEpsilon(func(p parameters, c int) float64 { return p.scale[c] / math.Sqrt(p.variance[c]+1e-3) })
+		}},
+		{"epsilon 1e-6 for 1e-5", false, func() (*model.Model, *model.Model) {
+			return withEpsilon(func(p parameters, c int) float64 { return p.scale[c] / math.Sqrt(p.variance[c]+1e-6) })
+		}},
+		{"epsilon outside the root", false, func() (*model.Model, *model.Model) {
+			return withEpsilon(func(p parameters, c int) float64 { return p.scale[c] / (math.Sqrt(p.variance[c]) + 1e-5) })
+		}},
+		{"an unscaled bias", false, func() (*model.Model, *model.Model) {
+			return afterConv(1, scale, output, func(p parameters, c int, b float64) float64 { _, t := p.right(c); return b + t })
+		}},
+		{"scales on the input axis, of equal size", false, func() (*model.Model, *model.Model) {
+			return afterConv(1, scale, func(_, i int) int { return i }, whole)
+		}},
+		{"scales of another group", false, func() (*model.Model, *model.Model) {
+			return afterConv(2, scale, func(o, _ int) int { return (o + 2) % channels }, whole)
+		}},
+		{"a shift across a padded border", false, func() (*model.Model, *model.Model) { return forward(1, func(w float64) float64 { return w }) }},
+		{"a forgotten beta", false, func() (*model.Model, *model.Model) { return gemm(1) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			original, folded := test.pair()
+			plan := &fold.Plan{Regions: []fold.Region{{Inputs: []string{"x"}, Outputs: []string{"y"}}}, Unit: 0x1p-24}
+			r, err := verify.Algebra(context.Background(), original, folded, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := r.Check()
+			if want := map[bool]report.CheckStatus{true: report.Passed, false: report.Mismatch}[test.correct]; check.Status != want {
+				t.Errorf("%v: %s (%.3g of the limit), want %v", check.Status, check.Note, check.Difference, want)
+			}
+		})
+	}
+}
+
+func TestAlgebraThatCannotRunIsNotPassed(t *testing.T) {
+	b := modeltest.New(1)
+	y := b.Op("SomethingUnknown", []*model.Value{b.Input(1, 4)})
+	y.Name = "y"
+	m := b.Output(y)
+	r, err := verify.Algebra(context.Background(), m, m, &fold.Plan{Regions: []fold.Region{{Inputs: []string{m.Graph.Inputs[0].Name}, Outputs: []string{"y"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := r.Check(); c.Status != report.NotRun || c.Note == "" {
+		t.Errorf("the check is %v (%q), want not run, and why", c.Status, c.Note)
+	}
+}

@@ -1,0 +1,71 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/tensor/tensortest"
+	"github.com/zoofold/zoofold/zoo/verify"
+)
+
+// wrong is a backend that gets one element wrong by one unit in the last place.
+type wrong struct {
+	tensor.Backend
+	at int64
+}
+
+type flipped struct {
+	io.WriterAt
+	at int64
+}
+
+func (f flipped) WriteAt(b []byte, off int64) (int, error) {
+	if k := f.at - off; k >= 0 && k < int64(len(b)) {
+		b = bytes.Clone(b)
+		b[k] ^= 1
+	}
+	return f.WriterAt.WriteAt(b, off)
+}
+
+func (w wrong) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tensor.Tally, error) {
+	return w.Backend.Rescale(ctx, flipped{dst, w.at}, src, job)
+}
+
+func TestParityOfTheRealBackendHolds(t *testing.T) {
+	tensortest.Backend(t, verify.NewParity(cpu.New(2)))
+}
+
+func TestParityNamesTheElementAndBothBitPatterns(t *testing.T) {
+	const n = 100_000
+	raw := make([]byte, 4*n)
+	for k := range n {
+		binary.LittleEndian.PutUint32(raw[4*k:], math.Float32bits(float32(k)))
+	}
+	job := &tensor.Rescale{DType: tensor.Float32, Elements: n, Factors: []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: n, Inner: 1}, Scale: make([]float64, n)}}}
+	for k := range job.Factors[0].Scale {
+		job.Factors[0].Scale[k] = 3
+	}
+	for _, element := range []int64{0, 1, 4095, 4096, 65_537, n - 1} {
+		p := verify.NewParity(wrong{cpu.New(1), 4 * element})
+		_, err := p.Rescale(context.Background(), discard{}, bytes.NewReader(raw), job)
+		if !errors.Is(err, verify.ErrMismatch) {
+			t.Fatalf("element %d is wrong by a bit: %v", element, err)
+		}
+		if want := "element " + strconv.FormatInt(element, 10) + " ("; !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not name %q", err, want)
+		}
+	}
+}
+
+type discard struct{}
+
+func (discard) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
