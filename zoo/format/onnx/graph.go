@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -26,10 +27,13 @@ func (s *scope) find(name string) *model.Value {
 	return nil
 }
 
+// errDeep is passed up as it is: the nodes on the way are as many as its graphs.
+var errDeep = fmt.Errorf("graphs nested more than %d deep: %w", maxDepth, format.ErrLimit)
+
 // readGraph reads a GraphProto into g.
 func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int) error {
 	if depth > maxDepth {
-		return fmt.Errorf("byte %d: graphs nested more than %d deep: %w", i.where.from, maxDepth, format.ErrLimit)
+		return fmt.Errorf("byte %d: %w", i.where.from, errDeep)
 	}
 	x.graphs[g] = i
 	i.parts, i.names = map[int]any{}, map[int]string{}
@@ -91,7 +95,9 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 	}
 	for number, k := range nodes {
 		n, err := x.readNode(g, i.fields[k], s, described, i, depth)
-		if err != nil {
+		if errors.Is(err, errDeep) && depth > 0 {
+			return err
+		} else if err != nil {
 			return fmt.Errorf("node %d%s: %w", number, label(n), err)
 		}
 		i.parts[k] = n
@@ -337,7 +343,9 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth 
 		body := &model.Graph{Model: n.Graph.Model, Parent: n, Attr: a.Name}
 		a.Kind = model.OtherAttr
 		n.Bodies = append(n.Bodies, body)
-		if err := x.readGraph(body, &graphIndex{where: e.body}, s, depth+1); err != nil {
+		if err := x.readGraph(body, &graphIndex{where: e.body}, s, depth+1); errors.Is(err, errDeep) {
+			return err
+		} else if err != nil {
 			return fmt.Errorf("attribute %q: %w", a.Name, err)
 		}
 	}
