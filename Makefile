@@ -32,7 +32,7 @@ $(CACHE)/venv/done: testdata/requirements.txt
 	touch $@
 
 bench: build ## speed and memory beside cp, side by side
-	$(GO) run ./testdata/bench -zoofold bin/zoofold
+	$(GO) run ./cmd/zoobench -zoofold bin/zoofold
 
 fuzz: ## every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/fuzz.sh

@@ -114,12 +114,15 @@ func (f *source) rule(n ast.Node, common Settings) Rule {
 func (f *source) settings(s *Settings) keys {
 	return keys{
 		"verify": func(n ast.Node) {
-			s.Verify = f.texts(n, "verify")
+			list := f.list(n, "verify")
+			s.Verify = patterns(list)
 			if slices.Equal(s.Verify, []string{"none"}) {
 				s.Verify = nil
 				return
 			}
-			f.among(n, s.Verify, append(slices.Clone(Checks), "none"))
+			for _, check := range list {
+				f.among(check.spot, check.pattern, append(slices.Clone(Checks), "none"))
+			}
 			if slices.Contains(s.Verify, "none") {
 				f.fail(spotOf(n), "verify is none, or a list of checks")
 			}
@@ -136,7 +139,7 @@ func (f *source) settings(s *Settings) keys {
 		},
 		"tolerance": func(n ast.Node) {
 			x, err := strconv.ParseFloat(text(n), 64)
-			if !number(n) || err != nil || !(x > 0) || math.IsInf(x, 0) {
+			if _, isText := n.(*ast.StringNode); !number(n) && !isText || err != nil || !(x > 0) || math.IsInf(x, 0) {
 				f.fail(spotOf(n), "tolerance has to be a number above 0, not %s", text(n))
 			}
 			s.Tolerance = x
@@ -261,29 +264,26 @@ func (f *source) truth(n ast.Node, what string) bool {
 func (f *source) word(n ast.Node, what string, words []string) string {
 	w := f.text(n, what)
 	if w != "" {
-		f.among(n, []string{w}, words)
+		f.among(spotOf(n), w, words)
 	}
 	return w
 }
 
-// among fails for words that are not in the list.
-func (f *source) among(n ast.Node, words, list []string) {
-	for _, w := range words {
-		if !slices.Contains(list, w) {
-			f.fail(spotOf(n), "%q is none of %s%s", w, strings.Join(list, ", "), meant(w, list))
-		}
+// among fails for a word that is not in the list.
+func (f *source) among(at spot, w string, list []string) {
+	if !slices.Contains(list, w) {
+		f.fail(at, "%q is none of %s%s", w, strings.Join(list, ", "), meant(w, list))
 	}
 }
 
-// texts reads a string, or a list of them.
-func (f *source) texts(n ast.Node, what string) []string {
-	var out []string
-	for _, g := range f.list(n, what) {
+func patterns(list []glob) (out []string) {
+	for _, g := range list {
 		out = append(out, g.pattern)
 	}
 	return out
 }
 
+// list reads a string, or a list of them.
 func (f *source) list(n ast.Node, what string) []glob {
 	list, ok := n.(*ast.SequenceNode)
 	if !ok {

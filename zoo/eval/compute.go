@@ -141,33 +141,62 @@ func conv(n *model.Node, in []*Array) ([]*Array, error) {
 	if bias != nil && int64(len(bias.Data)) != w.Shape[0] {
 		return nil, fmt.Errorf("a bias of shape %v for %d channels", bias.Shape, w.Shape[0])
 	}
-	taps := win.taps()
-	perGroup, outs := int(w.Shape[1]), int(w.Shape[0])
-	size, positions, kernel := int(product(x.Shape[2:])), len(taps), int(product(w.Shape[2:]))
+	c := &convolver{x: x, w: w, out: out, taps: win.taps(), groups: int(groups)}
 	for b := range int(x.Shape[0]) {
-		for o := range outs {
-			first := b*int(x.Shape[1]) + o/(outs/int(groups))*perGroup
-			y := out.Data[(b*outs+o)*positions:][:positions]
-			for i := range perGroup {
-				plane, weights := x.Data[(first+i)*size:][:size], w.Data[(o*perGroup+i)*kernel:][:kernel]
-				for p, row := range taps {
-					sum := 0.0
-					for t, at := range row {
-						if at >= 0 {
-							sum += weights[t] * plane[at]
-						}
+		for g := range c.groups {
+			c.group(b, g)
+		}
+	}
+	if bias != nil {
+		perChannel(out, func(e, o int) { out.Data[e] += bias.Data[o] })
+	}
+	return one(out, nil)
+}
+
+// convolver computes a convolution, four positions at a time.
+type convolver struct {
+	x, w, out *Array
+	taps      [][]int32
+	groups    int
+}
+
+// group is one group of one image.
+func (c *convolver) group(b, g int) {
+	in, outs, positions := int(c.w.Shape[1]), int(c.w.Shape[0])/c.groups, len(c.taps)
+	size, kernel := int(product(c.x.Shape[2:])), int(product(c.w.Shape[2:]))
+	terms := in * kernel
+	var columns [4][]float64
+	for k := range columns {
+		columns[k] = make([]float64, terms)
+	}
+	image := c.x.Data[(b*int(c.x.Shape[1])+g*in)*size:]
+	for p := 0; p < positions; p += len(columns) {
+		count := min(len(columns), positions-p)
+		for k := range count {
+			for i := range in {
+				column, plane := columns[k][i*kernel:][:kernel], image[i*size:][:size]
+				for t, at := range c.taps[p+k] {
+					if at >= 0 {
+						column[t] = plane[at]
+					} else {
+						column[t] = 0
 					}
-					y[p] += sum
-				}
-			}
-			if bias != nil {
-				for p := range y {
-					y[p] += bias.Data[o]
 				}
 			}
 		}
+		for o := range outs {
+			weights := c.w.Data[(g*outs+o)*terms:][:terms]
+			c0, c1, c2, c3 := columns[0][:terms], columns[1][:terms], columns[2][:terms], columns[3][:terms]
+			var y [4]float64
+			for k, v := range weights {
+				y[0] += v * c0[k]
+				y[1] += v * c1[k]
+				y[2] += v * c2[k]
+				y[3] += v * c3[k]
+			}
+			copy(c.out.Data[((b*c.groups+g)*outs+o)*positions+p:][:count], y[:])
+		}
 	}
-	return one(out, nil)
 }
 
 func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {

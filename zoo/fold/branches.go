@@ -46,7 +46,7 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 	}
 	shape := slices.Concat(a.shape[:2], kernel)
 	elements, ok := tensor.Elements(shape)
-	if !ok || elements > maxValues || elements > int64(len(a.weight)+len(b.weight)) {
+	if !ok || elements > maxValues || elements > count(a.shape)+count(b.shape) || !p.readBranch(a) || !p.readBranch(b) {
 		return false
 	}
 	dtype := a.conv.In(1).DType
@@ -116,16 +116,11 @@ func (p *Planner) convBranch(c *model.Node) *branch {
 	if w == nil || w.Const == nil || !w.DType.Float() || c.Str("auto_pad", "NOTSET") != "NOTSET" {
 		return nil
 	}
-	shape, weight, ok := p.constant(w)
-	if !ok || len(shape) < 3 || slices.Contains(shape, 0) {
+	shape := w.Const.Shape
+	if len(shape) < 3 || slices.Contains(shape, 0) {
 		return nil
 	}
-	b := &branch{x: c.In(0), conv: c, nodes: []*model.Node{c}, weight: weight, shape: shape}
-	if c.In(2) != nil {
-		if b.bias, ok = p.vector(c.In(2), int(shape[0])); !ok {
-			return nil
-		}
-	}
+	b := &branch{x: c.In(0), conv: c, nodes: []*model.Node{c}, shape: shape}
 	pads, strides, dilations, spatial := c.Ints("pads"), c.Ints("strides"), c.Ints("dilations"), len(shape)-2
 	at := func(list []int64, k int, def int64) int64 {
 		if k < len(list) {
@@ -137,6 +132,22 @@ func (p *Planner) convBranch(c *model.Node) *branch {
 		b.bounds = append(b.bounds, axisBounds{shape[2+k], at(pads, k, 0), at(pads, k+spatial, 0), at(strides, k, 1), at(dilations, k, 1)})
 	}
 	return b
+}
+
+// readBranch reads a convolution's weight and bias.
+func (p *Planner) readBranch(b *branch) (ok bool) {
+	if b.conv == nil {
+		return true
+	}
+	if _, b.weight, ok = p.constant(b.conv.In(1)); ok && b.conv.In(2) != nil {
+		b.bias, ok = p.vector(b.conv.In(2), int(b.shape[0]))
+	}
+	return ok
+}
+
+func count(shape []int64) int64 {
+	n, _ := tensor.Elements(shape)
+	return n
 }
 
 // dirac makes b, a map of the input, a convolution like a's with one tap: it needs as many outputs as inputs.

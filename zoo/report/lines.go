@@ -16,7 +16,6 @@ type Lines struct {
 	w       io.Writer
 	quiet   bool           // failures only
 	missing map[string]int // checks that did not run, by what and why
-	models  int
 	start   Start
 }
 

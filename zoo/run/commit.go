@@ -77,7 +77,7 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	return staged, nil
 }
 
-// stagedFile reaches the disk when it is closed.
+// stagedFile stays open when its writer closes it: sync needs it once more.
 type stagedFile struct {
 	writable
 	mode fs.FileMode
@@ -88,19 +88,36 @@ type stagedFile struct {
 // ReadFrom lets the kernel copy from file to file where it can.
 func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) { return io.Copy(f.writable, r) }
 
-func (f *stagedFile) Close() error {
+// Close is the writer's: what it wrote can be read, and is not on disk yet.
+func (f *stagedFile) Close() error { return nil }
+
+// settle makes the content last.
+func (f *stagedFile) settle() error {
 	f.once.Do(func() {
 		f.err = errors.Join(f.writable.Chmod(f.mode|0o200), f.writable.Sync(), f.writable.Close())
 	})
 	return f.err
 }
 
-// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it.
-func (s *stage) commit() error {
-	for _, f := range s.open {
-		if err := f.Close(); err != nil {
+// drop closes the file without waiting for the disk.
+func (f *stagedFile) drop() {
+	f.once.Do(func() { _ = f.writable.Close() }) // the file goes
+}
+
+// sync makes the content of all files last. Commit does so too; calling it first lets other work overlap.
+func (s *stage) sync() error {
+	for _, rel := range s.order {
+		if err := s.open[rel].settle(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it.
+func (s *stage) commit() error {
+	if err := s.sync(); err != nil {
+		return err
 	}
 	for _, rel := range append(s.others(), "") {
 		if rel != "" {
@@ -121,7 +138,7 @@ func (s *stage) commit() error {
 // restart forgets what was written, for another attempt.
 func (s *stage) restart() error {
 	for rel, f := range s.open {
-		_ = f.Close() // the file goes
+		f.drop()
 		if err := s.fsys.RemoveAll(s.path(rel)); err != nil {
 			return err
 		}
@@ -144,7 +161,7 @@ func (s *stage) others() []string {
 // discard throws away what is not in place.
 func (s *stage) discard() error {
 	for _, f := range s.open {
-		_ = f.Close() // the first error was reported, the file goes
+		f.drop()
 	}
 	return s.fsys.RemoveAll(s.folder)
 }

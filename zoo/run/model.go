@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sourcegraph/conc/pool"
+
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
@@ -51,7 +53,7 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	}
 	if !changed && j.Rule.Unfoldable == "skip" {
 		m.Status = report.Skipped
-		return r.remember(j, rule, m, before, nil)
+		return r.remember(j, rule, m, before, nil, nil)
 	}
 	out, err := newStage(r.fsys, j.Target, modeOf(j.Source))
 	if err != nil {
@@ -78,7 +80,7 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 		}
 		m.Status = report.Copied
 	}
-	after, err := stamps(inputs, true)
+	after, hashes, err := settle(inputs, out)
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,28 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 		return err
 	}
 	committed = true
-	return r.remember(j, rule, m, after, out)
+	return r.remember(j, rule, m, after, out, hashes)
+}
+
+// settle waits for the disk, and meanwhile hashes what was read and what was written, in the order of its files.
+func settle(inputs []string, out *stage) (read []stamp, written []string, err error) {
+	p := pool.New().WithErrors()
+	p.Go(out.sync)
+	p.Go(func() (err error) {
+		read, err = stamps(inputs, true)
+		return err
+	})
+	p.Go(func() error {
+		for _, rel := range out.order {
+			hash, err := hashFile(out.path(rel))
+			if err != nil {
+				return err
+			}
+			written = append(written, hash)
+		}
+		return nil
+	})
+	return read, written, p.Wait()
 }
 
 // plan opens a model and plans its folding; refuse names constants that may not be rescaled.
@@ -245,7 +268,7 @@ func (r *runner) claim(j *manifests.Job, out *stage) error {
 }
 
 // remember notes a success in the ledger.
-func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs []stamp, out *stage) error {
+func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs []stamp, out *stage, hashes []string) error {
 	e := &entry{
 		Model: j.Path, Rule: rule, Inputs: inputs, Status: string(m.Status), Before: m.Before, After: m.After,
 		Parity: m.Parity, Algebra: m.Algebra, Predictions: m.Predictions,
@@ -253,11 +276,12 @@ func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs
 	}
 	if out != nil {
 		m.Output, m.OutputBytes = r.relative(j.Target), 0
-		for _, rel := range out.order {
-			s, err := stampOf(out.final(rel), true)
+		for k, rel := range out.order {
+			s, err := stampOf(out.final(rel), false)
 			if err != nil {
 				return err
 			}
+			s.Hash = hashes[k]
 			e.Outputs = append(e.Outputs, s)
 			m.OutputBytes += s.Size
 		}

@@ -214,7 +214,7 @@ func (c *comparison) indices() (map[string]*eval.Array, error) {
 }
 
 // maxWork bounds the multiplications of a region on its probes after the first.
-const maxWork = 4e8
+const maxWork = 3e7
 
 // probes are the inputs of a region.
 var probes = []func(*rand.Rand, *eval.Array){
@@ -363,7 +363,7 @@ func (c *comparison) reach(spatial int) (extent int64, alike bool) {
 			return 0, false
 		}
 	}
-	return max(extent, 8*stride), true
+	return max(extent, 4*stride), true
 }
 
 // side is the region in one of the models.

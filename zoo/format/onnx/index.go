@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -184,7 +183,10 @@ func (x *index) read() (*model.Model, error) {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil && graph == nil:
+		return nil, fmt.Errorf("not an ONNX model: %w", err)
+	case err != nil:
 		return nil, err
 	}
 	if graph == nil {
@@ -240,9 +242,4 @@ func (x *index) opset(f field, into map[string]int64) error {
 	}
 	into[domain] = version
 	return err
-}
-
-// sibling is a path beside the model.
-func (x *index) sibling(rel string) string {
-	return filepath.Join(filepath.Dir(x.path), filepath.FromSlash(rel))
 }

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// shared is the conformance kit beside a developer's checkout, and CI's.
+const shared = "../../../shared/conformance"
+
+// python is a Python with numpy, onnx and onnxruntime: $PYTHON, or the one that make test set up.
+func python(t *testing.T) string {
+	if _, err := os.Stat(filepath.Join(shared, "judge.py")); err != nil {
+		t.Skip("the conformance kit is not beside this checkout: its cases are not run here")
+	}
+	for _, path := range []string{os.Getenv("PYTHON"), "../../.cache/venv/bin/python"} {
+		if path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(path)
+		if err == nil && exec.Command(abs, "-c", "import numpy, onnx, onnxruntime").Run() == nil {
+			return abs
+		}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("no Python with numpy, onnx and onnxruntime: make test sets one up")
+	}
+	t.Skip("no Python with numpy, onnx and onnxruntime: make test sets one up")
+	return ""
+}
+
+// foldAll folds a folder of models with all checks that can run here.
+func foldAll(t *testing.T, zoo, out string, args ...string) {
+	manifest := filepath.Join(t.TempDir(), "models.yaml")
+	text := fmt.Sprintf("version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.onnx'\n", zoo, out)
+	if err := os.WriteFile(manifest, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if libraries, _ := filepath.Glob("../../.cache/onnxruntime/libonnxruntime*"); len(libraries) > 0 && os.Getenv("ONNXRUNTIME_LIB") == "" {
+		args = append(args, "-onnxruntime", libraries[0])
+	}
+	var stdout, stderr bytes.Buffer
+	if code := command(append([]string{"-manifest", manifest}, args...), &stdout, &stderr); code != 0 {
+		t.Fatalf("exit %d:\n%s%s", code, stdout.String(), stderr.String())
+	}
+	t.Log(stdout.String())
+}
+
+var verdicts = regexp.MustCompile(`ideal (\d+) partial (\d+) BROKEN (\d+) missing (\d+)`)
+
+// judge runs originals and folded models in ONNX Runtime, by themselves and apart from zoofold's own checks.
+func judge(t *testing.T, python, originals, folded string) (ideal, partial string) {
+	out, err := exec.Command(python, filepath.Join(shared, "judge.py"), originals, folded, "--table").CombinedOutput()
+	t.Logf("%s", out)
+	m := verdicts.FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("the judge says nothing: %v", err)
+	}
+	if string(m[3]) != "0" || string(m[4]) != "0" || err != nil {
+		t.Errorf("BROKEN %s, missing %s, %v", m[3], m[4], err)
+	}
+	return string(m[1]), string(m[2])
+}
+
+func TestConformanceEdgeCasesAreIdeal(t *testing.T) {
+	py := python(t)
+	dir := t.TempDir()
+	edge, out := filepath.Join(dir, "edge"), filepath.Join(dir, "folded")
+	if text, err := exec.Command(py, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	foldAll(t, edge, out)
+	if ideal, partial := judge(t, py, edge, out); partial != "0" {
+		t.Errorf("%s ideal, %s partial", ideal, partial)
+	}
+}
+
+func TestConformancePublishedModelsPredictTheSame(t *testing.T) {
+	py := python(t)
+	paths, _ := filepath.Glob("../../.cache/zoo/*/*/*.onnx")
+	more, _ := filepath.Glob("../../.cache/zoo/*/*.onnx")
+	deeper, _ := filepath.Glob("../../.cache/zoo/*/*/*/*.onnx")
+	paths = append(append(paths, more...), deeper...)
+	if len(paths) < 5 {
+		t.Skip("make fetch has brought no published models")
+	}
+	dir := t.TempDir()
+	zoo, out := filepath.Join(dir, "zoo"), filepath.Join(dir, "folded")
+	if err := os.Mkdir(zoo, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.ReplaceAll(strings.TrimPrefix(filepath.ToSlash(p), "../../.cache/zoo/"), "/", "__")
+		if err := os.Link(abs, filepath.Join(zoo, name)); err != nil {
+			data, err := os.ReadFile(abs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(zoo, name), data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	foldAll(t, zoo, out)
+	judge(t, py, zoo, out)
+}
