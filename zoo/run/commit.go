@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -185,7 +186,7 @@ func sweep(fsys files, out string) error {
 }
 
 // writeWhole writes one small file so that it appears whole or not at all.
-func writeWhole(fsys files, path string, write func(format.OutputFile) error) (err error) {
+func writeWhole(fsys files, path string, write func(io.Writer) error) (err error) {
 	s, err := newStage(fsys, path, 0o644)
 	if err != nil {
 		return err
@@ -199,7 +200,8 @@ func writeWhole(fsys files, path string, write func(format.OutputFile) error) (e
 	if err != nil {
 		return err
 	}
-	if err := write(f); err != nil {
+	w := bufio.NewWriterSize(f, 1<<16)
+	if err := errors.Join(write(w), w.Flush()); err != nil {
 		return err
 	}
 	return s.commit()
@@ -215,8 +217,8 @@ func modeOf(path string) fs.FileMode {
 
 // WriteReport writes report.json and report.html into a folder.
 func WriteReport(folder string, d *report.Document) error {
-	if err := writeWhole(disk{}, filepath.Join(folder, "report.json"), func(f format.OutputFile) error { return d.WriteJSON(f) }); err != nil {
+	if err := writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON); err != nil {
 		return err
 	}
-	return writeWhole(disk{}, filepath.Join(folder, "report.html"), func(f format.OutputFile) error { return d.WriteHTML(f) })
+	return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML)
 }
