@@ -6,7 +6,7 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build demo test check bench fuzz lint conformance fetch clean help
+.PHONY: build demo test bench fuzz lint conformance compare soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,3 +45,15 @@ conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the p
 
 clean:
 	rm -rf bin demo dist $(CACHE)
+
+compare: build fetch $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
+	bin/zoofold -manifest manifests/demo.yaml -quiet -force
+	$(CACHE)/compare/bin/python testdata/compare.py bin/zoofold $(CACHE)/zoo demo $(CACHE)/compare.md
+
+$(CACHE)/compare/done: testdata/compare.txt
+	python3 -m venv $(CACHE)/compare
+	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
+	touch $@
+
+soak: ## a hundred thousand random graphs, folded and compared
+	ZOOFOLD_GRAPHS=100000 $(GO) test -count=1 -v -run RandomGraphs ./zoo/fold

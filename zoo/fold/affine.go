@@ -97,6 +97,10 @@ func (a Affine) Shifts() bool {
 // Identity says whether the map does nothing.
 func (a Affine) Identity() bool { return !a.Scales() && !a.Shifts() }
 
+func (a Affine) equal(b Affine) bool {
+	return a.Axis == b.Axis && slices.Equal(a.Scale, b.Scale) && slices.Equal(a.Shift, b.Shift)
+}
+
 // Positive says whether every scale is above 0.
 func (a Affine) Positive() bool {
 	return !slices.ContainsFunc(a.Scale, func(s float64) bool { return !(s > 0) })

@@ -81,7 +81,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		return nil
 	}
 	if v.Output {
-		return because(SharedOutput, "%q is a graph output", v.Name)
+		return because(NoLinear, "nothing linear after it: %q is a graph output", v.Name)
 	}
 	if len(v.Uses) == 0 {
 		return because(NoLinear, "nobody reads %q", v.Name)

@@ -243,14 +243,25 @@ func (p *Planner) try(r *run) bool {
 	if r.a.Scales() && r.a.Shifts() && p.part(r) {
 		return true
 	}
-	if p.merge(r) {
+	if p.merge(r) || p.mergeTwin(r) {
 		return true
 	}
-	why := &Reason{back.Code, "before it: " + back.Text + "; after it: " + forward.Text}
+	why := &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
 	for _, entry := range p.of(r) {
 		entry.Reason = why
 	}
 	return false
+}
+
+// byWeight are the codes that a map's two obstacles can have, the one that says most first.
+var byWeight = []Code{Keep, Overflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NotPerChannel, Unsupported, NoGain, Nonlinear, NoLinear}
+
+// telling is the code of two that says more.
+func telling(a, b Code) Code {
+	if slices.Index(byWeight, b) < slices.Index(byWeight, a) {
+		return b
+	}
+	return a
 }
 
 // moveBack makes what comes before the run compute a on top.

@@ -1,0 +1,309 @@
+package fold_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+)
+
+// b and v keep the table short.
+type (
+	b = modeltest.Builder
+	v = model.Value
+)
+
+func in(x ...*v) []*v { return x }
+
+// image is a convolution of an image to four channels, 6 by 7.
+func image(m *b) *v { return m.Conv(m.Input(1, 3, 6, 7), 3, 4, 3, 1, "pads", []int64{1, 1, 1, 1}) }
+
+func positive(m *b, x *v) *v {
+	return m.Op("Mul", in(x, m.Const(m.Uniform(4, 0.5, 2), 4, 1, 1)))
+}
+
+func negative(m *b, x *v) *v {
+	return m.Op("Mul", in(x, m.Const(m.Uniform(4, -2, -0.5), 4, 1, 1)))
+}
+
+func shift(m *b, x *v) *v { return m.Op("Add", in(x, m.Weight(4, 1, 1))) }
+
+func uniform(m *b, x *v, scale, shift float64) *v {
+	return m.Op("Add", in(m.Op("Mul", in(x, m.Const([]float64{scale}))), m.Const([]float64{shift})))
+}
+
+// valid is a convolution without padding, same one with.
+func valid(m *b, x *v) *v { return m.Conv(x, 4, 5, 2, 1) }
+func same(m *b, x *v) *v  { return m.Conv(x, 4, 5, 3, 1, "pads", []int64{1, 1, 1, 1}) }
+
+func pool(op string, attrs ...any) func(m *b, x *v) *v {
+	return func(m *b, x *v) *v {
+		return m.Op(op, in(x), append([]any{"kernel_shape", []int64{2, 2}, "strides", []int64{2, 2}}, attrs...)...)
+	}
+}
+
+func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
+	type step = func(m *b, x *v) *v
+	op := func(name string, attrs ...any) step {
+		return func(m *b, x *v) *v { return m.Op(name, in(x), attrs...) }
+	}
+	pads := []any{"pads", []int64{1, 1, 1, 1}}
+	for _, test := range []struct {
+		name  string
+		steps []step    // behind image
+		left  int       // per-channel nodes
+		code  fold.Code // of the first map that is left
+	}{
+		{"Relu lets a positive scale through", []step{op("Relu"), positive}, 0, ""},
+		{"Relu keeps a negative scale back", []step{op("Relu"), negative}, 1, fold.Sign},
+		{"Relu keeps a shift back", []step{op("Relu"), shift}, 1, fold.Nonlinear},
+		{"LeakyRelu lets a positive scale through", []step{op("LeakyRelu", "alpha", 0.2), positive}, 0, ""},
+		{"LeakyRelu keeps a negative scale back", []step{op("LeakyRelu", "alpha", 0.2), negative}, 1, fold.Sign},
+		{"PRelu lets a positive scale through", []step{func(m *b, x *v) *v { return m.Op("PRelu", in(x, m.Weight(4, 1, 1))) }, positive}, 0, ""},
+		{"Abs lets a positive scale through", []step{op("Abs"), positive}, 0, ""},
+		{"Sigmoid lets nothing through", []step{op("Sigmoid"), positive}, 1, fold.Nonlinear},
+		{"HardSwish lets nothing through", []step{op("HardSwish"), positive}, 1, fold.Nonlinear},
+		{"MaxPool lets a positive scale and a shift through", []step{pool("MaxPool"), positive, shift}, 0, ""},
+		{"padded MaxPool pads with minus infinity", []step{pool("MaxPool", pads...), positive, shift}, 0, ""},
+		{"MaxPool keeps a negative scale back", []step{pool("MaxPool"), negative}, 1, fold.Sign},
+		{"AveragePool lets all through", []step{pool("AveragePool"), negative, shift}, 0, ""},
+		{"padded AveragePool that does not count the padding", []step{pool("AveragePool", pads...), negative, shift}, 0, ""},
+		{"padded AveragePool that counts the padding lets a scale through", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), negative}, 0, ""},
+		{"padded AveragePool that counts the padding keeps a shift back", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), shift}, 1, fold.Border},
+		{"AveragePool rounded up that counts the padding keeps a shift back", []step{pool("AveragePool", "ceil_mode", 1, "count_include_pad", 1), shift}, 1, fold.Border},
+		{"GlobalAveragePool lets all through", []step{op("GlobalAveragePool"), negative, shift}, 0, ""},
+		{"GlobalMaxPool keeps a negative scale back", []step{op("GlobalMaxPool"), negative}, 1, fold.Sign},
+		{"ReduceMean over positions lets all through", []step{op("ReduceMean", "axes", []int64{2, 3}), negative, shift}, 0, ""},
+		{"ReduceMean over channels lets no per-channel map through", []step{positive, op("Relu"), op("ReduceMean", "axes", []int64{1})}, 0, ""},
+		{"Transpose renumbers the axis", []step{op("Transpose", "perm", []int64{0, 2, 3, 1}), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const(m.Signed(4), 4))) }}, 0, ""},
+		{"a constant along the width is no channel map", []step{op("Transpose", "perm", []int64{0, 2, 3, 1}), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const(m.Signed(7), 7, 1))) }}, 1, ""},
+		{"Dropout and Identity are nothing", []step{op("Dropout"), op("Identity"), negative, shift}, 0, ""},
+		{"Pad with zeros lets a scale through", []step{pad("constant"), negative}, 0, ""},
+		{"Pad with zeros keeps a shift back", []step{pad("constant"), shift}, 1, fold.Border},
+		{"Pad by reflection lets all through", []step{pad("reflect"), negative, shift}, 0, ""},
+		{"Pad by the edge lets all through", []step{pad("edge"), negative, shift}, 0, ""},
+		{"Resize lets all through", []step{resize("nearest"), negative, shift}, 0, ""},
+		{"linear Resize lets all through", []step{resize("linear"), negative, shift}, 0, ""},
+		{"Resize that fills in keeps a shift back", []step{resize("linear", "coordinate_transformation_mode", "tf_crop_and_resize"), shift}, 1, fold.Border},
+		{"cubic Resize keeps a shift back", []step{resize("cubic"), shift}, 1, fold.Unsupported},
+		{"a shift does not cross a padded border forward", []step{op("Relu"), shift, same}, 1, fold.Border},
+		{"a scale crosses a padded border forward", []step{op("Relu"), negative, same}, 0, ""},
+		{"only the shift is left at a padded border", []step{op("Relu"), negative, shift, same}, 1, ""},
+		{"all goes forward without padding", []step{op("Relu"), negative, shift, valid}, 0, ""},
+		{"forward through Relu", []step{op("Sigmoid"), positive, op("Relu"), same}, 0, ""},
+		{"forward through MaxPool", []step{op("Sigmoid"), positive, shift, pool("MaxPool"), valid}, 0, ""},
+		{"forward through Flatten into Gemm", []step{op("Sigmoid"), negative, shift, op("Flatten"), gemm}, 0, ""},
+		{"Clip takes a uniform map", []step{func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, 6)}, 0, ""},
+		{"HardSigmoid takes a uniform map", []step{op("Sigmoid"), func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, op("HardSigmoid")}, 0, ""},
+		{"HardSigmoid takes no negative scale", []step{op("Sigmoid"), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }, op("HardSigmoid")}, 1, fold.Sign},
+		{"InstanceNormalization gives its scale and bias forward", []step{func(m *b, x *v) *v {
+			return m.Op("InstanceNormalization", in(x, m.Const(m.Signed(4), 4), m.Weight(4)))
+		}, valid}, 0, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			build := func() *model.Model {
+				m := modeltest.New(3)
+				x := image(m)
+				for _, s := range test.steps {
+					x = s(m, x)
+				}
+				return m.Output(x)
+			}
+			check(t, build, test.left, test.code)
+		})
+	}
+}
+
+func pad(mode string) func(m *b, x *v) *v {
+	return func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(0, 0, 1, 1, 0, 0, 1, 1)), "mode", mode) }
+}
+
+func resize(mode string, attrs ...any) func(m *b, x *v) *v {
+	return func(m *b, x *v) *v {
+		return m.Op("Resize", in(x, m.Const(nil, 0), m.Const([]float64{1, 1, 2, 2}, 4)), append([]any{"mode", mode}, attrs...)...)
+	}
+}
+
+func clip(low, high float64) func(m *b, x *v) *v {
+	return func(m *b, x *v) *v { return m.Op("Clip", in(x, m.Const([]float64{low}), m.Const([]float64{high}))) }
+}
+
+func gemm(m *b, x *v) *v { return m.Op("Gemm", in(x, m.Weight(4*6*7, 5), m.Weight(5))) }
+
+// check folds a model, counts what is left, looks at the first reason, and compares predictions where they can be had.
+func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
+	t.Helper()
+	original, m := build(), build()
+	plan, err := fold.Fold(m, fold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.After != left {
+		t.Errorf("%d per-channel nodes are left, want %d: %+v", plan.After, left, plan.Maps)
+	}
+	if code != "" {
+		k := slices.IndexFunc(plan.Maps, func(x fold.Map) bool { return x.Verdict == fold.Left })
+		if k < 0 || plan.Maps[k].Reason == nil || plan.Maps[k].Reason.Code != code {
+			t.Errorf("the reason is not %s: %+v", code, plan.Maps)
+		} else if plan.Maps[k].Reason.Text == "" {
+			t.Error("the reason has no sentence")
+		}
+	}
+	if d := differs(original, m, 1); d != "" && !unevaluated(original) {
+		t.Error(d)
+	}
+}
+
+// unevaluated are models with operators that this program's evaluator does not have: these stay where they are.
+func unevaluated(m *model.Model) bool {
+	return slices.ContainsFunc(m.Graph.Nodes, func(n *model.Node) bool {
+		return n.Int("ceil_mode", 0) != 0 || n.Type == "Resize" && (n.Str("mode", "") == "cubic" || n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize")
+	})
+}
+
+func TestLinearOperatorsTakeMaps(t *testing.T) {
+	bn := func(m *b, x *v, c int64) *v { return m.BatchNorm(x, c) }
+	for _, test := range []struct {
+		name  string
+		left  int
+		code  fold.Code
+		build func(m *b) *v
+	}{
+		{"grouped convolution", 0, "", func(m *b) *v { return bn(m, m.Conv(m.Input(1, 4, 5, 5), 4, 6, 2, 2), 6) }},
+		{"depthwise convolution with strides and dilations", 0, "", func(m *b) *v {
+			return bn(m, m.Conv(m.Input(1, 4, 9, 9), 4, 8, 3, 4, "strides", []int64{2, 2}, "dilations", []int64{2, 2}), 8)
+		}},
+		{"convolution without a bias, no shift: it gains none", 0, "", func(m *b) *v {
+			return m.Op("Mul", in(m.Op("Conv", in(m.Input(1, 3, 5, 5), m.Weight(4, 3, 1, 1))), m.Const(m.Signed(4), 4, 1, 1)))
+		}},
+		{"grouped transposed convolution", 0, "", func(m *b) *v {
+			return bn(m, m.Op("ConvTranspose", in(m.Input(1, 4, 4, 4), m.Weight(4, 3, 2, 2)), "group", 2, "strides", []int64{2, 2}), 6)
+		}},
+		{"a scale before a transposed convolution", 0, "", func(m *b) *v {
+			return m.Op("ConvTranspose", in(m.Op("Mul", in(m.Input(1, 4, 4, 4), m.Const(m.Signed(4), 4, 1, 1))), m.Weight(4, 3, 2, 2)), "group", 2)
+		}},
+		{"a shift before a transposed convolution", 1, fold.Border, func(m *b) *v {
+			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 2, 2)))
+		}},
+		{"Gemm, B transposed, alpha and beta", 0, "", func(m *b) *v {
+			return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(5, 6), m.Weight(5)), "transB", 1, "alpha", 0.5, "beta", 2.0), 5)
+		}},
+		{"Gemm with one number for C", 0, "", func(m *b) *v { return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(6, 5), m.Weight())), 5) }},
+		{"Gemm with C by rows", 0, "", func(m *b) *v { return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(6, 5), m.Weight(2, 1))), 5) }},
+		{"Gemm with beta 0", 0, "", func(m *b) *v {
+			return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(6, 5), m.Weight(5)), "beta", 0.0), 5)
+		}},
+		{"a map before Gemm", 0, "", func(m *b) *v {
+			return m.Op("Gemm", in(bn(m, m.Input(2, 6), 6), m.Weight(6, 5), m.Weight(5)), "alpha", 0.5, "beta", 2.0)
+		}},
+		{"MatMul of a matrix becomes Gemm", 0, "", func(m *b) *v { return bn(m, m.Op("MatMul", in(m.Input(2, 6), m.Weight(6, 5))), 5) }},
+		{"one weight, two convolutions, two maps", 0, "", func(m *b) *v {
+			x, w := m.Input(1, 3, 5, 5), m.Weight(4, 3, 2, 2)
+			return m.Op("Concat", in(bn(m, m.Op("Conv", in(x, w)), 4), bn(m, m.Op("Conv", in(x, w)), 4)), "axis", 2)
+		}},
+		{"Concat of two convolutions", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			return bn(m, m.Op("Concat", in(m.Conv(x, 3, 2, 2, 1), m.Conv(x, 3, 3, 2, 1)), "axis", 1), 5)
+		}},
+		{"Concat with what cannot take it", 1, fold.Nonlinear, func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			return bn(m, m.Op("Concat", in(m.Conv(x, 3, 2, 1, 1), m.Op("Sigmoid", in(x))), "axis", 1), 5)
+		}},
+		{"a residual Add: the scale into both, the shift into one", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			y := m.Op("Relu", in(m.Conv(x, 3, 4, 2, 1)))
+			z := m.Conv(x, 3, 4, 2, 1, "strides", []int64{1, 1})
+			return m.Op("Add", in(bn(m, m.Conv(y, 4, 4, 1, 1), 4), bn(m, z, 4)))
+		}},
+		{"a gate: the scale into one factor", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			return m.Op("Mul", in(m.Op("Mul", in(m.Conv(x, 3, 4, 2, 1), m.Op("Sigmoid", in(m.Conv(x, 3, 4, 2, 1))))), m.Const(m.Signed(4), 4, 1, 1)))
+		}},
+		{"Split into parts with maps of their own", 0, "", func(m *b) *v {
+			parts := m.Ops("Split", 2, in(m.Conv(m.Input(1, 3, 5, 5), 3, 5, 2, 1), m.Ints(2, 3)), "axis", 1)
+			return m.Op("Concat", in(bn(m, parts[0], 2), m.Op("Relu", in(bn(m, parts[1], 3)))), "axis", 1)
+		}},
+		{"parallel convolutions add up", 0, "", func(m *b) *v {
+			x := m.Input(1, 4, 5, 5)
+			y := m.Op("Add", in(bn(m, m.Conv(x, 4, 4, 3, 1, "pads", []int64{1, 1, 1, 1}), 4), bn(m, m.Conv(x, 4, 4, 1, 1), 4)))
+			return m.Op("Add", in(y, bn(m, x, 4)))
+		}},
+		{"a value with another reader stays", 1, fold.SharedOutput, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return m.Op("Concat", in(bn(m, x, 4), m.Op("Sigmoid", in(x))), "axis", 1)
+		}},
+		{"equal maps of one value are one", 1, "", func(m *b) *v {
+			x := m.Op("Sigmoid", in(m.Input(1, 4, 5, 5)))
+			c := m.Const(m.Signed(4), 4, 1, 1)
+			return m.Op("Concat", in(m.Op("Tanh", in(m.Op("Mul", in(x, c)))), m.Op("Exp", in(m.Op("Mul", in(x, c))))), "axis", 1)
+		}},
+		{"a variance below zero is reported and left", 1, fold.Statistics, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1)
+			return m.Op("BatchNormalization", in(x, m.Weight(2), m.Weight(2), m.Weight(2), m.Const([]float64{1, -1}, 2)))
+		}},
+		{"training mode is left", 1, fold.Training, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1)
+			return m.Ops("BatchNormalization", 3, in(x, m.Weight(2), m.Weight(2), m.Weight(2), m.Const([]float64{1, 2}, 2)), "training_mode", 1)[0]
+		}},
+		{"a division by zero is left", 1, "", func(m *b) *v {
+			return m.Op("Div", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1), m.Const([]float64{1, 0}, 2, 1, 1)))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			build := func() *model.Model {
+				m := modeltest.New(4)
+				return m.Output(test.build(m))
+			}
+			if test.code == fold.Training || test.code == fold.Statistics || test.name == "a division by zero is left" {
+				m := build()
+				plan, err := fold.Fold(m, fold.Options{})
+				if err != nil || plan.After != test.left || len(plan.Nodes) > 0 || plan.Maps[0].Reason == nil || test.code != "" && plan.Maps[0].Reason.Code != test.code {
+					t.Errorf("%v, %+v", err, plan)
+				}
+				return
+			}
+			check(t, build, test.left, test.code)
+		})
+	}
+}
+
+func TestAModelOf10000NodesIsPlannedInLinearTime(t *testing.T) {
+	edits := func(blocks int) int {
+		m := modeltest.New(1)
+		x := m.Input(1, 2, 4, 4)
+		for range blocks {
+			x = m.Op("Relu", in(m.BatchNorm(m.Conv(x, 2, 2, 1, 1), 2)))
+		}
+		plan, err := fold.Fold(m.Output(x), fold.Options{})
+		if err != nil || plan.After != 0 {
+			t.Fatal(err, plan.After)
+		}
+		return len(plan.Nodes)
+	}
+	if small, large := edits(100), edits(3334); large != small*3334/100 {
+		t.Errorf("%d edits for 300 nodes, %d for 10,002", small, large)
+	}
+}
+
+func BenchmarkPlan(b *testing.B) {
+	for _, blocks := range []int{334, 3334, 33334} {
+		b.Run("", func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				m := modeltest.New(1)
+				x := m.Input(1, 2, 4, 4)
+				for range blocks {
+					x = m.Op("Relu", in(m.BatchNorm(m.Conv(x, 2, 2, 1, 1), 2)))
+				}
+				built := m.Output(x)
+				b.StartTimer()
+				if _, err := fold.Fold(built, fold.Options{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*3*blocks), "ns/node")
+		})
+	}
+}
