@@ -48,6 +48,7 @@ func init() {
 		{matMul, "MatMul"},
 		{dequantize, "DequantizeLinear"},
 		{quantize, "QuantizeLinear"},
+		{dynamicQuantize, "DynamicQuantizeLinear"},
 		{shapeOf, "Shape"},
 		{resize, "Resize Upsample"},
 		{depthToSpace, "DepthToSpace"},
@@ -608,6 +609,13 @@ func expand(in *inference, n *model.Node) {
 func cast(in *inference, n *model.Node) { set(n, 0, tensor.DType(n.Int("to", 0)), in.of(n.In(0))) }
 
 func dequantize(in *inference, n *model.Node) { set(n, 0, typeOf(n.In(1)), in.of(n.In(0))) }
+
+// dynamicQuantize outputs bytes, one scale and one zero point.
+func dynamicQuantize(in *inference, n *model.Node) {
+	set(n, 0, tensor.Uint8, in.of(n.In(0)))
+	set(n, 1, tensor.Float32, []int64{})
+	set(n, 2, tensor.Uint8, []int64{})
+}
 
 func quantize(in *inference, n *model.Node) {
 	d := tensor.Uint8
