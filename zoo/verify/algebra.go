@@ -27,7 +27,7 @@ type Result struct {
 // Check is the result for the report. Regions that could not be evaluated are not run, never passed: the check as a whole
 // has passed only if all were.
 func (r Result) Check() report.Check {
-	c := report.Check{Status: report.Passed, Difference: r.Share, Compared: int64(r.Passed)}
+	c := report.Check{Status: report.Passed, Difference: min(r.Share, math.MaxFloat64), Compared: int64(r.Passed)}
 	switch {
 	case r.Failed != "":
 		c.Status, c.Note = report.Mismatch, r.Failed
@@ -67,7 +67,7 @@ func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan
 		share, err := c.run(ctx)
 		switch {
 		case errors.Is(err, errDiffers):
-			r.Failed = err.Error()
+			r.Failed, r.Share = err.Error(), max(r.Share, share)
 			return r, nil
 		case ctx.Err() != nil:
 			return r, ctx.Err()
@@ -525,7 +525,10 @@ func (c *comparison) compare(name string, x, y measured) (share float64, err err
 		case d <= limit:
 			share = max(share, d/limit)
 		default:
-			return max(share, d/limit), fmt.Errorf("%w: output %q of the region, element %d: %.17g in the original, %.17g folded: off by %.2g, the limit is %.2g", errDiffers, name, e, a, b, d, limit)
+			if over := d / limit; !math.IsNaN(over) { // the report is JSON, which has no such number
+				share = max(share, over)
+			}
+			return share, fmt.Errorf("%w: output %q of the region, element %d: %.17g in the original, %.17g folded: off by %.2g, the limit is %.2g", errDiffers, name, e, a, b, d, limit)
 		}
 	}
 	return share, nil

@@ -1,0 +1,108 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zoofold/zoofold/zoo/report"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// play is a run with one model of every kind, told to a sink.
+func play(s report.Sink) {
+	notAsked := report.Check{Status: report.NotRun, Note: report.NotAsked}
+	passed := report.Check{Status: report.Passed, Compared: 12}
+	s.Start(report.Start{
+		Time: time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC), Version: "0.1.0", Manifest: "models.yaml", Backend: "cpu, 2 workers",
+		Why: "no CUDA: not in this build", Engine: "ONNX Runtime 1.32.0 (lib)", Workers: 2, Models: 6, Bytes: 7e6,
+	})
+	for _, m := range []report.Model{
+		{Path: "ocr/det.onnx", Output: "ocr/det.onnx", Status: report.Folded, Bytes: 4.7e6, OutputBytes: 4.7e6, Before: 157, After: 14, Seconds: 1.5,
+			Parity: passed, Algebra: report.Check{Status: report.Passed, Compared: 3, Difference: 0.01}, Predictions: report.Check{Status: report.Passed, Difference: 9e-7, Jitter: 6e-7, Compared: 100, Decisions: 10},
+			Maps: []report.Map{{Node: `Mul "a"`, Verdict: "folded", Into: []string{`Conv "c"`}}, {Node: `Add "<b>"`, Verdict: "left", Code: "border", Reason: `Conv "d" pads its input`}}},
+		{Path: "unproven.onnx", Status: report.Folded, Bytes: 1e6, OutputBytes: 1e6, Before: 3, Parity: passed, Algebra: passed, Predictions: report.Check{Status: report.NotRun, Note: "the original does not run"}},
+		{Path: "plain.onnx", Output: "plain.onnx", Status: report.Copied, Bytes: 1000, OutputBytes: 1000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
+		{Path: "same.onnx", Output: "same.onnx", Status: report.Unchanged, Bytes: 999, OutputBytes: 999, Before: 2, After: 1, Parity: passed, Algebra: passed, Predictions: passed},
+		{Path: "bad\x1b[31m.onnx", Status: report.Failed, Error: "byte 4096: tensor \"w\" claims 18874368 bytes, 12 remain", Bytes: 5000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
+		{Path: "late.onnx", Status: report.Interrupted, Bytes: 1000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
+	} {
+		s.Begin(report.Begin{Path: m.Path, Bytes: m.Bytes})
+		s.Progress(m.Bytes)
+		s.Done(m)
+	}
+	s.End(report.End{
+		Seconds: 2.1, Before: 162, After: 15, Bytes: 5.7e6, OutputBytes: 5.7e6, PeakMemory: 64 << 20, Report: "folded/report.html", Exit: 1, Unmatched: []string{"note.txt"},
+		Counts: map[report.Status]int{report.Folded: 2, report.Copied: 1, report.Unchanged: 1, report.Failed: 1, report.Interrupted: 1},
+	})
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o777), os.WriteFile(path, got, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\n(go test ./zoo/report -update writes it anew)", path, got)
+	}
+}
+
+func TestWhatIsWritten(t *testing.T) {
+	var lines, quiet, events bytes.Buffer
+	doc := report.NewDocument()
+	play(report.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc})
+	golden(t, "lines.golden", lines.Bytes())
+	golden(t, "quiet.golden", quiet.Bytes())
+	golden(t, "events.golden", events.Bytes())
+	var page, data bytes.Buffer
+	if err := errors.Join(doc.WriteHTML(&page), doc.WriteJSON(&data)); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "report.html.golden", page.Bytes())
+	golden(t, "report.json.golden", data.Bytes())
+	for line := range strings.Lines(events.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("%q is no JSON", line)
+		}
+	}
+	again, err := report.Load(&data)
+	if err != nil || len(again.Models) != 6 {
+		t.Errorf("report.json read back: %v", err)
+	}
+}
+
+func TestThePageNeedsNothingElseAndEscapesNames(t *testing.T) {
+	doc := report.NewDocument()
+	play(doc)
+	var page bytes.Buffer
+	if err := doc.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, no := range []string{"http://", "https://", "<link", "src=", "<b>\"", "\x1b"} {
+		if strings.Contains(page.String(), no) {
+			t.Errorf("the page has %q", no)
+		}
+	}
+}
+
+func TestATerminalNeverSeesControlCharactersOfAName(t *testing.T) {
+	var screen bytes.Buffer
+	play(report.NewTerminal(&screen, 80))
+	if strings.Contains(screen.String(), "\x1b[31m") {
+		t.Errorf("%q", screen.String())
+	}
+}

@@ -1,0 +1,152 @@
+package predict
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/format/onnx"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// engine is ONNX Runtime, as make fetch brings it.
+func engine(t *testing.T) *Engine {
+	library := os.Getenv("ONNXRUNTIME_LIB")
+	if found, _ := filepath.Glob("../../../.cache/onnxruntime/libonnxruntime*"); library == "" && len(found) > 0 {
+		library = found[0]
+	}
+	if library == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no ONNX Runtime: make fetch brings it")
+		}
+		t.Skip("no ONNX Runtime: make fetch brings it")
+	}
+	e, err := Open(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// file writes a model: x → Gemm → an activation.
+func file(t *testing.T, d tensor.DType, activation string, change func(weights []float64)) (path, before string) {
+	b := modeltest.New(1)
+	x := b.Input(-1, 8)
+	w := b.Uniform(8*4, -1, 1)
+	if change != nil {
+		change(w)
+	}
+	x.DType = d
+	weight, bias := b.Const(w, 8, 4), b.Const(make([]float64, 4), 4)
+	weight.Const.DType, bias.Const.DType = d, d
+	y := b.Op("Gemm", []*model.Value{x, weight, bias})
+	z := b.Op(activation, []*model.Value{y})
+	z.DType, z.Shape = d, []int64{-1, 4}
+	var out onnx.Memory
+	if err := onnx.Export(context.Background(), b.Output(z), &out, tensor.Reference{}); err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "m.onnx")
+	if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path, y.Name
+}
+
+func TestEqualModelsPassAndOthersDoNot(t *testing.T) {
+	e := engine(t)
+	for _, d := range []tensor.DType{tensor.Float32, tensor.Float64, tensor.Float16} {
+		a, _ := file(t, d, "Identity", nil)
+		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: a}); c.Status != report.Passed || c.Compared == 0 || c.Difference != 0 {
+			t.Errorf("%v, a model and itself: %+v", d, c)
+		}
+		b, _ := file(t, d, "Identity", func(w []float64) { w[5] += 0.25 })
+		c := e.Compare(context.Background(), Comparison{Original: a, Folded: b})
+		if c.Status != report.Mismatch || !strings.Contains(c.Note, "the limit is") {
+			t.Errorf("%v, one weight off: %+v", d, c)
+		}
+		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Tolerance: 2}); c.Status != report.Passed {
+			t.Errorf("%v, one weight off within the tolerance asked for: %+v", d, c)
+		}
+	}
+}
+
+func TestWhatASigmoidHidesIsSeenBeforeIt(t *testing.T) {
+	e := engine(t)
+	faint := func(w []float64) {
+		for k := range w {
+			w[k] = 1e-7 * w[k]
+		}
+	}
+	a, before := file(t, tensor.Float32, "Sigmoid", faint)
+	b, _ := file(t, tensor.Float32, "Sigmoid", func(w []float64) { faint(w); w[5] += 1e-7 })
+	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b}); c.Status != report.Passed {
+		t.Errorf("the outputs are all near 0.5: %+v", c)
+	}
+	c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Taps: []Tap{{before, before}}})
+	if c.Status != report.Mismatch || !strings.Contains(c.Note, before) {
+		t.Errorf("before the Sigmoid they are not: %+v", c)
+	}
+}
+
+func TestAModelThatDoesNotRunIsNotRun(t *testing.T) {
+	e := engine(t)
+	a, _ := file(t, tensor.Float32, "Identity", nil)
+	odd, _ := file(t, tensor.Float32, "NoSuchOperator", nil)
+	if c := e.Compare(context.Background(), Comparison{Original: odd, Folded: odd}); c.Status != report.NotRun || c.Note == "" {
+		t.Errorf("an original that does not load: %+v", c)
+	}
+	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: odd}); c.Status != report.Mismatch {
+		t.Errorf("a folded model that does not load: %+v", c)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if c := e.Compare(ctx, Comparison{Original: a, Folded: a}); c.Status != report.NotRun {
+		t.Errorf("interrupted: %+v", c)
+	}
+}
+
+func TestALibraryThatIsNoneIsAnError(t *testing.T) {
+	if _, err := Find(filepath.Join(t.TempDir(), "none")); !errors.Is(err, ErrNoLibrary) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestDecisionsChangeOnlyWithinTheNoise(t *testing.T) {
+	row := func(x ...float64) []value { return []value{{tensor.Float32, []int64{1, int64(len(x))}, x}} }
+	for _, test := range []struct {
+		name    string
+		a, b    []value
+		flipped int64
+		bad     bool
+	}{
+		{"the same", row(0, 1, 0.5), row(0, 1, 0.5), 0, false},
+		{"a near tie", row(0, 1, 0.999999), row(0, 0.999999, 1), 1, false},
+		{"a clear decision", row(0, 1, 0.5), row(0, 0.5, 1), 1, true},
+	} {
+		n, flipped, worst := decide(test.a, test.b, 1e-5)
+		if n != 1 || flipped != test.flipped || (worst != "") != test.bad {
+			t.Errorf("%s: %d decisions, %d flipped, %q", test.name, n, flipped, worst)
+		}
+	}
+}
+
+func TestNumbersThatAreNotFiniteHaveToBeSoInBoth(t *testing.T) {
+	v := func(x float64) []value { return []value{{tensor.Float32, []int64{1}, []float64{x}}} }
+	inf, nan := math.Inf(1), math.NaN()
+	for _, test := range []struct {
+		a, b float64
+		same bool
+	}{{nan, nan, true}, {inf, inf, true}, {inf, -inf, false}, {1, nan, false}, {nan, 1, false}, {1, inf, false}} {
+		if d := gap([]string{"y"}, v(test.a), v(test.b)); (d.note == "") != test.same {
+			t.Errorf("%g and %g: %q", test.a, test.b, d.note)
+		}
+	}
+}
