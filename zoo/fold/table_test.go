@@ -230,6 +230,9 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("Add", in(bn(m, m.Conv(x, 4, 4, 3, 1, "pads", []int64{1, 1, 1, 1}), 4), bn(m, m.Conv(x, 4, 4, 1, 1), 4)))
 			return m.Op("Add", in(y, bn(m, x, 4)))
 		}},
+		{"an embedding takes scale and shift", 0, "", func(m *b) *v {
+			return bn(m, m.Op("Identity", in(m.Op("Gather", in(m.Weight(7, 3), m.Op("Cast", in(m.Input(4)), "to", 7))))), 3)
+		}},
 		{"a value with another reader stays", 1, fold.SharedOutput, func(m *b) *v {
 			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
 			return m.Op("Concat", in(bn(m, x, 4), m.Op("Sigmoid", in(x))), "axis", 1)
