@@ -1,0 +1,172 @@
+//go:build cuda && linux && amd64 && cgo
+
+package gpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"gorgonia.org/cu"
+
+	"github.com/zoofold/zoofold/gpu/driver"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Backend spreads tensors over all devices. A device that fails is started once more; after that the CPU does its work.
+type Backend struct {
+	options Options
+	name    string
+	devices chan *device // as many times each as tensors may be on it at once
+
+	lock  sync.Mutex
+	all   []*device
+	notes []string
+}
+
+// perDevice is how many tensors are on a device at once: while one waits for the disk, another one's copies run.
+const perDevice = 2
+
+// Open starts the driver and a context on each device. ErrNone is in the error's chain where there is none to be had.
+func Open(o Options) (*Backend, error) {
+	version, err := driver.Load()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrNone, strings.TrimPrefix(err.Error(), driver.ErrAbsent.Error()+": "))
+	}
+	count, err := cu.NumDevices()
+	if err != nil || count == 0 {
+		return nil, fmt.Errorf("%w: driver %s found, but no device", ErrNone, dotted(version))
+	}
+	if o.Smallest == 0 {
+		o.Smallest = DefaultSmallest
+	}
+	b := &Backend{options: o, devices: make(chan *device, count*perDevice)}
+	var names []string
+	for k := range count {
+		d := &device{backend: b, ordinal: k}
+		if err := d.start(); err != nil {
+			b.note("device %d is not used: %v", k, err)
+			continue
+		}
+		names = append(names, d.name)
+		b.all = append(b.all, d)
+		for range perDevice {
+			b.devices <- d
+		}
+	}
+	if len(b.all) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNone, strings.Join(b.notes, "; "))
+	}
+	b.name = fmt.Sprintf("cuda: %s, driver %s", strings.Join(names, ", "), dotted(version))
+	return b, nil
+}
+
+func dotted(version int) string { return fmt.Sprintf("%d.%d", version/1000, version%1000/10) }
+
+// Describe says what there is, for -version.
+func Describe() string {
+	b, err := Open(Options{})
+	if err != nil {
+		return strings.TrimPrefix(err.Error(), ErrNone.Error()+": ")
+	}
+	defer b.Close()
+	return strings.TrimPrefix(b.name, "cuda: ")
+}
+
+// Name names the devices and the driver.
+func (b *Backend) Name() string { return b.name }
+
+// Notes are what went wrong with devices, a sentence each.
+func (b *Backend) Notes() []string {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return slices.Clone(b.notes)
+}
+
+func (b *Backend) note(text string, args ...any) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.notes = append(b.notes, fmt.Sprintf(text, args...))
+}
+
+// Close gives the devices back. No Rescale may be under way.
+func (b *Backend) Close() {
+	for _, d := range b.all {
+		d.stop()
+	}
+}
+
+// Rescale is tensor.Backend's.
+func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tensor.Tally, error) {
+	if err := job.Check(); err != nil {
+		return tensor.NewTally(), err
+	}
+	if job.Elements*int64(job.DType.Size()) < b.options.Smallest {
+		return b.options.CPU.Rescale(ctx, dst, src, job)
+	}
+	var d *device
+	select {
+	case d = <-b.devices:
+		defer func() { b.devices <- d }()
+	case <-ctx.Done():
+		return tensor.NewTally(), fmt.Errorf("stopped before byte 0: %w", ctx.Err())
+	}
+	tally, done, err := d.rescale(ctx, dst, src, job)
+	var failed *deviceError
+	if !errors.As(err, &failed) {
+		return tally, err
+	}
+	b.note("%s: %v; the CPU took over from byte %d of a tensor on", d.name, failed, done)
+	// What was written stays: it has the bits that the CPU would give, and src may be the same file.
+	rest, err := b.options.CPU.Rescale(ctx, &after{dst, done}, src, job)
+	if err != nil {
+		return rest, err
+	}
+	return rest, nil
+}
+
+// after writes what lies from a byte on, and drops what lies before it.
+type after struct {
+	io.WriterAt
+	from int64
+}
+
+func (a *after) WriteAt(p []byte, off int64) (int, error) {
+	skip := min(max(a.from-off, 0), int64(len(p)))
+	if skip == int64(len(p)) {
+		return len(p), nil
+	}
+	n, err := a.WriterAt.WriteAt(p[skip:], off+skip)
+	return int(skip) + n, err
+}
+
+// deviceError is a failure of the device or the driver, not of src, dst or the context.
+type deviceError struct {
+	what string
+	err  error
+}
+
+func (e *deviceError) Error() string { return fmt.Sprintf("%s: %v", e.what, e.err) }
+func (e *deviceError) Unwrap() error { return e.err }
+
+func onDevice(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &deviceError{what, err}
+}
+
+// bound runs f on one thread with the device's context; a context belongs to the thread that made it current.
+func (d *device) bound(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cu.SetCurrentContext(d.context); err != nil {
+		return onDevice("context", err)
+	}
+	return f()
+}

@@ -1,0 +1,345 @@
+//go:build cuda && linux && amd64 && cgo
+
+package gpu
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"github.com/zoofold/zoofold/gpu/driver"
+	"github.com/zoofold/zoofold/gpu/kernels"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// device is one CUDA device with a context of ours.
+type device struct {
+	backend *Backend
+	ordinal int
+	name    string
+
+	lock     sync.Mutex // of what follows
+	context  cu.CUContext
+	kernels  map[tensor.DType]cu.Function
+	chunk    int64 // bytes that a lane holds
+	failures int
+	users    int
+	broken   bool // the context is lost
+}
+
+var entries = map[tensor.DType]string{
+	tensor.Float64: "rescale_f64", tensor.Float32: "rescale_f32", tensor.Float16: "rescale_f16", tensor.BFloat16: "rescale_bf16",
+}
+
+// lanes is how many chunks of a tensor are under way at once: one is copied in while another one is computed or copied out.
+const lanes = 2
+
+// maxChunk bounds a lane's buffers, in bytes.
+const maxChunk = 8 << 20
+
+// start makes a context and loads the kernels.
+func (d *device) start() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	id, err := cu.GetDevice(d.ordinal)
+	if err != nil {
+		return onDevice("device", err)
+	}
+	if d.name, err = id.Name(); err != nil {
+		return onDevice("name", err)
+	}
+	if d.context, err = id.MakeContext(cu.SchedAuto); err != nil {
+		return onDevice("context", err)
+	}
+	module, err := cu.LoadDataEx(kernels.PTX)
+	if err != nil {
+		return errors.Join(onDevice("kernels", err), d.context.Destroy())
+	}
+	d.kernels = map[tensor.DType]cu.Function{}
+	for dtype, name := range entries {
+		if d.kernels[dtype], err = module.Function(name); err != nil {
+			return errors.Join(onDevice(name, err), d.context.Destroy())
+		}
+	}
+	free, _, err := cu.MemInfo()
+	if err != nil {
+		return errors.Join(onDevice("memory", err), d.context.Destroy())
+	}
+	budget := d.backend.options.Memory
+	if budget <= 0 || budget > free {
+		budget = free / 2
+	}
+	// Half of the budget is for scales; a lane has two buffers.
+	d.chunk = min(maxChunk, budget/2/perDevice/lanes/2) &^ 4095
+	if d.chunk < 4096 {
+		return errors.Join(fmt.Errorf("%d bytes of device memory are too few", budget), d.context.Destroy())
+	}
+	d.broken = false
+	return nil
+}
+
+func (d *device) stop() { _ = d.context.Destroy() } // the process ends, or the device is lost
+
+// use counts a tensor on the device in. A lost context is made anew once, when nobody uses the old one.
+func (d *device) use() error {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	if d.broken {
+		if d.failures > 1 || d.users > 0 {
+			return onDevice("device", errors.New("it was lost"))
+		}
+		d.stop()
+		if err := d.start(); err != nil {
+			d.failures++
+			return onDevice("restart", err)
+		}
+		d.backend.note("%s was started anew", d.name)
+	}
+	d.users++
+	return nil
+}
+
+func (d *device) release(err error) {
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	d.users--
+	var failed *deviceError
+	if errors.As(err, &failed) && !d.broken && !errors.Is(err, cu.OutOfMemory) {
+		d.broken = true
+		d.failures++
+	}
+}
+
+// rescale does a tensor. done is how many of its bytes, from the first on, are written.
+func (d *device) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, done int64, err error) {
+	if err := d.use(); err != nil {
+		return tensor.NewTally(), 0, err
+	}
+	defer func() { d.release(err) }()
+	r := &rescaling{device: d, job: job, dst: dst, src: src, size: int64(job.DType.Size())}
+	err = d.bound(func() error {
+		defer r.close()
+		if err := r.prepare(); err != nil {
+			return err
+		}
+		return r.run(ctx)
+	})
+	if err != nil {
+		return tensor.NewTally(), r.done, err
+	}
+	return r.tally, r.done, nil
+}
+
+// rescaling is one tensor on the device.
+type rescaling struct {
+	device  *device
+	job     *tensor.Rescale
+	dst     io.WriterAt
+	src     io.ReaderAt
+	size    int64 // of an element
+	lanes   [lanes]lane
+	scales  []cu.DevicePtr
+	factors cu.DevicePtr
+	table   []uint64 // what factors points to holds; it lives until the copy is done
+	tally   tensor.Tally
+	done    int64 // bytes written
+}
+
+// lane is one chunk's way: a stream, pinned host memory, and device memory.
+type lane struct {
+	stream   cu.Stream
+	made     bool
+	host     unsafe.Pointer // chunk, and the tally behind it
+	from, to cu.DevicePtr
+	counts   cu.DevicePtr
+	bytes    int64 // of the chunk under way; 0: none
+	first    int64 // its first byte
+}
+
+const tallyBytes = 6 * 8
+
+// prepare puts the factors on the device.
+func (r *rescaling) prepare() error {
+	chunk := r.device.chunk
+	for k := range r.lanes {
+		l := &r.lanes[k]
+		var err error
+		if l.stream, err = cu.MakeStream(cu.DefaultStream); err != nil {
+			return onDevice("stream", err)
+		}
+		l.made = true
+		if l.host, err = driver.Pinned(int(chunk) + tallyBytes); err != nil {
+			return onDevice("pinned memory", err)
+		}
+		for _, p := range []*cu.DevicePtr{&l.from, &l.to} {
+			if *p, err = cu.MemAlloc(chunk); err != nil {
+				return onDevice("device memory", err)
+			}
+		}
+		if l.counts, err = cu.MemAlloc(tallyBytes); err != nil {
+			return onDevice("device memory", err)
+		}
+	}
+	for _, f := range r.job.Factors {
+		p, err := r.upload(unsafe.Pointer(unsafe.SliceData(f.Scale)), int64(len(f.Scale))*8)
+		if err != nil {
+			return err
+		}
+		r.scales = append(r.scales, p)
+		r.table = append(r.table, uint64(f.Inner), uint64(f.Channels), uint64(f.Outer*f.Channels*f.Inner), uint64(p))
+	}
+	var err error
+	if len(r.table) > 0 {
+		r.factors, err = r.upload(unsafe.Pointer(unsafe.SliceData(r.table)), int64(len(r.table))*8)
+	}
+	return err
+}
+
+// upload copies host memory of ours to the device, and waits for it.
+func (r *rescaling) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, error) {
+	p, err := cu.MemAlloc(bytes)
+	if err != nil {
+		return 0, onDevice("device memory", err)
+	}
+	stream := r.lanes[0].stream
+	if err := cu.MemcpyHtoDAsync(p, from, bytes, stream); err != nil {
+		return p, onDevice("copy of scales", err)
+	}
+	return p, onDevice("copy of scales", stream.Synchronize())
+}
+
+// run sends chunk after chunk, each on the next lane; before a lane is used again, its chunk is taken off and written.
+func (r *rescaling) run(ctx context.Context) error {
+	r.tally = tensor.NewTally()
+	total := r.job.Elements * r.size
+	turn := 0
+	for first := int64(0); first < total; first += r.device.chunk {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stopped before byte %d: %w", first, err)
+		}
+		l := &r.lanes[turn]
+		turn = (turn + 1) % lanes
+		if err := r.collect(l); err != nil {
+			return err
+		}
+		if err := r.send(l, first, min(r.device.chunk, total-first)); err != nil {
+			return err
+		}
+	}
+	for range lanes {
+		if err := r.collect(&r.lanes[turn]); err != nil {
+			return err
+		}
+		turn = (turn + 1) % lanes
+	}
+	return nil
+}
+
+func (l *lane) chunk(bytes int64) []byte { return unsafe.Slice((*byte)(l.host), bytes) }
+
+// counted is where the lane's tally is on the host.
+func (r *rescaling) counted(l *lane) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(l.host, r.device.chunk)), tallyBytes)
+}
+
+// send reads a chunk and puts its copies and its kernel on the lane's stream.
+func (r *rescaling) send(l *lane, first, bytes int64) error {
+	if err := tensor.ReadFull(r.src, l.chunk(bytes), first); err != nil {
+		return err
+	}
+	counts := r.counted(l)
+	for k := range 6 {
+		none := uint64(0)
+		if k%2 == 1 {
+			none = math.MaxUint64
+		}
+		binary.LittleEndian.PutUint64(counts[8*k:], none)
+	}
+	if err := errors.Join(
+		cu.MemcpyHtoDAsync(l.from, l.host, bytes, l.stream),
+		cu.MemcpyHtoDAsync(l.counts, unsafe.Pointer(unsafe.SliceData(counts)), tallyBytes, l.stream),
+	); err != nil {
+		return onDevice("copy to the device", err)
+	}
+	const block = 256
+	elements := bytes / r.size
+	grid := min((elements+block-1)/block, 1<<14)
+	arguments := [7]uint64{
+		uint64(l.to), uint64(l.from), uint64(elements), uint64(first / r.size),
+		uint64(r.factors), uint64(len(r.job.Factors)), uint64(l.counts),
+	}
+	var pointers [7]unsafe.Pointer
+	for k := range arguments {
+		pointers[k] = unsafe.Pointer(&arguments[k])
+	}
+	if err := r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, block, 1, 1, 0, l.stream, pointers[:]); err != nil {
+		return onDevice("launch", err)
+	}
+	if err := errors.Join(
+		cu.MemcpyDtoHAsync(l.host, l.to, bytes, l.stream),
+		cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(counts)), l.counts, tallyBytes, l.stream),
+	); err != nil {
+		return onDevice("copy from the device", err)
+	}
+	l.first, l.bytes = first, bytes
+	return nil
+}
+
+// collect waits for the lane's chunk and writes it.
+func (r *rescaling) collect(l *lane) error {
+	if l.bytes == 0 {
+		return nil
+	}
+	bytes := l.bytes
+	l.bytes = 0
+	if err := l.stream.Synchronize(); err != nil {
+		return onDevice("wait", err)
+	}
+	if err := tensor.WriteFull(r.dst, l.chunk(bytes), l.first); err != nil {
+		return err
+	}
+	r.done = l.first + bytes
+	var n [6]int64
+	counts := r.counted(l)
+	for k := range n {
+		n[k] = int64(binary.LittleEndian.Uint64(counts[8*k:])) // no first element: -1
+	}
+	r.tally.Add(tensor.Tally{NonFinite: n[0], FirstNonFinite: n[1], Overflow: n[2], FirstOverflow: n[3], Subnormal: n[4], FirstSubnormal: n[5]})
+	return nil
+}
+
+// close gives back what was taken. A lane's work may still be under way after an error: it is waited for, since it writes
+// to memory that goes.
+func (r *rescaling) close() {
+	for k := range r.lanes {
+		l := &r.lanes[k]
+		if !l.made {
+			continue
+		}
+		if l.bytes > 0 {
+			_ = l.stream.Synchronize()
+		}
+		for _, p := range []cu.DevicePtr{l.from, l.to, l.counts} {
+			if p != 0 {
+				_ = cu.MemFree(p)
+			}
+		}
+		if l.host != nil {
+			_ = cu.MemFreeHost(l.host)
+		}
+		_ = l.stream.Destroy()
+	}
+	for _, p := range append(r.scales, r.factors) {
+		if p != 0 {
+			_ = cu.MemFree(p)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+//go:build cuda && linux && amd64 && cgo
+
+// Package driver lets a program that links gorgonia.org/cu start on machines without a GPU. The functions of NVIDIA's
+// driver that cu refers to are jumps through a table of stubs; Load opens the real driver, if there is one, and points
+// the table at it.
+package driver
+
+//go:generate go run generate.go
+
+// #cgo LDFLAGS: -L${SRCDIR}/lib -ldl
+// #include <stdlib.h>
+// int zoofold_cuda_load(const char *path, int *version, char *why, size_t room);
+// int zoofold_cuda_pinned(void **p, size_t bytes);
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"unsafe"
+)
+
+// ErrAbsent says that there is no driver that works.
+var ErrAbsent = errors.New("no CUDA")
+
+// load is done once: a driver cannot be unloaded.
+var load = sync.OnceValues(func() (version int, err error) {
+	name := os.Getenv("ZOOFOLD_LIBCUDA")
+	if name == "" {
+		name = "libcuda.so.1"
+	}
+	path := C.CString(name)
+	defer C.free(unsafe.Pointer(path))
+	const room = 512
+	why := (*C.char)(C.malloc(room))
+	defer C.free(unsafe.Pointer(why))
+	var v C.int
+	if C.zoofold_cuda_load(path, &v, why, room) == 0 {
+		return int(v), fmt.Errorf("%w: %s", ErrAbsent, C.GoString(why))
+	}
+	return int(v), nil
+})
+
+// Load opens libcuda.so.1, or the library that ZOOFOLD_LIBCUDA names, and starts it. version is 12090 for 12.9. Until it
+// succeeds every driver function fails, and the number of devices is 0.
+func Load() (version int, err error) { return load() }
+
+// Pinned allocates host memory that the device copies from and to directly. It is freed by cu.MemFreeHost.
+func Pinned(bytes int) (unsafe.Pointer, error) {
+	var p unsafe.Pointer
+	if result := C.zoofold_cuda_pinned(&p, C.size_t(bytes)); result != 0 {
+		return nil, fmt.Errorf("%d bytes of pinned host memory: CUDA error %d", bytes, int(result))
+	}
+	return p, nil
+}

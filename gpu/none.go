@@ -1,0 +1,24 @@
+//go:build !cuda || !linux || !amd64 || !cgo
+
+package gpu
+
+import (
+	"fmt"
+
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Backend is never made in builds without CUDA.
+type Backend struct{ tensor.Backend }
+
+// Open says that the build has no CUDA.
+func Open(Options) (*Backend, error) { return nil, fmt.Errorf("%w: not in this build", ErrNone) }
+
+// Describe says what there is, for -version.
+func Describe() string { return "not in this build" }
+
+// Close does nothing.
+func (b *Backend) Close() {}
+
+// Notes are empty.
+func (b *Backend) Notes() []string { return nil }
