@@ -188,7 +188,11 @@ func (r *rescaling) prepare() error {
 			return onDevice("device memory", err)
 		}
 	}
-	for _, f := range r.job.Factors {
+	factors := r.job.Factors
+	if len(factors) == 0 { // the kernels take one at least
+		factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: 1, Inner: r.job.Elements}, Scale: []float64{1}}}
+	}
+	for _, f := range factors {
 		p, err := r.upload(unsafe.Pointer(unsafe.SliceData(f.Scale)), int64(len(f.Scale))*8)
 		if err != nil {
 			return err
@@ -197,9 +201,7 @@ func (r *rescaling) prepare() error {
 		r.table = append(r.table, uint64(f.Inner), uint64(f.Channels), uint64(f.Outer*f.Channels*f.Inner), uint64(p))
 	}
 	var err error
-	if len(r.table) > 0 {
-		r.factors, err = r.upload(unsafe.Pointer(unsafe.SliceData(r.table)), int64(len(r.table))*8)
-	}
+	r.factors, err = r.upload(unsafe.Pointer(unsafe.SliceData(r.table)), int64(len(r.table))*8)
 	return err
 }
 
@@ -274,7 +276,7 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 	grid := min((elements+block-1)/block, 1<<14)
 	arguments := [7]uint64{
 		uint64(l.to), uint64(l.from), uint64(elements), uint64(first / r.size),
-		uint64(r.factors), uint64(len(r.job.Factors)), uint64(l.counts),
+		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
 	}
 	var pointers [7]unsafe.Pointer
 	for k := range arguments {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,9 +26,11 @@ import (
 	"golang.org/x/term"
 
 	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/gpu"
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
+	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
@@ -77,6 +80,7 @@ Flags:
 type flags struct {
 	manifest, device, verify, report, library string
 	workers                                   int
+	memory                                    int64
 	timeout                                   time.Duration
 	dryRun, json, quiet, version              bool
 	force                                     forceFlag
@@ -108,6 +112,7 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
 	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many models are worked on at once")
 	set.StringVar(&f.device, "device", "auto", "where weights are rescaled: auto, cpu or cuda")
+	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.verify, "verify", "", "the `checks` for all models: parity,algebra,predictions or none (default: what the manifest says)")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
@@ -139,8 +144,8 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
 	case !slices.Contains(manifests.Devices, f.device):
 		return nil, fmt.Errorf("-device %q: use %s", f.device, strings.Join(manifests.Devices, ", "))
-	case f.device == "cuda":
-		return nil, errors.New("-device cuda: this build has no CUDA")
+	case f.memory < 0:
+		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
 	case f.timeout < 0:
 		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
 	}
@@ -159,7 +164,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	}
 	engine, noEngine := openEngine(f.library)
 	if f.version {
-		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: not in this build\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, engineName(engine, noEngine))
+		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, engineName(engine, noEngine), gpu.Describe())
 		return exitDone
 	}
 	checks, err := checkList(f.verify)
@@ -172,16 +177,18 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
+	backend, why, err := openBackend(f)
+	if err != nil {
+		fmt.Fprintf(stderr, "zoofold: -device cuda: %v\n", err)
+		return exitUsage
+	}
 	ctx, stop := interruptible(stderr)
 	defer stop()
 	doc := report.NewDocument()
 	o := run.Options{
-		Manifest: m, Workers: f.workers, Backend: cpu.New(f.workers), Verify: checks, Timeout: f.timeout,
+		Manifest: m, Workers: f.workers, Backend: backend, Why: why, Verify: checks, Timeout: f.timeout,
 		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine,
 		Sink: report.Tee{show(f, stdout), doc},
-	}
-	if f.device == "auto" {
-		o.Why = "no CUDA: not in this build"
 	}
 	end, err := run.Run(ctx, o)
 	switch {
@@ -244,6 +251,23 @@ func checkList(s string) (*[]string, error) {
 		list = append(list, c)
 	}
 	return &list, nil
+}
+
+// openBackend is what rescales: with -device auto a GPU if there is one, and otherwise why not.
+func openBackend(f *flags) (b tensor.Backend, why string, err error) {
+	host := cpu.New(f.workers)
+	if f.device == "cpu" {
+		return host, "", nil
+	}
+	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
+	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
+	switch {
+	case err == nil:
+		return device, "", nil
+	case f.device == "auto":
+		return host, err.Error(), nil
+	}
+	return nil, "", err
 }
 
 // openEngine finds ONNX Runtime, or says why predictions cannot run.

@@ -19,13 +19,15 @@ struct Tally {
 	u64 non_finite, first_non_finite, overflow, first_overflow, subnormal, first_subnormal;
 };
 
+// scale_of takes one factor at least: the host gives a factor of one scale, 1, where there is none.
 __device__ double scale_of(u64 e, const Factor *factors, u64 count) {
 	double s = 1;
+	u64 k = 0;
 #pragma unroll 1
-	for (u64 k = 0; k < count; k++) {
+	do {
 		const Factor f = factors[k];
 		s *= f.scale[e / f.span * f.channels + e / f.inner % f.channels];
-	}
+	} while (++k < count);
 	return s;
 }
 

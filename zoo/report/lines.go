@@ -118,6 +118,9 @@ func (l *Lines) End(e End) {
 		parts = []string{"nothing to do"}
 	}
 	fmt.Fprintf(l.w, "%s: %s; %d -> %d per-channel nodes; %.1f s\n", count(total, "model"), strings.Join(parts, ", "), e.Before, e.After, e.Seconds)
+	for _, note := range e.Notes {
+		fmt.Fprintf(l.w, "note: %s\n", Printable(note))
+	}
 	if n := len(e.Unmatched); n > 0 {
 		fmt.Fprintf(l.w, "%s of the zoo matched by no rule\n", count(n, "file"))
 	}

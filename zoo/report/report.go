@@ -106,5 +106,6 @@ type End struct {
 	OutputBytes int64          `json:"output_bytes"`
 	PeakMemory  int64          `json:"peak_memory,omitempty"` // bytes, of the process
 	Report      string         `json:"report,omitempty"`      // path of report.html
+	Notes       []string       `json:"notes,omitempty"`       // what went wrong with devices
 	Exit        int            `json:"exit"`
 }

@@ -91,6 +91,9 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	err = books.close()
 	r.end.Seconds = time.Since(started).Seconds()
 	r.end.PeakMemory = peakMemory()
+	if b, ok := o.Backend.(interface{ Notes() []string }); ok {
+		r.end.Notes = b.Notes()
+	}
 	switch {
 	case ctx.Err() != nil:
 		r.end.Exit = 130
