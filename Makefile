@@ -6,13 +6,30 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build demo test bench fuzz lint conformance compare soak fetch clean help
+.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/zoofold
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold
+# On linux/amd64 the program is built with CUDA in it, if its header is there: a toolkit's, or the one that make fetches.
+build: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),header) ## bin/zoofold
+	@include=$(if $(CUDA_HOME),$(CUDA_HOME)/include,$(abspath $(CACHE)/cuda/include)); \
+	if [ -f "$$include/cuda.h" ]; then export CGO_CFLAGS="-O2 -I$$include"; tags=cuda; \
+	else echo "no CUDA header: this build has no CUDA"; tags=; fi; set -x; \
+	$(GO) build -tags "$$tags" -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold
+
+header:
+	@[ -n "$(CUDA_HOME)" ] || [ -f $(CACHE)/cuda/include/cuda.h ] || python3 testdata/fetch.py $(CACHE) library || true
+
+emulator: ## bin/libcuda.so.1, a driver for tests that runs the shipped device code without a GPU
+	@mkdir -p bin
+	$(CXX) -std=c++17 -O2 -Wall -shared -fPIC -fvisibility=hidden -o bin/libcuda.so.1 gpu/emulator/libcuda.cc
+
+kernels: ## compile the device code to gpu/kernels/rescale.ptx
+	sh testdata/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
+
+gpu-check: build ## on a machine with a GPU: the suite on it, and figures as JSON
+	sh testdata/gpu.sh
 
 fetch: ## ONNX Runtime's library and published models into .cache, by hash
 	@python3 testdata/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"
@@ -23,7 +40,7 @@ demo: build fetch ## fold published models, or generated ones where no registry 
 		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi
 	bin/zoofold -manifest manifests/demo.yaml
 
-test: build fetch $(CACHE)/venv/done ## everything that CI runs
+test: build fetch emulator $(CACHE)/venv/done ## everything that CI runs
 	PYTHON=$(abspath $(PYTHON)) FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/check.sh
 
 $(CACHE)/venv/done: testdata/requirements.txt

