@@ -78,7 +78,7 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 			tally.Add(t)
 		}
 	}
-	if chunks <= 1 || b.workers == 1 {
+	if chunks <= 1 || b.workers == 1 || ctx.Err() != nil { // cancelled before it began: stopped at the first byte
 		return work(ctx)
 	}
 	workers := pool.NewWithResults[tensor.Tally]().WithContext(ctx).WithCancelOnError().WithFirstError()

@@ -22,7 +22,7 @@ import (
 type Backend struct {
 	options Options
 	name    string
-	devices chan *device // as many times each as tensors may be on it at once
+	seats   chan *seat // the free ones
 
 	lock  sync.Mutex
 	all   []*device
@@ -45,7 +45,7 @@ func Open(o Options) (*Backend, error) {
 	if o.Smallest == 0 {
 		o.Smallest = DefaultSmallest
 	}
-	b := &Backend{options: o, devices: make(chan *device, count*perDevice)}
+	b := &Backend{options: o, seats: make(chan *seat, count*perDevice)}
 	var names []string
 	for k := range count {
 		d := &device{backend: b, ordinal: k}
@@ -56,7 +56,7 @@ func Open(o Options) (*Backend, error) {
 		names = append(names, d.name)
 		b.all = append(b.all, d)
 		for range perDevice {
-			b.devices <- d
+			b.seats <- &seat{device: d}
 		}
 	}
 	if len(b.all) == 0 {
@@ -109,19 +109,19 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	if job.Elements*int64(job.DType.Size()) < b.options.Smallest {
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
-	var d *device
+	var s *seat
 	select {
-	case d = <-b.devices:
-		defer func() { b.devices <- d }()
+	case s = <-b.seats:
+		defer func() { b.seats <- s }()
 	case <-ctx.Done():
 		return tensor.NewTally(), fmt.Errorf("stopped before byte 0: %w", ctx.Err())
 	}
-	tally, done, err := d.rescale(ctx, dst, src, job)
+	tally, done, err := s.rescale(ctx, dst, src, job)
 	var failed *deviceError
 	if !errors.As(err, &failed) {
 		return tally, err
 	}
-	b.note("%s: %v; the CPU took over from byte %d of a tensor on", d.name, failed, done)
+	b.note("%s: %v; the CPU took over from byte %d of a tensor on", s.device.name, failed, done)
 	// What was written stays: it has the bits that the CPU would give, and src may be the same file.
 	rest, err := b.options.CPU.Rescale(ctx, &after{dst, done}, src, job)
 	if err != nil {

@@ -13,10 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/gpu/kernels"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/tensor/tensortest"
 )
@@ -222,7 +224,7 @@ func TestElementsBeyond32BitsHaveTheirScales(t *testing.T) {
 	b := open(t, Options{})
 	d := b.all[0]
 	for dtype, size := range map[tensor.DType]int64{tensor.Float64: 8, tensor.Float32: 4, tensor.Float16: 2, tensor.BFloat16: 2} {
-		const inner, count = 1<<30 + 3, 256
+		const inner, count = 1<<30 + 3, 256 + 7 // whole vectors, and a tail
 		job := &tensor.Rescale{DType: dtype, Elements: 10 * inner, Factors: []tensor.Factor{
 			{Layout: tensor.Layout{Blocks: 2, Outer: 1, Channels: 5, Inner: inner}, Scale: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, -10}},
 			{Layout: tensor.Layout{Blocks: 1, Outer: 5 * inner, Channels: 2, Inner: 1}, Scale: []float64{1.5, -0.5}},
@@ -237,8 +239,9 @@ func TestElementsBeyond32BitsHaveTheirScales(t *testing.T) {
 		if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
 			t.Fatal(err)
 		}
-		r := &rescaling{device: d, job: job, dst: f, src: f, size: size}
+		r := (&seat{device: d}).take(f, f, job)
 		err := d.bound(func() error {
+			defer r.give()
 			defer r.close()
 			return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
 		})
@@ -275,6 +278,17 @@ func TestZEveryInstructionOfTheKernelsRan(t *testing.T) {
 	}
 	t.Logf("%d of %d PTX instructions", len(lines), total)
 	if total == 0 || len(lines) < total {
-		t.Errorf("only %d of %d PTX instructions were executed", len(lines), total)
+		t.Errorf("only %d of %d PTX instructions were executed; not: line %v", len(lines), total, unexecuted(lines))
 	}
+}
+
+// unexecuted are the lines of the PTX that hold an instruction and are not among those given.
+func unexecuted(lines map[string]bool) (missing []string) {
+	for k, line := range strings.Split(kernels.PTX, "\n") {
+		n := strconv.Itoa(k + 1)
+		if strings.HasSuffix(line, ";") && !strings.Contains(line, "\t.") && !strings.HasPrefix(line, ".") && !lines[n] {
+			missing = append(missing, n+": "+strings.TrimSpace(line))
+		}
+	}
+	return missing
 }

@@ -61,8 +61,9 @@ func TestMeasureTheDevice(t *testing.T) {
 		}
 		s := speed{Bytes: int64(len(src)), Rescale: rate(through(b)), CPU: rate(through(host))}
 		d := b.all[0]
-		r := &rescaling{device: d, job: job, size: 4}
+		r := (&seat{device: d}).take(nil, nil, job)
 		err := d.bound(func() error {
+			defer r.give()
 			defer r.close()
 			if err := r.prepare(); err != nil {
 				return err

@@ -30,6 +30,7 @@ type device struct {
 	context  cu.CUContext
 	kernels  map[tensor.DType]cu.Function
 	chunk    int64 // bytes that a lane holds
+	starts   int   // how many contexts it has had
 	failures int
 	users    int
 	broken   bool // the context is lost
@@ -83,6 +84,7 @@ func (d *device) start() error {
 		return errors.Join(fmt.Errorf("%d bytes of device memory are too few", budget), d.context.Destroy())
 	}
 	d.broken = false
+	d.starts++
 	return nil
 }
 
@@ -119,13 +121,13 @@ func (d *device) release(err error) {
 }
 
 // rescale does a tensor. done is how many of its bytes, from the first on, are written.
-func (d *device) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, done int64, err error) {
-	if err := d.use(); err != nil {
+func (s *seat) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, done int64, err error) {
+	if err := s.device.use(); err != nil {
 		return tensor.NewTally(), 0, err
 	}
-	defer func() { d.release(err) }()
-	r := &rescaling{device: d, job: job, dst: dst, src: src, size: int64(job.DType.Size())}
-	err = d.bound(func() error {
+	defer func() { s.device.release(err) }()
+	r := s.take(dst, src, job)
+	err = s.device.bound(func() error {
 		defer r.close()
 		if err := r.prepare(); err != nil {
 			return err
@@ -138,19 +140,11 @@ func (d *device) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, 
 	return r.tally, r.done, nil
 }
 
-// rescaling is one tensor on the device.
-type rescaling struct {
-	device  *device
-	job     *tensor.Rescale
-	dst     io.WriterAt
-	src     io.ReaderAt
-	size    int64 // of an element
-	lanes   [lanes]lane
-	scales  []cu.DevicePtr
-	factors cu.DevicePtr
-	table   []uint64 // what factors points to holds; it lives until the copy is done
-	tally   tensor.Tally
-	done    int64 // bytes written
+// seat is a tensor's place on a device: its lanes, which stay for the next tensor.
+type seat struct {
+	device *device
+	lanes  [lanes]lane
+	start  int // the context that the lanes belong to, counted by the device; 0: there are none
 }
 
 // lane is one chunk's way: a stream, pinned host memory, and device memory.
@@ -166,27 +160,83 @@ type lane struct {
 
 const tallyBytes = 6 * 8
 
-// prepare puts the factors on the device.
-func (r *rescaling) prepare() error {
-	chunk := r.device.chunk
-	for k := range r.lanes {
-		l := &r.lanes[k]
-		var err error
-		if l.stream, err = cu.MakeStream(cu.DefaultStream); err != nil {
-			return onDevice("stream", err)
+// ready makes the lanes, unless the device's context has them already.
+func (s *seat) ready() error {
+	if s.start == s.device.starts {
+		return nil
+	}
+	s.lanes = [lanes]lane{} // an older context took its own with it
+	for k := range s.lanes {
+		if err := s.lanes[k].make(s.device.chunk); err != nil {
+			s.give()
+			return err
 		}
-		l.made = true
-		if l.host, err = driver.Pinned(int(chunk) + tallyBytes); err != nil {
-			return onDevice("pinned memory", err)
-		}
-		for _, p := range []*cu.DevicePtr{&l.from, &l.to} {
-			if *p, err = cu.MemAlloc(chunk); err != nil {
-				return onDevice("device memory", err)
-			}
-		}
-		if l.counts, err = cu.MemAlloc(tallyBytes); err != nil {
+	}
+	s.start = s.device.starts
+	return nil
+}
+
+func (l *lane) make(chunk int64) error {
+	var err error
+	if l.stream, err = cu.MakeStream(cu.DefaultStream); err != nil {
+		return onDevice("stream", err)
+	}
+	l.made = true
+	if l.host, err = driver.Pinned(int(chunk) + tallyBytes); err != nil {
+		return onDevice("pinned memory", err)
+	}
+	for _, p := range []*cu.DevicePtr{&l.from, &l.to} {
+		if *p, err = cu.MemAlloc(chunk); err != nil {
 			return onDevice("device memory", err)
 		}
+	}
+	if l.counts, err = cu.MemAlloc(tallyBytes); err != nil {
+		return onDevice("device memory", err)
+	}
+	return nil
+}
+
+// give gives the lanes back.
+func (s *seat) give() {
+	for k := range s.lanes {
+		l := &s.lanes[k]
+		for _, p := range []cu.DevicePtr{l.from, l.to, l.counts} {
+			if p != 0 {
+				_ = cu.MemFree(p)
+			}
+		}
+		if l.host != nil {
+			_ = cu.MemFreeHost(l.host)
+		}
+		if l.made {
+			_ = l.stream.Destroy()
+		}
+	}
+	s.lanes, s.start = [lanes]lane{}, 0
+}
+
+// rescaling is one tensor on the device.
+type rescaling struct {
+	*seat
+	job     *tensor.Rescale
+	dst     io.WriterAt
+	src     io.ReaderAt
+	size    int64 // of an element
+	scales  []cu.DevicePtr
+	factors cu.DevicePtr
+	table   []uint64 // what factors points to holds; it lives until the copy is done
+	tally   tensor.Tally
+	done    int64 // bytes written
+}
+
+func (s *seat) take(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) *rescaling {
+	return &rescaling{seat: s, job: job, dst: dst, src: src, size: int64(job.DType.Size())}
+}
+
+// prepare puts the factors on the device.
+func (r *rescaling) prepare() error {
+	if err := r.ready(); err != nil {
+		return err
 	}
 	factors := r.job.Factors
 	if len(factors) == 0 { // the kernels take one at least
@@ -271,9 +321,9 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 	); err != nil {
 		return onDevice("copy to the device", err)
 	}
-	const block = 256
+	const block, vector = 256, 16 // threads, and bytes that each does at a time
 	elements := bytes / r.size
-	grid := min((elements+block-1)/block, 1<<14)
+	grid := min((bytes+block*vector-1)/(block*vector), 1<<14)
 	arguments := [7]uint64{
 		uint64(l.to), uint64(l.from), uint64(elements), uint64(first / r.size),
 		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
@@ -318,26 +368,14 @@ func (r *rescaling) collect(l *lane) error {
 	return nil
 }
 
-// close gives back what was taken. A lane's work may still be under way after an error: it is waited for, since it writes
-// to memory that goes.
+// close gives the factors back. A lane's work may still be under way after an error: it is waited for, since the next tensor
+// takes the lane.
 func (r *rescaling) close() {
 	for k := range r.lanes {
-		l := &r.lanes[k]
-		if !l.made {
-			continue
-		}
-		if l.bytes > 0 {
+		if l := &r.lanes[k]; l.bytes > 0 {
 			_ = l.stream.Synchronize()
+			l.bytes = 0
 		}
-		for _, p := range []cu.DevicePtr{l.from, l.to, l.counts} {
-			if p != 0 {
-				_ = cu.MemFree(p)
-			}
-		}
-		if l.host != nil {
-			_ = cu.MemFreeHost(l.host)
-		}
-		_ = l.stream.Destroy()
 	}
 	for _, p := range append(r.scales, r.factors) {
 		if p != 0 {

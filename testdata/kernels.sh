@@ -15,7 +15,7 @@ if [ ! -d "$tree" ]; then
 fi
 "$tree/bin/nvcc" -arch=compute_75 -ptx -fmad=false -O2 -o "$out.part" gpu/kernels/rescale.cu
 # The compiler's build number says nothing of the code.
-sed -e 's/^\.version .*/.version 6.3/' -e '/^\/\//d' "$out.part" >"$out"
+sed -e 's/^\.version .*/.version 6.3/' -e 's/^\.target .*/.target sm_70/' -e '/^\/\//d' "$out.part" >"$out"
 rm "$out.part"
 for target in 75 80 86 89 90 100 120; do
 	"$tree/bin/ptxas" -arch=sm_$target -o /dev/null "$out"

@@ -79,7 +79,7 @@ struct Operand {
 };
 enum Code {
 	MOV, LD_PARAM, LD, ST, ATOM_ADD, ATOM_MIN, CVTA, TO_F32, WIDEN, FROM_UNSIGNED, FROM_SIGNED, COPY, SIGN_EXTEND, SETP, SELP, ABS, NOT, NEG,
-	SHL, SHR, FMUL, WIDE, ADD, SUB, MUL, DIV, REM, AND, OR, XOR, BRA, RET
+	PACK, SHL, SHR, FMUL, WIDE, ADD, SUB, MUL, DIV, REM, AND, OR, XOR, BRA, RET
 };
 enum How { EQ, NE, LT, LE, GT, GE, EQU, NEU, LTU, LEU, GTU, GEU, NAN_, NUM };
 struct Instruction {
@@ -87,6 +87,7 @@ struct Instruction {
 	Code code = RET;
 	char kind = 0;              // of its type: u, s, f, b
 	int width = 0, narrow = 0;  // of its type, in bits; of what a cvt converts
+	size_t lanes = 1;           // of a vector
 	How how = EQ;
 	int guard = -1;
 	bool negated = false;
@@ -220,7 +221,14 @@ struct Parser {
 		size_t end = s.find_first_of(" \t");
 		i.op = s.substr(0, end);
 		if (end != std::string::npos) {
-			for (const std::string &o : split(s.substr(end), ',')) i.operands.push_back(operand(o));
+			bool vector = false;
+			for (std::string o : split(s.substr(end), ',')) { // {%r1, %r2} is a vector: its registers one by one
+				if (o[0] == '{') vector = true, o = trim(o.substr(1));
+				bool last = !o.empty() && o.back() == '}';
+				if (vector) i.lanes += !last;
+				if (last) vector = false, o = trim(o.substr(0, o.size() - 1));
+				i.operands.push_back(operand(o));
+			}
 		}
 		understand(i, split(i.op, '.'));
 		f->code.push_back(i);
@@ -234,7 +242,7 @@ struct Parser {
 			{"st.global", ST}, {"st", ST}, {"atom.global.add", ATOM_ADD}, {"atom.global.min", ATOM_MIN}, {"mul.rn", FMUL}, {"abs", ABS}, {"neg", NEG}};
 		static const std::map<std::string, How> hows = {
 			{"eq", EQ}, {"ne", NE}, {"lt", LT}, {"le", LE}, {"gt", GT}, {"ge", GE}, {"equ", EQU}, {"neu", NEU}, {"ltu", LTU}, {"leu", LEU}, {"gtu", GTU}, {"geu", GEU}, {"nan", NAN_}, {"num", NUM}};
-		static const std::map<Code, size_t> counts = {{ST, 2}, {SELP, 4}, {MOV, 2}, {CVTA, 2}, {NOT, 2}, {ABS, 2}, {NEG, 2}, {LD, 2}, {LD_PARAM, 2}};
+		static const std::map<Code, size_t> counts = {{ST, 2}, {SELP, 4}, {MOV, 2}, {PACK, 2}, {CVTA, 2}, {NOT, 2}, {ABS, 2}, {NEG, 2}, {LD, 2}, {LD_PARAM, 2}};
 		if (parts[0] == "ret") return;
 		if (parts[0] == "bra") {
 			i.code = BRA;
@@ -260,16 +268,31 @@ struct Parser {
 			else fail("unknown: " + i.op);
 		} else {
 			std::string head = i.op.substr(0, i.op.rfind('.'));
+			bool moves = parts[0] == "ld" || parts[0] == "st";
+			const std::string &vector = parts[parts.size() - 2];
+			if (moves && (vector == "v2" || vector == "v4")) {
+				if (i.lanes != (size_t)(vector[1] - '0')) fail(i.op + " of " + std::to_string(i.lanes) + " registers");
+				head = head.substr(0, head.rfind('.'));
+			} else if (i.lanes != 1 && moves) {
+				fail(i.op + " of a vector");
+			}
 			if (!plain.count(head)) fail("unknown: " + i.op);
 			i.code = plain.at(head);
+			if (i.lanes != 1 && i.code == MOV) {
+				i.code = PACK, i.narrow = i.width / (int)i.lanes;
+			} else if (i.lanes != 1 && i.code != LD && i.code != ST) {
+				fail(i.op + " of a vector");
+			}
 			if (counts.count(i.code)) want = counts.at(i.code);
-			bool floating = i.code == FMUL || i.code == ABS, any = i.code <= ST || i.code == SELP;
+			bool floating = i.code == FMUL || i.code == ABS, any = i.code <= ST || i.code == SELP || i.code == PACK;
 			if (!any && floating != (i.kind == 'f')) fail("unknown: " + i.op);
 			if ((i.code == DIV || i.code == REM || i.code == ATOM_MIN) && i.kind != 'u') fail("unknown: " + i.op);
 		}
+		want += i.lanes - 1;
 		if (i.operands.size() != want) fail(i.op + " has " + std::to_string(i.operands.size()) + " operands");
-		bool addressed = i.code == LD || i.code == ATOM_ADD || i.code == ATOM_MIN;
-		if (addressed && i.operands[1].kind != Operand::ADDRESS) fail(i.op + " without an address");
+		bool atomic = i.code == ATOM_ADD || i.code == ATOM_MIN;
+		if (atomic && i.operands[1].kind != Operand::ADDRESS) fail(i.op + " without an address");
+		if (i.code == LD && i.operands.back().kind != Operand::ADDRESS) fail(i.op + " without an address");
 		if (i.code == ST && i.operands[0].kind != Operand::ADDRESS) fail(i.op + " without an address");
 		if (i.code == LD_PARAM && i.operands[1].kind != Operand::PARAMETER) fail(i.op + " without a parameter");
 	}
@@ -310,8 +333,8 @@ struct Thread {
 		default: throw std::runtime_error("operand " + o.text + " of " + i.op);
 		}
 	}
-	void set(const Instruction &i, uint64_t x, int width) {
-		const Operand &o = i.operands[0];
+	void set(const Instruction &i, uint64_t x, int width, size_t k = 0) {
+		const Operand &o = i.operands[k];
 		if (o.kind != Operand::REGISTER || o.width != width) throw std::runtime_error(i.op + " writes " + std::to_string(width) + " bits into " + o.text);
 		r[o.index] = x & mask(width);
 	}
@@ -357,13 +380,20 @@ struct Thread {
 		switch (i.code) {
 		case LD_PARAM: return set(i, parameters[i.operands[1].index], width);
 		case LD: {
-			uint64_t x = 0;
-			memcpy(&x, reach(address(i, 1), width / 8, false, false), width / 8);
-			return set(i, x, width);
+			uint8_t *p = reach(address(i, i.lanes), i.lanes * width / 8, false, false);
+			for (size_t k = 0; k < i.lanes; k++) {
+				uint64_t x = 0;
+				memcpy(&x, p + k * width / 8, width / 8);
+				set(i, x, width, k);
+			}
+			return;
 		}
 		case ST: {
-			uint64_t x = get(i, 1, width);
-			memcpy(reach(address(i, 0), width / 8, true, false), &x, width / 8);
+			uint8_t *p = reach(address(i, 0), i.lanes * width / 8, true, false);
+			for (size_t k = 0; k < i.lanes; k++) {
+				uint64_t x = get(i, 1 + k, width);
+				memcpy(p + k * width / 8, &x, width / 8);
+			}
 			return;
 		}
 		case ATOM_ADD:
@@ -384,6 +414,11 @@ struct Thread {
 		case SELP: return set(i, get(i, 3, 1) ? get(i, 1, width) : get(i, 2, width), width);
 		case MOV:
 		case CVTA: return set(i, get(i, 1, width), width);
+		case PACK: {
+			uint64_t x = 0;
+			for (size_t k = 0; k < i.lanes; k++) x |= get(i, 1 + k, i.narrow) << (k * i.narrow);
+			return set(i, x, width);
+		}
 		case ABS: return set(i, get(i, 1, width) & ~(1ULL << (width - 1)), width);
 		case NOT: return set(i, ~get(i, 1, width), width);
 		case NEG: return set(i, 0 - get(i, 1, width), width);

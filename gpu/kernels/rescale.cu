@@ -19,16 +19,34 @@ struct Tally {
 	u64 non_finite, first_non_finite, overflow, first_overflow, subnormal, first_subnormal;
 };
 
-// scale_of takes one factor at least: the host gives a factor of one scale, 1, where there is none.
-__device__ double scale_of(u64 e, const Factor *factors, u64 count) {
-	double s = 1;
-	u64 k = 0;
+// scales_of multiplies the scales of N elements, from e on. It takes one factor at least: the host gives a factor of one
+// scale, 1, where there is none. It divides once for all N, and counts on from there.
+template <int N> __device__ void scales_of(double *s, u64 e, const Factor *factors, u64 count) {
+	for (int k = 0; k < N; k++) {
+		s[k] = 1;
+	}
 #pragma unroll 1
 	do {
-		const Factor f = factors[k];
-		s *= f.scale[e / f.span * f.channels + e / f.inner % f.channels];
-	} while (++k < count);
-	return s;
+		const Factor f = *factors++;
+		u64 row = e / f.inner, block = e / f.span, channel = row % f.channels;
+		u64 of_row = (row + 1) * f.inner - e, of_block = (block + 1) * f.span - e; // elements left
+		const double *scale = f.scale + block * f.channels;
+#pragma unroll
+		for (int k = 0; k < N; k++) {
+			s[k] *= scale[channel];
+			if (k + 1 == N) {
+				break;
+			}
+			if (--of_row == 0) {
+				of_row = f.inner;
+				channel = channel + 1 == f.channels ? 0 : channel + 1;
+			}
+			if (--of_block == 0) {
+				of_block = f.span;
+				scale += f.channels;
+			}
+		}
+	} while (--count);
 }
 
 __device__ void note(u64 *count, u64 *first, u64 e) {
@@ -112,28 +130,65 @@ template <int mantissa, int bias> struct Small {
 	}
 };
 
-template <typename T> __device__ void rescale(u64 dst, u64 src, u64 n, u64 first, u64 factors, u64 count_of_factors, u64 tally) {
-	const typename T::bits *from = (const typename T::bits *)src;
-	typename T::bits *to = (typename T::bits *)dst;
+// one does the element e of the tensor.
+template <typename T> __device__ typename T::bits one(typename T::bits b, double s, u64 e, Tally *tally) {
+	double before = T::decode(b);
+	typename T::bits after = T::encode(before * s);
+	count(tally, e, before, T::decode(after), s, T::smallest());
+	return after;
+}
+
+// pack<T> does the 16 bytes of a vector, of 32-bit words or of 64-bit ones.
+template <typename T> __device__ uint4 pack(uint4 v, const double *s, u64 e, Tally *tally) {
+	u32 words[4] = {v.x, v.y, v.z, v.w};
+	const int per_word = 4 / sizeof(typename T::bits), width = 32 / per_word;
+#pragma unroll
+	for (int w = 0; w < 4; w++) {
+		u32 done = 0;
+#pragma unroll
+		for (int k = 0; k < per_word; k++) {
+			int at = w * per_word + k;
+			done |= (u32)one<T>((typename T::bits)(words[w] >> (k * width)), s[at], e + at, tally) << (k * width);
+		}
+		words[w] = done;
+	}
+	return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+template <typename T> __device__ ulonglong2 pack(ulonglong2 v, const double *s, u64 e, Tally *tally) {
+	return make_ulonglong2(one<T>(v.x, s[0], e, tally), one<T>(v.y, s[1], e + 1, tally));
+}
+
+// rescale does n elements, the first of which is the tensor's element first. dst and src are aligned to 16 bytes.
+template <typename T, typename Vector>
+__device__ void rescale(u64 dst, u64 src, u64 n, u64 first, u64 factors, u64 count_of_factors, u64 tally) {
+	typedef typename T::bits bits;
+	const int per = 16 / sizeof(bits);
+	const u64 thread = (u64)blockIdx.x * blockDim.x + threadIdx.x, threads = (u64)gridDim.x * blockDim.x, whole = n / per;
 #pragma unroll 1
-	for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (u64)gridDim.x * blockDim.x) {
-		double s = scale_of(first + i, (const Factor *)factors, count_of_factors);
-		double before = T::decode(from[i]);
-		typename T::bits after = T::encode(before * s);
-		to[i] = after;
-		count((Tally *)tally, first + i, before, T::decode(after), s, T::smallest());
+	for (u64 g = thread; g < whole; g += threads) {
+		double s[per];
+		u64 e = first + g * per;
+		scales_of<per>(s, e, (const Factor *)factors, count_of_factors);
+		((Vector *)dst)[g] = pack<T>(((const Vector *)src)[g], s, e, (Tally *)tally);
+	}
+	u64 i = whole * per + thread; // the tail is shorter than a block
+	if (i < n) {
+		double s;
+		scales_of<1>(&s, first + i, (const Factor *)factors, count_of_factors);
+		((bits *)dst)[i] = one<T>(((const bits *)src)[i], s, first + i, (Tally *)tally);
 	}
 }
 
-#define ENTRY(name, type)                                                                                                   \
+#define ENTRY(name, type, vector)                                                                                           \
 	extern "C" __global__ void name(u64 dst, u64 src, u64 n, u64 first, u64 factors, u64 count, u64 tally) {              \
-		rescale<type>(dst, src, n, first, factors, count, tally);                                                           \
+		rescale<type, vector>(dst, src, n, first, factors, count, tally);                                                   \
 	}
 
 typedef Small<10, 15> F16;
 typedef Small<7, 127> BF16;
 
-ENTRY(rescale_f64, F64)
-ENTRY(rescale_f32, F32)
-ENTRY(rescale_f16, F16)
-ENTRY(rescale_bf16, BF16)
+ENTRY(rescale_f64, F64, ulonglong2)
+ENTRY(rescale_f32, F32, uint4)
+ENTRY(rescale_f16, F16, uint4)
+ENTRY(rescale_bf16, BF16, uint4)
