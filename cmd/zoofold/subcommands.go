@@ -42,7 +42,7 @@ func arguments(set *flag.FlagSet, args []string, count int, stderr io.Writer) (l
 
 // planOf plans one model file by itself.
 func planOf(path string, overridable bool, stderr io.Writer) (*fold.Plan, bool) {
-	f, err := format.Open(path)
+	f, err := format.Open(path, format.Options{})
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan

@@ -159,11 +159,16 @@ func (s *stage) others() []string {
 	return list
 }
 
-// discard throws away what is not in place.
-func (s *stage) discard() error {
+// close closes the files of a stage that is read and then thrown away with its folder.
+func (s *stage) close() {
 	for _, f := range s.open {
 		f.drop()
 	}
+}
+
+// discard throws away what is not in place.
+func (s *stage) discard() error {
+	s.close()
 	return s.fsys.RemoveAll(s.folder)
 }
 

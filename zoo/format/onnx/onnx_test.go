@@ -63,13 +63,13 @@ func TestAModelThatWasNotEditedIsWrittenByteForByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := format.Open(path)
+		f, err := format.Open(path, format.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		var out onnx.Memory
-		if err := f.Write(context.Background(), &out, tensor.Reference{}); err != nil {
+		if _, err := f.Write(context.Background(), &out, tensor.Reference{}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(out.Bytes(), want) {
@@ -93,7 +93,7 @@ func TestEveryTruncationIsAnErrorOrAModel(t *testing.T) {
 // try opens a file, and folds and writes what it holds, whatever it is. It must not panic, and errors must say whose fault
 // it is.
 func try(t testing.TB, name, path string) {
-	f, err := format.Open(path)
+	f, err := format.Open(path, format.Options{})
 	if err != nil {
 		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v: it does not say whose fault it is", name, err)
@@ -105,7 +105,7 @@ func try(t testing.TB, name, path string) {
 		t.Errorf("%s: fold: %v", name, err)
 	}
 	var out onnx.Memory
-	_ = f.Write(context.Background(), &out, tensor.Reference{}) // damaged weights may be refused
+	_, _ = f.Write(context.Background(), &out, tensor.Reference{}) // damaged weights may be refused
 }
 
 // field is one length-delimited field.
@@ -185,7 +185,7 @@ func TestHostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
 			path := write(t, test.data)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			f, err := format.Open(path)
+			f, err := format.Open(path, format.Options{})
 			runtime.ReadMemStats(&after)
 			if err == nil {
 				f.Close()
@@ -224,7 +224,7 @@ func TestExternalDataOutsideTheFolderIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, file(w, node("Relu", "", []string{"w"}, []string{"y"}), value(12, "y", 4)), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		f, err := format.Open(path)
+		f, err := format.Open(path, format.Options{})
 		if err == nil {
 			f.Close()
 		}
@@ -266,7 +266,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 	if err := os.WriteFile(path, model, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	f, err := format.Open(path)
+	f, err := format.Open(path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 	if plan.After != 0 {
 		t.Fatalf("%d -> %d: %+v", plan.Before, plan.After, plan.Maps)
 	}
-	if err := f.Write(context.Background(), folder{out, "m.onnx"}, cpu.New(2)); err != nil {
+	if _, err := f.Write(context.Background(), folder{out, "m.onnx"}, cpu.New(2)); err != nil {
 		t.Fatal(err)
 	}
 	written, err := os.Open(filepath.Join(out, "weights.bin"))
