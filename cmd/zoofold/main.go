@@ -33,6 +33,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
+	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 )
 
@@ -71,6 +72,7 @@ Subcommands:
   plan [-json] MODEL     what folding would change
   explain MODEL          for every affine map: what becomes of it, and why
   verify A B             whether two models predict the same
+  export -to F MODEL OUT write a model's weights for Metal, or the model as ONNX
   schema                 the JSON Schema of manifests
 
 Flags:

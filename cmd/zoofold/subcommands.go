@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -14,11 +13,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
-	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
 var subcommands = map[string]func(args []string, stdout, stderr io.Writer) int{
-	"plan": plan, "explain": explain, "verify": verify,
+	"plan": plan, "explain": explain, "verify": verify, "export": export,
 	"schema": func(_ []string, stdout, _ io.Writer) int {
 		_, _ = stdout.Write(manifests.Schema())
 		return exitDone
@@ -40,9 +38,17 @@ func arguments(set *flag.FlagSet, args []string, count int, stderr io.Writer) (l
 	return set.Args(), 0, true
 }
 
+// modelFlags are the flags of what a model file does not say by itself.
+func modelFlags(set *flag.FlagSet) *format.Options {
+	o := &format.Options{}
+	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")
+	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's `convention`: "+strings.Join(format.Epsilons, ", "))
+	return o
+}
+
 // planOf plans one model file by itself.
-func planOf(path string, overridable bool, stderr io.Writer) (*fold.Plan, bool) {
-	f, err := format.Open(path, format.Options{})
+func planOf(path string, o *format.Options, overridable bool, stderr io.Writer) (*fold.Plan, bool) {
+	f, err := format.Open(path, *o)
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan
@@ -58,11 +64,12 @@ func plan(args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet("plan", flag.ContinueOnError)
 	asJSON := set.Bool("json", false, "print the plan as JSON")
 	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
+	o := modelFlags(set)
 	list, code, ok := arguments(set, args, 1, stderr)
 	if !ok {
 		return code
 	}
-	p, ok := planOf(list[0], *overridable, stderr)
+	p, ok := planOf(list[0], o, *overridable, stderr)
 	if !ok {
 		return exitFailed
 	}
@@ -88,11 +95,12 @@ func plan(args []string, stdout, stderr io.Writer) int {
 func explain(args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet("explain", flag.ContinueOnError)
 	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
+	o := modelFlags(set)
 	list, code, ok := arguments(set, args, 1, stderr)
 	if !ok {
 		return code
 	}
-	p, ok := planOf(list[0], *overridable, stderr)
+	p, ok := planOf(list[0], o, *overridable, stderr)
 	if !ok {
 		return exitFailed
 	}
@@ -123,30 +131,5 @@ func explain(args []string, stdout, stderr io.Writer) int {
 		reasons = " (" + strings.Join(codes, ", ") + ")"
 	}
 	fmt.Fprintf(stdout, "%d maps: %d folded, %d merged, %d left%s\n", len(p.Maps), counts[fold.Folded], counts[fold.Merged], counts[fold.Left], reasons)
-	return exitDone
-}
-
-func verify(args []string, stdout, stderr io.Writer) int {
-	set := flag.NewFlagSet("verify", flag.ContinueOnError)
-	library := set.String("onnxruntime", "", "the ONNX Runtime `library`")
-	tolerance := set.Float64("tolerance", 0, "largest relative difference (default: the jitter rule)")
-	list, code, ok := arguments(set, args, 2, stderr)
-	if !ok {
-		return code
-	}
-	engine, why := openEngine(*library)
-	if engine == nil {
-		fmt.Fprintf(stderr, "zoofold: %s\n", why)
-		return exitFailed
-	}
-	c := engine.Compare(context.Background(), predict.Comparison{Original: list[0], Folded: list[1], Tolerance: *tolerance})
-	fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
-	if c.Note != "" {
-		fmt.Fprintf(stdout, "; %s", report.Printable(c.Note))
-	}
-	fmt.Fprintln(stdout)
-	if c.Status != report.Passed {
-		return exitFailed
-	}
 	return exitDone
 }

@@ -87,7 +87,9 @@ func Beside(model, other string) string {
 type Exporter struct {
 	Name   string // "metal", as in the manifest's export
 	Suffix string // of the file or folder that it writes: ".metal"
-	// Export writes the model, its constants through the backend, as the file or folder rel of the output.
+	Main   string // the file that makes a folder complete: "index.json"; "" where one file is written
+	// Export writes the model, its constants through the backend, as the file or folder rel of the output. rel "" is the
+	// output's own file, or its folder.
 	Export func(ctx context.Context, m *model.Model, out Output, rel string, backend tensor.Backend) error
 }
 

@@ -59,10 +59,13 @@ func (s *stage) final(rel string) string {
 
 // Create is format.Output's.
 func (s *stage) Create(rel string) (format.OutputFile, error) {
+	if rel == filepath.Base(s.target) {
+		rel = ""
+	}
 	if rel != "" && !filepath.IsLocal(filepath.FromSlash(rel)) {
 		return nil, fmt.Errorf("output %q: %w", rel, format.ErrOutside)
 	}
-	if s.open[rel] != nil || rel == filepath.Base(s.target) {
+	if s.open[rel] != nil {
 		return nil, fmt.Errorf("output %q is written twice", rel)
 	}
 	if err := s.fsys.MkdirAll(filepath.Dir(s.path(rel))); err != nil {

@@ -35,10 +35,10 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 	checks := r.checks(j.Rule)
 	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps}
 	if slices.Contains(checks, "predictions") && r.Predict != nil { // before the algebra gives free extents a size
-		if c.Original, err = r.runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original")); err != nil {
+		if c.Original, err = Runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original"), r.Backend); err != nil {
 			return fmt.Errorf("the original as an ONNX model: %w", err)
 		}
-		if c.Folded, err = r.runnable(ctx, folded, out.path(""), filepath.Join(out.folder, ".folded")); err != nil {
+		if c.Folded, err = Runnable(ctx, folded, out.path(""), filepath.Join(out.folder, ".folded"), r.Backend); err != nil {
 			return fmt.Errorf("the folded model as an ONNX model: %w", err)
 		}
 	}
@@ -84,8 +84,8 @@ func rename(m *model.Model, renamed map[string]string) {
 	})
 }
 
-// runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in a new folder.
-func (r *runner) runnable(ctx context.Context, f format.File, path, folder string) (string, error) {
+// Runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in a new folder.
+func Runnable(ctx context.Context, f format.File, path, folder string, backend tensor.Backend) (string, error) {
 	if strings.EqualFold(filepath.Ext(path), ".onnx") {
 		return path, nil
 	}
@@ -95,7 +95,7 @@ func (r *runner) runnable(ctx context.Context, f format.File, path, folder strin
 	}
 	s := &stage{fsys: disk{}, target: filepath.Join(folder, "model.onnx"), folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
 	defer s.close()
-	return s.path(""), e.Export(ctx, f.Model(), s, "", r.Backend)
+	return s.path(""), e.Export(ctx, f.Model(), s, "", backend)
 }
 
 // predict runs original and folded model, as many models at a time as memory is meant for.
@@ -147,7 +147,7 @@ func (r *runner) jittered(ctx context.Context, j *manifests.Job, folder string, 
 		}
 	})
 	if !strings.EqualFold(filepath.Ext(j.Source), ".onnx") {
-		return r.runnable(ctx, f, j.Source, folder)
+		return Runnable(ctx, f, j.Source, folder, r.Backend)
 	}
 	s := &stage{fsys: disk{}, target: filepath.Join(folder, filepath.Base(j.Source)), folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
 	defer s.close()

@@ -62,6 +62,14 @@ func exported(m *model.Model) (*message, error) {
 		for _, v := range n.Inputs {
 			used[v] = true
 		}
+		if n.Type == "Constant" && n.Outputs[0] != nil && n.Outputs[0].Const != nil { // an initializer from now on
+			inner, err := e.exportConst(n.Outputs[0])
+			if err != nil {
+				return nil, err
+			}
+			graph.message(graphInitializer, inner)
+			continue
+		}
 		if len(n.Bodies) > 0 {
 			return nil, fmt.Errorf("%v holds graphs: it cannot be exported", n)
 		}
