@@ -30,7 +30,7 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 		return fmt.Errorf("the written model cannot be read back: %w", err)
 	}
 	defer folded.Close()
-	rename(folded.Model(), w.renamed)
+	verify.Rename(folded.Model(), w.renamed)
 	taps := verify.Taps(original.Model(), folded.Model())
 	checks := r.checks(j.Rule)
 	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps}
@@ -57,31 +57,6 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 		return r.predict(ctx, c, m)
 	}
 	return nil
-}
-
-// rename gives the values of a model that was read back the names they have in the model it was written from.
-func rename(m *model.Model, renamed map[string]string) {
-	if len(renamed) == 0 {
-		return
-	}
-	names := map[string]string{}
-	for name, stored := range renamed {
-		names[stored] = name
-	}
-	m.Walk(func(g *model.Graph) {
-		values := slices.Concat(g.Inputs, g.Consts)
-		for _, n := range g.Nodes {
-			values = append(values, n.Outputs...)
-		}
-		for _, v := range values {
-			if v == nil {
-				continue
-			}
-			if name, ok := names[v.Name]; ok {
-				v.Name = name
-			}
-		}
-	})
 }
 
 // Runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in a new folder.
