@@ -138,6 +138,11 @@ func (p *Planner) find(n *model.Node) *found {
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)
 		}
+		if stays := p.model.Stays; f.why == nil && stays != nil {
+			if why, ok := stays(n); ok {
+				f.why = &Reason{Unsupported, why}
+			}
+		}
 		if f.why == nil && !f.a.Finite() {
 			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
 		}
