@@ -73,6 +73,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	for p.pass() {
 		m.Walk((*model.Graph).Compact)
 	}
+	p.cancelTransposes()
 	p.shareAlike()
 	p.prune(before)
 	m.Walk((*model.Graph).Compact)
