@@ -391,8 +391,14 @@ func (b *builder) form(v *value, form int) *model.Value {
 	for k, axis := range perm {
 		perm[k] = position(v.rank, v.main, axis)
 	}
-	name := b.unique(formName(v.name, v.rank, form))
-	n := b.m.Graph.Append("Transpose", name, []*model.Value{v.forms[v.main]}, []model.Attr{{Name: "perm", Kind: model.IntsAttr, Ints: perm}}, name)
+	name, node := v.name, "" // the name is the tensor's
+	if form == 1 {
+		node = b.unique(v.name + "/last")
+	} else {
+		name = b.unique(formName(v.name, v.rank, form))
+		node = name
+	}
+	n := b.m.Graph.Append("Transpose", node, []*model.Value{v.forms[v.main]}, []model.Attr{{Name: "perm", Kind: model.IntsAttr, Ints: perm}}, name)
 	n.Source = view{}
 	b.infer(n)
 	v.forms[form] = n.Outputs[0]

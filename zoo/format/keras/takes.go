@@ -18,6 +18,9 @@ func (s *site) owns() bool { return s.once && !s.layer.twin }
 
 // stays says whether a node has to stay: all that is not a map by itself, and maps whose layer cannot be left out.
 func stays(n *model.Node) (string, bool) {
+	if n.Source == (view{}) && n.Type == "Transpose" { // no layer's
+		return "", false
+	}
 	p, ok := n.Source.(*part)
 	switch {
 	case !ok || n.Type != "BatchNormalization" || len(p.site.parts) > 1 && !p.tail:
