@@ -13,6 +13,7 @@ type changes struct {
 	dropped map[callKey]bool        // calls that are no more
 	plain   map[*layer]bool         // layers that lose the scale and the center they end in
 	weights map[weightKey]*weightIs // weights that are others now, or that layers have gained
+	names   map[*layer]string       // layers that are called otherwise, after those whose work they do for the model's outputs
 }
 
 // weightKey is a weight by its layer and role.
@@ -31,7 +32,7 @@ func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights
 
 // changes compares the graph with what was made of the file.
 func (h *file) changes() (*changes, error) {
-	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}}
+	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, names: map[*layer]string{}}
 	kept := map[callKey]bool{}
 	for _, s := range h.built.sites {
 		gone := 0
@@ -64,7 +65,34 @@ func (h *file) changes() (*changes, error) {
 			return nil, fmt.Errorf("layer %q reads %d tensors and is left out, which no Keras file can say", key.layer.name, len(refs))
 		}
 	}
+	c.nameOutputs(h.net)
 	return c, nil
+}
+
+// nameOutputs keeps the names of the model's outputs, which are those of the layers that make them: a layer that makes one
+// in the place of a dropped one gets its name.
+func (c *changes) nameOutputs(n *network) {
+	own := map[*layer]bool{nil: true}
+	for _, r := range n.outputs {
+		if c.resolve(r) == r {
+			own[r.layer] = true
+		}
+	}
+	for _, r := range n.outputs {
+		to := c.resolve(r).layer
+		if !own[to] && c.gone(r.layer) && len(to.calls) == 1 {
+			own[to] = true
+			c.names[to] = r.layer.name
+		}
+	}
+}
+
+// name is what a layer is called in the edited model.
+func (c *changes) name(l *layer) string {
+	if name := c.names[l]; name != "" {
+		return name
+	}
+	return l.name
 }
 
 // inputs notes which weights a node reads that are not those it was made with.
@@ -136,9 +164,9 @@ func (c *changes) editConfig(n *network, copies map[*json]*json) error {
 	rewire := func(refs []*ref, what int) {
 		for _, r := range refs {
 			to := c.resolve(r)
-			if call := c.number(to.layer, to.call); to != r || call != r.call {
+			if call := c.number(to.layer, to.call); to != r || call != r.call || c.names[to.layer] != "" {
 				tree := copies[r.tree]
-				tree.items[0].replace(quote(to.layer.name))
+				tree.items[0].replace(quote(c.name(to.layer)))
 				tree.items[1].replace(strconv.Itoa(call + to.layer.base[what]))
 				tree.items[2].replace(strconv.Itoa(to.output))
 			}
@@ -164,6 +192,13 @@ func (c *changes) editConfig(n *network, copies map[*json]*json) error {
 // editLayer makes a layer's settings say which weights it has.
 func (c *changes) editLayer(l *layer, tree *json) error {
 	settings := tree.get("config")
+	if name := c.names[l]; name != "" {
+		for _, of := range []*json{tree, settings} {
+			if v := of.get("name"); v != nil {
+				v.replace(quote(name))
+			}
+		}
+	}
 	if c.plain[l] {
 		settings.set("scale", "false")
 		settings.set("center", "false")

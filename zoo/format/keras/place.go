@@ -78,10 +78,20 @@ func (p *placer) legacy(root *hdf5.Group, before, n *network) (*hdf5.Group, erro
 	if err != nil {
 		return nil, err
 	}
+	names = slices.Clone(names)
 	for _, l := range before.layers {
-		if p.gone(l) && n.names[l.name] == nil {
+		if p.gone(l) {
 			delete(weights.Links, l.name)
 			names = slices.DeleteFunc(names, func(name string) bool { return name == l.name })
+		}
+	}
+	for l, name := range p.names {
+		if group := weights.Links[l.name]; group != nil {
+			delete(weights.Links, l.name)
+			weights.Links[name] = group
+		}
+		if k := slices.Index(names, l.name); k >= 0 {
+			names[k] = name
 		}
 	}
 	for _, l := range n.layers {
@@ -115,24 +125,23 @@ func (p *placer) legacy(root *hdf5.Group, before, n *network) (*hdf5.Group, erro
 			return nil, fmt.Errorf("layer %q: %w", l.name, err)
 		}
 	}
-	setTexts(&weights.Attrs, layerNames, inOrderOf(names, before.listed(), n.listed()))
+	setTexts(&weights.Attrs, layerNames, p.inOrder(names, before, n))
 	return root, nil
 }
 
-// inOrderOf sorts names as the layers of an edited model are listed, if they were sorted as those of the original were.
-func inOrderOf(names []string, before, after []*layer) []string {
-	at := map[string]int{}
-	for k, l := range before {
-		at[l.name] = k
+// inOrder sorts names as the layers of the edited model are listed, if they were sorted as those of the original were.
+func (p *placer) inOrder(names []string, before, n *network) []string {
+	was, is := map[string]int{}, map[string]int{}
+	for k, l := range before.listed() {
+		was[p.name(l)] = k
 	}
-	sorted := slices.IsSortedFunc(names, func(a, b string) int { return at[a] - at[b] })
-	if !sorted {
+	if !slices.IsSortedFunc(names, func(a, b string) int { return was[a] - was[b] }) {
 		return names
 	}
-	for k, l := range after {
-		at[l.name] = k
+	for k, l := range n.listed() {
+		is[l.name] = k
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return at[a] - at[b] })
+	slices.SortStableFunc(names, func(a, b string) int { return is[a] - is[b] })
 	return names
 }
 
@@ -291,12 +300,25 @@ func (p *placer) archive(group *hdf5.Group, n *network, stored map[string]bool) 
 			own = revalued(own, p.vars(l))
 		}
 		if own != nil {
-			folder.Links[name] = own
+			folder.Links[name] = p.called(own, l)
 		}
 	}
 	if len(folder.Links) > 0 || group.Links[into] != nil {
 		group.Links[into] = folder
 	}
+	return group
+}
+
+// called is a layer's group in a .keras file with its name noted, where it is another and names are.
+func (p *placer) called(group *hdf5.Group, l *layer) *hdf5.Group {
+	vars, ok := group.Links[varsFolder].(*hdf5.Group)
+	if !ok || p.names[p.old[l]] == "" || nameOf(group) == "" {
+		return group
+	}
+	group, vars = copied(group), copied(vars)
+	v, _ := vars.Attrs.Get("name")
+	vars.Attrs.Set("name", v.WithTexts([]string{l.name}))
+	group.Links[varsFolder] = vars
 	return group
 }
 

@@ -67,7 +67,7 @@ func (a *appender) Write(b []byte) (n int, err error) {
 
 // member appends a member that write makes.
 func (a *appender) member(z *zip.Writer, h *zip.FileHeader, write func(io.WriterAt) (int64, error)) error {
-	h.Flags |= 0x8 // sizes and checksum follow the content
+	h.Flags |= 0x8                                              // sizes and checksum follow the content
 	h.CRC32, h.CompressedSize64, h.UncompressedSize64 = 0, 0, 0 // not known yet
 	w, err := z.CreateRaw(h)
 	if err == nil {

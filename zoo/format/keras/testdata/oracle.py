@@ -524,6 +524,11 @@ def apart(a, b):
     return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-9))
 
 
+def names_of(model):
+    """How a model's inputs and outputs are called: after the layers that make them."""
+    return [t._keras_history.operation.name for t in model.inputs + model.outputs]
+
+
 def compare(folder, names):
     import onnxruntime as ort
 
@@ -534,6 +539,7 @@ def compare(folder, names):
         x = values(before, np.random.default_rng(7))
         answers = run(before, before.outputs, x)
         result = {"Name": name, "Folded": max(apart(p, q) for p, q in zip(answers, run(after, after.outputs, x))),
+                  "Named": names_of(before) == names_of(after),
                   "Before": len(before.layers), "After": len(after.layers), "Read": 0.0, "Outputs": 0}
         path = os.path.join(folder, "onnx", name + ".onnx")
         try:
