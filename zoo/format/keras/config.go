@@ -56,6 +56,7 @@ type ref struct {
 	output int
 	shape  []int64 // where it is said; -1 for free extents
 	dtype  tensor.DType
+	tensor bool // it is one of Keras 3's, which say more of it
 }
 
 const (
@@ -232,6 +233,11 @@ func (p *parser) connect(n *network, config *json) error {
 	if len(n.inputs) == 0 || len(n.outputs) == 0 {
 		return fmt.Errorf("the model %q has no input_layers or no output_layers: %w", n.layer.name, format.ErrCorrupt)
 	}
+	for _, r := range n.inputs {
+		if r.layer.class != "InputLayer" || len(r.layer.calls) > 0 {
+			return wrong(r.layer, "it is named as an input and is none")
+		}
+	}
 	var read []*ref
 	for _, l := range n.layers {
 		for _, c := range l.calls {
@@ -240,8 +246,9 @@ func (p *parser) connect(n *network, config *json) error {
 	}
 	p.count(read, reading)
 	p.count(slices.Concat(n.inputs, n.outputs), facing)
-	n.look(read)
-	n.look(n.outputs)
+	if err := n.look(slices.Concat(read, n.outputs)); err != nil {
+		return err
+	}
 	for _, r := range slices.Concat(read, n.inputs, n.outputs) {
 		if calls := r.layer.used(); r.call < 0 || r.call >= calls || r.output < 0 {
 			return wrong(r.layer, "output %d of its call %d is read, it has %d calls", r.output, r.call, calls)
@@ -296,6 +303,7 @@ func (n *network) refs(v *json) ([]*ref, error) {
 			if !ok {
 				return fmt.Errorf("a tensor of no layer of the model: %w", format.ErrCorrupt)
 			}
+			r.tensor = true
 			r.shape, r.dtype = shapeOf(v.get("config", "shape")), tensor.Float32
 			if name, ok := v.get("config", "dtype").str(); ok {
 				r.dtype = dtypes[name]

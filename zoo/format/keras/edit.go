@@ -65,6 +65,21 @@ func (h *file) changes() (*changes, error) {
 			return nil, fmt.Errorf("layer %q reads %d tensors and is left out, which no Keras file can say", key.layer.name, len(refs))
 		}
 	}
+	if !c.none() { // what nothing depends on goes too: Keras writes no such layers
+		for _, n := range h.built.networks {
+			if n.sequential {
+				continue
+			}
+			reached := n.walk().done
+			for _, l := range n.layers {
+				for k := range l.calls {
+					if !reached[callKey{l, k}] {
+						c.dropped[callKey{l, k}] = true
+					}
+				}
+			}
+		}
+	}
 	c.nameOutputs(h.net)
 	return c, nil
 }
@@ -169,6 +184,9 @@ func (c *changes) editConfig(n *network, copies map[*json]*json) error {
 				tree.items[0].replace(quote(c.name(to.layer)))
 				tree.items[1].replace(strconv.Itoa(call + to.layer.base[what]))
 				tree.items[2].replace(strconv.Itoa(to.output))
+				if to != r && r.tensor && to.tensor && to.tree.up.get("shape") != nil {
+					tree.up.set("shape", to.tree.up.get("shape").String())
+				}
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,30 +37,117 @@ func FuzzConfig(f *testing.F) {
 		f.Add(uint8(seed), h.config.String())
 	}
 	f.Fuzz(func(t *testing.T, which uint8, text string) {
-		h := *models[int(which)%len(models)]
-		config, err := parseJSON(text)
-		if err == nil {
-			if got := config.String(); got != strings.Trim(text, " \t\r\n") {
-				t.Errorf("%q is read as %q", text, got)
-			}
-			h.config = config
-			h.net, h.built, err = read(config, h.root, h.archive != nil, h.version)
+		tryConfig(t, models[int(which)%len(models)], text)
+	})
+}
+
+// tryConfig reads a configuration over the weights of a model, folds what is read and writes it.
+func tryConfig(t *testing.T, over *file, text string) {
+	h := *over
+	config, err := parseJSON(text)
+	if err == nil {
+		if got := config.String(); got != strings.Trim(text, " \t\r\n") {
+			t.Errorf("%q is read as %q", text, got)
 		}
+		h.config = config
+		h.net, h.built, err = read(config, h.root, h.archive != nil, h.version)
+	}
+	if err != nil {
+		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) {
+			t.Errorf("%v: it does not say whose fault it is\n%s", err, text)
+		}
+		return
+	}
+	h.built.m.Takes, h.built.m.Stays = takes, stays
+	if _, err := fold.Fold(h.built.m, fold.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var overflow *format.OverflowError
+	if _, err := h.Write(context.Background(), &onnx.Memory{}, tensor.Reference{}); err != nil && !errors.As(err, &overflow) {
+		t.Errorf("what was folded cannot be written: %v\n%s", err, difference(over.config.String(), text))
+	}
+}
+
+// difference is what of b is not in a.
+func difference(a, b string) string {
+	k := 0
+	for k < min(len(a), len(b)) && a[k] == b[k] {
+		k++
+	}
+	for len(a) > k && len(b) > k && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return b[max(0, k-300):]
+}
+
+// Configurations in which something was replaced, taken out or said twice are refused, or read, folded and written.
+func TestConfigurationsWithSomethingElse(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for seed := range uint64(12) {
+		path, _, err := zootest.Keras(seed, t.TempDir())
 		if err != nil {
-			if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) {
-				t.Errorf("%v: it does not say whose fault it is", err)
-			}
-			return
-		}
-		h.built.m.Takes, h.built.m.Stays = takes, stays
-		if _, err := fold.Fold(h.built.m, fold.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		var overflow *format.OverflowError
-		if _, err := h.Write(context.Background(), &onnx.Memory{}, tensor.Reference{}); err != nil && !errors.As(err, &overflow) && !errors.Is(err, format.ErrCorrupt) {
-			t.Errorf("what was folded cannot be written: %v", err)
+		h, err := open(path)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		defer h.Close()
+		for range 150 {
+			copies := map[*json]*json{}
+			config := h.config.clone(copies)
+			for range 1 + rng.IntN(2) {
+				mutate(rng, config)
+			}
+			tryConfig(t, h, config.String())
+			if t.Failed() {
+				t.FailNow()
+			}
+		}
+	}
+}
+
+// mutate changes something in a configuration.
+func mutate(rng *rand.Rand, config *json) {
+	var all []*json
+	var walk func(*json)
+	walk = func(v *json) {
+		all = append(all, v)
+		for _, item := range v.items {
+			walk(item)
+		}
+	}
+	walk(config)
+	v := all[1+rng.IntN(len(all)-1)]
+	k := slices.Index(v.up.items, v)
+	words := []string{"null", "true", "false", "0", "1", "-1", "2", "7", "1e300", "NaN", `"same"`, `"relu"`, `"channels_first"`, "[]", "{}", "[1, 2]", "[[1, 1], [1, 1]]"}
+	switch rng.IntN(6) {
+	case 0:
+		v.up.remove(v)
+	case 1: // what stands elsewhere
+		text := all[rng.IntN(len(all))].String()
+		if read, err := parseJSON(text); err == nil && len(text) < 2000 {
+			read.up, v.up.items[k] = v.up, read
+			v.up.edited()
+		}
+	case 2: // twice
+		if v.up.kind == '[' {
+			again := v.clone(map[*json]*json{})
+			again.up = v.up
+			v.up.items = slices.Insert(v.up.items, k, again)
+			v.up.edited()
+		}
+	case 3: // the other way round
+		slices.Reverse(v.items)
+		v.edited()
+	default:
+		read, err := parseJSON(words[rng.IntN(len(words))])
+		if err != nil {
+			panic(err)
+		}
+		read.up, v.up.items[k] = v.up, read
+		v.up.edited()
+	}
 }
 
 // FuzzArchive opens, folds and writes .keras files.

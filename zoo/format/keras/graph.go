@@ -23,12 +23,13 @@ const opset = 17
 // axes, or one with the channels moved to the front, or both: whichever form a layer makes, a Transpose makes the other one
 // where it is asked for. A convolution, a batch normalisation and an activation in a row have no Transpose between them.
 type builder struct {
-	version version
-	m       *model.Model
-	infer   func(*model.Node)
-	names   map[string]bool
-	sites   []*site
-	consts  map[constKey]*model.Value
+	version  version
+	m        *model.Model
+	infer    func(*model.Node)
+	names    map[string]bool
+	sites    []*site
+	networks []*network // those whose layers have sites
+	consts   map[constKey]*model.Value
 }
 
 // build makes the graph of a whole network.
@@ -127,6 +128,7 @@ func (l *layer) face() face {
 
 // network makes the nodes of a network for some inputs, and returns its outputs.
 func (b *builder) network(n *network, inputs []*value, prefix string, once bool) ([]*value, error) {
+	b.networks = append(b.networks, n)
 	known := map[outputKey]*value{}
 	if n.sequential {
 		known[outputKey{}] = inputs[0]
@@ -170,8 +172,15 @@ func (b *builder) network(n *network, inputs []*value, prefix string, once bool)
 		}
 		return known[key], nil
 	}
+	var reached map[callKey]bool
+	if !n.sequential {
+		reached = n.walk().done
+	}
 	for _, l := range n.layers {
 		for k := range l.calls {
+			if !n.sequential && !reached[callKey{l, k}] {
+				continue
+			}
 			if _, err := need(&ref{layer: l, call: k}); err != nil {
 				return nil, err
 			}

@@ -143,7 +143,7 @@ func (s *site) numbers(key string, n int64, def float64) ([]float64, error) {
 			item = list[0]
 		}
 		x, ok := item.float()
-		if !ok {
+		if !ok || math.IsNaN(x) || math.IsInf(x, 0) {
 			return nil, unclear(key + " is " + v.short())
 		}
 		out[k] = float64(float32(x))

@@ -18,7 +18,7 @@ type outlet struct {
 }
 
 // look notes what references say of the outputs that they name.
-func (n *network) look(refs []*ref) {
+func (n *network) look(refs []*ref) error {
 	for _, r := range refs {
 		key := r.key().callKey
 		o := n.outlets[key]
@@ -27,10 +27,15 @@ func (n *network) look(refs []*ref) {
 			n.outlets[key] = o
 		}
 		o.count = max(o.count, min(r.output, maxOutputs-1)+1)
-		if r.output == 0 && r.shape != nil {
-			o.first = r
+		if r.output > 0 || r.shape == nil {
+			continue
 		}
+		if o.first != nil && !slices.Equal(o.first.shape, r.shape) {
+			return wrong(r.layer, "its output is said to have shape %v and shape %v", o.first.shape, r.shape)
+		}
+		o.first = r
 	}
+	return nil
 }
 
 // opaque makes one node that stands for a layer of which nothing is known but what it reads, and perhaps a shape.

@@ -21,13 +21,7 @@ func (n *network) listed() []*layer {
 		}
 		return layers
 	}
-	w := &walk{net: n, done: map[callKey]bool{}, found: map[*layer]int{}, inputs: map[outputKey]bool{}}
-	for _, r := range n.inputs {
-		w.inputs[r.key()] = true
-	}
-	for _, r := range n.outputs {
-		w.visit(r)
-	}
+	w := n.walk()
 	depth, depths := map[callKey]int{}, map[*layer]int{}
 	for _, key := range slices.Backward(w.order) {
 		d := max(depth[key], depths[key.layer])
@@ -39,7 +33,7 @@ func (n *network) listed() []*layer {
 		}
 	}
 	for _, r := range n.inputs { // inputs that nothing depends on
-		if _, ok := depths[r.layer]; !ok && r.layer.class == "InputLayer" {
+		if _, ok := depths[r.layer]; !ok {
 			depths[r.layer], w.found[r.layer] = 0, -1
 		}
 	}
@@ -86,16 +80,23 @@ func (k callKey) reads() []*ref {
 
 // walk goes from outputs to inputs.
 type walk struct {
-	net    *network
-	inputs map[outputKey]bool
-	done   map[callKey]bool
-	found  map[*layer]int
-	order  []callKey // each behind all that it reads
+	done  map[callKey]bool
+	found map[*layer]int
+	order []callKey // each behind all that it reads
+}
+
+// walk finds all calls of a functional model that its outputs depend on. Keras ignores others.
+func (n *network) walk() *walk {
+	w := &walk{done: map[callKey]bool{}, found: map[*layer]int{}}
+	for _, r := range n.outputs {
+		w.visit(r)
+	}
+	return w
 }
 
 func (w *walk) visit(r *ref) {
 	key := r.key()
-	if w.done[key.callKey] || w.inputs[key] && r.layer.class != "InputLayer" {
+	if w.done[key.callKey] {
 		return
 	}
 	w.done[key.callKey] = true // cycles have been refused

@@ -94,7 +94,7 @@ func (p *placer) legacy(root *hdf5.Group, before, n *network) (*hdf5.Group, erro
 			names[k] = name
 		}
 	}
-	for _, l := range n.layers {
+	for _, l := range n.listed() {
 		old := p.old[l]
 		if old.mixed {
 			continue

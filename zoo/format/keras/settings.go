@@ -2,6 +2,7 @@ package keras
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -45,13 +46,14 @@ func (s *site) number(key string, def float64) (float64, error) {
 	if v.null() {
 		return def, nil
 	}
-	if x, ok := v.float(); ok {
-		return x, nil
+	x, ok := v.float()
+	if !ok {
+		x, ok = v.get("config", "value").float() // a number of numpy's
 	}
-	if x, ok := v.get("config", "value").float(); ok { // a number of numpy's
-		return x, nil
+	if !ok || math.IsNaN(x) || math.IsInf(x, 0) {
+		return 0, unclear(fmt.Sprintf("%s is %s", key, v.short()))
 	}
-	return 0, unclear(fmt.Sprintf("%s is %s", key, v.short()))
+	return x, nil
 }
 
 // sizes is a setting that is one number for each of n axes, or one for all.

@@ -29,7 +29,7 @@ func order(rank, form int) []int64 {
 			axes = append(axes, int64(k))
 		}
 	}
-	return axes[:max(rank, 1)]
+	return axes[:rank]
 }
 
 // position is where a form of a tensor has one of Keras' axes.

@@ -131,7 +131,7 @@ func legacyWeights(root *hdf5.Group, n *network) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range n.layers {
+	for _, l := range n.listed() {
 		vars, err := legacyGroup(group, l.name)
 		switch {
 		case err != nil:
@@ -259,9 +259,13 @@ const varsFolder = "vars"
 func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) error {
 	folder := layersOf(group)
 	var called map[string]*hdf5.Group // by the names that are noted
-	listed := n.listed()
+	listed, seen := n.listed(), map[string]bool{}
 	for k, name := range folders(listed) {
 		l := listed[k]
+		if seen[name] {
+			return wrong(l, "its class and another one's share the folder %q", name)
+		}
+		seen[name] = true
 		l.group, _ = folder.Links[name].(*hdf5.Group)
 		if said := nameOf(l.group); l.group == nil || said != "" && said != l.name {
 			if called == nil {
