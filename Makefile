@@ -6,7 +6,7 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare soak fetch clean help
+.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare man soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the p
 
 clean:
 	rm -rf bin demo dist $(CACHE)
+
+man: ## docs/zoofold.1, from the flags
+	$(GO) run ./cmd/zoofold man >docs/zoofold.1
 
 compare: build fetch $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
 	bin/zoofold -manifest manifests/demo.yaml -quiet -force

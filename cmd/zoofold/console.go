@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/report"
+)
+
+// console is where a run speaks: what it does goes to standard output, what is wrong with all of it, and the log, to
+// standard error.
+type console struct {
+	report.Sink
+	errors io.Writer
+	notes  io.Writer    // for what is said while the run goes on
+	log    *slog.Logger // nil without -log
+}
+
+// openConsole is as the flags say. A bar is drawn on terminals that know escape codes, unless a log would run through it.
+func openConsole(f *flags, stdout, stderr io.Writer) *console {
+	c := &console{errors: stderr, notes: stderr}
+	switch f.log {
+	case "text":
+		c.log = slog.New(slog.NewTextHandler(stderr, nil))
+	case "json":
+		c.log = slog.New(slog.NewJSONHandler(stderr, nil))
+	}
+	file, _ := stdout.(*os.File)
+	switch {
+	case f.json:
+		c.Sink = report.NewJSON(stdout)
+	case f.quiet:
+		c.Sink = report.NewQuiet(stdout)
+	case c.log == nil && file != nil && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb":
+		bar := report.NewTerminal(stdout, func() int { return columns(file) })
+		c.Sink, c.notes = bar, bar
+	default:
+		c.Sink = report.NewLines(stdout)
+	}
+	if c.log != nil {
+		c.Sink = report.Tee{c.Sink, report.NewLog(c.log)}
+	}
+	return c
+}
+
+// columns is a terminal's width; 80 where it does not say.
+func columns(terminal *os.File) int {
+	if width, _, err := term.GetSize(int(terminal.Fd())); err == nil && width > 0 {
+		return width
+	}
+	return 80
+}
+
+// fail says what keeps the run from going on. An error of the manifest stands as it is: its first word is its place.
+func (c *console) fail(err error) {
+	switch {
+	case c.log != nil:
+		c.log.Error(err.Error())
+	case errors.Is(err, manifests.ErrManifest):
+		fmt.Fprintln(c.errors, err)
+	default:
+		fmt.Fprintf(c.errors, "zoofold: %v\n", err)
+	}
+}
+
+// note says something while the run goes on.
+func (c *console) note(text string) {
+	if c.log != nil {
+		c.log.Warn(text)
+		return
+	}
+	fmt.Fprintf(c.notes, "zoofold: %s\n", text)
+}
