@@ -17,14 +17,14 @@ import (
 // standard error.
 type console struct {
 	report.Sink
-	errors io.Writer
-	notes  io.Writer    // for what is said while the run goes on
-	log    *slog.Logger // nil without -log
+	stderr io.Writer
+	bar    *report.Terminal // nil where none is drawn
+	log    *slog.Logger     // nil without -log
 }
 
 // openConsole is as the flags say. A bar is drawn on terminals that know escape codes, unless a log would run through it.
 func openConsole(f *flags, stdout, stderr io.Writer) *console {
-	c := &console{errors: stderr, notes: stderr}
+	c := &console{stderr: stderr}
 	switch f.log {
 	case "text":
 		c.log = slog.New(slog.NewTextHandler(stderr, nil))
@@ -38,8 +38,8 @@ func openConsole(f *flags, stdout, stderr io.Writer) *console {
 	case f.quiet:
 		c.Sink = report.NewQuiet(stdout)
 	case c.log == nil && file != nil && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb":
-		bar := report.NewTerminal(stdout, func() int { return columns(file) })
-		c.Sink, c.notes = bar, bar
+		c.bar = report.NewTerminal(stdout, func() int { return columns(file) })
+		c.Sink = c.bar
 	default:
 		c.Sink = report.NewLines(stdout)
 	}
@@ -59,21 +59,27 @@ func columns(terminal *os.File) int {
 
 // fail says what keeps the run from going on. An error of the manifest stands as it is: its first word is its place.
 func (c *console) fail(err error) {
+	if c.bar != nil {
+		c.bar.Close()
+	}
 	switch {
 	case c.log != nil:
 		c.log.Error(err.Error())
 	case errors.Is(err, manifests.ErrManifest):
-		fmt.Fprintln(c.errors, err)
+		fmt.Fprintln(c.stderr, err)
 	default:
-		fmt.Fprintf(c.errors, "zoofold: %v\n", err)
+		fmt.Fprintf(c.stderr, "zoofold: %v\n", err)
 	}
 }
 
-// note says something while the run goes on.
+// note says something while the run goes on, above the bar if there is one.
 func (c *console) note(text string) {
-	if c.log != nil {
+	switch {
+	case c.log != nil:
 		c.log.Warn(text)
-		return
+	case c.bar != nil:
+		fmt.Fprintf(c.bar, "zoofold: %s\n", text)
+	default:
+		fmt.Fprintf(c.stderr, "zoofold: %s\n", text)
 	}
-	fmt.Fprintf(c.notes, "zoofold: %s\n", text)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Log writes structured records: one at the run's start, one for each model that was worked on, one for each of the run's
-// notes, and one at its end. Unchanged models are only counted, as in Lines. A model that failed is an error, one that was
+// notes, and one at its end. Unchanged models and those not begun are only counted, as in Lines. A model that failed is an error, one that was
 // interrupted a warning, and so is the end of a run that has either.
 type Log struct{ to *slog.Logger }
 
@@ -27,10 +27,11 @@ func (l *Log) Progress(int64) {}
 
 // Done writes the record "model folded", "model copied" or how else it ended.
 func (l *Log) Done(m Model) {
+	if m.Status == Unchanged || m.Error == NotBegun {
+		return
+	}
 	level := slog.LevelInfo
 	switch m.Status {
-	case Unchanged:
-		return
 	case Failed:
 		level = slog.LevelError
 	case Interrupted:

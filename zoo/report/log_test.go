@@ -34,3 +34,17 @@ func TestWhatIsLogged(t *testing.T) {
 		t.Error("a control character of a name is in the log")
 	}
 }
+
+func TestModelsThatWereNotBegunAreOnlyCounted(t *testing.T) {
+	var lines, text bytes.Buffer
+	sink := report.Tee{report.NewLines(&lines), report.NewLog(slog.New(slog.NewTextHandler(&text, timeless)))}
+	sink.Start(report.Start{Models: 2})
+	sink.Done(report.Model{Path: "later.onnx", Status: report.Interrupted, Error: report.NotBegun})
+	sink.Done(report.Model{Path: "in-hand.onnx", Status: report.Interrupted, Error: "interrupted"})
+	sink.End(report.End{Counts: map[report.Status]int{report.Interrupted: 2}, Exit: 130})
+	for _, got := range []string{lines.String(), text.String()} {
+		if strings.Contains(got, "later.onnx") || !strings.Contains(got, "in-hand.onnx") || !strings.Contains(got, "2 interrupted") && !strings.Contains(got, "interrupted=2") {
+			t.Errorf("%s", got)
+		}
+	}
+}

@@ -11,11 +11,11 @@ import (
 
 // progress is how far a run is.
 type progress struct {
-	begun          time.Time
-	done, models   int
-	bytes, total   int64
-	unchangedBytes int64    // bytes that were done with at no cost: they say nothing of the speed
-	inHand         []string // paths of the models being worked on, the one begun first in front
+	begun        time.Time
+	done, models int
+	bytes, total int64
+	idle         int64    // bytes of models that are done with because nothing was done: they say nothing of the speed
+	inHand       []string // paths of the models being worked on, the one begun first in front
 }
 
 // The least columns that a bar and the names of models are worth, and the most that a bar gets.
@@ -66,8 +66,8 @@ func (p *progress) percent() int64 {
 // figures are ways to say how far the run is, the wordiest first.
 func (p *progress) figures(now time.Time) []string {
 	models, bytes, rate, left := fmt.Sprintf("%d/%d", p.done, p.models), share(p.bytes, p.total), "", ""
-	if seconds := now.Sub(p.begun).Seconds(); p.bytes > p.unchangedBytes && seconds > 0 {
-		perSecond := float64(p.bytes-p.unchangedBytes) / seconds
+	if seconds := now.Sub(p.begun).Seconds(); p.bytes > p.idle && seconds > 0 {
+		perSecond := float64(p.bytes-p.idle) / seconds
 		rate = ", " + Bytes(int64(perSecond)) + "/s"
 		if p.done < p.models {
 			left = ", " + span(float64(p.total-p.bytes)/perSecond) + " left"

@@ -18,9 +18,10 @@ type Terminal struct {
 
 	lock    sync.Mutex // the run's events and the clock both draw
 	state   progress
-	bar     string        // as it stands on the screen; empty: none does
-	running bool          // between Start and End
-	ended   chan struct{} // closed by End
+	bar     string // as it stands on the screen; empty: none does
+	running bool   // between Start and Close
+	closing sync.Once
+	closed  chan struct{}
 	clock   sync.WaitGroup
 }
 
@@ -32,7 +33,7 @@ const erase = "\r\x1b[K"
 
 // NewTerminal draws on a terminal. Columns says how wide it is at the moment.
 func NewTerminal(screen io.Writer, columns func() int) *Terminal {
-	t := &Terminal{screen: screen, columns: columns, ended: make(chan struct{})}
+	t := &Terminal{screen: screen, columns: columns, closed: make(chan struct{})}
 	t.lines = NewLines(&t.above)
 	return t
 }
@@ -54,7 +55,7 @@ func (t *Terminal) Start(s Start) {
 				t.lock.Lock()
 				t.draw()
 				t.lock.Unlock()
-			case <-t.ended:
+			case <-t.closed:
 				return
 			}
 		}
@@ -80,8 +81,8 @@ func (t *Terminal) Done(m Model) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	t.state.done++
-	if m.Status == Unchanged {
-		t.state.unchangedBytes += m.Bytes
+	if m.Status == Unchanged || m.Status == Interrupted {
+		t.state.idle += m.Bytes
 	}
 	t.state.inHand = slices.DeleteFunc(t.state.inHand, func(path string) bool { return path == m.Path })
 	t.lines.Done(m)
@@ -101,13 +102,21 @@ func (t *Terminal) Write(lines []byte) (int, error) {
 
 // End takes the bar away and sums up.
 func (t *Terminal) End(e End) {
-	close(t.ended)
+	t.Close()
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.lines.End(e)
+	t.draw()
+}
+
+// Close takes the bar away, if there is one: for a run that does not reach its end.
+func (t *Terminal) Close() {
+	t.closing.Do(func() { close(t.closed) })
 	t.clock.Wait()
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	t.draw()
+	t.draw() // the last frame
 	t.running = false
-	t.lines.End(e)
 	t.draw()
 }
 

@@ -133,6 +133,21 @@ func TestUnchangedModelsSayNothingOfTheSpeed(t *testing.T) {
 	})
 }
 
+func TestARunThatDoesNotReachItsEndLeavesNoBar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+		screen := reporttest.NewScreen(80)
+		terminal := report.NewTerminal(screen, screen.Columns)
+		terminal.Close()
+		terminal = report.NewTerminal(screen, screen.Columns)
+		halfway(terminal, 2)
+		terminal.Close()
+		terminal.Close()
+		if line := bar(screen); line != "" || len(screen.Faults()) > 0 {
+			t.Errorf("%q, %q", line, screen.Faults())
+		}
+	})
+}
+
 func TestATerminalNeverSeesControlCharactersOfAName(t *testing.T) {
 	var screen bytes.Buffer
 	terminal := report.NewTerminal(&screen, func() int { return 200 })
@@ -147,7 +162,7 @@ func TestARunThatDrawsWritesInOnePiece(t *testing.T) {
 		var pieces []string
 		terminal := report.NewTerminal(writes(func(p []byte) { pieces = append(pieces, string(p)) }), func() int { return 80 })
 		play(terminal)
-		for _, p := range pieces[1 : len(pieces)-1] {
+		for _, p := range pieces[1 : len(pieces)-2] { // then the bar is taken away, and the run summed up
 			if !strings.HasPrefix(p, "\r\x1b[K") || !strings.Contains(p, "% ") {
 				t.Errorf("%q is not a whole frame", p)
 			}
