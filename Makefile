@@ -3,7 +3,7 @@ GO      ?= go
 CACHE   := .cache
 PYTHON  := $(CACHE)/venv/bin/python
 VERSION := 0.1.0
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
 .PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare man install dist soak fetch clean help
