@@ -78,8 +78,13 @@ func (c *console) note(text string) {
 	case c.log != nil:
 		c.log.Warn(text)
 	case c.bar != nil:
-		fmt.Fprintf(c.bar, "zoofold: %s\n", text)
+		notes(c.bar)(text)
 	default:
-		fmt.Fprintf(c.stderr, "zoofold: %s\n", text)
+		notes(c.stderr)(text)
 	}
+}
+
+// notes writes what is said while something goes on as lines.
+func notes(w io.Writer) func(string) {
+	return func(text string) { fmt.Fprintf(w, "zoofold: %s\n", text) }
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
+	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 )
 
@@ -131,16 +132,12 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 		return nil, errors.New("-manifest is missing")
 	case f.workers < 1 || f.workers > 4096:
 		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
-	case !slices.Contains(manifests.Devices, f.device):
-		return nil, fmt.Errorf("-device %q: use %s", f.device, strings.Join(manifests.Devices, ", "))
-	case f.log != "" && f.log != "text" && f.log != "json":
-		return nil, fmt.Errorf("-log %q: use text or json", f.log)
 	case f.memory < 0:
 		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
 	case f.timeout < 0:
 		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
 	}
-	return f, nil
+	return f, checkChoices(set)
 }
 
 // foldZoo is the program without a subcommand: a run.
@@ -174,7 +171,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(fmt.Errorf("-device cuda: %w", err))
 		return exitUsage
 	}
-	ctx, stop := interruptible(c)
+	ctx, stop := interruptible(c.note)
 	defer stop()
 	doc := report.NewDocument()
 	o := run.Options{
@@ -265,14 +262,14 @@ func engineName(e run.Predictor, why string) string {
 }
 
 // interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process.
-func interruptible(c *console) (context.Context, func()) {
+func interruptible(note func(string)) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
 		cancel()
-		go c.note("leaving off cleanly; once more to stop at once") // who has stopped the terminal can still stop the run
+		go note("leaving off cleanly; once more to stop at once") // who has stopped the terminal can still stop the run
 		<-signals
 		os.Exit(exitInterrupted)
 	}()

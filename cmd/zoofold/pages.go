@@ -95,6 +95,17 @@ func optionsOf(set *flag.FlagSet) (list []option) {
 	return list
 }
 
+// checkChoices is an error if a flag that takes one of some words has another.
+func checkChoices(set *flag.FlagSet) error {
+	for _, o := range optionsOf(set) {
+		value := set.Lookup(o.Name).Value.String()
+		if len(o.Choices) > 0 && !o.List() && !o.Optional && value != "" && !slices.Contains(o.Choices, value) {
+			return fmt.Errorf("-%s %q: use %s", o.Name, value, strings.Join(o.Choices, ", "))
+		}
+	}
+	return nil
+}
+
 func words(alternatives string) []string {
 	return strings.FieldsFunc(alternatives, func(r rune) bool { return r == '|' || r == ',' })
 }

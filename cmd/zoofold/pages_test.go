@@ -118,9 +118,27 @@ var completions = []struct {
 	{line: "completion fi", want: "completion fish"},
 	{line: "verify -tol", want: "verify -tolerance"},
 	{line: "verify models.yaml mod", want: "verify models.yaml models.yaml"},
-	{line: "", list: []string{"plan", "explain", "verify", "schema", "completion", "man"}},
-	{line: "plan -", list: []string{"-json", "-overridable"}},
+	{line: "", list: subcommandNames()},
+	{line: "plan -", list: flagNames("plan")},
 	{line: "-device ", list: []string{"auto", "cpu", "cuda"}},
+}
+
+func subcommandNames() (names []string) {
+	for _, s := range subcommands() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func flagNames(sub string) (names []string) {
+	for _, u := range describe().Subcommands {
+		if u.Name == sub {
+			for _, o := range u.Flags {
+				names = append(names, "-"+o.Name)
+			}
+		}
+	}
+	return names
 }
 
 // shellTest is a folder with models.yaml and with a shell's completion script, which is skipped where the shell is not.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -14,7 +13,6 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
-	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
 // subcommand is what zoofold does under a name, besides folding a zoo.
@@ -33,6 +31,7 @@ func subcommands() []subcommand {
 		{"plan", "MODEL", "what folding would change", plan},
 		{"explain", "MODEL", "for every affine map: what becomes of it, and why", explain},
 		{"verify", "A B", "whether two models predict the same", verify},
+		{"export", "MODEL OUT", "write a model's weights for Metal, or the model as ONNX", export},
 		{"schema", "", "print the JSON Schema of manifests", schema},
 		{"completion", "bash|zsh|fish", "print what a shell completes zoofold's command lines with", completion},
 		{"man", "", "print the manual page", man},
@@ -50,6 +49,9 @@ func (s *subcommand) run(args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return exitDone
 	case err != nil:
+		return exitUsage
+	case checkChoices(set) != nil:
+		fmt.Fprintf(stderr, "zoofold %s: %v\n", s.name, checkChoices(set))
 		return exitUsage
 	case set.NArg() != len(operands):
 		fmt.Fprintf(stderr, "zoofold %s: %d arguments, want %d: see zoofold %s -help\n", s.name, set.NArg(), len(operands), s.name)
@@ -79,9 +81,21 @@ func man(*flag.FlagSet) action {
 	return func(_ []string, stdout, stderr io.Writer) int { return page("man", stdout, stderr) }
 }
 
+// modelFlags are the flags of what a model file does not say by itself.
+func modelFlags(set *flag.FlagSet) *format.Options {
+	o := &format.Options{}
+	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")
+	epsilonFlag(set, o)
+	return o
+}
+
+func epsilonFlag(set *flag.FlagSet, o *format.Options) {
+	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's convention: `"+strings.Join(format.Epsilons, "|")+"`")
+}
+
 // planOf plans one model file by itself.
-func planOf(path string, overridable bool, stderr io.Writer) (*fold.Plan, bool) {
-	f, err := format.Open(path)
+func planOf(path string, o *format.Options, overridable bool, stderr io.Writer) (*fold.Plan, bool) {
+	f, err := format.Open(path, *o)
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan
@@ -96,8 +110,9 @@ func planOf(path string, overridable bool, stderr io.Writer) (*fold.Plan, bool) 
 func plan(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the plan as JSON")
 	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
+	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], *overridable, stderr)
+		p, ok := planOf(operands[0], o, *overridable, stderr)
 		if !ok {
 			return exitFailed
 		}
@@ -123,8 +138,9 @@ func plan(set *flag.FlagSet) action {
 
 func explain(set *flag.FlagSet) action {
 	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
+	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], *overridable, stderr)
+		p, ok := planOf(operands[0], o, *overridable, stderr)
 		if !ok {
 			return exitFailed
 		}
@@ -155,48 +171,6 @@ func explain(set *flag.FlagSet) action {
 			reasons = " (" + strings.Join(codes, ", ") + ")"
 		}
 		fmt.Fprintf(stdout, "%d maps: %d folded, %d merged, %d left%s\n", len(p.Maps), counts[fold.Folded], counts[fold.Merged], counts[fold.Left], reasons)
-		return exitDone
-	}
-}
-
-func verify(set *flag.FlagSet) action {
-	asJSON := set.Bool("json", false, "print the result as JSON")
-	library := set.String("onnxruntime", "", "the ONNX Runtime `library` (default: $ONNXRUNTIME_LIB, then the usual places)")
-	tolerance := set.Float64("tolerance", 0, "the largest `difference` that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
-	return func(operands []string, stdout, stderr io.Writer) int {
-		result := struct {
-			Original    string       `json:"original"`
-			Folded      string       `json:"folded"`
-			Engine      string       `json:"engine,omitempty"`
-			Predictions report.Check `json:"predictions"`
-		}{Original: operands[0], Folded: operands[1]}
-		if engine, why := openEngine(*library); engine == nil {
-			result.Predictions = report.Check{Status: report.NotRun, Note: why}
-		} else {
-			result.Engine = engine.Name()
-			result.Predictions = engine.Compare(context.Background(), predict.Comparison{Original: operands[0], Folded: operands[1], Tolerance: *tolerance})
-		}
-		c := result.Predictions
-		switch {
-		case *asJSON:
-			e := json.NewEncoder(stdout)
-			e.SetIndent("", " ")
-			if err := e.Encode(result); err != nil {
-				fmt.Fprintf(stderr, "zoofold: %v\n", err)
-				return exitFailed
-			}
-		case c.Status == report.NotRun:
-			fmt.Fprintf(stderr, "zoofold: predictions not run: %s\n", report.Printable(c.Note))
-		default:
-			fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
-			if c.Note != "" {
-				fmt.Fprintf(stdout, "; %s", report.Printable(c.Note))
-			}
-			fmt.Fprintln(stdout)
-		}
-		if c.Status != report.Passed {
-			return exitFailed
-		}
 		return exitDone
 	}
 }

@@ -94,6 +94,9 @@ func (m *Move) setBounds(n *model.Node, lo, hi float64) *Reason {
 		switch {
 		case math.IsInf(x, 0):
 		case m.p.model.Opset[""] < 11:
+			if why := m.Rebuild(n); why != nil {
+				return why
+			}
 			m.Edit(func() {
 				n.SetAttr(model.Attr{Name: []string{"min", "max"}[k], Kind: model.FloatAttr, Float: x})
 			})
@@ -154,6 +157,9 @@ func (m *Move) becomeHardSigmoid(n *model.Node, lo, hi, s, t float64) *Reason {
 	if why := m.Absorbed(n); why != nil {
 		return why
 	}
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
 	alpha, beta := s/width, (t-lo)/width
 	m.Edit(func() {
 		n.Type, n.Attrs, n.Edited = "HardSigmoid", nil, true
@@ -181,6 +187,9 @@ func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return because(Sign, "%v has a scale to carry that is not positive", n)
 	}
 	if why := m.Absorbed(n); why != nil {
+		return why
+	}
+	if why := m.Rebuild(n); why != nil {
 		return why
 	}
 	alpha, beta := n.Float("alpha", 0.2), n.Float("beta", 0.5)

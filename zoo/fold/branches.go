@@ -63,7 +63,7 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 	if why := m.Absorbed(a.conv); why != nil {
 		return false
 	}
-	if m.Values(a.conv, 1, dtype, shape, weight) != nil {
+	if m.Rebuild(a.conv) != nil || m.Values(a.conv, 1, dtype, shape, weight) != nil {
 		return false
 	}
 	if slices.ContainsFunc(bias, func(x float64) bool { return x != 0 }) || a.conv.In(2) != nil {

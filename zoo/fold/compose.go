@@ -40,6 +40,9 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 	if !fits(a.Scale, x.DType) || !fits(a.Shift, x.DType) {
 		return because(Overflow, "a constant of %v would leave the range of %v", n, x.DType)
 	}
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
 	if why := m.Absorbed(n); why != nil {
 		return why
 	}

@@ -89,6 +89,9 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if !slices.ContainsFunc(f.Scale, func(s float64) bool { return s != 1 }) {
 		return nil
 	}
+	if why := m.stores(n, k); why != nil {
+		return why
+	}
 	if isDequantized(n.In(k)) {
 		return m.rescaleDequantized(n, n.Inputs[k].Producer, f)
 	}
@@ -175,6 +178,9 @@ func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Af
 func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, values []float64) *Reason {
 	if !dtype.Float() {
 		return because(Unsupported, "input %d of %v is of type %v", k, n, dtype)
+	}
+	if why := m.stores(n, k); why != nil {
+		return why
 	}
 	if !fits(values, dtype) {
 		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)

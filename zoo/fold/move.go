@@ -141,6 +141,23 @@ func (m *Move) Absorbed(n *model.Node) *Reason {
 	return nil
 }
 
+// Rebuild refuses what changes more of the graph than constants, new nodes and other types or attributes of n among it,
+// where the model's file stores layers and has no place for that.
+func (m *Move) Rebuild(n *model.Node) *Reason {
+	if m.p.model.Takes == nil {
+		return nil
+	}
+	return because(Unsupported, "%v would have to become other operators, which its file cannot store", n)
+}
+
+// stores refuses another constant as input k of n where the model's file has no place for it.
+func (m *Move) stores(n *model.Node, k int) *Reason {
+	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
+		return nil
+	}
+	return because(Unsupported, "%v has no place in its file for another input %d", n, k)
+}
+
 func otherReader(v *model.Value, n *model.Node) *model.Node {
 	for _, u := range v.Uses {
 		if u.Node != n {

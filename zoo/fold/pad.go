@@ -76,6 +76,8 @@ func (m *Move) padValue(n *model.Node, a Affine, of func(v, s, t float64) float6
 		return nil
 	case m.p.kept(n):
 		return because(Keep, "%v is to be kept", n)
+	case opset < 11 && m.Rebuild(n) != nil:
+		return m.Rebuild(n)
 	case opset < 11:
 		m.Edit(func() { n.SetAttr(model.Attr{Name: "value", Kind: model.FloatAttr, Float: w}) })
 		return nil

@@ -365,6 +365,9 @@ func (p *Planner) drop(r *run) bool {
 		return m.settle(r, func() { p.absorb(r) }) == nil
 	}
 	// It joins an input, or a value with other readers, to a graph output: something has to.
+	if m.Rebuild(r.last()) != nil {
+		return false
+	}
 	return m.settle(r, func() {
 		last := r.last()
 		for _, n := range r.nodes[:len(r.nodes)-1] {

@@ -3,6 +3,7 @@
 package model
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -16,7 +17,13 @@ type Model struct {
 	Graph     *Graph
 	Functions []*Function
 	Opset     map[string]int64 // operator set version by domain; "" is ONNX's own
-	names     map[string]bool  // every value and node name in use, for NewName
+
+	// Takes says whether the model's file can store another constant as input k of a node. Files of formats that store
+	// layers, not operators, have places for some constants only, and neither for new nodes nor for nodes of other types or
+	// attributes. It is nil where the file stores whatever the graph holds.
+	Takes func(n *Node, k int) bool
+
+	names map[string]bool // every value and node name in use, for NewName
 }
 
 // Function is a model-local function: an operator type whose definition the model brings along.
@@ -148,6 +155,28 @@ func (c *Constant) Float64s(limit int64) ([]float64, error) {
 	return out, nil
 }
 
+// Encode are a computed constant's elements as they are stored: Values, rounded once to the type.
+func (c *Constant) Encode() ([]byte, error) {
+	n, ok := c.Elements()
+	if !ok || n != int64(len(c.Values)) {
+		return nil, fmt.Errorf("%d values for shape %v", len(c.Values), c.Shape)
+	}
+	raw := make([]byte, c.Bytes())
+	if c.DType.Float() {
+		return raw, tensor.Encode(raw, c.Values, c.DType)
+	}
+	size := c.DType.Size()
+	if size == 0 || size > 8 {
+		return nil, fmt.Errorf("values of type %v cannot be written", c.DType)
+	}
+	var b [8]byte
+	for k, x := range c.Values {
+		binary.LittleEndian.PutUint64(b[:], uint64(int64(x)))
+		copy(raw[k*size:], b[:size])
+	}
+	return raw, nil
+}
+
 // Attr is the named attribute, or nil.
 func (n *Node) Attr(name string) *Attr {
 	for k := range n.Attrs {
@@ -263,6 +292,20 @@ func (n *Node) Remove() {
 
 // Removed says whether Remove was called.
 func (n *Node) Removed() bool { return n.Graph == nil }
+
+// Append adds a node at the end of a graph that is being read, and makes its outputs.
+func (g *Graph) Append(typ, name string, inputs []*Value, attrs []Attr, outputs ...string) *Node {
+	n := &Node{Type: typ, Name: name, Attrs: attrs, Graph: g}
+	for k, v := range inputs {
+		n.Set(k, v)
+	}
+	for _, name := range outputs {
+		n.Outputs = append(n.Outputs, &Value{Name: name, Graph: g, Producer: n})
+	}
+	n.Edited = false
+	g.Nodes = append(g.Nodes, n)
+	return n
+}
 
 // NewNode adds a node behind another one of the graph, or before all where after is nil. Its name is made from the hint.
 // An output that another node produced is produced by the new one from now on. The graph's Nodes list it after Compact.

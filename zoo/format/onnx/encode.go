@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"reflect"
@@ -9,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -118,7 +118,7 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 				out.message(nodeField, inner)
 			} else {
 				at := n.Source.(*nodeIndex)
-				out.copy(span{at.field, at.where.to})
+				out.copy(format.Span{From: at.field, To: at.where.To})
 			}
 			nextNode++
 			if n == upTo {
@@ -342,7 +342,7 @@ func newAttribute(a *model.Attr) (*message, error) {
 	switch a.Kind {
 	case model.FloatAttr:
 		b := protowire.AppendTag(nil, attrFloat, protowire.Fixed32Type)
-		out.add(piece{made: protowire.AppendFixed32(b, math.Float32bits(float32(a.Float)))})
+		out.add(format.Piece{Made: protowire.AppendFixed32(b, math.Float32bits(float32(a.Float)))})
 		out.varint(attrType, 1)
 	case model.IntAttr:
 		out.varint(attrInt, uint64(a.Int))
@@ -353,7 +353,7 @@ func newAttribute(a *model.Attr) (*message, error) {
 	case model.FloatsAttr:
 		for _, v := range a.Floats {
 			b := protowire.AppendTag(nil, attrFloats, protowire.Fixed32Type)
-			out.add(piece{made: protowire.AppendFixed32(b, math.Float32bits(float32(v)))})
+			out.add(format.Piece{Made: protowire.AppendFixed32(b, math.Float32bits(float32(v)))})
 		}
 		out.varint(attrType, 6)
 	case model.IntsAttr:
@@ -399,38 +399,16 @@ func (e *encoder) initializer(v *model.Value) (*message, error) {
 	out.text(tensorName, v.Name)
 	if c.Data != nil {
 		b := protowire.AppendTag(nil, tensorRawData, protowire.BytesType)
-		out.add(piece{made: protowire.AppendVarint(b, uint64(c.Bytes()))})
-		out.add(piece{scaled: v})
+		out.add(format.Piece{Made: protowire.AppendVarint(b, uint64(c.Bytes()))})
+		out.add(scaled(v))
 		return out, nil
 	}
-	raw, err := encodeValues(c)
+	raw, err := c.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", v.Name, err)
 	}
 	out.bytes(tensorRawData, raw)
 	return out, nil
-}
-
-// encodeValues are a computed constant's elements as stored.
-func encodeValues(c *model.Constant) ([]byte, error) {
-	n, ok := c.Elements()
-	if !ok || n != int64(len(c.Values)) {
-		return nil, fmt.Errorf("%d values for shape %v", len(c.Values), c.Shape)
-	}
-	raw := make([]byte, c.Bytes())
-	if c.DType.Float() {
-		return raw, tensor.Encode(raw, c.Values, c.DType)
-	}
-	size := c.DType.Size()
-	if size == 0 || size > 8 {
-		return nil, fmt.Errorf("values of type %v cannot be written", c.DType)
-	}
-	var b [8]byte
-	for k, x := range c.Values {
-		binary.LittleEndian.PutUint64(b[:], uint64(int64(x)))
-		copy(raw[k*size:], b[:size])
-	}
-	return raw, nil
 }
 
 // typed is the ValueInfoProto of a value: its name, element type and shape. A nil shape is of unknown rank.

@@ -33,7 +33,7 @@ var errDeep = fmt.Errorf("graphs nested more than %d deep: %w", maxDepth, format
 // readGraph reads a GraphProto into g.
 func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int) error {
 	if depth > maxDepth {
-		return fmt.Errorf("byte %d: %w", i.where.from, errDeep)
+		return fmt.Errorf("byte %d: %w", i.where.From, errDeep)
 	}
 	x.graphs[g] = i
 	i.parts, i.names = map[int]any{}, map[int]string{}
@@ -48,7 +48,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		case graphNode:
 			nodes = append(nodes, k)
 			if x.nodes++; x.nodes > maxNodes {
-				return fmt.Errorf("byte %d: more than %d nodes: %w", f.all.from, maxNodes, format.ErrLimit)
+				return fmt.Errorf("byte %d: more than %d nodes: %w", f.all.From, maxNodes, format.ErrLimit)
 			}
 		case graphInitializer:
 			err = x.readInitializer(g, i, s, k)
@@ -80,7 +80,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		case v.Const != nil && !v.Input:
 			v.Input = x.ir >= 4
 		default:
-			return corrupt(i.fields[k].all.from, "%q is an input twice", name)
+			return corrupt(i.fields[k].all.From, "%q is an input twice", name)
 		}
 		i.parts[k] = v
 		g.Inputs = append(g.Inputs, v)
@@ -106,7 +106,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 	for _, k := range outputs {
 		v := s.find(i.names[k])
 		if v == nil {
-			return corrupt(i.fields[k].all.from, "the graph output %q is not computed", i.names[k])
+			return corrupt(i.fields[k].all.From, "the graph output %q is not computed", i.names[k])
 		}
 		i.parts[k] = v
 		v.Output = true // also where a body outputs a value of a graph around it: it must stay as it is
@@ -125,14 +125,14 @@ func label(n *model.Node) string {
 func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) error {
 	f := i.fields[k]
 	if f.kind != protowire.BytesType {
-		return corrupt(f.all.from, "an initializer is no message")
+		return corrupt(f.all.From, "an initializer is no message")
 	}
 	c, at, err := x.tensor(f.body)
 	if err != nil {
 		return err
 	}
 	if at.name == "" || s.values[at.name] != nil {
-		return corrupt(f.all.from, "the initializer's name %q is empty or there twice", at.name)
+		return corrupt(f.all.From, "the initializer's name %q is empty or there twice", at.name)
 	}
 	v := &model.Value{Name: at.name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
 	s.values[at.name], i.parts[k], x.asRead[v] = v, v, c
@@ -183,7 +183,7 @@ func (x *index) valueInfo(f field) (name string, d tensor.DType, shape []int64, 
 								return nil
 							})
 							if shape = append(shape, extent); len(shape) > 64 {
-								return corrupt(e.all.from, "%q has more than 64 axes", name)
+								return corrupt(e.all.From, "%q has more than 64 axes", name)
 							}
 							return err
 						})
@@ -200,9 +200,9 @@ func (x *index) valueInfo(f field) (name string, d tensor.DType, shape []int64, 
 // readNode reads a NodeProto. Its inputs have to be known by then: nodes are stored in topological order.
 func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string]int, i *graphIndex, depth int) (*model.Node, error) {
 	if f.kind != protowire.BytesType {
-		return nil, corrupt(f.all.from, "a node is no message")
+		return nil, corrupt(f.all.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.all.from, where: f.body, attrs: map[string]field{}, values: map[string]model.Attr{}}
+	at := &nodeIndex{field: f.all.From, where: f.body, attrs: map[string]field{}, values: map[string]model.Attr{}}
 	n := &model.Node{Graph: g, Source: at}
 	var attrs []field
 	err := x.each(f.body, func(e field) (err error) {
@@ -236,7 +236,7 @@ func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string
 		var v *model.Value
 		if name != "" {
 			if v = s.find(name); v == nil {
-				return n, corrupt(f.all.from, "input %q is not defined", name)
+				return n, corrupt(f.all.From, "input %q is not defined", name)
 			}
 			v.Uses = append(v.Uses, model.Use{Node: n, Index: len(n.Inputs)})
 		}
@@ -253,7 +253,7 @@ func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string
 			continue
 		}
 		if s.values[name] != nil {
-			return n, corrupt(f.all.from, "output %q is there already", name)
+			return n, corrupt(f.all.From, "output %q is there already", name)
 		}
 		v := &model.Value{Name: name, Graph: g, Producer: n}
 		if k, ok := described[name]; ok {
@@ -311,7 +311,7 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth 
 		case attrInt:
 			a.Kind, a.Int = model.IntAttr, int64(e.value)
 		case attrString:
-			if e.body.len() <= maxText {
+			if e.body.Len() <= maxText {
 				a.String, err = x.text(e)
 				a.Kind = model.StringAttr
 			}
@@ -350,7 +350,7 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth 
 		}
 	}
 	if _, twice := at.attrs[a.Name]; twice {
-		return corrupt(f.all.from, "attribute %q is there twice", a.Name)
+		return corrupt(f.all.From, "attribute %q is there twice", a.Name)
 	}
 	at.attrs[a.Name], at.values[a.Name] = f, a
 	n.Attrs = append(n.Attrs, a)
@@ -362,11 +362,11 @@ func (x *index) floats(list []float64, f field) ([]float64, error) {
 		bits, err := x.fixed(f.body)
 		return append(list, float64(math.Float32frombits(uint32(bits)))), err
 	}
-	if f.kind != protowire.BytesType || f.body.len()%4 != 0 || int64(len(list))+f.body.len()/4 > maxNumbers {
-		return nil, corrupt(f.all.from, "a list of floats of %d bytes", f.body.len())
+	if f.kind != protowire.BytesType || f.body.Len()%4 != 0 || int64(len(list))+f.body.Len()/4 > maxNumbers {
+		return nil, corrupt(f.all.From, "a list of floats of %d bytes", f.body.Len())
 	}
-	for off := f.body.from; off < f.body.to; off += 4 {
-		bits, err := x.fixed(span{off, off + 4})
+	for off := f.body.From; off < f.body.To; off += 4 {
+		bits, err := x.fixed(format.Span{From: off, To: off + 4})
 		if err != nil {
 			return nil, err
 		}
@@ -408,7 +408,7 @@ func (x *index) readFunction(m *model.Model, f field) error {
 		case functionNode:
 			nodes = append(nodes, k)
 			if x.nodes++; x.nodes > maxNodes {
-				return fmt.Errorf("byte %d: more than %d nodes: %w", e.all.from, maxNodes, format.ErrLimit)
+				return fmt.Errorf("byte %d: more than %d nodes: %w", e.all.From, maxNodes, format.ErrLimit)
 			}
 		case functionOpset:
 			err = x.opset(e, fn.Opset)
@@ -432,7 +432,7 @@ func (x *index) readFunction(m *model.Model, f field) error {
 	for _, name := range outputs {
 		v := s.values[name]
 		if v == nil {
-			return corrupt(f.all.from, "function %q: output %q is not computed", fn.Name, name)
+			return corrupt(f.all.From, "function %q: output %q is not computed", fn.Name, name)
 		}
 		v.Output = true
 		g.Outputs = append(g.Outputs, v)

@@ -92,7 +92,7 @@ type index struct {
 
 // graphIndex is a GraphProto, or a FunctionProto.
 type graphIndex struct {
-	where    span
+	where    format.Span
 	fields   []field
 	parts    map[int]any // what field k of fields stands for: *model.Node, *model.Value
 	names    map[int]string
@@ -102,7 +102,7 @@ type graphIndex struct {
 // nodeIndex is a NodeProto.
 type nodeIndex struct {
 	field   int64 // where the field starts that holds the node
-	where   span
+	where   format.Span
 	fields  []field
 	inputs  []string
 	outputs []string
@@ -111,7 +111,7 @@ type nodeIndex struct {
 }
 
 // Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
-func Open(path string) (format.File, error) {
+func Open(path string, _ format.Options) (format.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -160,20 +160,20 @@ func (x *index) read() (*model.Model, error) {
 	m := &model.Model{Opset: map[string]int64{}}
 	var graph *field
 	var functions []field
-	err = x.each(span{0, x.size}, func(f field) error {
+	err = x.each(format.Span{From: 0, To: x.size}, func(f field) error {
 		x.fields = append(x.fields, f)
 		if len(x.fields) > maxNodes {
-			return fmt.Errorf("byte %d: more than %d fields: %w", f.all.from, maxNodes, format.ErrLimit)
+			return fmt.Errorf("byte %d: more than %d fields: %w", f.all.From, maxNodes, format.ErrLimit)
 		}
 		switch f.number {
 		case modelIR:
 			x.ir = int64(f.value)
 		case modelGraph:
 			if graph != nil {
-				return corrupt(f.all.from, "a second graph")
+				return corrupt(f.all.From, "a second graph")
 			}
 			if f.kind != protowire.BytesType {
-				return corrupt(f.all.from, "the graph is no message")
+				return corrupt(f.all.From, "the graph is no message")
 			}
 			graph = &f
 		case modelOpset:

@@ -36,8 +36,8 @@ const (
 // stored is where a tensor stands in the file.
 type stored struct {
 	name     string
-	where    span    // the TensorProto's content
-	fields   []field // all of its fields, in order
+	where    format.Span // the TensorProto's content
+	fields   []field     // all of its fields, in order
 	external *external
 }
 
@@ -52,7 +52,7 @@ type external struct {
 const maxDecoded = 1 << 26
 
 // tensor reads a TensorProto: its type and shape, and where its elements lie.
-func (x *index) tensor(where span) (*model.Constant, *stored, error) {
+func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	s := &stored{where: where}
 	c := &model.Constant{Shape: []int64{}, Source: s}
 	var payload []field
@@ -84,7 +84,7 @@ func (x *index) tensor(where span) (*model.Constant, *stored, error) {
 		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
 			payload = append(payload, f)
 			if len(payload) > maxDecoded {
-				err = fmt.Errorf("byte %d: a tensor in more than %d pieces: %w", f.all.from, maxDecoded, format.ErrLimit)
+				err = fmt.Errorf("byte %d: a tensor in more than %d pieces: %w", f.all.From, maxDecoded, format.ErrLimit)
 			}
 		}
 		return err
@@ -94,11 +94,11 @@ func (x *index) tensor(where span) (*model.Constant, *stored, error) {
 	}
 	elements, ok := c.Elements()
 	if !ok {
-		return nil, nil, corrupt(where.from, "tensor %q has shape %v", s.name, c.Shape)
+		return nil, nil, corrupt(where.From, "tensor %q has shape %v", s.name, c.Shape)
 	}
 	want := elements * int64(c.DType.Size())
 	if elements > 0 && want/elements != int64(c.DType.Size()) {
-		return nil, nil, corrupt(where.from, "tensor %q of shape %v has too many elements", s.name, c.Shape)
+		return nil, nil, corrupt(where.From, "tensor %q of shape %v has too many elements", s.name, c.Shape)
 	}
 	switch {
 	case isExternal:
@@ -108,10 +108,10 @@ func (x *index) tensor(where span) (*model.Constant, *stored, error) {
 	case c.DType.Size() == 0: // strings, packed 4-bit types: carried along, never read
 		c.Data = io.NewSectionReader(x.file, 0, 0)
 	case len(payload) == 1 && contiguous(payload[0], c.DType):
-		if got := payload[0].body.len(); got != want {
-			return nil, nil, corrupt(payload[0].all.from, "tensor %q of shape %v and type %v wants %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
+		if got := payload[0].body.Len(); got != want {
+			return nil, nil, corrupt(payload[0].all.From, "tensor %q of shape %v and type %v wants %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
 		}
-		c.Data = io.NewSectionReader(x.file, payload[0].body.from, want)
+		c.Data = io.NewSectionReader(x.file, payload[0].body.From, want)
 	default:
 		if elements > maxDecoded {
 			return nil, nil, fmt.Errorf("tensor %q has %d elements in a form that has to be decoded as a whole: %w", s.name, elements, format.ErrLimit)
@@ -119,10 +119,10 @@ func (x *index) tensor(where span) (*model.Constant, *stored, error) {
 		// every element takes a byte at least: a tensor cannot claim more than are there
 		room := int64(0)
 		for _, f := range payload {
-			room += f.body.len()
+			room += f.body.Len()
 		}
 		if room < elements {
-			return nil, nil, corrupt(where.from, "tensor %q of shape %v has %d bytes of elements", s.name, c.Shape, room)
+			return nil, nil, corrupt(where.From, "tensor %q of shape %v has %d bytes of elements", s.name, c.Shape, room)
 		}
 		c.Data = &decoded{file: x.file, size: x.size, payload: payload, dtype: c.DType, elements: elements, name: s.name}
 	}
@@ -173,7 +173,7 @@ func (d *decoded) decode() ([]byte, error) {
 	out := make([]byte, 0, d.elements*int64(size))
 	put := func(bits uint64) error {
 		if len(out) == cap(out) {
-			return corrupt(d.payload[0].all.from, "tensor %q has more than %d elements", d.name, d.elements)
+			return corrupt(d.payload[0].all.From, "tensor %q has more than %d elements", d.name, d.elements)
 		}
 		var b [8]byte
 		binary.LittleEndian.PutUint64(b[:], bits)
@@ -191,12 +191,12 @@ func (d *decoded) decode() ([]byte, error) {
 				return nil, err
 			}
 		case f.number == tensorFloatData || f.number == tensorDoubleData || f.number == tensorRawData:
-			b := make([]byte, f.body.len())
-			if _, err := d.file.ReadAt(b, f.body.from); err != nil {
+			b := make([]byte, f.body.Len())
+			if _, err := d.file.ReadAt(b, f.body.From); err != nil {
 				return nil, err
 			}
 			if len(out)+len(b) > cap(out) {
-				return nil, corrupt(f.all.from, "tensor %q has more than %d elements", d.name, d.elements)
+				return nil, corrupt(f.all.From, "tensor %q has more than %d elements", d.name, d.elements)
 			}
 			out = append(out, b...)
 		default:
@@ -213,7 +213,7 @@ func (d *decoded) decode() ([]byte, error) {
 		}
 	}
 	if len(out) != cap(out) {
-		return nil, corrupt(d.payload[0].all.from, "tensor %q has %d of %d bytes of elements", d.name, len(out), cap(out))
+		return nil, corrupt(d.payload[0].all.From, "tensor %q has %d of %d bytes of elements", d.name, len(out), cap(out))
 	}
 	return out, nil
 }

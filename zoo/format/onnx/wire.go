@@ -10,18 +10,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// span is a range of bytes of the file.
-type span struct{ from, to int64 }
-
-func (s span) len() int64 { return s.to - s.from }
-
 // field is one protobuf field: its number and type, where all of it lies, where its content lies, and, for a varint, its
 // value.
 type field struct {
 	number protowire.Number
 	kind   protowire.Type
-	all    span
-	body   span // of a length-delimited field; the value's bytes of a fixed-width one
+	all    format.Span
+	body   format.Span // of a length-delimited field; the value's bytes of a fixed-width one
 	value  uint64
 }
 
@@ -82,43 +77,43 @@ func (w *wire) next(off, limit int64) (field, error) {
 	}
 	switch kind {
 	case protowire.VarintType:
-		f.value, f.all.to, err = w.varint(at, limit)
-		f.body = span{at, f.all.to}
+		f.value, f.all.To, err = w.varint(at, limit)
+		f.body = format.Span{From: at, To: f.all.To}
 	case protowire.Fixed32Type:
-		f.body = span{at, at + 4}
+		f.body = format.Span{From: at, To: at + 4}
 	case protowire.Fixed64Type:
-		f.body = span{at, at + 8}
+		f.body = format.Span{From: at, To: at + 8}
 	case protowire.BytesType:
 		var n uint64
 		n, at, err = w.varint(at, limit)
 		if err == nil && n > uint64(limit-at) {
 			err = corrupt(off, "field %d claims %d bytes, %d remain", number, n, limit-at)
 		}
-		f.body = span{at, at + int64(n)}
+		f.body = format.Span{From: at, To: at + int64(n)}
 	default:
 		err = corrupt(off, "field %d has wire type %d", number, kind)
 	}
 	if err != nil {
 		return f, err
 	}
-	if f.body.to > limit {
-		return f, corrupt(off, "field %d claims %d bytes, %d remain", number, f.body.len(), limit-at)
+	if f.body.To > limit {
+		return f, corrupt(off, "field %d claims %d bytes, %d remain", number, f.body.Len(), limit-at)
 	}
-	f.all = span{off, f.body.to}
+	f.all = format.Span{From: off, To: f.body.To}
 	return f, nil
 }
 
 // each calls f for every field of a message, in order.
-func (w *wire) each(message span, f func(field) error) error {
-	for off := message.from; off < message.to; {
-		next, err := w.next(off, message.to)
+func (w *wire) each(message format.Span, f func(field) error) error {
+	for off := message.From; off < message.To; {
+		next, err := w.next(off, message.To)
 		if err != nil {
 			return err
 		}
 		if err := f(next); err != nil {
 			return err
 		}
-		off = next.all.to
+		off = next.all.To
 	}
 	return nil
 }
@@ -129,34 +124,34 @@ const maxText = 1 << 20
 // text reads a length-delimited field as a string.
 func (w *wire) text(f field) (string, error) {
 	if f.kind != protowire.BytesType {
-		return "", corrupt(f.all.from, "field %d is not text", f.number)
+		return "", corrupt(f.all.From, "field %d is not text", f.number)
 	}
-	if f.body.len() > maxText {
-		return "", fmt.Errorf("byte %d: text of %d bytes: %w", f.all.from, f.body.len(), format.ErrLimit)
+	if f.body.Len() > maxText {
+		return "", fmt.Errorf("byte %d: text of %d bytes: %w", f.all.From, f.body.Len(), format.ErrLimit)
 	}
-	n := int(f.body.len())
+	n := int(f.body.Len())
 	if n > windowSize {
 		b := make([]byte, n)
-		_, err := w.file.ReadAt(b, f.body.from)
+		_, err := w.file.ReadAt(b, f.body.From)
 		return string(b), err
 	}
-	b, err := w.at(f.body.from, n)
+	b, err := w.at(f.body.From, n)
 	if err != nil {
 		return "", err
 	}
 	if len(b) < n {
-		return "", corrupt(f.body.from, "the file ends within text")
+		return "", corrupt(f.body.From, "the file ends within text")
 	}
 	return string(b[:n]), nil
 }
 
 // fixed reads a fixed-width field's bits.
-func (w *wire) fixed(s span) (uint64, error) {
-	b, err := w.at(s.from, int(s.len()))
-	if err != nil || int64(len(b)) < s.len() {
-		return 0, corrupt(s.from, "the file ends within a number")
+func (w *wire) fixed(s format.Span) (uint64, error) {
+	b, err := w.at(s.From, int(s.Len()))
+	if err != nil || int64(len(b)) < s.Len() {
+		return 0, corrupt(s.From, "the file ends within a number")
 	}
-	if s.len() == 4 {
+	if s.Len() == 4 {
 		v, _ := protowire.ConsumeFixed32(b)
 		return uint64(v), nil
 	}
@@ -169,8 +164,8 @@ func (w *wire) numbers(list []int64, f field, limit int) ([]int64, error) {
 	if f.kind == protowire.VarintType {
 		list = append(list, int64(f.value))
 	} else if f.kind == protowire.BytesType {
-		for off := f.body.from; off < f.body.to; {
-			v, next, err := w.varint(off, f.body.to)
+		for off := f.body.From; off < f.body.To; {
+			v, next, err := w.varint(off, f.body.To)
 			if err != nil {
 				return nil, err
 			}
@@ -180,10 +175,10 @@ func (w *wire) numbers(list []int64, f field, limit int) ([]int64, error) {
 			}
 		}
 	} else {
-		return nil, corrupt(f.all.from, "field %d is not a list of numbers", f.number)
+		return nil, corrupt(f.all.From, "field %d is not a list of numbers", f.number)
 	}
 	if len(list) > limit {
-		return nil, fmt.Errorf("byte %d: a list of more than %d numbers: %w", f.all.from, limit, format.ErrLimit)
+		return nil, fmt.Errorf("byte %d: a list of more than %d numbers: %w", f.all.From, limit, format.ErrLimit)
 	}
 	return list, nil
 }

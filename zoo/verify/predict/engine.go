@@ -74,7 +74,7 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 		return failed("the folded model does not load: %s", firstLine(err)), nil
 	}
 	defer folded.close()
-	if note := original.differs(folded); note != "" {
+	if note := original.differs(folded, c.Unnamed); note != "" {
 		return failed("%s", note), nil
 	}
 	check.Status = report.Passed

@@ -82,8 +82,8 @@ func names(list []ort.InputOutputInfo) []string {
 	return out
 }
 
-// differs says what callers would notice: names, order and types of inputs and outputs.
-func (s *session) differs(o *session) string {
+// differs says what callers would notice: names, unless they do not matter, order and types of inputs and outputs.
+func (s *session) differs(o *session, unnamed bool) string {
 	for _, side := range []struct {
 		what string
 		a, b []ort.InputOutputInfo
@@ -93,7 +93,7 @@ func (s *session) differs(o *session) string {
 		}
 		for k := range side.a {
 			a, b := side.a[k], side.b[k]
-			if a.Name != b.Name || a.DataType != b.DataType || a.OrtValueType != b.OrtValueType {
+			if !unnamed && a.Name != b.Name || a.DataType != b.DataType || a.OrtValueType != b.OrtValueType {
 				return fmt.Sprintf("%s %d is %s in the original, %s in the folded model", side.what, k, a.String(), b.String())
 			}
 		}
