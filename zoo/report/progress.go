@@ -1,12 +1,15 @@
 package report
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"time"
 
 	"github.com/rivo/uniseg"
+	"github.com/schollz/progressbar/v3"
 )
 
 // progress is how far a run is.
@@ -43,13 +46,21 @@ func (p *progress) line(columns int, now time.Time) string {
 		} else {
 			names = "  " + names
 		}
-		full := int(int64(bar) * p.percent() / 100)
-		return head + "|" + strings.Repeat("█", full) + strings.Repeat(" ", bar-full) + "| " + figures + names
+		return gauge(p.percent(), bar) + " " + figures + names
 	}
 	if head = strings.TrimSpace(head); len(head) > columns {
 		return ""
 	}
 	return head
+}
+
+// gauge is the percentage and a bar of that length: " 63% |█████████████       |".
+func gauge(percent int64, length int) string {
+	b := progressbar.NewOptions64(100, progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetWidth(length),
+		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: " ", BarStart: "|", BarEnd: "|"}))
+	_ = errors.Join(b.RenderBlank(), b.Set64(percent)) // they fail where nothing is left to draw
+	return strings.TrimRight(strings.TrimPrefix(b.String(), "\r "), " ")
 }
 
 // percent is by bytes, or by models where these have none. Only a run that is done with all of them has 100.
