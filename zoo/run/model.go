@@ -227,7 +227,7 @@ func (r *runner) predict(ctx context.Context, j *manifests.Job, out *stage, plan
 		return ctx.Err()
 	}
 	m.Predictions = r.Predict.Compare(ctx, predict.Comparison{
-		Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance, Unit: plan.Unit, Taps: taps,
+		Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance, Unit: plan.Unit, Taps: taps, Latency: r.Latency,
 		Jittered: func(folder string) (string, error) { return jittered(ctx, j.Source, folder, plan, r.Backend) },
 	})
 	if err := ctx.Err(); err != nil {

@@ -17,6 +17,7 @@ type Comparison struct {
 	Tolerance        float64 // largest difference relative to an output's largest value; 0: the jitter rule
 	Unit             float64 // unit roundoff of the narrowest type that was folded; 0: float32's
 	Taps             []Tap
+	Latency          bool // measure it too, if both predict the same
 
 	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
 	// place, and returns its path. It may be nil.
