@@ -19,8 +19,12 @@ import (
 
 var subcommands = map[string]func(args []string, stdout, stderr io.Writer) int{
 	"plan": plan, "explain": explain, "verify": verify,
-	"schema": func(_ []string, stdout, _ io.Writer) int {
-		_, _ = stdout.Write(manifests.Schema())
+	"schema": func(args []string, stdout, _ io.Writer) int {
+		text := manifests.Schema()
+		if slices.Equal(args, []string{"report"}) {
+			text = report.JSONSchema()
+		}
+		_, _ = stdout.Write(text)
 		return exitDone
 	},
 }

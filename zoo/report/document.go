@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,12 @@ import (
 
 // Schema names the layout of report.json. A new name comes with a change that old readers would misread.
 const Schema = "zoofold-report/1"
+
+//go:embed report.schema.json
+var jsonSchema []byte
+
+// JSONSchema is the JSON Schema of report.json.
+func JSONSchema() []byte { return jsonSchema }
 
 // Document collects a run for report.json and report.html. As JSON it is an object of "schema", "start", "end" and "models"
 // (in the order of their paths), with the fields of the types of this package.

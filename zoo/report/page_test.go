@@ -70,3 +70,24 @@ func BenchmarkPage(b *testing.B) {
 		page(b, doc)
 	}
 }
+
+func TestPlotsLeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
+	text := page(t, zooOf(50))
+	plots := strings.Count(text, "<svg ")
+	for rest := text; ; {
+		_, after, ok := strings.Cut(rest, "<svg ")
+		if !ok {
+			break
+		}
+		plot, after, _ := strings.Cut(after, "</svg>")
+		for _, no := range []string{":#", "font-family", "xmlns", "NaN", "Inf"} {
+			if strings.Contains(plot, no) {
+				t.Errorf("a plot has %q", no)
+			}
+		}
+		rest = after
+	}
+	if plots != 6 {
+		t.Errorf("%d plots, want 6", plots)
+	}
+}
