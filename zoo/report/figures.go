@@ -39,11 +39,11 @@ func (d *Document) nodes() (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
 		if m.Before > 0 {
-			list = append(list, bar{m.Path, float64(m.Before), float64(m.After), fmt.Sprintf("%d → %d", m.Before, m.After), false})
+			list = append(list, bar{name: m.Path, before: float64(m.Before), after: float64(m.After), text: fmt.Sprintf("%d → %d", m.Before, m.After)})
 		}
 	}
 	return largest("Per-channel nodes, before and after", list, func(before, after float64) string {
-		return number(int64(before)) + " → " + number(int64(after))
+		return number(int(before)) + " → " + number(int(after))
 	})
 }
 
@@ -56,7 +56,7 @@ func (d *Document) sizes() (figure, bool) {
 			if math.Abs(float64(m.OutputBytes)/float64(m.Bytes)-1) > 1e-3 {
 				text += ", " + change(float64(m.Bytes), float64(m.OutputBytes))
 			}
-			list = append(list, bar{m.Path, float64(m.Bytes), float64(m.OutputBytes), text, false})
+			list = append(list, bar{name: m.Path, before: float64(m.Bytes), after: float64(m.OutputBytes), text: text})
 		}
 	}
 	return largest("Size, before and after", list, func(before, after float64) string {
@@ -75,7 +75,7 @@ func (d *Document) reasons() (figure, bool) {
 	}
 	var list []bar
 	for _, code := range slices.Sorted(maps.Keys(byCode)) {
-		list = append(list, bar{name: code, after: float64(byCode[code]), text: fmt.Sprintf("%s in %s", number(int64(byCode[code])), count(models[code], "model"))})
+		list = append(list, bar{name: code, after: float64(byCode[code]), text: fmt.Sprintf("%s in %s", number(byCode[code]), count(models[code], "model"))})
 	}
 	return largest("Maps that were left, by reason", list, func(_, after float64) string { return count(int(after), "map") })
 }
@@ -105,7 +105,7 @@ func largest(title string, list []bar, total func(before, after float64) string)
 		for _, b := range rest {
 			before, after = before+b.before, after+b.after
 		}
-		f.Note = fmt.Sprintf("%s more: %s", number(int64(len(rest))), total(before, after))
+		f.Note = fmt.Sprintf("%s more: %s", number(len(rest)), total(before, after))
 		list = list[:mostBars]
 	}
 	f.Plot = bars(list, alternative(title, list))
@@ -124,11 +124,9 @@ func alternative(title string, list []bar) string {
 func (d *Document) latencies() (figure, bool) {
 	const title = "Latency in ONNX Runtime, after ÷ before"
 	var list []bar
-	low, high := map[string]float64{}, map[string]float64{}
 	for _, m := range d.Models {
 		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 && l.Ratio > 0 {
-			list = append(list, bar{name: m.Path, after: l.Ratio, text: fmt.Sprintf("%.2f of %s", l.Ratio, seconds(l.Before))})
-			low[m.Path], high[m.Path] = l.Low, l.High
+			list = append(list, bar{name: m.Path, after: l.Ratio, low: l.Low, high: l.High, text: fmt.Sprintf("%.2f of %s", l.Ratio, seconds(l.Before))})
 		}
 	}
 	f := figure{Title: title, Note: "One thread, its own optimisations on, runs of both models in turns: medians and quartiles."}
@@ -150,7 +148,7 @@ func (d *Document) latencies() (figure, bool) {
 	least, most, longest := 0.9, 1.05, vg.Length(0)
 	beside := words(soft, draw.XRight, draw.YCenter)
 	for _, b := range list {
-		least, most = min(least, low[b.name]), max(most, high[b.name])
+		least, most = min(least, b.low), max(most, b.high)
 		longest = max(longest, beside.Width(b.text))
 	}
 	p.X.Min, p.X.Max = 0, 1
@@ -162,7 +160,7 @@ func (d *Document) latencies() (figure, bool) {
 		c.StrokeLine2(draw.LineStyle{Color: rule, Width: 0.75}, x(1), y(-float64(len(list))+0.5), x(1), y(0.5))
 		for k, b := range list {
 			at := y(float64(-k))
-			c.StrokeLine2(draw.LineStyle{Color: pale, Width: 4}, x(low[b.name]), at, x(high[b.name]), at)
+			c.StrokeLine2(draw.LineStyle{Color: pale, Width: 4}, x(b.low), at, x(b.high), at)
 			c.DrawGlyphNoClip(draw.GlyphStyle{Color: deep, Radius: 2.5, Shape: draw.CircleGlyph{}}, vg.Point{X: x(b.after), Y: at})
 			c.FillText(beside, vg.Point{X: c.Max.X, Y: at + sink(beside)}, b.text)
 		}

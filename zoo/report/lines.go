@@ -70,6 +70,9 @@ func (l *Lines) line(m Model) string {
 	text := fmt.Sprintf("%4d -> %-4d %8s", m.Before, m.After, Bytes(m.OutputBytes))
 	if p := m.Predictions; p.Status == Passed {
 		text += fmt.Sprintf("   off by %s, jitter %s", short(p.Difference), short(p.Jitter))
+		if l := p.Latency; l != nil && l.Pairs > 0 {
+			text += fmt.Sprintf(", latency x %.2f", l.Ratio)
+		}
 	}
 	if m.Predictions.Status != Passed && m.Algebra.Status == Passed {
 		text += "   algebra holds"
@@ -119,7 +122,7 @@ func count(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return number(int64(n)) + " " + what
+	return number(n) + " " + what
 }
 
 // Bytes is a size for people: "4.7 MB", "223 MB", "12 kB".

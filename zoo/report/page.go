@@ -24,12 +24,15 @@ var pageScript string
 
 // What bounds the page, whatever the zoo: report.json has everything.
 const (
-	mostAlerts     = 20
-	mostRows       = 500   // that a browser with scripts shows at first; page.js knows it too
-	mostSections   = 1000  // models whose row opens
-	mostMaps       = 200   // maps of one model
-	mostMapsInAll  = 20000 // maps of all models
-	mostErrorRunes = 160   // of an error, in its row
+	mostAlerts    = 20
+	mostRows      = 500   // that a browser with scripts shows at first, and paper at all
+	mostSections  = 1000  // models whose row opens
+	mostWarnings  = 20    // of one model
+	mostMaps      = 200   // of one model
+	mostMapsInAll = 20000 // of all models
+	mostInRow     = 160   // characters of an error in a row
+	mostInName    = 300   // characters of a name or reason
+	mostInText    = 4000  // characters of anything else
 )
 
 // view is what the page's template sees.
@@ -41,6 +44,7 @@ type view struct {
 	Alerts                    []alert
 	Figures                   []figure
 	Chips                     []chip
+	Most                      int // rows at first
 	Columns                   []column
 	Rows                      []row
 	Facts                     []fact
@@ -86,7 +90,9 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"bytes": Bytes, "text": Printable, "mark": mark, "into": into,
+	"bytes": Bytes, "mark": mark, "into": into,
+	"text":  func(s string) string { return cut(s, mostInText) },
+	"brief": func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))
 
 // WriteHTML writes report.html: one file that needs nothing else and loads nothing. Failed models come first, then the
@@ -95,7 +101,7 @@ func (d *Document) WriteHTML(w io.Writer) error {
 	rows := d.rows()
 	v := view{
 		Run: d.Run, Bad: d.Result.Counts[Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows),
-		Figures: d.figures(), Columns: columns, Rows: rows, Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
+		Figures: d.figures(), Columns: columns, Most: mostRows, Rows: rows, Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
 	}
 	for _, s := range statuses {
 		if n := d.Result.Counts[s.status]; n > 0 {
@@ -142,7 +148,7 @@ func (d *Document) rows() []row {
 			why = append(why, fmt.Sprintf("%s %d", x.Code, x.Count))
 		}
 		if r.Why = strings.Join(why, ", "); m.Error != "" {
-			r.Why = cut(Printable(m.Error), mostErrorRunes)
+			r.Why = cut(m.Error, mostInRow)
 		}
 		if p := m.Predictions; p.Status != NotRun && p.Compared > 0 {
 			r.Difference, r.Jitter = short(p.Difference), short(p.Jitter)
@@ -155,7 +161,7 @@ func (d *Document) rows() []row {
 		}
 		if k < mostSections {
 			r.Section = sectionOf(m, reasons, &maps)
-			r.Opened = len([]rune(r.Why)) < len([]rune(Printable(m.Error)))
+			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
 		}
 		rows[k] = r
 	}
@@ -183,19 +189,19 @@ func mark(c Check) template.HTML {
 	case c.Note == NotAsked:
 		return `<td>`
 	}
-	return template.HTML(`<td class="c" title="not run: ` + template.HTMLEscapeString(Printable(c.Note)) + `">–`)
+	return template.HTML(`<td class="c" title="not run: ` + template.HTMLEscapeString(cut(c.Note, mostInRow)) + `">–`)
 }
 
 // into is where a map went, or why it did not.
 func into(m Map) string {
-	var parts []string
-	if len(m.Into) > 0 {
-		parts = append(parts, Printable(strings.Join(m.Into, ", ")))
+	text := strings.Join(m.Into, ", ")
+	if m.Code == "" {
+		return text
 	}
-	if m.Code != "" {
-		parts = append(parts, m.Code+": "+Printable(m.Reason))
+	if text != "" {
+		text += "; "
 	}
-	return strings.Join(parts, "; ")
+	return text + m.Code + ": " + m.Reason
 }
 
 // seconds is a time for people: "1.25 s", "12 ms", "3 h 20 m".
@@ -214,16 +220,20 @@ func seconds(x float64) string {
 }
 
 // number is a count for people: "964,928".
-func number(n int64) string {
-	text := strconv.FormatInt(n, 10)
+func number[T int | int64](n T) string {
+	text := strconv.FormatInt(int64(n), 10)
 	for k := len(text) - 3; k > 0 && text[k-1] != '-'; k -= 3 {
 		text = text[:k] + "," + text[k:]
 	}
 	return text
 }
 
-// cut is a text's beginning.
+// cut is the beginning of a text, printable, of at most so many characters.
 func cut(text string, most int) string {
+	if len(text) > 4*most { // bytes: a name may have any length
+		text = text[:4*most]
+	}
+	text = Printable(text)
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}

@@ -4,7 +4,8 @@ const table = document.querySelector("#models");
 if (table) {
   const models = [...table.tBodies], heads = [...table.tHead.rows[0].cells];
   const filter = document.querySelector("#filter"), chips = [...document.querySelectorAll("#statuses button")], shown = document.querySelector("#shown");
-  let status = "", sort = "", most = 500, ordered = models; // most rows are shown until all are asked for
+  let status = "", sort = "", ordered = models;
+  let most = +table.dataset.most; // rows are shown, until all are asked for
 
   const value = (model, column) => {
     const cell = model.rows[0].cells[column];

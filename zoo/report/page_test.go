@@ -91,3 +91,18 @@ func TestPlotsLeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
 		t.Errorf("%d plots, want 6", plots)
 	}
 }
+
+func TestNamesOfAnyLengthDoNotFillThePage(t *testing.T) {
+	long := strings.Repeat("x\x1bé", 1<<20)
+	doc := report.NewDocument()
+	m := report.Model{Path: "a.onnx", Status: report.Folded, Bytes: 1, OutputBytes: 1, Before: 1, Seconds: 1, Warnings: []string{long, long}, Parity: report.Check{Status: report.NotRun, Note: long}}
+	for range 300 {
+		m.Maps = append(m.Maps, report.Map{Node: long, Verdict: "left", Into: []string{long, long}, Code: "border", Reason: long})
+	}
+	doc.Done(m)
+	doc.Done(report.Model{Path: "b.onnx", Status: report.Failed, Error: long})
+	doc.End(report.End{Counts: map[report.Status]int{report.Folded: 1, report.Failed: 1}})
+	if text := page(t, doc); len(text) > 1<<20 {
+		t.Errorf("the page has %d bytes", len(text))
+	}
+}

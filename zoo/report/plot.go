@@ -93,7 +93,8 @@ func (f plotter) Plot(c draw.Canvas, p *plot.Plot) {
 type bar struct {
 	name          string
 	before, after float64
-	text          string // beside it
+	low, high     float64 // quartiles of after, where it has some
+	text          string  // beside it
 	bad           bool
 }
 

@@ -45,7 +45,7 @@ type section struct {
 
 // sectionOf takes the maps that it lists off what is left of the page's; nil if there is nothing to tell.
 func sectionOf(m Model, reasons []reason, maps *int) *section {
-	s := &section{Error: m.Error, Warnings: m.Warnings, Facts: proof(m), Reasons: reasons}
+	s := &section{Error: m.Error, Warnings: m.Warnings[:min(len(m.Warnings), mostWarnings)], Facts: proof(m), Reasons: reasons}
 	verdicts := map[string]int{}
 	for _, x := range m.Maps {
 		verdicts[x.Verdict]++

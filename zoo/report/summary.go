@@ -24,7 +24,7 @@ func (e End) tally() (text string, total int) {
 	var parts []string
 	for _, s := range statuses {
 		if n := e.Counts[s.status]; n > 0 {
-			parts = append(parts, number(int64(n))+" "+s.words)
+			parts = append(parts, number(n)+" "+s.words)
 			total += n
 		}
 	}
@@ -39,9 +39,9 @@ func (d *Document) headline() string {
 	c, total := d.Result.Counts, len(d.Models)
 	switch {
 	case c[Failed] > 0:
-		return fmt.Sprintf("%s of %s failed", number(int64(c[Failed])), count(total, "model"))
+		return fmt.Sprintf("%s of %s failed", number(c[Failed]), count(total, "model"))
 	case c[Interrupted] > 0:
-		return fmt.Sprintf("Interrupted: %s of %s not done", number(int64(c[Interrupted])), count(total, "model"))
+		return fmt.Sprintf("Interrupted: %s of %s not done", number(c[Interrupted]), count(total, "model"))
 	case d.Run.DryRun:
 		return fmt.Sprintf("A dry run of %s: nothing was written", count(total, "model"))
 	case total == 0:
@@ -57,7 +57,7 @@ func (d *Document) headline() string {
 // outcome is what became of the models.
 func (d *Document) outcome() string {
 	text, _ := d.Result.tally()
-	return fmt.Sprintf("%s; %s → %s per-channel nodes; %s", text, number(int64(d.Result.Before)), number(int64(d.Result.After)), seconds(d.Result.Seconds))
+	return fmt.Sprintf("%s; %s → %s per-channel nodes; %s", text, number(d.Result.Before), number(d.Result.After), seconds(d.Result.Seconds))
 }
 
 // checks are the three proofs, in the order in which they are told.
@@ -75,8 +75,8 @@ func (m Model) checks() [3]struct {
 func (d *Document) totals() []fact {
 	e := d.Result
 	list := []fact{
-		{Name: "per-channel nodes", Value: fmt.Sprintf("%s → %s", number(int64(e.Before)), number(int64(e.After))), Note: change(float64(e.Before), float64(e.After))},
-		{Name: "bytes", Value: Bytes(e.OutputBytes), Note: fmt.Sprintf("%s read, %s", Bytes(e.Bytes), change(float64(e.Bytes), float64(e.OutputBytes)))},
+		{Name: "per-channel nodes", Value: fmt.Sprintf("%s → %s", number(e.Before), number(e.After)), Note: change(float64(e.Before), float64(e.After))},
+		d.size(),
 	}
 	for k, name := range []string{"parity", "algebra", "predictions"} {
 		passed, failed, missing := 0, 0, 0
@@ -90,14 +90,14 @@ func (d *Document) totals() []fact {
 				missing++
 			}
 		}
-		f := fact{Name: name, Value: number(int64(passed)) + " passed", Bad: failed > 0}
+		f := fact{Name: name, Value: number(passed) + " passed", Bad: failed > 0}
 		var notes []string
 		if failed > 0 {
-			f.Value = fmt.Sprintf("%d failed", failed)
-			notes = append(notes, fmt.Sprintf("%d passed", passed))
+			f.Value = number(failed) + " failed"
+			notes = append(notes, number(passed)+" passed")
 		}
 		if missing > 0 {
-			notes = append(notes, fmt.Sprintf("%d not run", missing))
+			notes = append(notes, number(missing)+" not run")
 		}
 		if passed+failed+missing == 0 {
 			f.Value = "not run"
@@ -106,11 +106,25 @@ func (d *Document) totals() []fact {
 		f.Note = strings.Join(notes, ", ")
 		list = append(list, f)
 	}
-	latency := fact{Name: "latency", Value: "not measured", Note: "zoofold -latency measures it"}
+	latency := fact{Name: "latency", Value: "not measured", Note: "-latency does, where predictions run"}
 	if mean, n := d.latency(); n > 0 {
 		latency.Value, latency.Note = fmt.Sprintf("× %.2f", mean), "geometric mean of "+count(n, "model")
 	}
 	return append(list, latency, fact{Name: "time", Value: seconds(e.Seconds), Note: d.effort()})
+}
+
+// size is that of the models that have an output.
+func (d *Document) size() fact {
+	var before, after int64
+	for _, m := range d.Models {
+		if m.OutputBytes > 0 {
+			before, after = before+m.Bytes, after+m.OutputBytes
+		}
+	}
+	if after == 0 {
+		return fact{Name: "bytes", Value: Bytes(d.Result.Bytes), Note: "nothing written"}
+	}
+	return fact{Name: "bytes", Value: fmt.Sprintf("%s → %s", Bytes(before), Bytes(after)), Note: change(float64(before), float64(after))}
 }
 
 // change is from one number to another in per cent.
@@ -168,13 +182,13 @@ func (d *Document) alerts(rows []row) []alert {
 	for _, r := range rows {
 		if r.Status == Failed {
 			urgent++
-			add(alert{r.ID, r.Path, cut(Printable(r.Error), mostErrorRunes)})
+			add(alert{r.ID, r.Path, cut(r.Error, mostInRow)})
 		}
 	}
 	for _, r := range rows {
 		for _, w := range r.Warnings {
 			urgent++
-			add(alert{r.ID, r.Path, cut(Printable(w), mostErrorRunes)})
+			add(alert{r.ID, r.Path, cut(w, mostInRow)})
 		}
 	}
 	if more := urgent + len(d.Result.Notes) - len(list); more > 0 {
@@ -231,7 +245,7 @@ func (d *Document) facts() []fact {
 	if files := d.Result.Unmatched; len(files) > 0 {
 		text := strings.Join(files[:min(len(files), mostUnmatched)], ", ")
 		if n := len(files) - mostUnmatched; n > 0 {
-			text += fmt.Sprintf(" and %s more", number(int64(n)))
+			text += fmt.Sprintf(" and %s more", number(n))
 		}
 		list = append(list, fact{Name: "no rule for", Value: text})
 	}
