@@ -123,7 +123,7 @@ type row struct {
 	Difference string
 	Jitter     string
 	Ratio      string
-	Clear      bool // the quartiles of the latency are on one side of 1, by more than a hundredth
+	Clear      bool // the quartiles of ten or more pairs are on one side of 1, by more than a hundredth
 	Time       string
 	Section    *section
 	Opened     bool // from the start: the row does not say the whole error
@@ -154,7 +154,7 @@ func (d *Document) rows() []row {
 			r.Difference, r.Jitter = short(p.Difference), short(p.Jitter)
 		}
 		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 {
-			r.Ratio, r.Clear = fmt.Sprintf("%.2f", l.Ratio), l.Low > 1.01 || l.High < 0.99
+			r.Ratio, r.Clear = fmt.Sprintf("%.2f", l.Ratio), l.Pairs >= 10 && (l.Low > 1.01 || l.High < 0.99)
 		}
 		if m.Seconds > 0 && m.Status != Unchanged {
 			r.Time = seconds(m.Seconds)

@@ -98,7 +98,7 @@ type Check struct {
 }
 
 // Latency is how long ONNX Runtime takes for a prediction before and after folding: one thread, its own optimisations on,
-// the runs of both models interleaved.
+// the runs of both models interleaved. On Linux it is the processor time of that thread: the latency on an idle machine.
 type Latency struct {
 	Note   string  `json:"note,omitempty"` // why it was not measured; the other fields are 0 then
 	Before float64 `json:"before"`         // median of the original's runs, in seconds
