@@ -124,7 +124,7 @@ func (d *Document) size() fact {
 	if after == 0 {
 		return fact{Name: "bytes", Value: Bytes(d.Result.Bytes), Note: "nothing written"}
 	}
-	return fact{Name: "bytes", Value: fmt.Sprintf("%s → %s", Bytes(before), Bytes(after)), Note: change(float64(before), float64(after))}
+	return fact{Name: "bytes", Value: Bytes(after), Note: Bytes(before) + " before, " + change(float64(before), float64(after))}
 }
 
 // change is from one number to another in per cent.
