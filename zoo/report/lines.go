@@ -82,12 +82,14 @@ func (l *Lines) line(m Model) string {
 
 func short(x float64) string { return power(x, 0) }
 
-// power is a number with so many digits after its point: "8.2e-7".
+var shorter = strings.NewReplacer(".0e-0", "e-", ".0e", "e", "e-0", "e-")
+
+// power is a number with so many digits after its point: "8.2e-7", "1e-5".
 func power(x float64, digits int) string {
 	if x == 0 {
 		return "0"
 	}
-	return strings.Replace(fmt.Sprintf("%.*e", digits, x), "e-0", "e-", 1)
+	return shorter.Replace(fmt.Sprintf("%.*e", digits, x))
 }
 
 // End sums the run up.

@@ -31,7 +31,7 @@ const (
 	mostMaps      = 200   // of one model
 	mostMapsInAll = 20000 // of all models
 	mostInRow     = 160   // characters of an error in a row
-	mostInName    = 300   // characters of a name or reason
+	mostInName    = 500   // characters of a name or reason
 	mostInText    = 4000  // characters of anything else
 )
 
