@@ -38,7 +38,7 @@ demo: build fetch ## fold published models, or generated ones where no registry 
 	@if ! find $(CACHE)/zoo -name '*.onnx' 2>/dev/null | grep -q .; then \
 		echo "no published model could be fetched: the demo folds generated ones"; \
 		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi
-	bin/zoofold -manifest manifests/demo.yaml
+	bin/zoofold -manifest manifests/demo.yaml -latency
 
 test: build fetch emulator $(CACHE)/venv/done ## everything that CI runs
 	PYTHON=$(abspath $(PYTHON)) FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/check.sh

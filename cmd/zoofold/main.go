@@ -64,12 +64,12 @@ func command(args []string, stdout, stderr io.Writer) int {
 
 // flags are those of a run.
 type flags struct {
-	manifest, device, verify, report, library, log string
-	workers                                        int
-	memory                                         int64
-	timeout                                        time.Duration
-	dryRun, json, quiet, version                   bool
-	force                                          forceFlag
+	manifest, device, verify, report, metrics, library, log string
+	workers                                                 int
+	memory                                                  int64
+	timeout                                                 time.Duration
+	latency, dryRun, json, quiet, version                   bool
+	force                                                   forceFlag
 }
 
 // forceFlag is -force, or -force=hash.
@@ -100,6 +100,8 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: what the manifest says)")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
+	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
+	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds a model")
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
 	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
@@ -134,6 +136,8 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
 	case f.memory < 0:
 		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
+	case f.metrics != "" && f.dryRun:
+		return nil, errors.New("-metrics: a dry run has none, it is no success")
 	case f.timeout < 0:
 		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
 	}
@@ -176,7 +180,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	doc := report.NewDocument()
 	o := run.Options{
 		Manifest: m, Workers: f.workers, Backend: backend, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine,
+		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
 		Sink: report.Tee{c, doc},
 	}
 	end, err := run.Run(ctx, o)
@@ -201,6 +205,12 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	if folder != "" {
 		if err := run.WriteReport(folder, doc); err != nil {
 			c.fail(fmt.Errorf("the report: %w", err))
+			return max(end.Exit, exitFailed)
+		}
+	}
+	if f.metrics != "" {
+		if err := run.WriteMetrics(f.metrics, doc); err != nil {
+			c.fail(fmt.Errorf("the metrics: %w", err))
 			return max(end.Exit, exitFailed)
 		}
 	}

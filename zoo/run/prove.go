@@ -33,7 +33,7 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 	verify.Rename(folded.Model(), w.renamed)
 	taps := verify.Taps(original.Model(), folded.Model())
 	checks := r.checks(j.Rule)
-	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps}
+	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps, Latency: r.Latency}
 	if slices.Contains(checks, "predictions") && r.Predict != nil { // before the algebra gives free extents a size
 		if c.Original, err = Runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original"), r.Backend); err != nil {
 			return fmt.Errorf("the original as an ONNX model: %w", err)

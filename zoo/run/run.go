@@ -41,6 +41,7 @@ type Options struct {
 	Why      string        // why this backend
 	Predict  Predictor     // nil: predictions are reported as not run
 	NoEngine string        // why Predict is nil
+	Latency  bool          // measure that of models whose predictions are compared
 	Verify   *[]string     // overrides the manifest's checks
 	Timeout  time.Duration // overrides the manifest's; 0: does not
 	Force    Force
