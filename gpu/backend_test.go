@@ -207,6 +207,8 @@ func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 	}
 }
 
+var floats = []tensor.DType{tensor.Float64, tensor.Float32, tensor.Float16, tensor.BFloat16}
+
 // far is a source that is the same wherever it is read, and a destination that keeps what is written.
 type far struct {
 	pattern, got []byte
@@ -220,33 +222,41 @@ func (f *far) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// beyond rescales elements whose numbers have more than 32 bits, and says whether they came out right.
+func beyond(d *device, dtype tensor.DType) error {
+	const inner, count = 1<<30 + 2, 256 + 7 // whole vectors, and a tail
+	size := int64(dtype.Size())
+	job := &tensor.Rescale{DType: dtype, Elements: 10 * inner, Factors: []tensor.Factor{
+		{Layout: tensor.Layout{Blocks: 2, Outer: 1, Channels: 5, Inner: inner}, Scale: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, -10}},
+		{Layout: tensor.Layout{Blocks: 1, Outer: 10 * inner / 3, Channels: 3, Inner: 1}, Scale: []float64{1.5, -0.5, 0.75}},
+	}}
+	first := 8*int64(inner) - count/2 // from the eighth channel into the ninth; 32 bits of it would say other channels
+	values, want := make([]float64, count), make([]float64, count)
+	for k := range values {
+		values[k] = float64(k%100) / 8
+		want[k] = values[k] * job.Scale(first+int64(k))
+	}
+	f, expected := &far{pattern: make([]byte, count*size)}, make([]byte, count*size)
+	if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
+		return err
+	}
+	r := (&seat{device: d}).take(f, f, job)
+	err := d.bound(func() error {
+		defer r.give()
+		defer r.close()
+		return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
+	})
+	if err == nil && (f.off != first*size || !bytes.Equal(f.got, expected)) {
+		err = fmt.Errorf("other values, or not written at %d", f.off)
+	}
+	return err
+}
+
 func TestElementsBeyond32BitsHaveTheirScales(t *testing.T) {
 	b := open(t, Options{})
-	d := b.all[0]
-	for dtype, size := range map[tensor.DType]int64{tensor.Float64: 8, tensor.Float32: 4, tensor.Float16: 2, tensor.BFloat16: 2} {
-		const inner, count = 1<<30 + 3, 256 + 7 // whole vectors, and a tail
-		job := &tensor.Rescale{DType: dtype, Elements: 10 * inner, Factors: []tensor.Factor{
-			{Layout: tensor.Layout{Blocks: 2, Outer: 1, Channels: 5, Inner: inner}, Scale: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, -10}},
-			{Layout: tensor.Layout{Blocks: 1, Outer: 5 * inner, Channels: 2, Inner: 1}, Scale: []float64{1.5, -0.5}},
-		}}
-		first := 9*int64(inner) - count/2 // from the ninth channel into the tenth
-		values, want := make([]float64, count), make([]float64, count)
-		for k := range values {
-			values[k] = float64(k%100) / 8
-			want[k] = values[k] * job.Scale(first+int64(k))
-		}
-		f, expected := &far{pattern: make([]byte, count*size)}, make([]byte, count*size)
-		if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
-			t.Fatal(err)
-		}
-		r := (&seat{device: d}).take(f, f, job)
-		err := d.bound(func() error {
-			defer r.give()
-			defer r.close()
-			return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
-		})
-		if err != nil || f.off != first*size || !bytes.Equal(f.got, expected) {
-			t.Errorf("%v: %v, written at %d", dtype, err, f.off)
+	for _, dtype := range floats {
+		if err := beyond(b.all[0], dtype); err != nil {
+			t.Errorf("%v: %v", dtype, err)
 		}
 	}
 	ran.far = true

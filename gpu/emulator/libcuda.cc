@@ -341,7 +341,9 @@ struct Thread {
 	uint64_t address(const Instruction &i, size_t k) { return r[i.operands[k].index] + (uint64_t)i.operands[k].offset; }
 
 	void run() {
+		int left = 1 << 20; // a thread does a few elements
 		for (size_t pc = 0; pc < f.code.size();) {
+			if (--left == 0) throw std::runtime_error("a thread that runs for ever");
 			Instruction &i = f.code[pc++];
 			i.covered = true;
 			if (i.guard >= 0 && (bool)(r[i.guard] & 1) == i.negated) continue;
