@@ -30,6 +30,7 @@ var mutations = []struct {
 	{regexp.MustCompile(`^(add\.s\d+ .*, )\d+;`), "${1}3;"},
 	{regexp.MustCompile(`^add(\.s\d+)`), "sub$1"},
 	{regexp.MustCompile(`^sub(\.s\d+)`), "add$1"},
+	{regexp.MustCompile(`^(and\.b64 .*, )-4294967296;`), "${1}0;"}, // whether 32 bits hold a quotient: always
 	{regexp.MustCompile(`^or(\.b\d+)`), "and$1"},
 	{regexp.MustCompile(`^and(\.b\d+)`), "or$1"},
 	{regexp.MustCompile(`^(sh[lr]\.\w+ .*, )\d+;`), "${1}7;"},
