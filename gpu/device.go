@@ -301,9 +301,9 @@ func (r *rescaling) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, erro
 	}
 	stream := r.lanes[0].stream
 	if err := cu.MemcpyHtoDAsync(p, from, bytes, stream); err != nil {
-		return p, onDevice("copy of scales", err)
+		return p, onDevice("copy of factors", err)
 	}
-	return p, onDevice("copy of scales", stream.Synchronize())
+	return p, onDevice("copy of factors", stream.Synchronize())
 }
 
 // run sends chunk after chunk, each on the next lane; before a lane is used again, its chunk is taken off and written.
@@ -358,17 +358,7 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 	); err != nil {
 		return onDevice("copy to the device", err)
 	}
-	elements := bytes / r.size
-	grid := min((bytes+threadsPerBlock*vector-1)/(threadsPerBlock*vector), r.device.blocks)
-	arguments := [7]uint64{
-		uint64(l.to), uint64(l.from), uint64(elements), uint64(first / r.size),
-		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
-	}
-	var pointers [7]unsafe.Pointer
-	for k := range arguments {
-		pointers[k] = unsafe.Pointer(&arguments[k])
-	}
-	if err := r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:]); err != nil {
+	if err := r.launch(l, first, bytes); err != nil {
 		return onDevice("launch", err)
 	}
 	if err := errors.Join(
@@ -379,6 +369,20 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 	}
 	l.first, l.bytes = first, bytes
 	return nil
+}
+
+// launch puts the kernel on the lane's stream.
+func (r *rescaling) launch(l *lane, first, bytes int64) error {
+	grid := min((bytes+threadsPerBlock*vector-1)/(threadsPerBlock*vector), r.device.blocks)
+	arguments := [7]uint64{
+		uint64(l.to), uint64(l.from), uint64(bytes / r.size), uint64(first / r.size),
+		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
+	}
+	var pointers [7]unsafe.Pointer
+	for k := range arguments {
+		pointers[k] = unsafe.Pointer(&arguments[k])
+	}
+	return r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:])
 }
 
 // collect waits for the lane's chunk and writes it.

@@ -4,9 +4,9 @@
 // error; unknown PTX is an error that names the line.
 //
 // ZOOFOLD_EMULATOR says what there is, and plants faults: "name=n", separated by commas. devices=n and memory=BYTES of each;
-// init=CODE is what cuInit gives. Of events, counted from 1 on, n or n+, which is the n-th and all that follow: alloc (an
-// allocation on a device finds no memory), pinned (one on the host), launch (it fails, and the context with it), lost (the
-// device is lost at a synchronisation), flip (a copy from the device has one bit wrong).
+// init=CODE is what cuInit gives. Of events, counted from 1 on, n or n+, which is the n-th and all that follow: context (it
+// cannot be made), alloc (an allocation on a device finds no memory), pinned (one on the host), launch (it fails, and the
+// context with it), lost (the device is lost at a synchronisation), flip (a copy from the device has one bit wrong).
 // ZOOFOLD_EMULATOR_COVERAGE names a file to which the PTX lines that were executed are added.
 
 #include <cstdio>
@@ -138,6 +138,7 @@ API cuDeviceGetName(char *name, int room, int d) { snprintf(name, room, "emulato
 
 API cuCtxCreate_v2(Context **c, unsigned, int device) {
 	Guard guard(lock);
+	if (fails("context")) return OUT_OF_MEMORY;
 	current = *c = new Context;
 	current->device = device;
 	contexts.insert(current);
