@@ -50,12 +50,14 @@ func TestMain(m *testing.M) {
 // ran says which of the tests that the kernels' instructions are counted over have run.
 var ran struct{ suite, far bool }
 
+const emulator = "bin/libcuda.so.1"
+
 // library is the driver that tests run on: the emulator, unless ZOOFOLD_LIBCUDA names another one.
 func library(t *testing.T) string {
 	if path := os.Getenv("ZOOFOLD_LIBCUDA"); path != "" {
 		return path
 	}
-	path, err := filepath.Abs("../bin/libcuda.so.1")
+	path, err := filepath.Abs("../" + emulator)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 // emulated sets what the emulator is to have or to fail at, and skips on other drivers.
 func emulated(t *testing.T, settings string) {
 	t.Helper()
-	if !strings.HasSuffix(library(t), "bin/libcuda.so.1") {
+	if !strings.HasSuffix(library(t), emulator) {
 		t.Skip("for the emulator alone")
 	}
 	t.Setenv("ZOOFOLD_EMULATOR", settings)
@@ -49,7 +49,7 @@ func child(t *testing.T, what string, env ...string) string {
 
 func TestADriverThatIsNotThereIsSaidPlainly(t *testing.T) {
 	emulated(t, "")
-	emulator := "ZOOFOLD_LIBCUDA=" + library(t)
+	works := "ZOOFOLD_LIBCUDA=" + library(t)
 	whole, err := os.ReadFile(library(t))
 	if err != nil {
 		t.Fatal(err)
@@ -68,13 +68,13 @@ func TestADriverThatIsNotThereIsSaidPlainly(t *testing.T) {
 		env  []string
 		want string
 	}{
-		{"a driver and a device", []string{emulator}, "emulator 0, driver 12.9"},
-		{"two devices", []string{emulator, "ZOOFOLD_EMULATOR=devices=2"}, "emulator 0, emulator 1, driver 12.9"},
-		{"one of two devices fails", []string{emulator, "ZOOFOLD_EMULATOR=devices=2,context=1"}, "emulator 1, driver 12.9"},
-		{"the only device fails", []string{emulator, "ZOOFOLD_EMULATOR=context=1"}, "device 0 is not used: context: OutOfMemory"},
+		{"a driver and a device", []string{works}, "emulator 0, driver 12.9"},
+		{"two devices", []string{works, "ZOOFOLD_EMULATOR=devices=2"}, "emulator 0, emulator 1, driver 12.9"},
+		{"one of two devices fails", []string{works, "ZOOFOLD_EMULATOR=devices=2,context=1"}, "emulator 1, driver 12.9"},
+		{"the only device fails", []string{works, "ZOOFOLD_EMULATOR=context=1"}, "device 0 is not used: context: OutOfMemory"},
 		{"no driver", []string{"ZOOFOLD_LIBCUDA=/nowhere/libcuda.so.1"}, "/nowhere/libcuda.so.1: cannot open shared object file"},
-		{"no device", []string{emulator, "ZOOFOLD_EMULATOR=devices=0"}, "driver 12.9 found, but no device"},
-		{"cuInit fails", []string{emulator, "ZOOFOLD_EMULATOR=init=100"}, "driver 12.9 found, but cuInit: no CUDA-capable device is detected"},
+		{"no device", []string{works, "ZOOFOLD_EMULATOR=devices=0"}, "driver 12.9 found, but no device"},
+		{"cuInit fails", []string{works, "ZOOFOLD_EMULATOR=init=100"}, "driver 12.9 found, but cuInit: no CUDA-capable device is detected"},
 		{"a library that lacks a symbol", []string{"ZOOFOLD_LIBCUDA=" + lacking}, "lacking.so has no cuMemHostAlloc"},
 		{"another library", []string{"ZOOFOLD_LIBCUDA=libc.so.6"}, "libc.so.6 has no cuInit"},
 		{"no library", []string{"ZOOFOLD_LIBCUDA=" + text}, "text.so: file too short"},
@@ -124,7 +124,7 @@ func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 		fault string
 		want  []string // parts of the notes, in order
 	}{
-		{"", nil},
+		{"", nil}, {"others=1", nil},
 		{"alloc=1", []string{tookOver}}, {"alloc=5", []string{tookOver}}, {"alloc=9", []string{tookOver}},
 		{"alloc=1+", []string{tookOver, tookOver, tookOver, tookOver}},
 		{"pinned=1", []string{tookOver}}, {"pinned=2", []string{tookOver}},
@@ -148,9 +148,7 @@ func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 
 // What a real device can be made to do: to have no memory left, and to lose its context to a wild pointer.
 func TestADeviceWithoutMemoryOrContextIsStoodInFor(t *testing.T) {
-	if _, real := os.LookupEnv("ZOOFOLD_LIBCUDA"); !real {
-		emulated(t, "memory=16777216")
-	}
+	t.Setenv("ZOOFOLD_EMULATOR", "memory=16777216")
 	b := open(t, Options{Memory: 1 << 20})
 	d := b.all[0]
 	src, job := example(100_000)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -34,8 +35,8 @@ func program(t *testing.T) (path, driver string) {
 	return path, driver
 }
 
-// foldOn runs the program over a zoo and returns the outputs by path.
-func foldOn(t *testing.T, zoo, device string) (outputs map[string][]byte, stdout string) {
+// foldOn runs the program over a zoo, with an environment, and returns the outputs by path, what it said, and its exit code.
+func foldOn(t *testing.T, zoo, device string, env ...string) (outputs map[string][]byte, text string, exit int) {
 	t.Helper()
 	path, driver := program(t)
 	dir := t.TempDir()
@@ -44,10 +45,10 @@ func foldOn(t *testing.T, zoo, device string) (outputs map[string][]byte, stdout
 		t.Fatal(err)
 	}
 	c := exec.Command(path, "-manifest", manifest, "-device", device, "-verify", "parity", "-j", "2")
-	c.Env = append(os.Environ(), "ZOOFOLD_LIBCUDA="+driver, "ZOOFOLD_CUDA_SMALLEST=1")
-	text, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, text)
+	c.Env = append(append(os.Environ(), "ZOOFOLD_LIBCUDA="+driver, "ZOOFOLD_CUDA_SMALLEST=1"), env...)
+	said, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		t.Fatal(err)
 	}
 	outputs = map[string][]byte{}
 	err = filepath.WalkDir(out, func(p string, d fs.DirEntry, err error) error {
@@ -59,16 +60,21 @@ func foldOn(t *testing.T, zoo, device string) (outputs map[string][]byte, stdout
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %s", err, said)
 	}
-	return outputs, string(text)
+	return outputs, string(said), c.ProcessState.ExitCode()
 }
 
-func sameBytes(t *testing.T, zoo string) {
-	onCPU, _ := foldOn(t, zoo, "cpu")
-	onDevice, text := foldOn(t, zoo, "cuda")
-	if !strings.Contains(text, "; cuda: ") || strings.Contains(text, "the CPU took over") {
-		t.Fatalf("the device did not do it: %s", text)
+// sameBytes folds a zoo on the CPU and on the device, and returns what the latter run said.
+func sameBytes(t *testing.T, zoo string, env ...string) string {
+	t.Helper()
+	onCPU, said, exit := foldOn(t, zoo, "cpu")
+	if exit != exitDone {
+		t.Fatalf("exit %d: %s", exit, said)
+	}
+	onDevice, text, exit := foldOn(t, zoo, "cuda", env...)
+	if exit != exitDone || !strings.Contains(text, "; cuda: ") {
+		t.Fatalf("exit %d: %s", exit, text)
 	}
 	if len(onCPU) == 0 || len(onCPU) != len(onDevice) {
 		t.Fatalf("%d outputs on the CPU, %d on the device", len(onCPU), len(onDevice))
@@ -79,15 +85,30 @@ func sameBytes(t *testing.T, zoo string) {
 		}
 	}
 	t.Logf("%d outputs are the same", len(onCPU))
+	return text
+}
+
+// onDevice is sameBytes where the device does it all.
+func onDevice(t *testing.T, zoo string) {
+	t.Helper()
+	if text := sameBytes(t, zoo); strings.Contains(text, "the CPU took over") {
+		t.Fatalf("the device did not do it: %s", text)
+	}
+}
+
+// generated is a zoo of ten models.
+func generated(t *testing.T) string {
+	t.Helper()
+	zoo := t.TempDir()
+	if _, err := zootest.Write(zoo, 10, 8, 3); err != nil {
+		t.Fatal(err)
+	}
+	return zoo
 }
 
 func TestSameBytesOnTheDevice(t *testing.T) {
 	t.Run("generated models", func(t *testing.T) {
-		zoo := t.TempDir()
-		if _, err := zootest.Write(zoo, 10, 8, 3); err != nil {
-			t.Fatal(err)
-		}
-		sameBytes(t, zoo)
+		onDevice(t, generated(t))
 	})
 	t.Run("published models", func(t *testing.T) {
 		zoo, err := filepath.Abs("../../.cache/zoo/speechmos")
@@ -97,15 +118,19 @@ func TestSameBytesOnTheDevice(t *testing.T) {
 		if _, err := os.Stat(zoo); err != nil {
 			t.Skip("make fetch has brought no published models")
 		}
-		sameBytes(t, zoo)
-		sameBytes(t, filepath.Join(filepath.Dir(zoo), "rapidocr-onnxruntime"))
+		if _, driver := program(t); !strings.HasSuffix(driver, emulator) { // all of them take hours on the emulator
+			onDevice(t, filepath.Dir(zoo))
+			return
+		}
+		onDevice(t, zoo)
+		onDevice(t, filepath.Join(filepath.Dir(zoo), "rapidocr-onnxruntime"))
 	})
 	t.Run("conformance cases", func(t *testing.T) {
 		py, edge := python(t), filepath.Join(t.TempDir(), "edge")
 		if text, err := exec.Command(py, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
-		sameBytes(t, edge)
+		onDevice(t, edge)
 	})
 }
 
@@ -120,5 +145,51 @@ func TestADeviceThatIsAskedForAndNotThereIsWrongUsage(t *testing.T) {
 	text, err := c.CombinedOutput()
 	if c.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(text), "/nowhere/libcuda.so.1") {
 		t.Errorf("%v: %s", err, text)
+	}
+}
+
+const emulator = "bin/libcuda.so.1"
+
+// emulated skips unless the driver of these tests is the emulator, which fails on demand.
+func emulated(t *testing.T) {
+	t.Helper()
+	if _, driver := program(t); !strings.HasSuffix(driver, emulator) {
+		t.Skip("for the emulator alone")
+	}
+}
+
+func TestADeviceThatFailsChangesNoByteOfAZoo(t *testing.T) {
+	emulated(t)
+	zoo := generated(t)
+	for fault, note := range map[string]string{
+		"alloc=12": "the CPU took over", "launch=3": "was started anew", "lost=9": "was started anew", "lost=9+": "was lost twice", "devices=2,lost=9+": "was lost twice",
+	} {
+		if text := sameBytes(t, zoo, "ZOOFOLD_EMULATOR="+fault); !strings.Contains(text, note) {
+			t.Errorf("%s: the run does not say %q: %s", fault, note, text)
+		}
+	}
+}
+
+func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
+	emulated(t)
+	outputs, text, exit := foldOn(t, generated(t), "cuda", "ZOOFOLD_EMULATOR=flip=1")
+	mismatch := regexp.MustCompile(`(?m)^(\S+\.onnx) .*parity: tensor "\w+": .*element 0 \(float32, .* has ([0-9a-f]{8}), the reference ([0-9a-f]{8})$`).FindStringSubmatch(text)
+	if exit != exitFailed || mismatch == nil || mismatch[2] == mismatch[3] {
+		t.Fatalf("exit %d: %s", exit, text)
+	}
+	if outputs[mismatch[1]] != nil || len(outputs) != 9 {
+		t.Errorf("%d of ten models are in the zoo, and of %s %d bytes", len(outputs), mismatch[1], len(outputs[mismatch[1]]))
+	}
+}
+
+// The dynamic linker says what it loads.
+func TestOnlyARunThatMayUseADeviceLoadsTheDriver(t *testing.T) {
+	_, driver := program(t)
+	zoo := generated(t)
+	for device, loads := range map[string]bool{"cpu": false, "auto": true, "cuda": true} {
+		_, text, exit := foldOn(t, zoo, device, "LD_DEBUG=files")
+		if exit != exitDone || !strings.Contains(text, "calling init: ") || strings.Contains(text, driver) != loads {
+			t.Errorf("-device %s: exit %d, loads the driver: %v", device, exit, !loads)
+		}
 	}
 }

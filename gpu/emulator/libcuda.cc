@@ -4,6 +4,7 @@
 // error; unknown PTX is an error that names the line.
 //
 // ZOOFOLD_EMULATOR says what there is, and plants faults: "name=n", separated by commas. devices=n and memory=BYTES of each;
+// others=1: whoever waits for a stream waits until all work on the others is done first, as may happen on a GPU;
 // init=CODE is what cuInit gives. Of events, counted from 1 on, n or n+, which is the n-th and all that follow: context (it
 // cannot be made), alloc (an allocation on a device finds no memory), pinned (one on the host), launch (it fails, and the
 // context with it), lost (the device is lost at a synchronisation), flip (a copy from the device has one bit wrong).
@@ -11,6 +12,7 @@
 
 #include <cstdio>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <set>
 
@@ -80,7 +82,16 @@ static bool is_pinned(const void *p, size_t n) {
 static CUresult finish(Context *c, Stream *s) {
 	if (c->dead) return c->dead;
 	std::vector<std::function<void()>> work;
-	work.swap(s->work);
+	auto take = [&work](Stream *s) {
+		std::move(s->work.begin(), s->work.end(), std::back_inserter(work));
+		s->work.clear();
+	};
+	if (setting("others", 0)) {
+		for (Stream *other : c->streams) {
+			if (other != s) take(other);
+		}
+	}
+	take(s);
 	if (fails("lost")) return c->dead = ILLEGAL_ADDRESS;
 	running = c;
 	try {
