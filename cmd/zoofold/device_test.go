@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,8 +13,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
 // program is the zoofold that make build made, and driver the CUDA driver of these tests: the emulator, or the one that
@@ -35,16 +34,23 @@ func program(t *testing.T) (path, driver string) {
 	return path, driver
 }
 
-// foldOn runs the program over a zoo, with an environment, and returns the outputs by path, what it said, and its exit code.
+// foldOn runs the program with -device over a zoo, in an environment, and returns the outputs by path, what it said, and its
+// exit code.
 func foldOn(t *testing.T, zoo, device string, env ...string) (outputs map[string][]byte, text string, exit int) {
+	t.Helper()
+	return foldBy(t, zoo, "  - match: '**/*.onnx'\n", []string{"-device", device}, env...)
+}
+
+// foldBy is foldOn with rules and flags of one's own.
+func foldBy(t *testing.T, zoo, rules string, flags []string, env ...string) (outputs map[string][]byte, text string, exit int) {
 	t.Helper()
 	path, driver := program(t)
 	dir := t.TempDir()
 	out, manifest := filepath.Join(dir, "out"), filepath.Join(dir, "models.yaml")
-	if err := os.WriteFile(manifest, fmt.Appendf(nil, "version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.onnx'\n", zoo, out), 0o666); err != nil {
+	if err := os.WriteFile(manifest, fmt.Appendf(nil, "version: 1\nzoo: %q\nout: %q\nmodels:\n%s", zoo, out, rules), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "-manifest", manifest, "-device", device, "-verify", "parity", "-j", "2")
+	c := exec.Command(path, append(flags, "-manifest", manifest, "-verify", "parity", "-j", "2")...)
 	c.Env = append(append(os.Environ(), "ZOOFOLD_LIBCUDA="+driver, "ZOOFOLD_CUDA_SMALLEST=1"), env...)
 	said, err := c.CombinedOutput()
 	if c.ProcessState == nil {
@@ -59,7 +65,7 @@ func foldOn(t *testing.T, zoo, device string, env ...string) (outputs map[string
 		outputs[rel], err = os.ReadFile(p)
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("%v: %s", err, said)
 	}
 	return outputs, string(said), c.ProcessState.ExitCode()
@@ -96,19 +102,9 @@ func onDevice(t *testing.T, zoo string) {
 	}
 }
 
-// generated is a zoo of ten models.
-func generated(t *testing.T) string {
-	t.Helper()
-	zoo := t.TempDir()
-	if _, err := zootest.Write(zoo, 10, 8, 3); err != nil {
-		t.Fatal(err)
-	}
-	return zoo
-}
-
 func TestSameBytesOnTheDevice(t *testing.T) {
 	t.Run("generated models", func(t *testing.T) {
-		onDevice(t, generated(t))
+		onDevice(t, filepath.Join(generated(t, 10), "zoo"))
 	})
 	t.Run("published models", func(t *testing.T) {
 		zoo, err := filepath.Abs("../../.cache/zoo/speechmos")
@@ -160,7 +156,7 @@ func emulated(t *testing.T) {
 
 func TestADeviceThatFailsChangesNoByteOfAZoo(t *testing.T) {
 	emulated(t)
-	zoo := generated(t)
+	zoo := filepath.Join(generated(t, 10), "zoo")
 	for fault, note := range map[string]string{
 		"alloc=12": "the CPU took over", "launch=3": "was started anew", "lost=9": "was started anew", "lost=9+": "was lost twice", "devices=2,lost=9+": "was lost twice",
 	} {
@@ -172,7 +168,7 @@ func TestADeviceThatFailsChangesNoByteOfAZoo(t *testing.T) {
 
 func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
 	emulated(t)
-	outputs, text, exit := foldOn(t, generated(t), "cuda", "ZOOFOLD_EMULATOR=flip=1")
+	outputs, text, exit := foldOn(t, filepath.Join(generated(t, 10), "zoo"), "cuda", "ZOOFOLD_EMULATOR=flip=1")
 	mismatch := regexp.MustCompile(`(?m)^(\S+\.onnx) .*parity: tensor "\w+": .*element 0 \(float32, .* has ([0-9a-f]{8}), the reference ([0-9a-f]{8})$`).FindStringSubmatch(text)
 	if exit != exitFailed || mismatch == nil || mismatch[2] == mismatch[3] {
 		t.Fatalf("exit %d: %s", exit, text)
@@ -182,10 +178,29 @@ func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
 	}
 }
 
+func TestEachRuleHasItsDevice(t *testing.T) {
+	emulated(t)
+	zoo := filepath.Join(generated(t, 10), "zoo")
+	const rules = "  - match: 'dense/*'\n    device: cpu\n  - match: '**/*.onnx'\n"
+	const wrong = "ZOOFOLD_EMULATOR=flip=1+" // all that the device does is refused
+	for device, folded := range map[string]int{"": 2, "cpu": 10, "cuda": 0} {
+		var flags []string
+		if device != "" {
+			flags = []string{"-device", device}
+		}
+		if outputs, text, _ := foldBy(t, zoo, rules, flags, wrong); len(outputs) != folded {
+			t.Errorf("-device %q: %d models are folded, want %d: %s", device, len(outputs), folded, text)
+		}
+	}
+	if _, text, exit := foldBy(t, zoo, "  - match: '**/*.onnx'\n    device: cuda\n", nil, "ZOOFOLD_EMULATOR=devices=0"); exit != exitUsage || !strings.Contains(text, "no device") {
+		t.Errorf("exit %d: %s", exit, text)
+	}
+}
+
 // The dynamic linker says what it loads.
 func TestOnlyARunThatMayUseADeviceLoadsTheDriver(t *testing.T) {
 	_, driver := program(t)
-	zoo := generated(t)
+	zoo := filepath.Join(generated(t, 10), "zoo")
 	for device, loads := range map[string]bool{"cpu": false, "auto": true, "cuda": true} {
 		_, text, exit := foldOn(t, zoo, device, "LD_DEBUG=files")
 		if exit != exitDone || !strings.Contains(text, "calling init: ") || strings.Contains(text, driver) != loads {
