@@ -6,7 +6,7 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare man install dist soak fetch clean help
+.PHONY: build header emulator kernels mutants gpu-check demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,10 @@ emulator: ## bin/libcuda.so.1, a driver for tests that runs the shipped device c
 kernels: ## compile the device code to gpu/kernels/rescale.ptx
 	sh testdata/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
 
-gpu-check: build ## on a machine with a GPU: the suite on it, and figures as JSON
+mutants: emulator header ## plant every bug of gpu/mutant_test.go in the device code; the tests have to find each
+	CGO_CFLAGS="-O2 -I$(if $(CUDA_HOME),$(CUDA_HOME),$(abspath $(CACHE)/cuda))/include" ZOOFOLD_MUTANTS=all $(GO) test -tags cuda -count=1 -timeout 60m -v -run BugsPlanted ./gpu
+
+gpu-check: build fetch ## on a machine with a GPU: the suite on it, and figures as JSON
 	sh testdata/gpu.sh
 
 fetch: ## ONNX Runtime's library and published models into .cache, by hash

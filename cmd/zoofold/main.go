@@ -96,7 +96,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
 	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
 	set.Lookup("j").DefValue = "one a core"
-	set.StringVar(&f.device, "device", "auto", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"`")
+	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: what the manifest says, auto if nothing)")
 	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: what the manifest says)")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
@@ -170,16 +170,21 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(err)
 		return exitUsage
 	}
-	backend, why, err := openBackend(f)
+	if f.device != "" {
+		for k := range m.Rules {
+			m.Rules[k].Device = f.device
+		}
+	}
+	backend, host, why, err := openBackend(f, m)
 	if err != nil {
-		c.fail(fmt.Errorf("-device cuda: %w", err))
+		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
 	ctx, stop := interruptible(c.note)
 	defer stop()
 	doc := report.NewDocument()
 	o := run.Options{
-		Manifest: m, Workers: f.workers, Backend: backend, Why: why, Verify: checks, Timeout: f.timeout,
+		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
 		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
 		Sink: report.Tee{c, doc},
 	}
@@ -235,21 +240,24 @@ func checkList(s string) (*[]string, error) {
 	return &list, nil
 }
 
-// openBackend is what rescales: with -device auto a GPU if there is one, and otherwise why not.
-func openBackend(f *flags) (b tensor.Backend, why string, err error) {
-	host := cpu.New(f.workers)
-	if f.device == "cpu" {
-		return host, "", nil
+// openBackend is what rescales, a GPU if there is one and a rule may use it, otherwise the host, and why.
+func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why string, err error) {
+	host = cpu.New(f.workers)
+	asked := func(device string) bool {
+		return slices.ContainsFunc(m.Rules, func(r manifests.Rule) bool { return r.Device == device })
+	}
+	if !asked("auto") && !asked("cuda") {
+		return host, host, "", nil
 	}
 	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
 	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
 	switch {
 	case err == nil:
-		return device, "", nil
-	case f.device == "auto":
-		return host, err.Error(), nil
+		return device, host, "", nil
+	case asked("cuda"):
+		return nil, nil, "", err
 	}
-	return nil, "", err
+	return host, host, err.Error(), nil
 }
 
 // openEngine finds ONNX Runtime, or says why predictions cannot run.

@@ -38,12 +38,13 @@ type Options struct {
 	Manifest *manifests.Manifest
 	Workers  int
 	Backend  tensor.Backend
-	Why      string        // why this backend
-	Predict  Predictor     // nil: predictions are reported as not run
-	NoEngine string        // why Predict is nil
-	Latency  bool          // measure that of models whose predictions are compared
-	Verify   *[]string     // overrides the manifest's checks
-	Timeout  time.Duration // overrides the manifest's; 0: does not
+	Host     tensor.Backend // for rules whose device is cpu; nil: Backend
+	Why      string         // why this backend
+	Predict  Predictor      // nil: predictions are reported as not run
+	NoEngine string         // why Predict is nil
+	Latency  bool           // measure that of models whose predictions are compared
+	Verify   *[]string      // overrides the manifest's checks
+	Timeout  time.Duration  // overrides the manifest's; 0: does not
 	Force    Force
 	DryRun   bool
 	Version  string
