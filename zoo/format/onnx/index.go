@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -155,7 +154,7 @@ func (x *index) read() (*model.Model, error) {
 		return nil, &fs.PathError{Op: "open", Path: x.path, Err: errors.New("not a regular file")}
 	}
 	x.Size = info.Size()
-	if err := x.looksLike(); err != nil {
+	if err := x.Recognise("an ONNX model"); err != nil {
 		return nil, err
 	}
 	m := &model.Model{Opset: map[string]int64{}}
@@ -204,27 +203,6 @@ func (x *index) read() (*model.Model, error) {
 		}
 	}
 	return m, nil
-}
-
-// looksLike refuses what is plainly something else, by its first bytes.
-func (x *index) looksLike() error {
-	if x.Size == 0 {
-		return fmt.Errorf("not an ONNX model: the file is empty: %w", format.ErrCorrupt)
-	}
-	head, err := x.At(0, int(min(x.Size, 64)))
-	if err != nil {
-		return err
-	}
-	start := string(head[:min(len(head), 64)])
-	for prefix, kind := range map[string]string{
-		"PK\x03\x04": "a zip archive", "\x89HDF": "an HDF5 file", "\x1f\x8b": "a gzip file", "version https://git-lfs": "a Git LFS pointer: fetch the real file",
-		"<": "HTML or XML", "{": "JSON", "\x80\x02": "a pickle", "ORTM": "ONNX Runtime's own format",
-	} {
-		if strings.HasPrefix(start, prefix) {
-			return fmt.Errorf("not an ONNX model: it looks like %s: %w", kind, format.ErrCorrupt)
-		}
-	}
-	return nil
 }
 
 func (x *index) opset(f wire.Field, into map[string]int64) error {

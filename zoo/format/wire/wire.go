@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -117,6 +118,27 @@ func (r *Reader) Each(message format.Span, f func(Field) error) error {
 			return err
 		}
 		off = next.All.To
+	}
+	return nil
+}
+
+// Recognise refuses, by its first bytes, what is plainly something else than what is wanted: "an ONNX model".
+func (r *Reader) Recognise(want string) error {
+	if r.Size == 0 {
+		return fmt.Errorf("not %s: the file is empty: %w", want, format.ErrCorrupt)
+	}
+	head, err := r.At(0, int(min(r.Size, 64)))
+	if err != nil {
+		return err
+	}
+	start := string(head[:min(len(head), 64)])
+	for prefix, kind := range map[string]string{
+		"PK\x03\x04": "a zip archive", "\x89HDF": "an HDF5 file", "\x1f\x8b": "a gzip file", "version https://git-lfs": "a Git LFS pointer: fetch the real file",
+		"<": "HTML or XML", "{": "JSON", "\x80\x02": "a pickle", "ORTM": "ONNX Runtime's own format",
+	} {
+		if strings.HasPrefix(start, prefix) {
+			return fmt.Errorf("not %s: it looks like %s: %w", want, kind, format.ErrCorrupt)
+		}
 	}
 	return nil
 }
