@@ -10,6 +10,7 @@ func init() {
 	register(
 		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
 		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
+		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentsForward},
 	)
 }
 
@@ -75,6 +76,9 @@ func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	}
 	return m.Forward(n.Outputs[0], b)
 }
+
+// extentsForward: elements do not matter to what asks for extents.
+func extentsForward(*Move, *model.Node, int, Affine) *Reason { return nil }
 
 // carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
 // (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
