@@ -471,6 +471,23 @@ var caffeBlocks = []func(c *caffeNet, x string) string{
 		}
 		return c.norm(c.to("ShuffleChannel", []string{x}, in, "shuffle_channel_param { group: 2 }"))
 	},
+	func(c *caffeNet, x string) string { // resized, and cut to what it was
+		in := c.shapes[c.keep(x)]
+		y := c.to("Interp", []string{c.conv(x, 4, 1, 1, 0, 1, 1)}, []int64{in[0], 4, 2*in[2] - 1, 2*in[3] - 1}, "interp_param { zoom_factor: 2 }")
+		offset := "crop_param { axis: 2 offset: 1 }"
+		if in[2] < 2 || in[3] < 2 {
+			offset = "crop_param { axis: 2 }"
+		}
+		return c.norm(c.to("Crop", []string{y, x}, []int64{in[0], 4, in[2], in[3]}, offset))
+	},
+	func(c *caffeNet, x string) string { // reshaped, and read by two
+		in := c.shapes[x]
+		y := c.to("Reshape", []string{c.conv(x, 4, 1, 1, 0, 1, 1)}, []int64{in[0], 4, in[2] * in[3], 1}, "reshape_param { shape { dim: 0 dim: 4 dim: -1 dim: 1 } }")
+		name := c.name("split")
+		c.layer(name, "Split", []string{c.norm(y)}, []string{name + "a", name + "b"}, "")
+		c.shapes[name+"a"], c.shapes[name+"b"] = c.shapes[y], c.shapes[y]
+		return c.to("Eltwise", []string{c.activation(c.keep(name + "a")), c.norm(name + "b")}, c.shapes[y], "eltwise_param { operation: MAX }")
+	},
 	func(c *caffeNet, x string) string { // what no map passes
 		if c.either() {
 			return c.same(x, "LRN", "lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 }")

@@ -107,15 +107,15 @@ func (b *builder) inputs(l *layer) error {
 func (b *builder) build(l *layer) error {
 	b.layer, b.asked = l, nil
 	nodes, consts := len(b.graph.Nodes), len(b.graph.Consts)
-	err := errOpaque
+	err, unknown := errOpaque, ""
 	if rule := rules[l.typ]; rule != nil && !l.trains() {
 		err = rule(b)
 		for _, p := range b.asked {
 			if p.err != nil {
 				return p.err
 			}
-			if !p.understood() {
-				err = errors.Join(errOpaque, err)
+			if name := p.unknown(); name != "" && err == nil {
+				unknown, err = " with "+name, errOpaque
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func (b *builder) build(l *layer) error {
 		}
 		b.graph.Nodes, b.graph.Consts = b.graph.Nodes[:nodes], b.graph.Consts[:consts]
 		l.built = built{}
-		b.opaque()
+		b.opaque(l.typ + unknown)
 	} else if err != nil {
 		return fmt.Errorf("%s: layer %q: %w", b.net.position(l.where.from), l.name, err)
 	}
@@ -144,14 +144,14 @@ var keepShape = map[string]bool{
 	"Normalize": true, "Power": true, "Scale": true, "Threshold": true, "Eltwise": true,
 }
 
-// opaque writes the layer as one node that nothing is known of.
-func (b *builder) opaque() {
+// opaque writes the layer as one node that nothing is known of but its type.
+func (b *builder) opaque(typ string) {
 	l := b.layer
 	var in []*model.Value
 	for k := range l.in {
 		in = append(in, b.in(k))
 	}
-	n := b.add(domain, l.typ, "", in, len(l.out))
+	n := b.add(domain, typ, "", in, len(l.out))
 	if keepShape[l.typ] && len(in) > 0 && len(n.Outputs) == 1 {
 		n.Outputs[0].Shape = in[0].Shape
 	}

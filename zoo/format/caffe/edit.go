@@ -37,7 +37,8 @@ func (e *edits) text() string {
 	return b.String()
 }
 
-// remove takes a field out, and with it the lines that it has for itself and a comment behind its end.
+// remove takes a field out, and with it the lines that it has for itself, or the spaces to its neighbour, and a comment
+// behind its end.
 func (e *edits) remove(f *field) {
 	t, from, to := e.source.text, f.from, f.to
 	line := strings.LastIndexByte(t[:from], '\n') + 1
@@ -46,8 +47,13 @@ func (e *edits) remove(f *field) {
 		end = to + n + 1
 	}
 	before, behind := strings.TrimSpace(t[line:from]), strings.TrimSpace(t[to:end])
-	if before == "" && (behind == "" || behind[0] == '#') {
+	switch {
+	case behind != "" && behind[0] != '#':
+		to += strings.Index(t[to:], behind)
+	case before == "":
 		from, to = line, end
+	default:
+		from = line + len(strings.TrimRight(t[line:from], " \t"))
 	}
 	e.replace(from, to, "")
 }

@@ -37,6 +37,9 @@ func (p *params) window(n int) (window, error) {
 		return w, p.err
 	}
 	for _, list := range [][]int64{w.kernel, w.pad, w.stride, w.dilation} {
+		if list == nil {
+			return w, errOpaque
+		}
 		if len(list) != n || slices.Min(list) < 0 {
 			return w, fmt.Errorf("kernel %v, pad %v, stride %v, dilation %v for %d spatial axes: %w", w.kernel, w.pad, w.stride, w.dilation, n, format.ErrCorrupt)
 		}

@@ -20,8 +20,8 @@ func init() {
 func float32Of(x float64) float64 { return float64(float32(x)) }
 
 // normalise adds the layer's BatchNormalization: y = γ·(x − μ)/√(σ² + ε) + β for each channel of axis 1.
-func (b *builder) normalise(gamma, beta, mean, variance *model.Value, epsilon float64, attrs ...model.Attr) *model.Node {
-	return b.only("BatchNormalization", []*model.Value{b.in(0), gamma, beta, mean, variance}, append(attrs, floatAttr("epsilon", epsilon))...)
+func (b *builder) normalise(gamma, beta, mean, variance *model.Value, epsilon float64) *model.Node {
+	return b.only("BatchNormalization", []*model.Value{b.in(0), gamma, beta, mean, variance}, floatAttr("epsilon", epsilon))
 }
 
 // all is a constant of n equal elements.
@@ -74,11 +74,15 @@ func batchNorm(b *builder) error {
 		}
 		statistics[k] = b.added(part, tensor.Float32, []int64{channels}, values)
 	}
-	var training []model.Attr
-	if !global { // a false that is written there holds in phase TEST too
-		training = append(training, intAttr("training_mode", 1))
+	gamma, beta := b.all("gamma", channels, 1), b.all("beta", channels, 0)
+	if global {
+		b.normalise(gamma, beta, statistics[0], statistics[1], epsilon)
+		return nil
 	}
-	b.normalise(b.all("gamma", channels, 1), b.all("beta", channels, 0), statistics[0], statistics[1], epsilon, training...)
+	// A false that is written there holds in phase TEST too. ONNX has the running statistics as outputs then.
+	in := []*model.Value{b.in(0), gamma, beta, statistics[0], statistics[1]}
+	n := b.node("BatchNormalization", "", in, 3, intAttr("training_mode", 1), floatAttr("epsilon", epsilon))
+	b.layer.makes = []model.Use{{Node: n}}
 	return nil
 }
 

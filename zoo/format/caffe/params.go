@@ -126,10 +126,12 @@ func (p *params) enum(name, def string, words ...string) string {
 }
 
 // spatial are sizes for each of n spatial axes, as convolutions and poolings give them: none, one for all, one for each; or
-// a height and a width.
+// a height and a width. Height or width alone are nil: programs differ in what they make of that.
 func (p *params) spatial(name, short string, n int, def int64) []int64 {
-	if p.has(short+"_h", short+"_w") {
-		return []int64{p.int(short+"_h", def), p.int(short+"_w", def)}
+	if height, width := p.has(short+"_h"), p.has(short+"_w"); height && width {
+		return []int64{p.int(short+"_h", 0), p.int(short+"_w", 0)}
+	} else if height || width {
+		return nil
 	}
 	list := p.ints(name)
 	switch len(list) {
@@ -141,12 +143,15 @@ func (p *params) spatial(name, short string, n int, def int64) []int64 {
 	return list
 }
 
-// understood says whether every parameter was asked for or does not matter.
-func (p *params) understood() bool {
+// unknown is the first parameter that nobody asked for and that may matter; "" if there is none.
+func (p *params) unknown() string {
 	if p.in == nil {
-		return true
+		return ""
 	}
-	return !slices.ContainsFunc(p.in.fields, func(f *field) bool {
-		return !slices.Contains(p.asked, f.name) && !slices.Contains(harmless, f.name)
-	})
+	for _, f := range p.in.fields {
+		if !slices.Contains(p.asked, f.name) && !slices.Contains(harmless, f.name) {
+			return f.name
+		}
+	}
+	return ""
 }

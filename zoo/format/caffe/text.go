@@ -178,10 +178,7 @@ func (p *parser) is(c byte) bool { return p.tok.kind == mark && p.text[p.tok.fro
 
 // message reads fields up to the closing brace of the message that was opened at a byte, or to the end where open is -1.
 func (p *parser) message(depth, open int) *message {
-	m := &message{from: p.tok.from}
-	if open < 0 {
-		m.from = 0
-	}
+	m := &message{from: open + 1}
 	for p.err == nil {
 		switch {
 		case open < 0 && p.tok.kind == end:

@@ -23,7 +23,7 @@ def layers(text):
         block = text[m.end() : i - 1]
         if re.search(r"phase:\s*TRAIN", block):
             continue
-        get = lambda key: re.findall(rf'\b{key}:\s*"([^"]*)"', block)
+        get = lambda key: re.findall(rf"""\b{key}:\s*["']([^"']*)["']""", block)
         names = get("name")
         yield names[0] if names else "", get("top"), get("bottom")
 
@@ -40,7 +40,7 @@ class Caffe:
             for k, t in enumerate(tops):
                 self.writer[t] = self.writer[t + "@" + name] = (name, k)
         self.outputs = [t for t in self.writer if "@" not in t and t not in read]
-        self.inputs = re.findall(r'^input:\s*"([^"]*)"', text, re.M) + [
+        self.inputs = re.findall(r"""^input:\s*["']([^"']*)["']""", text, re.M) + [
             t for name, tops, bottoms in layers(text) if not bottoms for t in tops]
 
     def run(self, feeds, outputs):
