@@ -119,6 +119,9 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
 func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	channels := int64(len(a.Scale))
+	if extent > maxValues { // that many channels are no weight's
+		return Affine{}, false
+	}
 	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
 	switch {
 	case inner%behind == 0 && extent%(inner/behind*channels) == 0: // the axis holds the channels and what is behind them
