@@ -326,7 +326,10 @@ func (p *Planner) accepted(m *Move, r *run) {
 	for _, h := range p.heirs {
 		p.entries[h.node] = h.maps
 		for _, entry := range h.maps {
-			entry.Verdict, entry.Into = Merged, append(entry.Into, h.node.String())
+			entry.Verdict = Merged
+			if !slices.Contains(entry.Into, h.node.String()) {
+				entry.Into = append(entry.Into, h.node.String())
+			}
 		}
 	}
 	p.heirs = nil

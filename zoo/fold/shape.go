@@ -10,6 +10,7 @@ func init() {
 	register(
 		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
 		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
+		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentsForward},
 	)
 }
 
@@ -76,6 +77,9 @@ func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
+// extentsForward: elements do not matter to what asks for extents.
+func extentsForward(*Move, *model.Node, int, Affine) *Reason { return nil }
+
 // carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
 // (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
 // period. Where the extents behind are not static, the extents before must be the same ones.
@@ -115,6 +119,9 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
 func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	channels := int64(len(a.Scale))
+	if extent > maxValues { // that many channels are no weight's
+		return Affine{}, false
+	}
 	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
 	switch {
 	case inner%behind == 0 && extent%(inner/behind*channels) == 0: // the axis holds the channels and what is behind them

@@ -29,6 +29,13 @@ func Infer(m *model.Model, consts *eval.Folder) {
 	walk(m.Graph)
 }
 
+// Node fills in DType and Shape of what one node outputs, from what is known of its inputs: for formats that put a graph
+// together.
+func Node(n *model.Node, consts *eval.Folder) {
+	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: n.Graph.Model.Opset[""]}
+	in.node(n)
+}
+
 type inference struct {
 	consts  *eval.Folder
 	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes; noElement where not known

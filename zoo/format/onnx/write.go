@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -18,7 +19,7 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	e := &encoder{index: f.index, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}}
 	for _, i := range f.graphs {
 		for k, v := range i.parts {
-			if v, ok := v.(*model.Value); ok && i.fields[k].number == graphInitializer && !i.function {
+			if v, ok := v.(*model.Value); ok && i.fields[k].Number == graphInitializer && !i.function {
 				e.original[v] = f.asRead[v]
 			}
 		}
@@ -28,10 +29,10 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	if err != nil {
 		return nil, err
 	}
-	if m.size > maxFile {
-		return nil, fmt.Errorf("the folded model has %d bytes, an ONNX file holds %d: keep the weights in external data: %w", m.size, maxFile, format.ErrLimit)
+	if m.Size > maxFile {
+		return nil, fmt.Errorf("the folded model has %d bytes, an ONNX file holds %d: keep the weights in external data: %w", m.Size, maxFile, format.ErrLimit)
 	}
-	if err := format.Splice(ctx, out, "", f.file, m.pieces, backend); err != nil {
+	if err := format.Splice(ctx, out, "", f.File, m.Pieces, backend); err != nil {
 		return nil, err
 	}
 	for _, rel := range f.order {
@@ -81,7 +82,7 @@ func (f *file) place(e *encoder) map[string][]placement {
 
 // withPlaced is an external file with some tensors rescaled in their places.
 func withPlaced(placed []placement, size int64) []format.Piece {
-	m, at := &message{}, int64(0)
+	m, at := &wire.Message{}, int64(0)
 	for len(placed) > 0 {
 		next := 0
 		for k := range placed {
@@ -91,12 +92,12 @@ func withPlaced(placed []placement, size int64) []format.Piece {
 		}
 		p := placed[next]
 		placed = append(placed[:next:next], placed[next+1:]...)
-		m.copy(format.Span{From: at, To: p.at.From})
-		m.add(scaled(p.v))
+		m.Copy(format.Span{From: at, To: p.at.From})
+		m.Add(scaled(p.v))
 		at = p.at.To
 	}
-	m.copy(format.Span{From: at, To: size})
-	return m.pieces
+	m.Copy(format.Span{From: at, To: size})
+	return m.Pieces
 }
 
 // scaled is a constant's elements with its factors.
