@@ -74,7 +74,7 @@ func open(path string, o format.Options) (_ *file, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), err)
 	}
-	if err := f.layers(c); err != nil {
+	if err := f.layers(c, convention != "alexeyab"); err != nil {
 		return nil, err
 	}
 	f.floats = io.NewSectionReader(f.weights, f.header, f.net.floats*floatSize)
@@ -114,8 +114,9 @@ func (f *file) readHeader() (transposed bool, err error) {
 	return transposed, nil
 }
 
-// layers reads the cfg's layers, and holds the file of weights against them: it has to have as many floats as they store.
-func (f *file) layers(c *cfg) error {
+// layers reads the cfg's layers, and holds the file of weights against them: it has to have as many floats as they store,
+// with the biases of [batchnorm] layers or, where that may be, without.
+func (f *file) layers(c *cfg, maybeBare bool) error {
 	info, err := f.weights.Stat()
 	if err != nil {
 		return err
@@ -124,7 +125,7 @@ func (f *file) layers(c *cfg) error {
 	if f.net, err = layersOf(c, false); err != nil {
 		return err
 	}
-	if bytes != f.net.floats*floatSize {
+	if maybeBare && bytes != f.net.floats*floatSize {
 		if bare, err := layersOf(c, true); err == nil && bytes == bare.floats*floatSize {
 			f.net = bare
 		}

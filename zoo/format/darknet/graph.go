@@ -110,9 +110,12 @@ func (b *builder) image(l *layer, v *model.Value, e extent, name string) *model.
 	if len(v.Shape) == 4 {
 		return v
 	}
-	name = l.name + "/" + name
-	shape := b.constant(name+"/shape", tensor.Int64, []float64{1, float64(e.c), float64(e.h), float64(e.w)}, 4)
-	return b.node(l, "Reshape", name, []*model.Value{v, shape}, nil, name, e.shape()).Outputs[0]
+	return b.reshaped(l, l.name+"/"+name, v, e.shape())
+}
+
+// reshaped is a value in another shape.
+func (b *builder) reshaped(l *layer, name string, x *model.Value, shape []int64) *model.Value {
+	return b.node(l, "Reshape", name, []*model.Value{x, b.shape(name+"/shape", shape)}, nil, name, shape).Outputs[0]
 }
 
 // flat is a value as a vector, by a Flatten where it is not.
@@ -141,6 +144,15 @@ func (b *builder) keep(name string, c *model.Constant) *model.Value {
 	v := &model.Value{Name: name, DType: c.DType, Shape: c.Shape, Graph: b.model.Graph, Const: c}
 	b.model.Graph.Consts = append(b.model.Graph.Consts, v)
 	return v
+}
+
+// shape are a few integers as a constant: a shape, axes, places.
+func (b *builder) shape(name string, values []int64) *model.Value {
+	floats := make([]float64, len(values))
+	for k, d := range values {
+		floats[k] = float64(d)
+	}
+	return b.constant(name, tensor.Int64, floats, int64(len(values)))
 }
 
 // zeros are a constant in the place of a part of the layer.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // alias is a layer that hands on what it reads.
@@ -69,16 +68,13 @@ func (b *builder) values(layers []*layer) (list []*model.Value) {
 
 // channels are those of an image from one number to another.
 func (b *builder) channels(l *layer, name string, v *model.Value, e extent, from, to int64) *model.Value {
-	inputs := []*model.Value{v,
-		b.constant(name+"/from", tensor.Int64, []float64{float64(from)}, 1),
-		b.constant(name+"/to", tensor.Int64, []float64{float64(to)}, 1),
-		b.constant(name+"/axis", tensor.Int64, []float64{1}, 1),
-	}
+	inputs := []*model.Value{v, b.shape(name+"/from", []int64{from}), b.shape(name+"/to", []int64{to}), b.shape(name+"/axes", []int64{1})}
 	return b.node(l, "Slice", name, inputs, nil, name, []int64{1, to - from, e.h, e.w}).Outputs[0]
 }
 
 // shortcut adds the outputs of other layers to what it reads. Of images with other channels, those that both have are
-// added. One with weights, of AlexeyAB's Darknet, is left as it is.
+// added; of larger images, with pjreddie's Darknet, every second or third position. One with weights, of AlexeyAB's, is left
+// as it is.
 func shortcut(l *layer) func(*builder) {
 	others := l.others("from")
 	l.activation = l.str("activation", "linear")
@@ -100,7 +96,7 @@ func shortcut(l *layer) func(*builder) {
 	// pjreddie's shortcuts multiply by alpha and beta, AlexeyAB's do not.
 	plain := weights == "none" && l.float("alpha", 1) == 1 && l.float("beta", 1) == 1
 	for _, o := range others {
-		plain = plain && o.out.image() && o.out.h == l.in.h && o.out.w == l.in.w
+		plain = plain && o.out.image() && o.out.h/l.in.h == o.out.w/l.in.w && o.out.h >= l.in.h && o.out.w >= l.in.w
 	}
 	return func(b *builder) {
 		if !plain {
@@ -109,7 +105,8 @@ func shortcut(l *layer) func(*builder) {
 		}
 		sum := b.image(l, b.before(l), l.in, "image")
 		for k, o := range others {
-			v := b.withChannels(l, k, b.image(l, b.handed[o.index], o.out, fmt.Sprintf("image%d", k)), o.out)
+			v := b.image(l, b.handed[o.index], o.out, fmt.Sprintf("image%d", k))
+			v = b.withChannels(l, k, b.sampled(l, k, v, o.out), o.out)
 			name, y := l.name, l.beforeActivation()
 			if k > 0 {
 				name = fmt.Sprintf("%s/%d", l.name, k)
@@ -123,14 +120,29 @@ func shortcut(l *layer) func(*builder) {
 	}
 }
 
+// sampled are the positions of an image that fall on those of the layer's.
+func (b *builder) sampled(l *layer, k int, v *model.Value, e extent) *model.Value {
+	if e.h == l.out.h && e.w == l.out.w {
+		return v
+	}
+	name, step := fmt.Sprintf("%s/sampled%d", l.name, k), e.h/l.out.h
+	inputs := []*model.Value{v,
+		b.shape(name+"/from", []int64{0, 0}),
+		b.shape(name+"/to", []int64{(l.out.h-1)*step + 1, (l.out.w-1)*step + 1}),
+		b.shape(name+"/axes", []int64{2, 3}),
+		b.shape(name+"/steps", []int64{step, step}),
+	}
+	return b.node(l, "Slice", name, inputs, nil, name, []int64{1, e.c, l.out.h, l.out.w}).Outputs[0]
+}
+
 // withChannels is an image with as many channels as the layer's: cut, or with zeros behind them.
 func (b *builder) withChannels(l *layer, k int, v *model.Value, e extent) *model.Value {
 	name := fmt.Sprintf("%s/channels%d", l.name, k)
 	switch more := l.out.c - e.c; {
 	case more < 0:
-		return b.channels(l, name, v, e, 0, l.out.c)
+		return b.channels(l, name, v, l.out, 0, l.out.c)
 	case more > 0:
-		pads := b.constant(name+"/pads", tensor.Int64, []float64{0, 0, 0, 0, 0, float64(more), 0, 0}, 8)
+		pads := b.shape(name+"/pads", []int64{0, 0, 0, 0, 0, more, 0, 0})
 		return b.node(l, "Pad", name, []*model.Value{v, pads}, nil, name, l.out.shape()).Outputs[0]
 	}
 	return v

@@ -3,7 +3,6 @@ package darknet
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
@@ -83,14 +82,14 @@ func init() {
 		"maxpool": maxpool, "avgpool": avgpool, "local_avgpool": localAvgpool, "softmax": softmax, "crop": crop,
 		"route": route, "shortcut": shortcut, "scale_channels": scaleChannels, "sam": sam,
 		"upsample": upsample, "reorg": reorg, "reorg3d": reorg,
-		"rnn": recurrent, "gru": recurrent, "lstm": recurrent, "implicit": implicit,
+		"rnn": recurrent, "gru": recurrent, "lstm": recurrent, "crnn": crnn, "implicit": implicit,
 		"normalization": same, "l2norm": same,
 		"yolo": same, "Gaussian_yolo": same, "region": same, "detection": head, "iseg": same, "contrastive": head,
 	}
 }
 
-// unsupported are layers whose weights are not laid out alike by all Darknets, or that remember what they saw before.
-var unsupported = map[string]bool{"crnn": true, "conv_lstm": true, "history": true}
+// unsupported are layers for videos, of AlexeyAB's Darknet.
+var unsupported = map[string]bool{"conv_lstm": true, "history": true}
 
 // refused are options, of any layer, that make it compute something else, or store something else.
 var refused = []string{"antialiasing", "coordconv", "maxpool_zero_nonmax", "dontload", "dontloadscales", "numload"}
@@ -219,9 +218,17 @@ func (l *layer) named(key string, number int64) *layer {
 	return l.net.layers[k]
 }
 
+// maxListed bounds the layers that one lists.
+const maxListed = 1 << 10
+
 // others are the layers that an option lists, at least one; nil where it is wrong.
 func (l *layer) others(key string) (list []*layer) {
-	for _, n := range l.ints(key) {
+	numbers := l.ints(key)
+	if len(numbers) > maxListed {
+		l.fail(l.lineOf(key), format.ErrLimit, "%s= lists more than %d layers", key, maxListed)
+		return nil
+	}
+	for _, n := range numbers {
 		o := l.named(key, n)
 		if o == nil {
 			return nil
@@ -233,5 +240,5 @@ func (l *layer) others(key string) (list []*layer) {
 
 // where names the layer in messages: `layer 12 [convolutional] (yolo.cfg:113)`.
 func (l *layer) where() string {
-	return fmt.Sprintf("layer %d [%s] (%s:%d)", l.index, strings.TrimSpace(l.kind), l.cfg.name, l.line)
+	return fmt.Sprintf("layer %d [%s] (%s:%d)", l.index, l.kind, l.cfg.name, l.line)
 }

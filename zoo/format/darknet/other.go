@@ -16,7 +16,7 @@ func upsample(l *layer) func(*builder) {
 	case stride > 0:
 		l.put(l.in.c, l.in.h*stride, l.in.w*stride)
 	case stride < 0: // it adds up
-		l.put(l.in.c, l.in.h / -stride, l.in.w / -stride)
+		l.put(l.in.c, l.in.h/-stride, l.in.w/-stride)
 	default:
 		l.fail(l.lineOf("stride"), format.ErrCorrupt, "stride=0")
 		return nil
@@ -61,22 +61,13 @@ func reorg(l *layer) func(*builder) {
 		case plain && l.kind == "reorg3d" && !reverse:
 			b.only(l, "SpaceToDepth", []*model.Value{x}, integer("blocksize", s))
 		case plain && l.kind == "reorg" && c%s == 0 && c/s%s == 0: // what it reads, as c/s² channels of h·s by w·s
-			x = b.reshaped(l, "squares", x, c/s/s, h, s, w, s)
-			x = b.transposedTo(l, x, 2, 4, 0, 1, 3)
-			b.handOn(l, b.node(l, "Reshape", l.name, []*model.Value{x, b.shape(l.name+"/shape", l.out.shape())}, nil, l.name, l.out.shape()).Outputs[0])
+			x = b.reshaped(l, l.name+"/squares", x, []int64{c / s / s, h, s, w, s})
+			x = b.node(l, "Transpose", l.name+"/order", []*model.Value{x}, []model.Attr{ints("perm", 2, 4, 0, 1, 3)}, l.name+"/order", []int64{s, s, c / s / s, h, w}).Outputs[0]
+			b.handOn(l, b.reshaped(l, l.name, x, l.out.shape()))
 		default:
 			b.opaque(l, x)
 		}
 	}
-}
-
-// transposedTo is a value with its axes in another order.
-func (b *builder) transposedTo(l *layer, x *model.Value, perm ...int64) *model.Value {
-	name, shape := l.name+"/order", make([]int64, len(perm))
-	for k, p := range perm {
-		shape[k] = x.Shape[p]
-	}
-	return b.node(l, "Transpose", name, []*model.Value{x}, []model.Attr{ints("perm", perm...)}, name, shape).Outputs[0]
 }
 
 // local is a convolution with other weights at every position.
@@ -119,6 +110,32 @@ func recurrent(l *layer) func(*builder) {
 			connected(in, n)
 			connected(n, n)
 		}
+	}
+	return func(b *builder) { b.opaque(l, b.before(l)) }
+}
+
+// crnn is three convolutions, whose sizes only AlexeyAB's Darknet lets a cfg say, under other names than pjreddie's.
+func crnn(l *layer) func(*builder) {
+	n, hidden := l.positive("output", 1), l.positive("hidden", 1)
+	size, groups, padding := l.positive("size", 3), max(l.int("groups", 1), 1), l.padding(l.int("size", 3))
+	if l.find("output_filters") != nil || l.find("hidden_filters") != nil {
+		n, hidden = l.positive("output_filters", 1), l.positive("hidden_filters", 1)
+		size, groups, padding = 3, 1, 1
+	}
+	if !l.image() {
+		return nil
+	}
+	if 2*padding != size-1 || l.int("stride", 1) != 1 || l.in.c%groups != 0 || hidden%groups != 0 || n%groups != 0 {
+		l.fail(l.line, format.ErrCorrupt, "its convolutions do not fit each other")
+		return nil
+	}
+	l.put(n, l.in.h, l.in.w)
+	for _, c := range [][2]int64{{l.in.c, hidden}, {hidden, hidden}, {hidden, n}} {
+		l.store("biases", c[1])
+		if l.flag("batch_normalize") {
+			l.storeNorm(c[1])
+		}
+		l.store("weights", c[1], c[0]/groups, size, size)
 	}
 	return func(b *builder) { b.opaque(l, b.before(l)) }
 }

@@ -63,24 +63,9 @@ func maxpoolDepth(l *layer) func(*builder) {
 			b.opaque(l, x)
 			return
 		}
-		x = b.reshaped(l, "split", x, 1, l.in.c/n, n, l.in.h, l.in.w)
+		x = b.reshaped(l, l.name+"/split", x, []int64{1, l.in.c / n, n, l.in.h, l.in.w})
 		b.only(l, "ReduceMax", []*model.Value{x}, ints("axes", 1), integer("keepdims", 0))
 	}
-}
-
-// reshaped is a value in another shape.
-func (b *builder) reshaped(l *layer, part string, x *model.Value, shape ...int64) *model.Value {
-	name := l.name + "/" + part
-	return b.node(l, "Reshape", name, []*model.Value{x, b.shape(name+"/shape", shape)}, nil, name, shape).Outputs[0]
-}
-
-// shape is a shape as a constant.
-func (b *builder) shape(name string, shape []int64) *model.Value {
-	values := make([]float64, len(shape))
-	for k, d := range shape {
-		values[k] = float64(d)
-	}
-	return b.constant(name, tensor.Int64, values, int64(len(shape)))
 }
 
 func avgpool(l *layer) func(*builder) {
