@@ -91,7 +91,9 @@ func DarknetForOpenCV(seed uint64, folder string) (path string, o format.Options
 	}
 	switch d.rng.IntN(5) {
 	case 0:
-		d.connected(9, "leaky", false) // OpenCV looks for the weights of normalised ones in another place than Darknet
+		d.section("avgpool") // OpenCV loses track of an image's size behind routes
+		d.put(d.c, 1, 1)
+		d.connected(9, "leaky", false) // and looks for the weights of normalised layers where Darknet has their scales
 		d.connected(4, "linear", false)
 	case 1:
 		d.conv(10, 1, 1)

@@ -1,4 +1,6 @@
-// Runs a network in Darknet itself: an oracle for those who have a build of pjreddie's or AlexeyAB's program.
+// Runs a network in Darknet itself: an oracle for those who have a build of pjreddie's or AlexeyAB's program. The one of
+// pjreddie has to have two faults mended, which show without a GPU only: make_batchnorm_layer makes no l.x and l.x_norm, and
+// make_deconvolutional_layer sets no l.groups. DARKNET_PJREDDIE and DARKNET_ALEXEYAB tell go test where the programs are.
 //
 //   cc -O2 -I$D/include -I$D/src -o run darknet.c -L$D -l:libdarknet.a -lm -lpthread           # $D: pjreddie/darknet, built
 //   cc -O2 -DALEXEYAB -I$D/include -I$D/src -I$D/3rdparty/stb/include -o run darknet.c $D/obj/*.o -lstdc++ -lm -lpthread
