@@ -67,7 +67,6 @@ type part struct {
 	// Who reads it, and as what; nil for parts of layers that are no operators of ONNX.
 	node     *model.Node
 	input    int
-	negated  bool            // the node reads −x
 	original *model.Constant // as it was opened
 }
 
