@@ -3,10 +3,10 @@ GO      ?= go
 CACHE   := .cache
 PYTHON  := $(CACHE)/venv/bin/python
 VERSION := 0.1.0
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare soak fetch clean help
+.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,16 @@ conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the p
 
 clean:
 	rm -rf bin demo dist $(CACHE)
+
+man: ## docs/zoofold.1, from the flags
+	$(GO) run ./cmd/zoofold man >docs/zoofold.1
+
+PREFIX ?= /usr/local
+install: build ## the program, its manual page and its completions into $(DESTDIR)$(PREFIX)
+	sh testdata/install.sh bin/zoofold $(DESTDIR)$(PREFIX)
+
+dist: ## reproducible archives and checksums of a release into dist/
+	GO=$(GO) MAKE=$(MAKE) sh testdata/dist.sh $(VERSION)
 
 compare: build fetch $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
 	bin/zoofold -manifest manifests/demo.yaml -quiet -force

@@ -25,6 +25,12 @@ if [ -f .cache/cuda/include/cuda.h ] && [ "$(uname -s)-$(uname -m)" = Linux-x86_
 		echo "kernels: not compiled anew: the compiler cannot be had here"
 	fi
 	unset CGO_CFLAGS
+
+	echo "== a release, twice"
+	make dist
+	cp dist/SHA256SUMS .cache/first.sums
+	make dist
+	cmp dist/SHA256SUMS .cache/first.sums
 else
 	echo "CUDA: not run: its header cannot be had here"
 fi
@@ -35,6 +41,6 @@ $GO test -race -short -timeout 10m ./cpu ./manifests ./zoo/report ./zoo/run ./zo
 FUZZTIME=$FUZZTIME sh testdata/fuzz.sh
 
 echo "== a build without cgo"
-CGO_ENABLED=0 $GO build -o /dev/null ./cmd/zoofold
+CGO_ENABLED=0 $GO run ./cmd/zoofold -version | grep 'predictions: not in this build'
 
 echo "== all checks passed"

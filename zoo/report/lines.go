@@ -44,7 +44,7 @@ func (l *Lines) Begin(Begin) {}
 // Progress writes nothing.
 func (l *Lines) Progress(int64) {}
 
-// Done writes the model's line. Unchanged models are only counted.
+// Done writes the model's line. Unchanged models are only counted, and so are those that an interrupted run did not begin.
 func (l *Lines) Done(m Model) {
 	for _, c := range []struct {
 		name  string
@@ -54,7 +54,7 @@ func (l *Lines) Done(m Model) {
 			l.missing[c.name+"\x00"+c.check.Note]++
 		}
 	}
-	if m.Status == Unchanged || l.quiet && m.Status != Failed {
+	if m.Status == Unchanged || m.Error == NotBegun || l.quiet && m.Status != Failed {
 		return
 	}
 	fmt.Fprintf(l.w, "%-58s %s\n", Printable(m.Path), l.line(m))
@@ -135,6 +135,9 @@ func (l *Lines) End(e End) {
 
 // NotAsked is the note of a check that was not asked for.
 const NotAsked = "not asked for"
+
+// NotBegun is the error of a model that was not yet in hand when the run was interrupted.
+const NotBegun = "interrupted before it began"
 
 func count(n int, what string) string {
 	if n != 1 {

@@ -98,11 +98,3 @@ func TestThePageNeedsNothingElseAndEscapesNames(t *testing.T) {
 		}
 	}
 }
-
-func TestATerminalNeverSeesControlCharactersOfAName(t *testing.T) {
-	var screen bytes.Buffer
-	play(report.NewTerminal(&screen, 80))
-	if strings.Contains(screen.String(), "\x1b[31m") {
-		t.Errorf("%q", screen.String())
-	}
-}

@@ -148,7 +148,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	rule := r.fingerprint(j.Rule)
 	switch {
 	case ctx.Err() != nil:
-		m.Error = "interrupted before it began"
+		m.Error = report.NotBegun
 	case r.Force != ForceAll && !r.DryRun && r.upToDate(j, rule):
 		e := r.books.get(j.Path)
 		m.Status, m.Before, m.After, m.Output = report.Unchanged, e.Before, e.After, r.relative(j.Target)

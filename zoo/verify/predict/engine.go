@@ -17,6 +17,9 @@ import (
 // Engine is ONNX Runtime. It may be used by several goroutines at once.
 type Engine struct{ path string }
 
+// loads says whether a library can be loaded.
+const loads = true
+
 var opening sync.Mutex
 
 // Open loads the library, once in a process.

@@ -39,9 +39,15 @@ func (c Comparison) limit(jitter float64) float64 {
 // ErrNoLibrary says that ONNX Runtime's library was not found.
 var ErrNoLibrary = errors.New("no ONNX Runtime library found")
 
+// ErrNotBuilt says that the program cannot load a library at all.
+var ErrNotBuilt = errors.New("not in this build, which was made without cgo")
+
 // Find is the path of ONNX Runtime's library: the one given, $ONNXRUNTIME_LIB, the one that make fetched, one of a Python
 // installation's, or one of the system's.
 func Find(given string) (string, error) {
+	if !loads {
+		return "", ErrNotBuilt
+	}
 	for _, path := range []string{given, os.Getenv("ONNXRUNTIME_LIB")} {
 		if path == "" {
 			continue
