@@ -32,6 +32,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
 	_ "github.com/zoofold/zoofold/zoo/format/caffe"
+	_ "github.com/zoofold/zoofold/zoo/format/darknet"
 	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 )
