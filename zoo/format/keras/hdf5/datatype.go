@@ -82,9 +82,7 @@ func (t Type) variable() bool { return t.class() == classVariable }
 
 // DType is the type as tensors have it, or Undefined: for what is no number, and for numbers that are big endian or of
 // unusual widths.
-func (t Type) DType() tensor.DType {
-	return dtypes[t]
-}
+func (t Type) DType() tensor.DType { return dtypes[t] }
 
 // number is DType, with numbers of either byte order, and those that an enumeration stands for.
 func (t Type) number() (d tensor.DType, bigEndian bool) {

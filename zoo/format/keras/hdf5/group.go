@@ -1,5 +1,11 @@
 package hdf5
 
+// link is a name in a group, and the address of the header of the object that it names.
+type link struct {
+	name string
+	at   int64
+}
+
 // links reads a group's links, in whichever way the group keeps them.
 func (f *file) links(messages []message) ([]link, error) {
 	var list []link
@@ -99,45 +105,58 @@ func (f *file) symbols(at int64, names *cursor) ([]link, error) {
 	return list, c.err("symbol table node")
 }
 
-func softLink(at int64, name string) error {
-	return unsupported(at, "%q is a link to a path or into another file", name)
+// link reads a link message (IV.A.2.g).
+func (c *cursor) link() (link, error) {
+	at := c.pos()
+	c.version(1)
+	flags := c.u8()
+	kind := byte(0)
+	if flags&0x08 != 0 {
+		kind = c.u8()
+	}
+	if flags&0x04 != 0 {
+		c.skip(8) // when it was made
+	}
+	if flags&0x10 != 0 {
+		c.skip(1) // the name's character set
+	}
+	size := c.uint(1 << (flags & 3))
+	l := link{name: string(c.bytes(int(min(size, maxMetadata))))}
+	if kind != 0 && c.wrong == nil {
+		return l, softLink(at, l.name)
+	}
+	l.at = c.address()
+	return l, c.err("link")
 }
 
-// The kinds of version 1 B-trees.
-const (
-	treeGroup = 0
-	treeChunk = 1
-)
-
-// btree1 calls leaf for each child of the leaves of a version 1 B-tree (III.A.1), with the key before it. The level is
-// that at which the node has to be, or -1.
-func (f *file) btree1(at int64, kind byte, keySize int64, level int, leaf func(key *cursor, child int64) error) error {
-	const head = 24
-	c, err := f.block(at, head)
+// denseLinks reads the links that a link info message (IV.A.2.c) says are in a heap.
+func (f *file) denseLinks(m *cursor) ([]link, error) {
+	m.version(0)
+	if m.u8()&1 != 0 {
+		m.skip(8) // of the last link made
+	}
+	heap, names := m.address(), m.address()
+	if err := m.err("link info"); err != nil || heap == undefined {
+		return nil, err
+	}
+	h, err := f.fractalHeap(heap)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.magic("TREE")
-	gotKind, gotLevel, count := c.u8(), int(c.u8()), int64(c.u16())
-	if err := c.err("B-tree"); err != nil {
-		return err
-	}
-	if gotKind != kind || level >= 0 && gotLevel != level || gotLevel > maxDepth {
-		return corrupt(at, "a B-tree of kind %d at level %d", gotKind, gotLevel)
-	}
-	if c, err = f.block(at+head, count*(keySize+8)); err != nil {
-		return err
-	}
-	for range count {
-		key, child := c.sub(int(keySize)), c.address()
-		if gotLevel > 0 {
-			err = f.btree1(child, kind, keySize, gotLevel-1, leaf)
-		} else {
-			err = leaf(key, child)
-		}
+	var list []link
+	err = f.btree2(names, treeLinks, func(record *cursor) error {
+		record.skip(4) // the name's hash
+		c, err := h.object(record)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		l, err := c.link()
+		list = append(list, l)
+		return err
+	})
+	return list, err
+}
+
+func softLink(at int64, name string) error {
+	return unsupported(at, "%q is a link to a path or into another file", name)
 }
