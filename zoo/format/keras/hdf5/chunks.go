@@ -102,7 +102,7 @@ func (f *file) chunks(c, filters *cursor, d *Dataset, fill []byte) (*chunked, er
 	if rank != len(d.Shape) || rank < 1 {
 		return nil, corrupt(at, "chunks of %d dimensions for a shape %v", rank, d.Shape)
 	}
-	x := &chunked{r: f.r, shape: d.Shape, size: int64(d.Type.Size()), row: d.Bytes() / d.Shape[0], fill: fill, slabs: map[int64][]chunk{}, slab: -1}
+	x := &chunked{r: f.r, shape: slices.Clone(d.Shape), size: int64(d.Type.Size()), row: d.Bytes() / d.Shape[0], fill: fill, slabs: map[int64][]chunk{}, slab: -1}
 	tree := c.address()
 	bytes := x.size
 	for range rank {
