@@ -122,8 +122,9 @@ func TestSameBytesOnTheDevice(t *testing.T) {
 		onDevice(t, filepath.Join(filepath.Dir(zoo), "rapidocr-onnxruntime"))
 	})
 	t.Run("conformance cases", func(t *testing.T) {
-		py, edge := python(t), filepath.Join(t.TempDir(), "edge")
-		if text, err := exec.Command(py, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
+		shared, python := kit(t)
+		edge := filepath.Join(t.TempDir(), "edge")
+		if text, err := exec.Command(python, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
 		onDevice(t, edge)
