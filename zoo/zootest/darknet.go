@@ -128,7 +128,12 @@ func newDarknet(seed uint64) *darknet {
 }
 
 func (d *darknet) write(folder string) (string, format.Options, error) {
-	path := filepath.Join(folder, "net.cfg")
+	return d.writeAs(folder, "net")
+}
+
+// writeAs writes NAME.cfg and NAME.weights.
+func (d *darknet) writeAs(folder, name string) (string, format.Options, error) {
+	path := filepath.Join(folder, name+".cfg")
 	text := d.text.String()
 	if d.untidy && d.o.Epsilon != "pjreddie" && d.rng.IntN(3) == 0 { // whose program takes \r for a part of the name
 		text = strings.ReplaceAll(text, "\n", "\r\n")
@@ -145,7 +150,7 @@ func (d *darknet) write(folder string) (string, format.Options, error) {
 		seen = 8
 	}
 	head = append(head, []byte{7, 6, 5, 0, 0, 0, 0, 0}[:seen]...)
-	return path, d.o, errors.Join(os.WriteFile(path, []byte(text), 0o666), os.WriteFile(filepath.Join(folder, "net.weights"), append(head, d.weights...), 0o666))
+	return path, d.o, errors.Join(os.WriteFile(path, []byte(text), 0o666), os.WriteFile(filepath.Join(folder, name+".weights"), append(head, d.weights...), 0o666))
 }
 
 // section writes a section; its layer is the next one.
