@@ -147,15 +147,13 @@ func lines(p *plot.Plot, list []bar) {
 	p.HideX()
 }
 
-// tail is a path cut at its front, at a slash if there is one, to at most so many characters.
-func tail(path string, most int) string {
-	text := []rune(Printable(path))
-	if len(text) <= most {
-		return string(text)
+// tail is a path cut in front to so many columns, at a slash if there is one.
+func tail(path string, columns int) string {
+	text := lastColumns(Printable(path), columns)
+	if cut, ok := strings.CutPrefix(text, "…"); ok {
+		if k := strings.IndexByte(cut, '/'); k >= 0 && k < len(cut)-1 {
+			return "…" + cut[k:]
+		}
 	}
-	cut := string(text[len(text)-most+1:])
-	if k := strings.IndexByte(cut, '/'); k >= 0 && k < len(cut)-1 {
-		cut = cut[k:]
-	}
-	return "…" + cut
+	return text
 }
