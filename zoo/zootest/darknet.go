@@ -472,12 +472,16 @@ func (d *darknet) flipped() {
 	d.convolution(d.any(), true, 1, 5, 3, 1, 1, "flipped", 1, "cbn", 1)
 }
 
-// shared uses the weights of a convolution before it.
+// shared uses the weights of a convolution before it; sometimes what follows makes it need others.
 func (d *darknet) shared() {
 	number := len(d.layers)
 	d.convolution("leaky", true, 1, d.c, 3, 1, 1)
-	d.section("convolutional", "share_index", []int{number, -1}[d.rng.IntN(2)], "batch_normalize", 1, "filters", d.c, "size", 3, "pad", 1, "activation", "leaky")
+	activation := []string{"leaky", "linear"}[d.rng.IntN(2)]
+	d.section("convolutional", "share_index", []int{number, -1}[d.rng.IntN(2)], "batch_normalize", 1, "filters", d.c, "size", 3, "pad", 1, "activation", activation)
 	d.put(d.c, d.h, d.w)
+	if activation == "linear" {
+		d.batchnorm()
+	}
 }
 
 func (d *darknet) depth() {

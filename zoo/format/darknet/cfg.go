@@ -42,6 +42,7 @@ type section struct {
 type option struct {
 	key, value string
 	line       int
+	at         int64       // where its line begins
 	raw        format.Span // the value as written, with its spaces
 }
 
@@ -127,7 +128,7 @@ func (c *cfg) parseLine(line int, at format.Span) error {
 	}
 	s := c.sections[len(c.sections)-1]
 	from := at.From + int64(bytes.IndexByte(raw, '=')) + 1
-	s.options = append(s.options, option{key, value, line, format.Span{From: from, To: at.To}})
+	s.options = append(s.options, option{key, value, line, at.From, format.Span{From: from, To: at.To}})
 	return nil
 }
 
@@ -287,6 +288,16 @@ func (s *section) add(key, value string) edit {
 		return edit{format.Span{From: s.body, To: s.body}, key + "=" + value + "\n"}
 	}
 	return edit{format.Span{From: s.body, To: s.body}, "\n" + key + "=" + value}
+}
+
+// without makes remarks of an option's lines.
+func (s *section) without(key string) (edits []edit) {
+	for _, o := range s.options {
+		if o.key == key {
+			edits = append(edits, edit{format.Span{From: o.at, To: o.at}, "#"})
+		}
+	}
+	return edits
 }
 
 // span is where the text has an option's value: its number if it is one, else all of it.

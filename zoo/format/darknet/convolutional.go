@@ -38,8 +38,9 @@ func convolutional(l *layer) func(*builder) {
 		return nil
 	}
 	l.put(n, l.slid(l.in.h, 2*pad, size, strideY), l.slid(l.in.w, 2*pad, size, strideX))
-	l.share(n, c/groups, size, norm)
-	if l.lender == nil {
+	if l.find("share_index") != nil && l.int("share_index", 0) != noSharing {
+		l.borrow(norm, n, c/groups, size, size)
+	} else {
 		l.store("biases", n)
 		if norm {
 			l.storeNorm(n)
@@ -78,25 +79,27 @@ func (l *layer) padding(size int64) int64 {
 	return max(p, 0)
 }
 
-// share finds the layer whose weights this one uses, where it has a share_index.
-func (l *layer) share(n, c, size int64, norm bool) {
-	o := l.find("share_index")
-	if o == nil || l.err != nil {
-		return
-	}
-	lender := l.named("share_index", l.number(o, o.value))
-	for lender != nil && lender.lender != nil {
-		lender = lender.lender
-	}
+// noSharing is the share_index that AlexeyAB's Darknet takes for none.
+const noSharing = -1_000_000_000
+
+// borrow makes the parts of the layer that share_index names this one's too.
+func (l *layer) borrow(norm bool, weights ...int64) {
+	lender := l.named("share_index", l.int("share_index", 0))
 	if lender == nil {
 		return
 	}
 	w := lender.part("weights")
-	if lender.kind != "convolutional" || w == nil || !slices.Equal(w.shape, []int64{n, c, size, size}) || norm && lender.part("scales") == nil {
-		l.fail(o.line, format.ErrCorrupt, "share_index=%s: %s has no weights of its shape to share", shortened(o.value), lender.where())
+	if lender.kind != "convolutional" || !slices.Equal(w.shape, weights) || norm && lender.part("scales") == nil {
+		l.fail(l.lineOf("share_index"), format.ErrCorrupt, "share_index=%d: %s has no weights of its shape to share", l.int("share_index", 0), lender.where())
 		return
 	}
-	l.lender, lender.lent = lender, true
+	l.lender = lender
+	for _, p := range lender.parts {
+		if norm || p.name == "biases" || p.name == "weights" {
+			copied := *p
+			l.parts = append(l.parts, &copied)
+		}
+	}
 }
 
 // deconvolutional, of pjreddie's Darknet: W [c, n, size, size].
@@ -159,16 +162,12 @@ func batchnorm(l *layer) func(*builder) {
 func (b *builder) parametric(l *layer, typ string, x *model.Value, attrs []model.Attr, norm bool, shape []int64) {
 	inputs, y := []*model.Value{x, b.stored(l, "weights"), nil}, l.beforeActivation()
 	var mean *model.Value
-	switch {
-	case !norm:
+	if !norm {
 		inputs[2] = b.stored(l, "biases")
-	case b.finite(l, "mean"):
-		inputs[2], mean = b.negated(l), b.zeros(l, "mean")
-	default: // no batch normalisation: the planner says so
-		inputs, mean = inputs[:2], b.stored(l, "mean")
-	}
-	if norm {
-		y = l.name + "/sum"
+	} else if inputs[2] = b.negated(l); inputs[2] != nil {
+		y, mean = l.name+"/sum", b.zeros(l, "mean")
+	} else {
+		y, mean, inputs = l.name+"/sum", b.stored(l, "mean"), inputs[:2]
 	}
 	l.linear = b.node(l, typ, l.name, inputs, attrs, y, shape)
 	v := l.linear.Outputs[0]

@@ -142,7 +142,7 @@ func (f *file) layers(c *cfg, maybeBare bool) error {
 	case bytes > need*floatSize:
 		last := "there is no layer with weights"
 		for _, l := range f.net.layers {
-			if l.end() == need && len(l.parts) > 0 {
+			if l.end() == need && need > 0 {
 				last = "the last are those of " + l.where()
 			}
 		}
@@ -152,11 +152,11 @@ func (f *file) layers(c *cfg, maybeBare bool) error {
 	return nil
 }
 
-// takes says what the files have a place for: weights, a bias, and the scales and biases of a batch normalisation. Parts
-// that several layers share belong to none of them.
+// takes says what the files have a place for: weights, a bias, and the scales and biases of a batch normalisation. Layers
+// that share their parts get parts of their own where they do not change alike.
 func (f *file) takes(n *model.Node, k int) bool {
 	l, ok := n.Source.(*layer)
-	if !ok || l.lender != nil || l.lent {
+	if !ok {
 		return false
 	}
 	switch n {

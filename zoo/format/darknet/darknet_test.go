@@ -138,6 +138,18 @@ func TestACfgIsEditedInPlace(t *testing.T) {
 			4 + 3,
 		},
 		{
+			"layers that share weights go on sharing them",
+			net3x8x8 + "[convolutional]\nfilters=3\nbatch_normalize=1\nactivation=leaky\n[convolutional]\nfilters=3\nbatch_normalize=1\nactivation=leaky\nshare_index=-1\n",
+			net3x8x8 + "[convolutional]\nfilters=3\nbatch_normalize=0\nactivation=leaky\n[convolutional]\nfilters=3\nbatch_normalize=0\nactivation=leaky\nshare_index=-1\n",
+			4*3 + 9,
+		},
+		{
+			"unless they need others from now on",
+			net3x8x8 + "[convolutional]\nfilters=3\nbatch_normalize=1\nactivation=leaky\nflipped=1\n[convolutional]\nfilters=3\nbatch_normalize=1\nactivation=linear\n share_index = 0\n[batchnorm]\n",
+			net3x8x8 + "[convolutional]\nfilters=3\nbatch_normalize=0\nactivation=leaky\nflipped=1\n[convolutional]\nflipped=1\nfilters=3\nbatch_normalize=0\nactivation=linear\n# share_index = 0\n[route]\nlayers=-1\n",
+			4*3 + 9 + 4*3,
+		},
+		{
 			"a connected layer",
 			net3x8x8 + "[connected]\noutput=2\nbatch_normalize=1\nactivation=linear\n",
 			net3x8x8 + "[connected]\noutput=2\nbatch_normalize=0\nactivation=linear\n",
@@ -225,7 +237,6 @@ func TestWhatIsLeftAndWhy(t *testing.T) {
 		code       fold.Code
 		how        fold.Options
 	}{
-		{"weights that two layers share", net3x8x8 + conv + conv + "share_index=0\n", 12 + 9, 2, fold.Unsupported, fold.Options{}},
 		{"binary weights", net3x8x8 + conv + "xnor=1\n", 12 + 9, 1, fold.Nonlinear, fold.Options{}},
 		{"a layer that is to be kept", net3x8x8 + conv, 12 + 9, 1, fold.Keep, fold.Options{Keep: []string{"convolutional_0"}}},
 		{"a shift before padding", net3x8x8 + "[batchnorm]\n[convolutional]\nsize=3\npad=1\nactivation=linear\n", 12 + 1 + 27, 1, fold.Border, fold.Options{}},

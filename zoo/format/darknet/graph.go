@@ -161,20 +161,11 @@ func (b *builder) zeros(l *layer, name string) *model.Value {
 	return b.constant(l.name+"/"+name, tensor.Float32, make([]float64, n), n)
 }
 
-// owner is the layer that has the parts that l uses.
-func (l *layer) owner() *layer {
-	if l.lender != nil {
-		return l.lender
-	}
-	return l
-}
-
 // stored is a part of the layer as a constant that stays in the file; nil where the layer has no such part.
 func (b *builder) stored(l *layer, name string) *model.Value {
-	l = l.owner()
 	p := l.part(name)
-	if p == nil || l.values[name] != nil {
-		return l.values[name]
+	if p == nil {
+		return nil
 	}
 	c := &model.Constant{DType: tensor.Float32, Shape: p.shape, Data: p.bytes(b.floats), Source: p}
 	if p.perm != nil {
@@ -204,7 +195,7 @@ func (p *part) stored() []int64 {
 
 // numbers are the elements of a part of the layer.
 func (b *builder) numbers(l *layer, name string) []float64 {
-	p := l.owner().part(name)
+	p := l.part(name)
 	c := model.Constant{DType: tensor.Float32, Shape: p.shape, Data: p.bytes(b.floats)}
 	x, err := c.Float64s(p.count)
 	if err != nil {
@@ -214,26 +205,22 @@ func (b *builder) numbers(l *layer, name string) []float64 {
 	return x
 }
 
-func (b *builder) finite(l *layer, name string) bool {
-	return !slices.ContainsFunc(b.numbers(l, name), func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) })
-}
-
 // made is a part of the layer as a constant computed from its elements.
 func (b *builder) made(l *layer, name, as string, f func(float64) float64) *model.Value {
-	owner := l.owner()
-	if v := owner.values[name]; v != nil {
-		return v
-	}
 	x := b.numbers(l, name)
 	for k := range x {
 		x[k] = f(x[k])
 	}
-	owner.values[name] = b.constant(owner.name+"/"+as, tensor.Float32, x, int64(len(x)))
-	return owner.values[name]
+	l.values[name] = b.constant(l.name+"/"+as, tensor.Float32, x, int64(len(x)))
+	return l.values[name]
 }
 
-// negated is −μ, as a bias.
+// negated is −μ, as a bias; nil where a mean is no finite number: what follows is no batch normalisation then, and for the
+// planner to report.
 func (b *builder) negated(l *layer) *model.Value {
+	if slices.ContainsFunc(b.numbers(l, "mean"), func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }) {
+		return nil
+	}
 	return b.made(l, "mean", "bias", func(x float64) float64 { return -x })
 }
 

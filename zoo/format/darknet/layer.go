@@ -48,8 +48,7 @@ type layer struct {
 	in, out    extent
 	activation string // "" for kinds that have none
 	parts      []*part
-	lender     *layer // whose parts it uses, by share_index
-	lent       bool   // somebody uses its parts
+	lender     *layer // whose parts it uses, by share_index; nil for layers with parts of their own
 	build      func(*builder)
 
 	// Of its nodes, those that hold parts, and the values that they read.
@@ -68,6 +67,8 @@ type part struct {
 	node     *model.Node
 	input    int
 	original *model.Constant // as it was opened
+
+	piece *format.Piece // as it is written; nil if it is not any more
 }
 
 // kinds are the layers that Darknet knows. Each function reads its options, says what the layer hands on and stores, and
@@ -195,9 +196,9 @@ func (l *layer) part(name string) *part {
 	return nil
 }
 
-// end is where the layer's parts end, in floats.
+// end is where the layer's own parts end, in floats.
 func (l *layer) end() int64 {
-	if len(l.parts) == 0 {
+	if len(l.parts) == 0 || l.lender != nil {
 		return 0
 	}
 	p := l.parts[len(l.parts)-1]

@@ -1,6 +1,7 @@
 package darknet
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -24,11 +25,20 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	for _, l := range f.net.layers {
 		edits = append(edits, l.edits()...)
 		for _, p := range l.parts {
-			piece, err := f.piece(l, p)
-			if err != nil {
+			if p.piece, err = f.piece(l, p); err != nil {
 				return nil, fmt.Errorf("%s: its %s: %w", l.where(), p.name, err)
 			}
-			pieces = appended(pieces, piece)
+		}
+		if l.lender != nil {
+			if l.shares() {
+				continue
+			}
+			edits = append(edits, l.unshared()...)
+		}
+		for _, p := range l.parts {
+			if p.piece != nil {
+				pieces = appended(pieces, *p.piece)
+			}
 		}
 	}
 	cfg, err := os.Open(f.path)
@@ -43,16 +53,41 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 }
 
 // appended joins a copied piece with the one before it where they touch.
-func appended(pieces []format.Piece, p *format.Piece) []format.Piece {
-	if p == nil {
-		return pieces
-	}
+func appended(pieces []format.Piece, p format.Piece) []format.Piece {
 	last := &pieces[len(pieces)-1]
 	if last.Scaled == nil && last.Made == nil && p.Scaled == nil && p.Made == nil && last.Copied.To == p.Copied.From {
 		last.Copied.To = p.Copied.To
 		return pieces
 	}
-	return append(pieces, *p)
+	return append(pieces, p)
+}
+
+// shares says whether what the layer has is what its lender has too.
+func (l *layer) shares() bool {
+	for _, part := range l.parts {
+		p, q := part.piece, l.lender.part(part.name).piece
+		switch {
+		case p == nil:
+		case q == nil || p.Copied != q.Copied || !bytes.Equal(p.Made, q.Made) || (p.Scaled == nil) != (q.Scaled == nil):
+			return false
+		case p.Scaled != nil && !slices.EqualFunc(p.Scaled.Factors, q.Scaled.Factors, alike):
+			return false
+		}
+	}
+	return true
+}
+
+func alike(a, b tensor.Factor) bool {
+	return a.Layout == b.Layout && slices.Equal(a.Scale, b.Scale)
+}
+
+// unshared are what the cfg says otherwise of a layer that has parts of its own from now on, in the order of its lender's.
+func (l *layer) unshared() []edit {
+	edits := l.without("share_index")
+	if flipped := l.part("weights").perm != nil; flipped != l.flag("flipped") {
+		edits = append(edits, l.set("flipped", map[bool]string{false: "0", true: "1"}[flipped])...)
+	}
+	return edits
 }
 
 // normless says whether the layer had a batch normalisation that is gone.
@@ -64,7 +99,7 @@ func (f *file) piece(l *layer, p *part) (*format.Piece, error) {
 	if l.normless() {
 		switch {
 		case p.name == "biases" && l.linear != nil: // what the layer adds now
-			n, k, negated = l.linear, 2, false
+			n, k = l.linear, 2
 		case p.name != "weights":
 			return nil, nil
 		}
@@ -83,16 +118,13 @@ func (f *file) piece(l *layer, p *part) (*format.Piece, error) {
 		return &format.Piece{Copied: at}, nil
 	case c.Data != nil:
 		return f.scaled(v, p)
-	case p.name == "variance":
+	case p.name == "variance" || p.perm != nil:
 		return nil, fmt.Errorf("%v has another one", n)
 	case negated:
 		c = &model.Constant{DType: c.DType, Shape: c.Shape, Values: slices.Clone(c.Values)}
 		for j := range c.Values {
 			c.Values[j] = -c.Values[j]
 		}
-	}
-	if p.perm != nil {
-		return nil, fmt.Errorf("%v has it in another order than the file", n)
 	}
 	made, err := c.Encode()
 	return &format.Piece{Made: made}, err
