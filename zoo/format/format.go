@@ -127,15 +127,28 @@ func RegisterExporter(e Exporter) {
 func FindExporter(name string) (Exporter, error) {
 	registry.RLock()
 	defer registry.RUnlock()
-	var known []string
 	for _, e := range registry.exporters {
 		if e.Name == name {
 			return e, nil
 		}
-		known = append(known, e.Name)
 	}
-	slices.Sort(known)
-	return Exporter{}, fmt.Errorf("nothing exports to %q, only to %s", name, strings.Join(known, ", "))
+	return Exporter{}, fmt.Errorf("nothing exports to %q, only to %s", name, strings.Join(exporters(), ", "))
+}
+
+// Exporters are the names of all exporters, sorted.
+func Exporters() []string {
+	registry.RLock()
+	defer registry.RUnlock()
+	return exporters()
+}
+
+// exporters wants the registry's lock held.
+func exporters() (names []string) {
+	for _, e := range registry.exporters {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Find is the format for a path, by its extension.

@@ -397,6 +397,17 @@ func (g *Graph) NewConst(hint string, c *Constant) *Value {
 	return v
 }
 
+// Foreign are the main graph's nodes that no ONNX model can hold: of domains of which the model imports no operator set, a
+// detector's head say, and all that depend on them.
+func (m *Model) Foreign() map[*Node]bool {
+	foreign := map[*Node]bool{}
+	for _, n := range m.Graph.Nodes {
+		_, known := m.Opset[n.Domain]
+		foreign[n] = !known || slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && foreign[v.Producer] })
+	}
+	return foreign
+}
+
 // NewName returns the hint, or the hint with a number behind it, such that nothing else in the model has that name.
 func (m *Model) NewName(hint string) string {
 	if m.names == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
 )
 
@@ -156,6 +157,13 @@ func staged(j *manifests.Job, inputs []string, out *stage) format.Options {
 	return o
 }
 
+func (r *runner) backend(rule *manifests.Rule) tensor.Backend {
+	if rule.Device == "cpu" && r.Host != nil {
+		return r.Host
+	}
+	return r.Backend
+}
+
 // maxReplans bounds how often a model is planned again because a constant would not fit its type.
 const maxReplans = 64
 
@@ -170,7 +178,7 @@ type written struct {
 // write writes the folded model into the stage. Where a constant would not fit its type, the model is planned again
 // without it.
 func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *stage, m *report.Model) error {
-	backend := r.Backend
+	backend := r.backend(j.Rule)
 	var parity *verify.Parity
 	if slices.Contains(r.checks(j.Rule), "parity") {
 		parity = verify.NewParity(backend)
@@ -226,7 +234,7 @@ func (r *runner) export(ctx context.Context, j *manifests.Job, inputs []string, 
 			return err
 		}
 		rel := strings.TrimSuffix(name, filepath.Ext(name)) + e.Suffix
-		if err := e.Export(ctx, f.Model(), out, rel, r.Backend); err != nil {
+		if err := e.Export(ctx, f.Model(), out, rel, r.backend(j.Rule)); err != nil {
 			return fmt.Errorf("export to %s: %w", to, err)
 		}
 	}

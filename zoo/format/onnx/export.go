@@ -114,26 +114,22 @@ func exported(m *model.Model) (*wire.Message, error) {
 // expressible are the main graph's nodes that ONNX has operators for and that depend on nothing else, and the outputs of
 // what they make: the graph's own, and those that the other nodes read.
 func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, err error) {
-	foreign := map[*model.Value]bool{}
+	foreign := m.Foreign()
 	var cut []*model.Value // what the other nodes read
 	for _, n := range m.Graph.Nodes {
-		_, known := m.Opset[n.Domain]
-		if known && !slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return foreign[v] }) {
+		if foreign[n] {
+			cut = append(cut, n.Inputs...)
+		} else {
 			nodes = append(nodes, n)
-			continue
-		}
-		cut = append(cut, n.Inputs...)
-		for _, v := range n.Outputs {
-			foreign[v] = v != nil
 		}
 	}
 	for _, v := range m.Graph.Outputs {
-		if !foreign[v] {
+		if !foreign[v.Producer] {
 			outputs = append(outputs, v)
 		}
 	}
 	for _, v := range cut {
-		if v != nil && !foreign[v] && v.Producer != nil && v.Const == nil && !slices.Contains(outputs, v) {
+		if v != nil && v.Producer != nil && !foreign[v.Producer] && v.Const == nil && !slices.Contains(outputs, v) {
 			outputs = append(outputs, v)
 		}
 	}
