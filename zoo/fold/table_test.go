@@ -7,6 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // b and v keep the table short.
@@ -269,6 +270,18 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			}
 			check(t, build, test.left, test.code)
 		})
+	}
+}
+
+func TestTheUnitCoversNewAttributes(t *testing.T) {
+	m := modeltest.New(2)
+	y := m.Op("HardSigmoid", in(uniform(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 2, 0.3)), "alpha", 0.3)
+	plan, err := fold.Fold(m.Output(y), fold.Options{})
+	if err != nil || plan.After != 0 || len(plan.Consts) != 2 {
+		t.Fatal(err, plan)
+	}
+	if plan.Unit != tensor.Float32.Unit() {
+		t.Errorf("the slope is stored as float32, the unit roundoff is %g", plan.Unit)
 	}
 }
 
