@@ -99,15 +99,41 @@ func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why != nil {
 		return why
 	}
-	all, why := extents(n, n.Inputs, axis)
-	if why != nil {
-		return why
+	if a.Axis != axis && a.Axis != Uniform {
+		return m.concatAlong(n, k, a)
 	}
-	b, why := joined(a, axis, all, k)
-	if why != nil {
-		return why
+	why = m.Try(func() *Reason {
+		all, why := extents(n, n.Inputs, axis)
+		if why != nil {
+			return why
+		}
+		b, why := joined(a, axis, all, k)
+		if why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], b)
+	})
+	if why != nil && a.Axis == Uniform && m.Try(func() *Reason { return m.concatAlong(n, k, a) }) == nil {
+		return nil
 	}
-	return m.Forward(n.Outputs[0], b)
+	return why
+}
+
+// concatAlong carries a map of one part over another axis than the joined one: a(x) beside y is a(x beside a⁻¹(y)).
+func (m *Move) concatAlong(n *model.Node, k int, a Affine) *Reason {
+	inverse, ok := a.Inverse()
+	if !ok {
+		return because(Sign, "%v would have to divide its other parts by zero", n)
+	}
+	for j := range n.Inputs {
+		if j == k {
+			continue
+		}
+		if why := m.Back(n, j, inverse); why != nil {
+			return why
+		}
+	}
+	return m.Forward(n.Outputs[0], a)
 }
 
 func splitBack(m *Move, n *model.Node, k int, a Affine) *Reason {

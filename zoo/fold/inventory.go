@@ -50,8 +50,14 @@ func takeInventory(m *model.Model) *inventory {
 	return i
 }
 
-// prune drops the constants, and the nodes that compute with constants alone, that had readers and have none any more.
+// prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
+// and have none any more.
 func (p *Planner) prune(before *inventory) {
+	for _, n := range p.identities {
+		if !n.Removed() && n.Type == "Identity" && !n.Outputs[0].Output {
+			n.Graph.Bypass(n, 0)
+		}
+	}
 	var unread []*model.Node
 	dead := func(n *model.Node) bool {
 		if n.Removed() || len(n.Bodies) > 0 {

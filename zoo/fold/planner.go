@@ -38,6 +38,8 @@ type Planner struct {
 	list    []*Map // in the order of their nodes
 	heirs   []heir // of the move that is being made
 	plan    *Plan
+
+	identities []*model.Node // maps that became nothing
 }
 
 // found is what is known of a node as an affine map.
@@ -373,7 +375,7 @@ func (p *Planner) drop(r *run) bool {
 		for _, n := range r.nodes[:len(r.nodes)-1] {
 			n.Remove()
 		}
-		identity(last, in)
+		p.identity(last, in)
 	}) == nil
 }
 

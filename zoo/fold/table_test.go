@@ -155,6 +155,22 @@ func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 	if d := differs(original, m, 1); d != "" && !unevaluated(original) {
 		t.Error(d)
 	}
+	if again := refold(t, m); len(again.Nodes)+len(again.Consts) > 0 {
+		t.Errorf("folding the result again changes %v %v", again.Nodes, again.Consts)
+	}
+}
+
+// refold folds a folded model again, as if it had been written and read.
+func refold(t *testing.T, m *model.Model) *fold.Plan {
+	for _, n := range m.Graph.Nodes {
+		n.Edited = false
+	}
+	plan, err := fold.Fold(m, fold.Options{})
+	if err != nil {
+		t.Errorf("folded again: %v", err)
+		return &fold.Plan{}
+	}
+	return plan
 }
 
 // unevaluated are models with operators that this program's evaluator does not have: these stay where they are.
@@ -217,6 +233,19 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("Relu", in(m.Conv(x, 3, 4, 2, 1)))
 			z := m.Conv(x, 3, 4, 2, 1, "strides", []int64{1, 1})
 			return m.Op("Add", in(bn(m, m.Conv(y, 4, 4, 1, 1), 4), bn(m, z, 4)))
+		}},
+		{"equal maps of both operands of an Add go forward as one", 0, "", func(m *b) *v {
+			x, c := m.Input(1, 4, 5, 5), m.Const([]float64{49, 107, -49, 3}, 4, 1, 1)
+			return valid(m, m.Op("Add", in(m.Op("Mul", in(m.Op("Sigmoid", in(x)), c)), m.Op("Mul", in(m.Op("Tanh", in(x)), c)))))
+		}},
+		{"equal maps of all parts of a Concat along the width go forward as one", 0, "", func(m *b) *v {
+			x, bn := m.Input(1, 4, 5, 5), in(m.Const(m.Signed(4), 4), m.Weight(4), m.Weight(4), m.Const(m.Uniform(4, 0.4, 1.8), 4))
+			norm := func(y *v) *v { return m.Op("BatchNormalization", append(in(y), bn...)) }
+			return valid(m, m.Op("Concat", in(norm(m.Op("Sigmoid", in(x))), norm(m.Op("Tanh", in(x)))), "axis", 3))
+		}},
+		{"unequal maps of the parts of a Concat along the width stay", 1, fold.Nonlinear, func(m *b) *v {
+			x := m.Input(1, 4, 5, 5)
+			return valid(m, m.Op("Concat", in(negative(m, m.Op("Sigmoid", in(x))), m.Op("Tanh", in(x))), "axis", 3))
 		}},
 		{"a gate: the scale into one factor", 0, "", func(m *b) *v {
 			x := m.Input(1, 3, 5, 5)
