@@ -109,12 +109,9 @@ func (p *Planner) enter() {
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.
 func (p *Planner) graphs(f func(*model.Graph)) {
-	own := map[*model.Graph]bool{}
-	for _, fn := range p.model.Functions {
-		own[fn.Graph] = true
-	}
+	own := functionGraphs(p.model)
 	p.model.Walk(func(g *model.Graph) {
-		if !own[g] && (g.Parent == nil || !own[g.Parent.Graph]) {
+		if !own[g] {
 			f(g)
 		}
 	})

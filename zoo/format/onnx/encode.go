@@ -287,6 +287,9 @@ func (e *encoder) node(n *model.Node) (*message, bool, error) {
 	if at == nil && n.Domain != "" {
 		out.text(nodeDomain, n.Domain)
 	}
+	if at == nil && n.Overload != "" {
+		out.text(nodeOverload, n.Overload)
+	}
 	return out, true, nil
 }
 

@@ -221,6 +221,8 @@ func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string
 			n.Type, err = x.text(e)
 		case nodeDomain:
 			n.Domain, err = x.text(e)
+		case nodeOverload:
+			n.Overload, err = x.text(e)
 		case nodeAttribute:
 			attrs = append(attrs, e)
 		}
@@ -326,11 +328,15 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth 
 			a.Floats, err = x.floats(a.Floats, e)
 		case attrGraph, attrGraphs:
 			graphs = append(graphs, e)
+		case attrRef:
+			a.Kind = model.RefAttr
+			a.String, err = x.text(e)
 		case attrType:
-			switch e.value { // an empty list has no elements to tell its type
-			case 6:
+			switch { // an empty list has no elements to tell its type
+			case a.Kind == model.RefAttr:
+			case e.value == 6:
 				a.Kind = model.FloatsAttr
-			case 7:
+			case e.value == 7:
 				a.Kind = model.IntsAttr
 			}
 		}
@@ -397,6 +403,12 @@ func (x *index) readFunction(m *model.Model, f field) error {
 			fn.Name, err = x.text(e)
 		case functionDomain:
 			fn.Domain, err = x.text(e)
+		case functionOverload:
+			fn.Overload, err = x.text(e)
+		case functionDefault:
+			of := &model.Node{Graph: g}
+			err = x.readAttr(of, &nodeIndex{attrs: map[string]field{}, values: map[string]model.Attr{}}, e, s, 1)
+			fn.Defaults = append(fn.Defaults, of.Attrs...)
 		case functionInput:
 			text, err = x.text(e)
 			v := &model.Value{Name: text, Graph: g, Input: true}
