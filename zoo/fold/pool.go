@@ -81,14 +81,7 @@ func (m *Move) reduction(n *model.Node, a Affine) (kept []int, why *Reason) {
 	if x.Shape == nil {
 		return nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
-	axes, known := n.Ints("axes"), true
-	if v := n.In(1); v != nil {
-		_, values, ok := m.p.constant(v)
-		known = ok
-		for _, x := range values {
-			axes = append(axes, int64(x))
-		}
-	}
+	axes, known := m.integers(n, "axes", 1)
 	if !known || len(axes) == 0 {
 		return nil, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
 	}

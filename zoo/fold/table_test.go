@@ -85,6 +85,10 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"Pad with zeros keeps a shift back", []step{pad("constant"), shift}, 1, fold.Border},
 		{"Pad by reflection lets all through", []step{pad("reflect"), negative, shift}, 0, ""},
 		{"Pad by the edge lets all through", []step{pad("edge"), negative, shift}, 0, ""},
+		{"Pad that takes away lets all through", []step{func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(0, 0, -1, -1, 0, 0, 0, -2))) }, negative, shift}, 0, ""},
+		{"Pad of some axes lets a scale through", []step{padAxes("constant"), negative}, 0, ""},
+		{"Pad of some axes with zeros keeps a shift back", []step{padAxes("constant"), shift}, 1, fold.Border},
+		{"Pad of some axes by the edge lets all through", []step{padAxes("edge"), negative, shift}, 0, ""},
 		{"Resize lets all through", []step{resize("nearest"), negative, shift}, 0, ""},
 		{"linear Resize lets all through", []step{resize("linear"), negative, shift}, 0, ""},
 		{"Resize that fills in keeps a shift back", []step{resize("linear", "coordinate_transformation_mode", "tf_crop_and_resize"), shift}, 1, fold.Border},
@@ -119,6 +123,10 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 
 func pad(mode string) func(m *b, x *v) *v {
 	return func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(0, 0, 1, 1, 0, 0, 1, 1)), "mode", mode) }
+}
+
+func padAxes(mode string) func(m *b, x *v) *v {
+	return func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(1, 0, 1, 2), nil, m.Ints(2, -1)), "mode", mode) }
 }
 
 func resize(mode string, attrs ...any) func(m *b, x *v) *v {
