@@ -55,7 +55,7 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if a, why = channels(n, a, groups*shape[1]); why != nil {
 		return why
 	}
-	if a.Shifts() && padded(n, shape[2:]) {
+	if a.Shifts() && overhangs(n, shape[2:]) {
 		return because(Border, "%v pads its input with zeros, a shift would change its edge", n)
 	}
 	layout := tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
@@ -69,27 +69,6 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return nil
 	}
 	return m.Sum(n, 1, 2, 1, w.DType, tensor.AxisLayout(shape, 0), tensor.Factor{Layout: layout, Scale: a.Shift})
-}
-
-// padded says whether an output of the convolution may see padding.
-func padded(n *model.Node, kernel []int64) bool {
-	switch n.Str("auto_pad", "NOTSET") {
-	case "VALID":
-		return false
-	case "SAME_UPPER", "SAME_LOWER": // a kernel of one tap never reaches beyond the input
-		for _, k := range kernel {
-			if k != 1 {
-				return true
-			}
-		}
-		return false
-	}
-	for _, pad := range n.Ints("pads") {
-		if pad != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // ConvTranspose: W has shape [I, O/G, kernel…]; output channel g·O/G + j is W[I/G of group g, j].

@@ -74,6 +74,19 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"padded AveragePool that counts the padding lets a scale through", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), negative}, 0, ""},
 		{"padded AveragePool that counts the padding keeps a shift back", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), shift}, 1, fold.Border},
 		{"AveragePool rounded up that counts the padding keeps a shift back", []step{pool("AveragePool", "ceil_mode", 1, "count_include_pad", 1), shift}, 1, fold.Border},
+		{"AveragePool rounded up that reaches over no edge", []step{op("AveragePool", "kernel_shape", []int64{2, 3}, "strides", []int64{2, 2}, "ceil_mode", 1, "count_include_pad", 1), negative, shift}, 0, ""},
+		{"AveragePool rounded up that does not count the padding", []step{pool("AveragePool", "ceil_mode", 1), negative, shift}, 0, ""},
+		{"AveragePool of automatic padding that comes to none", []step{op("AveragePool", "kernel_shape", []int64{2, 1}, "strides", []int64{2, 2}, "auto_pad", "SAME_UPPER", "count_include_pad", 1), negative, shift}, 0, ""},
+		{"AveragePool of automatic padding that counts the padding keeps a shift back", []step{pool("AveragePool", "auto_pad", "SAME_LOWER", "count_include_pad", 1), shift}, 1, fold.Border},
+		{"a shift goes forward into automatic padding that comes to none", []step{op("Relu"), shift, func(m *b, x *v) *v {
+			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 1)), "auto_pad", "SAME_UPPER", "strides", []int64{2, 3})
+		}}, 0, ""},
+		{"a shift does not go forward into automatic padding", []step{op("Relu"), shift, func(m *b, x *v) *v {
+			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 2)), "auto_pad", "SAME_UPPER", "strides", []int64{2, 2})
+		}}, 1, fold.Border},
+		{"a shift goes forward into padding behind that no window sees", []step{op("Relu"), shift, func(m *b, x *v) *v {
+			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 3)), "pads", []int64{0, 0, 1, 1}, "strides", []int64{2, 2})
+		}}, 0, ""},
 		{"GlobalAveragePool lets all through", []step{op("GlobalAveragePool"), negative, shift}, 0, ""},
 		{"GlobalMaxPool keeps a negative scale back", []step{op("GlobalMaxPool"), negative}, 1, fold.Sign},
 		{"ReduceMean over positions lets all through", []step{op("ReduceMean", "axes", []int64{2, 3}), negative, shift}, 0, ""},
