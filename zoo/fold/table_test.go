@@ -225,6 +225,12 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		{"a shift before a transposed convolution", 1, fold.Border, func(m *b) *v {
 			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 2, 2)))
 		}},
+		{"a shift before a transposed convolution of one tap", 0, "", func(m *b) *v {
+			return m.Op("ConvTranspose", in(m.BatchNorm(m.Input(1, 4, 4, 4), 4), m.Weight(4, 3, 1, 1), m.Weight(6)), "group", 2, "pads", []int64{0, 1, 0, 0})
+		}},
+		{"a shift before a transposed convolution of one tap and stride 2", 1, fold.Border, func(m *b) *v {
+			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 1, 1)), "strides", []int64{2, 1})
+		}},
 		{"Gemm, B transposed, alpha and beta", 0, "", func(m *b) *v {
 			return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(5, 6), m.Weight(5)), "transB", 1, "alpha", 0.5, "beta", 2.0), 5)
 		}},
