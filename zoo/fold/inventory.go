@@ -55,6 +55,7 @@ func takeInventory(m *model.Model) *inventory {
 func (p *Planner) prune(before *inventory) {
 	for _, n := range p.identities {
 		if !n.Removed() && n.Type == "Identity" && !n.Outputs[0].Output {
+			p.regions.renamed[n.Outputs[0]] = n.Inputs[0]
 			n.Graph.Bypass(n, 0)
 		}
 	}
