@@ -105,7 +105,11 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"Resize lets all through", []step{resize("nearest"), negative, shift}, 0, ""},
 		{"linear Resize lets all through", []step{resize("linear"), negative, shift}, 0, ""},
 		{"Resize that fills in keeps a shift back", []step{resize("linear", "coordinate_transformation_mode", "tf_crop_and_resize"), shift}, 1, fold.Border},
-		{"cubic Resize keeps a shift back", []step{resize("cubic"), shift}, 1, fold.Unsupported},
+		{"cubic Resize lets all through", []step{resize("cubic"), negative, shift}, 0, ""},
+		{"cubic Resize that leaves out what is outside lets all through", []step{resize("cubic", "exclude_outside", 1), negative, shift}, 0, ""},
+		{"Resize of some axes lets all through", []step{func(m *b, x *v) *v {
+			return m.Op("Resize", in(x, nil, m.Const([]float64{2, 0.7}, 2)), "mode", "linear", "axes", []int64{-2, 3})
+		}, negative, shift}, 0, ""},
 		{"a shift does not cross a padded border forward", []step{op("Relu"), shift, same}, 1, fold.Border},
 		{"a scale crosses a padded border forward", []step{op("Relu"), negative, same}, 0, ""},
 		{"only the shift is left at a padded border", []step{op("Relu"), negative, shift, same}, 1, ""},
@@ -197,7 +201,7 @@ func refold(t *testing.T, m *model.Model) *fold.Plan {
 // unevaluated are models with operators that this program's evaluator does not have: these stay where they are.
 func unevaluated(m *model.Model) bool {
 	return slices.ContainsFunc(m.Graph.Nodes, func(n *model.Node) bool {
-		return n.Int("ceil_mode", 0) != 0 || n.Type == "Resize" && (n.Str("mode", "") == "cubic" || n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize")
+		return n.Int("ceil_mode", 0) != 0 || n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize"
 	})
 }
 
