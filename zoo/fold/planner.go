@@ -38,6 +38,8 @@ type Planner struct {
 	list    []*Map // in the order of their nodes
 	heirs   []heir // of the move that is being made
 	plan    *Plan
+
+	identities []*model.Node // maps that became nothing
 }
 
 // found is what is known of a node as an affine map.
@@ -107,12 +109,9 @@ func (p *Planner) enter() {
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.
 func (p *Planner) graphs(f func(*model.Graph)) {
-	own := map[*model.Graph]bool{}
-	for _, fn := range p.model.Functions {
-		own[fn.Graph] = true
-	}
+	own := functionGraphs(p.model)
 	p.model.Walk(func(g *model.Graph) {
-		if !own[g] && (g.Parent == nil || !own[g.Parent.Graph]) {
+		if !own[g] {
 			f(g)
 		}
 	})
@@ -376,7 +375,7 @@ func (p *Planner) drop(r *run) bool {
 		for _, n := range r.nodes[:len(r.nodes)-1] {
 			n.Remove()
 		}
-		identity(last, in)
+		p.identity(last, in)
 	}) == nil
 }
 
