@@ -75,6 +75,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	for p.pass() {
 		m.Walk((*model.Graph).Compact)
 	}
+	p.cancelTransposes()
 	p.shareAlike()
 	p.prune(before)
 	m.Walk((*model.Graph).Compact)
@@ -136,6 +137,11 @@ func (p *Planner) find(n *model.Node) *found {
 		f.data, f.a, f.why = o.Map(p, n)
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)
+		}
+		if stays := p.model.Stays; f.why == nil && stays != nil {
+			if why, ok := stays(n); ok {
+				f.why = &Reason{Unsupported, why}
+			}
 		}
 		if f.why == nil && !f.a.Finite() {
 			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)

@@ -23,6 +23,10 @@ type Model struct {
 	// attributes. It is nil where the file stores whatever the graph holds.
 	Takes func(n *Node, k int) bool
 
+	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
+	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
+	Stays func(n *Node) (why string, stays bool)
+
 	names map[string]bool // every value and node name in use, for NewName
 }
 
