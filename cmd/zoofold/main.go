@@ -82,7 +82,7 @@ type flags struct {
 	workers                                   int
 	memory                                    int64
 	timeout                                   time.Duration
-	dryRun, json, quiet, version              bool
+	dryRun, prune, json, quiet, version       bool
 	force                                     forceFlag
 }
 
@@ -118,6 +118,7 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
 	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
 	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
 	set.BoolVar(&f.version, "version", false, "print the version, and what it can use here")
@@ -187,7 +188,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	doc := report.NewDocument()
 	o := run.Options{
 		Manifest: m, Workers: f.workers, Backend: backend, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine,
+		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine,
 		Sink: report.Tee{show(f, stdout), doc},
 	}
 	end, err := run.Run(ctx, o)
