@@ -1,11 +1,13 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/gofrs/flock"
 
@@ -82,6 +84,9 @@ func (disk) Lock(path string) (unlock func() error, err error) {
 	}
 	l := flock.New(path, options...)
 	held, err := l.TryLock()
+	for errors.Is(err, syscall.EINTR) {
+		held, err = l.TryLock()
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("lock %s: %w", path, err)

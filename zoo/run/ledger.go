@@ -149,8 +149,10 @@ func (l *ledger) write(e *entry) error {
 	if l.torn {
 		text = append([]byte("\n"), text...)
 	}
-	_, err = l.file.Write(text)
-	l.torn = err != nil
+	n, err := l.file.Write(text)
+	if n > 0 {
+		l.torn = text[n-1] != '\n'
+	}
 	return err
 }
 

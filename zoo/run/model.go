@@ -137,11 +137,12 @@ func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.Fil
 	if err != nil {
 		return nil, nil, err
 	}
+	l := listen(source.Model())
 	plan, err := fold.Fold(source.Model(), fold.Options{
 		Overridable: j.Rule.Overridable == "constant", Keep: j.Rule.Keep,
 		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse,
 	})
-	if err != nil {
+	if err = errors.Join(err, l.failure()); err != nil {
 		source.Close()
 		return nil, nil, err
 	}
