@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // inventory is what a model held before it was folded.
@@ -154,6 +156,11 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "add"})
 			} else if n.Edited {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "change"})
+			} else {
+				continue
+			}
+			if slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return a.Kind == model.FloatAttr }) {
+				plan.Unit = max(plan.Unit, tensor.Float32.Unit()) // attributes are float32
 			}
 		}
 		for _, v := range g.Consts {
