@@ -114,7 +114,7 @@ func (w *workshop) run(args ...string) outcome {
 	return w.outcome(c, c.Run)
 }
 
-// outcome is what a command tells that is run by do. Nothing but events may be on its stdout.
+// outcome is what a command tells that is run by do. What is no event on its stdout counts as an error.
 func (w *workshop) outcome(c *exec.Cmd, do func() error) outcome {
 	w.t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -131,7 +131,7 @@ func (w *workshop) outcome(c *exec.Cmd, do func() error) outcome {
 			Notes                      []string
 		}
 		if err := json.Unmarshal(line, &event); err != nil {
-			w.t.Fatalf("%q is no event: %v", line, err)
+			o.stderr += fmt.Sprintf("%q is no event: %v", line, err)
 		}
 		switch event.Event {
 		case "model":

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -76,6 +77,13 @@ func Register(f Format) {
 	registry.Lock()
 	defer registry.Unlock()
 	registry.formats = append(registry.formats, f)
+}
+
+// All are the formats that are known, in the order of their names.
+func All() []Format {
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // Find is the format for a path, by its extension.

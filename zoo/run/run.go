@@ -259,8 +259,15 @@ func where(stack []byte) string {
 	return "an unknown place"
 }
 
+// maxError bounds the bytes of an error in the report: what a hostile file calls its tensors may be long.
+const maxError = 1000
+
 func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	if len(text) > maxError {
+		text = text[:maxError*3/4] + " ... " + text[len(text)-maxError/4:]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // peakMemory is the most memory that the process has had, in bytes; 0 where the system does not say.
