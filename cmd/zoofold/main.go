@@ -71,7 +71,7 @@ type flags struct {
 	workers                                                 int
 	memory                                                  int64
 	timeout                                                 time.Duration
-	latency, dryRun, json, quiet, version                   bool
+	latency, dryRun, prune, json, quiet, version            bool
 	force                                                   forceFlag
 }
 
@@ -108,6 +108,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
 	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
 	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
 	set.StringVar(&f.log, "log", "", "log to standard error too, a record an event: `text|json`")
@@ -188,7 +189,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	doc := report.NewDocument()
 	o := run.Options{
 		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
+		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
 		Sink: report.Tee{c, doc},
 	}
 	end, err := run.Run(ctx, o)

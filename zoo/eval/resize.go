@@ -32,6 +32,9 @@ func resize(n *model.Node, in []*Array) ([]*Array, error) {
 	if n.Int("antialias", 0) != 0 || n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
 		return nil, ErrUnsupported
 	}
+	if _, err := elements(shape); err != nil {
+		return nil, err
+	}
 	for axis := range shape {
 		if shape[axis] == x.Shape[axis] && factors[axis] == 1 {
 			continue

@@ -49,6 +49,9 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return nil
 	}
 	v := n.In(k)
+	if v == nil {
+		return because(Unsupported, "%v has no input %d", n, k)
+	}
 	if m.p.isConstant(v) {
 		return m.backConstant(n, k, a)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 func init() {
@@ -108,10 +109,10 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 		if b, ok := periodic(a, j, inner, behind, to[j]); ok {
 			return b, nil
 		}
-		behind *= to[j]
-		if behind == 0 {
+		if to[j] == 0 || behind > maxStatic/to[j] {
 			break
 		}
+		behind *= to[j]
 	}
 	return a, because(NotPerChannel, "%v spreads the channels over several axes", n)
 }
@@ -146,16 +147,13 @@ func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	return Affine{}, false
 }
 
-// static is the product of extents, and false where one is free.
+// maxStatic bounds products of extents: files may claim any.
+const maxStatic = 1 << 40
+
+// static is the product of extents, and false where one is free or the product is too large to be true.
 func static(extents []int64) (int64, bool) {
-	p := int64(1)
-	for _, d := range extents {
-		if d < 0 {
-			return 0, false
-		}
-		p *= d
-	}
-	return p, true
+	n, ok := tensor.Elements(extents)
+	return n, ok && n <= maxStatic
 }
 
 // sameBefore says whether the axes before the given one are the same on both sides of a node.

@@ -122,6 +122,13 @@ func Register(f Format) {
 	registry.formats = append(registry.formats, f)
 }
 
+// All are the formats that are known, in the order of their names.
+func All() []Format {
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
+}
+
 // RegisterExporter makes an exporter known; packages call it from init.
 func RegisterExporter(e Exporter) {
 	registry.Lock()

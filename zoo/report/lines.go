@@ -105,6 +105,8 @@ func (l *Lines) End(e End) {
 	for _, note := range e.Notes {
 		fmt.Fprintf(l.w, "note: %s\n", Printable(note))
 	}
+	l.list(e.Pruned, "output", "removed")
+	l.list(e.Orphans, "output", "made by no model of the zoo any more: -prune removes them")
 	if n := len(e.Unmatched); n > 0 {
 		fmt.Fprintf(l.w, "%s of the zoo matched by no rule\n", count(n, "file"))
 	}
@@ -114,6 +116,23 @@ func (l *Lines) End(e End) {
 	}
 	if e.Report != "" {
 		fmt.Fprintf(l.w, "report: %s%s\n", e.Report, exit)
+	}
+}
+
+// maxLines bounds the files of a list; report.json has them all.
+const maxLines = 20
+
+// list writes what is to be said of some files, and their names.
+func (l *Lines) list(paths []string, what, text string) {
+	if len(paths) == 0 {
+		return
+	}
+	fmt.Fprintf(l.w, "%s %s\n", count(len(paths), what), text)
+	for _, p := range paths[:min(len(paths), maxLines)] {
+		fmt.Fprintf(l.w, "  %s\n", Printable(p))
+	}
+	if n := len(paths) - maxLines; n > 0 {
+		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
 	}
 }
 

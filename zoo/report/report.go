@@ -120,6 +120,8 @@ type End struct {
 	Bytes       int64          `json:"bytes"`
 	OutputBytes int64          `json:"output_bytes"`
 	PeakMemory  int64          `json:"peak_memory,omitempty"` // bytes, of the process
+	Orphans     []string       `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
+	Pruned      []string       `json:"pruned,omitempty"`      // those that were removed
 	Report      string         `json:"report,omitempty"`      // path of report.html
 	Notes       []string       `json:"notes,omitempty"`       // what went wrong with devices
 	Exit        int            `json:"exit"`

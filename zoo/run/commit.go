@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,11 +25,13 @@ type stage struct {
 	target string // of the model file
 	folder string
 	mode   fs.FileMode
-	order  []string // relative paths, as created
+	order  []string // relative paths, the model file's first
 	open   map[string]*stagedFile
+
+	outdated []string // outputs of other models that these files would break
 }
 
-// newStage prepares an output beside its target.
+// newStage prepares an output beside its target, with the permissions of mode.
 func newStage(fsys files, target string, mode fs.FileMode) (*stage, error) {
 	if err := makeFolder(fsys, filepath.Dir(target)); err != nil {
 		return nil, err
@@ -77,7 +79,11 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	}
 	staged := &stagedFile{writable: f, mode: s.mode}
 	s.open[rel] = staged
-	s.order = append(s.order, rel)
+	if rel == "" {
+		s.order = slices.Insert(s.order, 0, rel)
+	} else {
+		s.order = append(s.order, rel)
+	}
 	return staged, nil
 }
 
@@ -118,12 +124,21 @@ func (s *stage) sync() error {
 	return nil
 }
 
-// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it.
+// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
+// others, an old model goes before them, for it does not fit them.
 func (s *stage) commit() error {
 	if err := s.sync(); err != nil {
 		return err
 	}
-	for _, rel := range append(s.others(), "") {
+	if len(s.order) > 1 {
+		for _, model := range append(s.outdated, s.target) {
+			if err := removeLasting(s.fsys, model); err != nil {
+				return err
+			}
+		}
+	}
+	isModel := func(rel string) bool { return rel == "" }
+	for _, rel := range append(slices.DeleteFunc(slices.Clone(s.order), isModel), "") {
 		if rel != "" {
 			if err := makeFolder(s.fsys, filepath.Dir(s.final(rel))); err != nil {
 				return err
@@ -151,17 +166,6 @@ func (s *stage) restart() error {
 	return nil
 }
 
-// others are the files beside the model file.
-func (s *stage) others() []string {
-	var list []string
-	for _, rel := range s.order {
-		if rel != "" {
-			list = append(list, rel)
-		}
-	}
-	return list
-}
-
 // close closes the files of a stage that is read and then thrown away with its folder.
 func (s *stage) close() {
 	for _, f := range s.open {
@@ -175,22 +179,35 @@ func (s *stage) discard() error {
 	return s.fsys.RemoveAll(s.folder)
 }
 
-// sweep removes what runs that were killed left below the output folder. The caller holds the lock.
+// sweep removes what runs that were killed left below the output folder. The caller holds the lock. Folders that cannot be
+// looked into are none of a run's; the error is about what cannot be removed, and the sweep goes on behind it.
 func sweep(fsys files, out string) error {
-	return filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+	var failed []error
+	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
+		case err != nil && d != nil && d.IsDir():
+			return fs.SkipDir
 		case err != nil:
 			return err
 		case d.IsDir() && strings.HasPrefix(d.Name(), stagePrefix) && strings.HasSuffix(d.Name(), ".tmp"):
-			if err := fsys.RemoveAll(path); err != nil {
-				return err
-			}
+			failed = append(failed, fsys.RemoveAll(path))
 			return fs.SkipDir
 		}
 		return nil
 	})
+	return errors.Join(append(failed, err)...)
+}
+
+// removeLasting removes a file, if it is there, and makes that last.
+func removeLasting(fsys files, path string) error {
+	err := fsys.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fsys.SyncFolder(filepath.Dir(path))
 }
 
 // writeWhole writes one small file so that it appears whole or not at all.
@@ -213,14 +230,6 @@ func writeWhole(fsys files, path string, write func(io.Writer) error) (err error
 		return err
 	}
 	return s.commit()
-}
-
-// modeOf is a file's permissions, or the usual ones.
-func modeOf(path string) fs.FileMode {
-	if info, err := os.Stat(path); err == nil {
-		return info.Mode()
-	}
-	return 0o644
 }
 
 // WriteReport writes report.json and report.html into a folder.

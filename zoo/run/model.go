@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,16 +27,21 @@ var ErrUnproven = errors.New("the folded model failed a check and was not kept")
 
 // model folds one model, proves it and commits it.
 func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model) error {
+	before, err := watch(r.fsys, j.Source)
+	if err != nil {
+		return err
+	}
 	source, plan, err := r.plan(j, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { source.Close() }()
 	inputs := source.Inputs()
-	before, err := stamps(inputs, false)
+	others, err := watch(r.fsys, inputs[1:]...)
 	if err != nil {
 		return err
 	}
+	before = append(before, others...)
 	m.Bytes = total(before)
 	describe(m, plan)
 	changed := slices.ContainsFunc(plan.Maps, func(x fold.Map) bool { return x.Verdict != fold.Left }) || len(plan.Regions) > 0
@@ -50,9 +54,17 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	}
 	if !changed && j.Rule.Unfoldable == "skip" {
 		m.Status = report.Skipped
-		return r.remember(j, rule, m, before, nil, nil)
+		after, err := unchanged(r.fsys, before)
+		if err != nil {
+			return err
+		}
+		return r.remember(j, rule, m, after, nil, nil)
 	}
-	out, err := newStage(r.fsys, j.Target, modeOf(j.Source))
+	like, err := r.fsys.Stat(j.Source)
+	if err != nil {
+		return err
+	}
+	out, err := newStage(r.fsys, j.Target, like.Mode())
 	if err != nil {
 		return err
 	}
@@ -86,19 +98,14 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	if err := r.export(ctx, j, inputs, out); err != nil {
 		return err
 	}
-	after, hashes, err := settle(inputs, out)
+	after, hashes, err := settle(before, out)
 	if err != nil {
 		return err
-	}
-	for k := range after {
-		if after[k].Size != before[k].Size || after[k].Time != before[k].Time || after[k].Inode != before[k].Inode {
-			return fmt.Errorf("%s: %w: fold it again when it is complete", inputs[k], ErrChanged)
-		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := r.claim(j, out); err != nil {
+	if err := r.claim(j, out, hashes); err != nil {
 		return err
 	}
 	if err := out.commit(); err != nil {
@@ -108,17 +115,18 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	return r.remember(j, rule, m, after, out, hashes)
 }
 
-// settle waits for the disk, and meanwhile hashes what was read and what was written, in the order of its files.
-func settle(inputs []string, out *stage) (read []stamp, written []string, err error) {
+// settle waits for the disk, and meanwhile hashes what was read, which must not have changed, and what was written, in the
+// order of its files.
+func settle(before []stamp, out *stage) (read []stamp, written []string, err error) {
 	p := pool.New().WithErrors()
 	p.Go(out.sync)
 	p.Go(func() (err error) {
-		read, err = stamps(inputs, true)
+		read, err = unchanged(out.fsys, before)
 		return err
 	})
 	p.Go(func() error {
 		for _, rel := range out.order {
-			hash, err := hashFile(out.path(rel))
+			hash, err := hashFile(out.fsys, out.path(rel))
 			if err != nil {
 				return err
 			}
@@ -135,11 +143,12 @@ func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.Fil
 	if err != nil {
 		return nil, nil, err
 	}
+	l := listen(source.Model())
 	plan, err := fold.Fold(source.Model(), fold.Options{
 		Overridable: j.Rule.Overridable == "constant", Keep: j.Rule.Keep,
 		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse,
 	})
-	if err != nil {
+	if err = errors.Join(err, l.failure()); err != nil {
 		source.Close()
 		return nil, nil, err
 	}
@@ -245,31 +254,40 @@ func (r *runner) export(ctx context.Context, j *manifests.Job, inputs []string, 
 }
 
 // claim makes sure that files beside the model file, external data, are this model's alone, or the same for all who have
-// them.
-func (r *runner) claim(j *manifests.Job, out *stage) error {
-	for _, rel := range out.others() {
-		path := out.final(rel)
-		r.lock.Lock()
-		owner := r.claims[path]
-		if owner == "" {
-			if owner = r.books.owner(path); owner == j.Path {
-				owner = ""
-			}
-			r.claims[path] = j.Path
-		}
-		r.lock.Unlock()
-		if owner == "" || owner == j.Path {
+// them. A model of an earlier run that has become out of date loses them, and with them its output.
+func (r *runner) claim(j *manifests.Job, out *stage, hashes []string) error {
+	for k, rel := range out.order {
+		if rel == "" {
 			continue
 		}
-		mine, err := hashFile(out.path(rel))
-		if err != nil {
-			return err
+		path, mine := out.final(rel), claim{j.Path, hashes[k]}
+		r.lock.Lock()
+		first, taken := r.claims[path]
+		if !taken {
+			r.claims[path] = mine
 		}
-		if theirs, err := hashFile(path); err != nil || theirs != mine {
-			return fmt.Errorf("%s belongs to %s too, which needs other bytes: give one of them another output folder", path, owner)
+		r.lock.Unlock()
+		if taken && first.hash != mine.hash {
+			return sharedError(path, first.model)
+		}
+		for _, e := range r.books.sharing(path, j.Path) {
+			if e.hashOf(path) == mine.hash {
+				continue
+			}
+			if _, ok := e.check(r.fsys, e.Rule, false); ok {
+				return sharedError(path, e.Model)
+			}
+			out.outdated = append(out.outdated, e.Outputs[0].Path)
 		}
 	}
 	return nil
+}
+
+// claim is a model's on a file beside its model file, with the content that it needs.
+type claim struct{ model, hash string }
+
+func sharedError(path, owner string) error {
+	return fmt.Errorf("%s belongs to %s too, which needs other bytes: give one of them another output folder", path, owner)
 }
 
 // remember notes a success in the ledger.
@@ -282,7 +300,7 @@ func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs
 	if out != nil {
 		m.Output, m.OutputBytes = r.relative(j.Target), 0
 		for k, rel := range out.order {
-			s, err := stampOf(out.final(rel), false)
+			s, err := stampOf(r.fsys, out.final(rel))
 			if err != nil {
 				return err
 			}
@@ -291,7 +309,11 @@ func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs
 			m.OutputBytes += s.Size
 		}
 	}
-	return r.books.add(e)
+	e.Former = r.books.leftOver(e)
+	if err := r.books.add(e); err != nil {
+		r.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, j.Path))
+	}
+	return nil
 }
 
 func (r *runner) relative(target string) string {
@@ -300,25 +322,6 @@ func (r *runner) relative(target string) string {
 		return target
 	}
 	return filepath.ToSlash(rel)
-}
-
-func stamps(paths []string, hash bool) ([]stamp, error) {
-	var list []stamp
-	for _, p := range paths {
-		s, err := stampOf(p, hash)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, nil
-}
-
-func total(list []stamp) (bytes int64) {
-	for _, s := range list {
-		bytes += s.Size
-	}
-	return bytes
 }
 
 // describe writes what the plan says into the report.
@@ -351,7 +354,7 @@ func copyFiles(ctx context.Context, inputs []string, out *stage) error {
 }
 
 func copyFile(ctx context.Context, path, rel string, out *stage) (err error) {
-	from, err := os.Open(path)
+	from, err := out.fsys.Open(path)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ type Options struct {
 	Timeout  time.Duration  // overrides the manifest's; 0: does not
 	Force    Force
 	DryRun   bool
+	Prune    bool // outputs that no model of the zoo makes any more are removed
 	Version  string
 	Sink     report.Sink
 
@@ -73,28 +74,31 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 		return end, err
 	}
 	if !o.DryRun {
-		unlock, err := lock(o.Manifest.Out)
+		unlock, err := lock(o.fsys, o.Manifest.Out)
 		if err != nil {
 			return end, err
 		}
 		defer unlock()
-		if err := sweep(o.fsys, o.Manifest.Out); err != nil {
-			return end, fmt.Errorf("sweep %s: %w", o.Manifest.Out, err)
-		}
 	}
-	books, err := openLedger(o.Manifest.Out, o.DryRun)
+	books, err := openLedger(o.fsys, o.Manifest.Out, o.DryRun)
 	if err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	r := &runner{Options: o, books: books, claims: map[string]string{}, end: report.End{Counts: map[report.Status]int{}, Unmatched: unmatched}}
+	r := &runner{Options: o, books: books, claims: map[string]claim{}, end: report.End{Counts: map[report.Status]int{}, Unmatched: unmatched}}
 	r.heavy = make(chan struct{}, max(1, o.Workers/2))
+	if !o.DryRun {
+		r.note("sweep", sweep(o.fsys, o.Manifest.Out))
+	}
 	r.start(jobs, started)
 	r.all(ctx, jobs)
-	err = books.close()
+	if ctx.Err() == nil {
+		r.orphans(jobs)
+	}
+	r.note("ledger", books.close())
 	r.end.Seconds = time.Since(started).Seconds()
 	r.end.PeakMemory = peakMemory()
 	if b, ok := o.Backend.(interface{ Notes() []string }); ok {
-		r.end.Notes = b.Notes()
+		r.end.Notes = append(r.end.Notes, b.Notes()...)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -102,7 +106,7 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	case r.end.Counts[report.Failed] > 0:
 		r.end.Exit = 1
 	}
-	return r.end, err
+	return r.end, nil
 }
 
 // runner is a run under way.
@@ -113,7 +117,16 @@ type runner struct {
 
 	lock   sync.Mutex
 	end    report.End
-	claims map[string]string // outputs beside model files, and whose they are
+	claims map[string]claim // by path: the outputs beside model files
+}
+
+// note keeps an error that fails no model for the end of the run.
+func (r *runner) note(what string, err error) {
+	if err != nil {
+		r.lock.Lock()
+		defer r.lock.Unlock()
+		r.end.Notes = append(r.end.Notes, what+": "+oneLine(err))
+	}
 }
 
 func (r *runner) start(jobs []manifests.Job, at time.Time) {
@@ -179,7 +192,14 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 // upToDate says whether a model was folded before as it would be now, and proven as well as it can be now.
 func (r *runner) upToDate(j *manifests.Job, rule string) bool {
 	e := r.books.get(j.Path)
-	return e.unchanged(rule, r.Force == ForceHash) && (!e.Engineless || r.Predict == nil)
+	now, ok := e.check(r.fsys, rule, r.Force == ForceHash)
+	if !ok || e.Engineless && r.Predict != nil || len(e.Outputs) > 0 && e.Outputs[0].Path != j.Target {
+		return false
+	}
+	if now != e { // the same contents, at other times
+		r.note("ledger", r.books.add(now))
+	}
+	return true
 }
 
 var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}
@@ -241,8 +261,15 @@ func where(stack []byte) string {
 	return "an unknown place"
 }
 
+// maxError bounds the bytes of an error in the report: what a hostile file calls its tensors may be long.
+const maxError = 1000
+
 func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	if len(text) > maxError {
+		text = text[:maxError*3/4] + " ... " + text[len(text)-maxError/4:]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // peakMemory is the most memory that the process has had, in bytes; 0 where the system does not say.

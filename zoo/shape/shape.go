@@ -118,11 +118,7 @@ func (in *inference) ints(v *model.Value) []int64 {
 		return nil
 	}
 	if a, ok := in.consts.Value(v); ok && len(a.Shape) <= 1 && len(a.Data) <= 64 {
-		out := make([]int64, len(a.Data))
-		for k, x := range a.Data {
-			out[k] = int64(x)
-		}
-		return out
+		return a.Ints()
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func failed(text string, args ...any) report.Check { return over(report.Check{},
 
 // parameterJitter is the original's answer to a jitter of the parameters that were folded.
 func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, inputs, want []value) (float64, error) {
-	folder, err := os.MkdirTemp("", "zoofold-")
+	folder, err := os.MkdirTemp(filepath.Dir(c.Folded), "jitter-") // what a killed run leaves is swept with the folded model
 	if err != nil {
 		return 0, err
 	}
