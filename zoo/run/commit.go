@@ -29,6 +29,7 @@ type stage struct {
 	open   map[string]*stagedFile
 
 	outdated []string // outputs of other models that these files would break
+	meter    *meter   // of what is written; may be nil
 }
 
 // newStage prepares an output beside its target, with the permissions of mode.
@@ -77,7 +78,7 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	staged := &stagedFile{writable: f, mode: s.mode}
+	staged := &stagedFile{writable: f, mode: s.mode, meter: s.meter}
 	s.open[rel] = staged
 	if rel == "" {
 		s.order = slices.Insert(s.order, 0, rel)
@@ -90,13 +91,11 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 // stagedFile stays open when its writer closes it: sync needs it once more.
 type stagedFile struct {
 	writable
-	mode fs.FileMode
-	once sync.Once
-	err  error
+	mode  fs.FileMode
+	meter *meter
+	once  sync.Once
+	err   error
 }
-
-// ReadFrom lets the kernel copy from file to file where it can.
-func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) { return io.Copy(f.writable, r) }
 
 // Close is the writer's: what it wrote can be read, and is not on disk yet.
 func (f *stagedFile) Close() error { return nil }

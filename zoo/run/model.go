@@ -26,7 +26,7 @@ var ErrChanged = errors.New("changed while it was read")
 var ErrUnproven = errors.New("the folded model failed a check and was not kept")
 
 // model folds one model, proves it and commits it.
-func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model) error {
+func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) error {
 	before, err := watch(r.fsys, j.Source)
 	if err != nil {
 		return err
@@ -68,6 +68,7 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	if err != nil {
 		return err
 	}
+	out.meter = meter
 	committed := false
 	defer func() {
 		if !committed {

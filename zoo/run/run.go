@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -84,13 +85,14 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	if err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	r := &runner{Options: o, books: books, claims: map[string]claim{}, end: report.End{Counts: map[report.Status]int{}, Unmatched: unmatched}}
+	r := &runner{Options: o, books: books, claims: map[string]claim{}, end: report.End{Counts: map[report.Status]int{}}}
 	r.heavy = make(chan struct{}, max(1, o.Workers/2))
 	if !o.DryRun {
 		r.note("sweep", sweep(o.fsys, o.Manifest.Out))
 	}
 	r.start(jobs, started)
 	r.all(ctx, jobs)
+	r.end.Unmatched = r.strangers(unmatched, jobs)
 	if ctx.Err() == nil {
 		r.orphans(jobs)
 	}
@@ -129,6 +131,21 @@ func (r *runner) note(what string, err error) {
 	}
 }
 
+// strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
+func (r *runner) strangers(unmatched []string, jobs []manifests.Job) []string {
+	parts := map[string]bool{}
+	for _, j := range jobs {
+		if e := r.books.get(j.Path); e != nil {
+			for _, s := range e.Inputs {
+				parts[s.Path] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(unmatched, func(rel string) bool {
+		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
+	})
+}
+
 func (r *runner) start(jobs []manifests.Job, at time.Time) {
 	s := report.Start{
 		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
@@ -161,6 +178,11 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	started := time.Now()
 	m := report.Model{Path: j.Path, Bytes: j.Size, Status: report.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
 	rule := r.fingerprint(j.Rule)
+	meter := &meter{left: j.Size, tell: func(n int64) {
+		r.lock.Lock()
+		defer r.lock.Unlock()
+		r.Sink.Progress(n)
+	}}
 	switch {
 	case ctx.Err() != nil:
 		m.Error = report.NotBegun
@@ -175,7 +197,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		r.lock.Lock()
 		r.Sink.Begin(report.Begin{Path: j.Path, Bytes: j.Size})
 		r.lock.Unlock()
-		r.fold(ctx, j, rule, &m)
+		r.fold(ctx, j, rule, &m, meter)
 	}
 	m.Seconds = time.Since(started).Seconds()
 	r.lock.Lock()
@@ -185,7 +207,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	r.end.After += m.After
 	r.end.Bytes += m.Bytes
 	r.end.OutputBytes += m.OutputBytes
-	r.Sink.Progress(j.Size)
+	r.Sink.Progress(meter.finish())
 	r.Sink.Done(m)
 }
 
@@ -218,7 +240,7 @@ func (r *runner) checks(rule *manifests.Rule) []string {
 }
 
 // fold runs one model within its time. A panic fails the model, not the run.
-func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *report.Model) {
+func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) {
 	timeout := j.Rule.Timeout
 	if r.Timeout > 0 {
 		timeout = r.Timeout
@@ -226,7 +248,7 @@ func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *rep
 	inner, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %v", timeout))
 	defer cancel()
 	var err error
-	if caught := panics.Try(func() { err = r.model(inner, j, rule, m) }); caught != nil {
+	if caught := panics.Try(func() { err = r.model(inner, j, rule, m, meter) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
 	}
 	switch {

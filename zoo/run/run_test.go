@@ -330,3 +330,37 @@ type predictor func(context.Context, predict.Comparison) report.Check
 
 func (p predictor) Compare(ctx context.Context, c predict.Comparison) report.Check { return p(ctx, c) }
 func (predictor) Name() string                                                     { return "a test's" }
+
+func TestProgressIsToldInStepsAndAddsUp(t *testing.T) {
+	var steps []int64
+	m := &meter{left: 10 << 20, tell: func(n int64) { steps = append(steps, n) }}
+	for range 30 {
+		m.wrote(1 << 20)
+	}
+	sum := m.finish()
+	for _, n := range steps {
+		sum += n
+	}
+	if sum != 10<<20 || len(steps) < 2 || steps[0] != meterStep {
+		t.Errorf("%v, %d in all", steps, sum)
+	}
+}
+
+func TestFilesThatAModelIsMadeOfAreNoStrangers(t *testing.T) {
+	s := newScene(t, 1)
+	data, err := zootest.Kinds[0].Bytes(1, 4, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	model, weights, err := zootest.External(data, "weights.bin", 64)
+	for name, content := range map[string][]byte{"external.onnx": model, "weights.bin": weights, "note.txt": nil} {
+		if err := errors.Join(err, os.WriteFile(filepath.Join(s.zoo(), name), content, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // folded, and unchanged
+		if r := s.must(nil); !slices.Equal(r.Unmatched, []string{"note.txt"}) {
+			t.Errorf("unmatched: %v", r.Unmatched)
+		}
+	}
+}
