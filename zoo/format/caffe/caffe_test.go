@@ -311,6 +311,8 @@ func TestLayersBecomeOperatorsOrStayOpaque(t *testing.T) {
 		types      string
 	}{
 		{"a parameter that nobody knows", conv("num_output: 4 kernel_size: 1 bias_term: false fused_relu: true"), [][]byte{weights("conv", random(4, 4, 1, 1))}, "caffe.Convolution with fused_relu"},
+		{"more weights than are known, for a parameter that nobody knows", conv("num_output: 4 kernel_size: 1 fused_scale: true"), [][]byte{weights("conv", random(4, 4, 1, 1), random(4), random(4))}, "caffe.Convolution with fused_scale"},
+		{"a BatchNorm with scale and bias", one("BatchNorm", "batch_norm_param { scale_bias: true }"), [][]byte{weights("l", random(4), random(4), random(1), random(4), random(4))}, "caffe.BatchNorm"},
 		{"training in phase TEST", one("Dropout", "phase: TRAIN"), nil, "caffe.Dropout"},
 		{"weights not scaled in training", one("Dropout", "dropout_param { scale_train: false }"), nil, "caffe.Dropout"},
 		{"a type that nobody knows", one("Whatever", "whatever_param { x: 1 }"), nil, "caffe.Whatever"},
