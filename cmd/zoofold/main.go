@@ -33,6 +33,7 @@ import (
 
 	_ "github.com/zoofold/zoofold/zoo/format/caffe"
 	_ "github.com/zoofold/zoofold/zoo/format/darknet"
+	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 )

@@ -192,7 +192,7 @@ func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why
 	}
-	alpha, beta := n.Float("alpha", 0.2), n.Float("beta", 0.5)
+	alpha, beta := n.Float("alpha", float64(float32(0.2))), n.Float("beta", 0.5)
 	m.Edit(func() { setHardSigmoid(n, alpha*b.Scale[0], alpha*b.Shift[0]+beta) })
 	return nil
 }

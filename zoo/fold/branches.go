@@ -122,12 +122,6 @@ func (p *Planner) convBranch(c *model.Node) *branch {
 	}
 	b := &branch{x: c.In(0), conv: c, nodes: []*model.Node{c}, shape: shape}
 	pads, strides, dilations, spatial := c.Ints("pads"), c.Ints("strides"), c.Ints("dilations"), len(shape)-2
-	at := func(list []int64, k int, def int64) int64 {
-		if k < len(list) {
-			return list[k]
-		}
-		return def
-	}
 	for k := range spatial {
 		b.bounds = append(b.bounds, axisBounds{shape[2+k], at(pads, k, 0), at(pads, k+spatial, 0), at(strides, k, 1), at(dilations, k, 1)})
 	}

@@ -51,6 +51,20 @@ func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 	return values, len(values) == n
 }
 
+// integers are a list that old operator sets give as an attribute and new ones as input k: nil where it is omitted, and
+// false where it is computed at run time.
+func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
+	if n.In(k) == nil {
+		return n.Ints(attr), true
+	}
+	_, values, ok := m.p.constant(n.In(k))
+	list := make([]int64, len(values))
+	for j, x := range values {
+		list[j] = int64(max(min(x, 1<<62), -1<<62))
+	}
+	return list, ok
+}
+
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
 func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.In(k)

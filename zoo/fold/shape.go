@@ -182,15 +182,9 @@ func (m *Move) sameBefore(n *model.Node, from, to []int64, axis int) bool {
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.
 func (m *Move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
-	axes := n.Ints("axes")
-	if v := n.In(1); v != nil {
-		_, values, ok := m.p.constant(v)
-		if !ok {
-			return 0, false
-		}
-		for _, x := range values {
-			axes = append(axes, int64(x))
-		}
+	axes, known := m.integers(n, "axes", 1)
+	if !known {
+		return 0, false
 	}
 	rank := max(len(from), len(to))
 	if len(axes) != rank-min(len(from), len(to)) || len(axes) == 0 {

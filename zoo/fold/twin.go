@@ -32,6 +32,9 @@ func (p *Planner) mergeTwin(r *run) bool {
 	}
 	one := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
 	m := p.newMove(one.nodes)
+	if m.Rebuild(n) != nil {
+		return false
+	}
 	m.nodes, m.into = append(m.nodes, twin), []*model.Node{twin}
 	p.regions.renamed[out] = twin.Outputs[0]
 	return m.settle(one, func() {

@@ -54,6 +54,12 @@ type File interface {
 	Close() error
 }
 
+// Warner is a File that may have to say of what it wrote, for whoever reads the report.
+type Warner interface {
+	// Warnings are whole sentences without a full stop, about the last Write.
+	Warnings() []string
+}
+
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.
 type Output interface {
 	// Create makes a file for a path relative to the model's own folder; "" is the model file itself. It fails if the

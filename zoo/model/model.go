@@ -23,14 +23,19 @@ type Model struct {
 	// attributes. It is nil where the file stores whatever the graph holds.
 	Takes func(n *Node, k int) bool
 
+	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
+	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
+	Stays func(n *Node) (why string, stays bool)
+
 	names map[string]bool // every value and node name in use, for NewName
 }
 
 // Function is a model-local function: an operator type whose definition the model brings along.
 type Function struct {
-	Domain, Name string
-	Graph        *Graph // its inputs and outputs carry no type
-	Opset        map[string]int64
+	Domain, Name, Overload string
+	Graph                  *Graph // its inputs and outputs carry no type
+	Opset                  map[string]int64
+	Defaults               []Attr // of its attributes
 }
 
 // Graph is a list of nodes in topological order: the main graph, the body of an If, Loop or Scan, or a function.
@@ -50,6 +55,7 @@ type Graph struct {
 // Node is one operator.
 type Node struct {
 	Type, Domain string   // as in ONNX: "Conv", ""
+	Overload     string   // which of several functions of that type and domain
 	Name         string   // may be empty
 	Inputs       []*Value // nil for an omitted optional input
 	Outputs      []*Value // nil for an omitted output
@@ -75,7 +81,8 @@ type Attr struct {
 // AttrKind names an attribute's type.
 type AttrKind uint8
 
-// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types.
+// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types. RefAttr stands
+// in a function for the attribute of the call that String names.
 const (
 	OtherAttr AttrKind = iota
 	IntAttr
@@ -84,6 +91,7 @@ const (
 	IntsAttr
 	FloatsAttr
 	TensorAttr
+	RefAttr
 )
 
 // Value is what flows along an edge: a graph input, a constant, or a node's output.

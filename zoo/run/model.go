@@ -70,6 +70,9 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 			return err
 		}
 		describe(m, w.plan)
+		if f, ok := w.source.(format.Warner); ok {
+			m.Warnings = append(m.Warnings, f.Warnings()...)
+		}
 		if err := r.prove(ctx, j, out, w, m); err != nil {
 			return err
 		}
@@ -320,7 +323,7 @@ func total(list []stamp) (bytes int64) {
 
 // describe writes what the plan says into the report.
 func describe(m *report.Model, plan *fold.Plan) {
-	m.Before, m.After, m.Maps = plan.Before, plan.After, nil
+	m.Before, m.After, m.Maps, m.Warnings = plan.Before, plan.After, nil, nil
 	for _, x := range plan.Maps {
 		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {

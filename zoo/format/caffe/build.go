@@ -40,8 +40,8 @@ type builder struct {
 	net     *network
 	weights *weightsFile
 	graph   *model.Graph
-	folder  *eval.Folder
-	taken   map[string]int // names of values
+	infer   func(*model.Node) // types and shapes of what a node outputs
+	taken   map[string]int    // names of values
 	values  map[*blob]*model.Value
 	layer   *layer
 	asked   []*params // of the layer
@@ -56,7 +56,7 @@ func build(net *network, weights *weightsFile) (*builder, error) {
 	m := &model.Model{Opset: map[string]int64{"": opset}}
 	m.Graph = &model.Graph{Name: net.name, Model: m}
 	b := &builder{
-		net: net, weights: weights, graph: m.Graph, folder: eval.Constants(m),
+		net: net, weights: weights, graph: m.Graph, infer: shape.Each(m, eval.Constants(m)),
 		taken: map[string]int{}, values: map[*blob]*model.Value{},
 	}
 	for _, v := range net.blobs {
@@ -250,7 +250,7 @@ func (b *builder) add(domain, typ, part string, inputs []*model.Value, outputs i
 	}
 	n := b.graph.Append(typ, name, inputs, attrs, make([]string, outputs)...)
 	n.Domain, n.Source = domain, b.layer
-	shape.Node(n, b.folder)
+	b.infer(n)
 	b.layer.nodes = append(b.layer.nodes, n)
 	return n
 }

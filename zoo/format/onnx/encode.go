@@ -288,6 +288,9 @@ func (e *encoder) node(n *model.Node) (*wire.Message, bool, error) {
 	if at == nil && n.Domain != "" {
 		out.Text(nodeDomain, n.Domain)
 	}
+	if at == nil && n.Overload != "" {
+		out.Text(nodeOverload, n.Overload)
+	}
 	return out, true, nil
 }
 

@@ -222,6 +222,8 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 			n.Type, err = x.Text(e)
 		case nodeDomain:
 			n.Domain, err = x.Text(e)
+		case nodeOverload:
+			n.Overload, err = x.Text(e)
 		case nodeAttribute:
 			attrs = append(attrs, e)
 		}
@@ -327,11 +329,15 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, d
 			a.Floats, err = x.floats(a.Floats, e)
 		case attrGraph, attrGraphs:
 			graphs = append(graphs, e)
+		case attrRef:
+			a.Kind = model.RefAttr
+			a.String, err = x.Text(e)
 		case attrType:
-			switch e.Value { // an empty list has no elements to tell its type
-			case 6:
+			switch { // an empty list has no elements to tell its type
+			case a.Kind == model.RefAttr:
+			case e.Value == 6:
 				a.Kind = model.FloatsAttr
-			case 7:
+			case e.Value == 7:
 				a.Kind = model.IntsAttr
 			}
 		}
@@ -398,6 +404,12 @@ func (x *index) readFunction(m *model.Model, f wire.Field) error {
 			fn.Name, err = x.Text(e)
 		case functionDomain:
 			fn.Domain, err = x.Text(e)
+		case functionOverload:
+			fn.Overload, err = x.Text(e)
+		case functionDefault:
+			of := &model.Node{Graph: g}
+			err = x.readAttr(of, &nodeIndex{attrs: map[string]wire.Field{}, values: map[string]model.Attr{}}, e, s, 1)
+			fn.Defaults = append(fn.Defaults, of.Attrs...)
 		case functionInput:
 			text, err = x.Text(e)
 			v := &model.Value{Name: text, Graph: g, Input: true}

@@ -41,6 +41,7 @@ const (
 	nodeType      = 4
 	nodeAttribute = 5
 	nodeDomain    = 7
+	nodeOverload  = 8
 
 	attrName   = 1
 	attrFloat  = 2
@@ -52,6 +53,7 @@ const (
 	attrInts   = 8
 	attrGraphs = 11
 	attrType   = 20
+	attrRef    = 21
 
 	functionName      = 1
 	functionInput     = 4
@@ -59,7 +61,9 @@ const (
 	functionNode      = 7
 	functionOpset     = 9
 	functionDomain    = 10
+	functionDefault   = 11
 	functionValueInfo = 12
+	functionOverload  = 13
 )
 
 // Limits on what a file may ask for.
