@@ -416,9 +416,13 @@ func TestLayersBecomeOperatorsOrStayOpaque(t *testing.T) {
 		{"a weight as a blob", one("Silence", "") + "layer { name: 'p' type: 'Parameter' top: 'p' }", nil, "caffe.Silence caffe.Parameter"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			types, _ := values(open(t, net(t, test.text, test.layers...)))
+			f := open(t, net(t, test.text, test.layers...))
+			types, _ := values(f)
 			if got := strings.Join(types, " "); got != test.types {
 				t.Errorf("%s, want %s", got, test.types)
+			}
+			if got := len(f.Model().Foreign()); got != strings.Count(test.types, "caffe.") {
+				t.Errorf("%d nodes of %s are said to be foreign", got, test.types)
 			}
 		})
 	}
