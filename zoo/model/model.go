@@ -411,7 +411,9 @@ func (m *Model) Foreign() map[*Node]bool {
 	foreign := map[*Node]bool{}
 	for _, n := range m.Graph.Nodes {
 		_, known := m.Opset[n.Domain]
-		foreign[n] = !known || slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && foreign[v.Producer] })
+		if !known || slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && foreign[v.Producer] }) {
+			foreign[n] = true
+		}
 	}
 	return foreign
 }

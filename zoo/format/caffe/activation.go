@@ -78,14 +78,14 @@ func prelu(b *builder) error {
 	if err := b.counts(1, 1); err != nil {
 		return err
 	}
+	in, one := b.shape(0), p.bool("channel_shared", false)
 	if err := b.wants(1); err != nil {
 		return err
 	}
-	in := b.shape(0)
 	if len(in) < 2 {
 		return errOpaque
 	}
-	want, one := slices.Repeat([]int64{1}, len(in)-1), p.bool("channel_shared", false)
+	want := slices.Repeat([]int64{1}, len(in)-1)
 	if !one {
 		want[0] = in[1]
 	}

@@ -45,6 +45,7 @@ type builder struct {
 	values  map[*blob]*model.Value
 	layer   *layer
 	asked   []*params // of the layer
+	unasked string    // a parameter of the layer that nobody knows
 }
 
 // rules write layers by their type.
@@ -105,18 +106,18 @@ func (b *builder) inputs(l *layer) error {
 
 // build writes one layer.
 func (b *builder) build(l *layer) error {
-	b.layer, b.asked = l, nil
+	b.layer, b.asked, b.unasked = l, nil, ""
 	nodes, consts := len(b.graph.Nodes), len(b.graph.Consts)
-	err, unknown := errOpaque, ""
+	err := errOpaque
 	if rule := rules[l.typ]; rule != nil && !l.trains() {
 		err = rule(b)
 		for _, p := range b.asked {
 			if p.err != nil {
 				return p.err
 			}
-			if name := p.unknown(); name != "" && err == nil {
-				unknown, err = " with "+name, errOpaque
-			}
+		}
+		if err == nil && b.unknown() != "" {
+			err = errOpaque
 		}
 	}
 	if errors.Is(err, errOpaque) {
@@ -125,7 +126,11 @@ func (b *builder) build(l *layer) error {
 		}
 		b.graph.Nodes, b.graph.Consts = b.graph.Nodes[:nodes], b.graph.Consts[:consts]
 		l.built = built{}
-		b.opaque(l.typ + unknown)
+		typ := l.typ
+		if b.unasked != "" {
+			typ += " with " + b.unasked
+		}
+		b.opaque(typ)
 	} else if err != nil {
 		return fmt.Errorf("%s: layer %q: %w", b.net.position(l.where.from), l.name, err)
 	}
@@ -287,9 +292,23 @@ func (b *builder) integers(part string, list ...int64) *model.Value {
 	return b.added(part, tensor.Int64, []int64{int64(len(list))}, values)
 }
 
-// wants checks how many weights the caffemodel holds for the layer, as Caffe does.
+// unknown is a parameter of the layer that its rule has not asked for, now that it has asked for all it knows.
+func (b *builder) unknown() string {
+	for _, p := range b.asked {
+		if b.unasked == "" {
+			b.unasked = p.unknown()
+		}
+	}
+	return b.unasked
+}
+
+// wants checks how many weights the caffemodel holds for the layer, as Caffe does. A layer with parameters that nobody knows
+// may have others.
 func (b *builder) wants(n int) error {
 	l := b.layer
+	if b.unknown() != "" {
+		return errOpaque
+	}
 	if l.stored == nil {
 		return fmt.Errorf("%s holds no layer of that name: do the files belong together? %w", b.weights.name, format.ErrCorrupt)
 	}

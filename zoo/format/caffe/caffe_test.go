@@ -83,7 +83,7 @@ var texts = map[string][][]byte{
 	},
 	"gains": {
 		bn("bn1", 4), weights("scale1", random(4)), bn("bn2", 4), weights("scale2", random(4)), bn("bn3", 4), weights("scale3", random(4)),
-		bn("bn4", 4), weights("scale4", random(4)), bn("bn5", 4), weights("scale5", random(4)),
+		bn("bn4", 4), weights("scale4", random(4)), bn("bn5", 4), weights("scale5", random(4)), bn("bn6", 4), weights("scale6", random(4)),
 	},
 	"phases":      {weights("conv1", random(4, 3, 3, 3), random(4)), bn("bn1", 4), weights("fc", random(2, 144), random(2))},
 	"overwritten": {weights("conv", random(4, 3, 3, 3), random(4)), bn("bn", 4), weights("conv2", random(2, 4, 1, 1), random(2)), weights("conv3", random(2, 4, 1, 1), random(2))},
@@ -126,6 +126,21 @@ func TestTheTextChangesOnlyWhereTheNetDoes(t *testing.T) {
 	}
 }
 
+func TestLinesThatEndInTwoCharactersStaySo(t *testing.T) {
+	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
+	for name, layers := range texts {
+		written, _ := folded(t, net(t, crlf(original(t, name)), layers...))
+		got, err := os.ReadFile(written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(filepath.Join("testdata", "text", name+".golden"))
+		if err != nil || string(got) != crlf(string(want)) {
+			t.Errorf("%s: %v: it is\n%q", name, err, got)
+		}
+	}
+}
+
 // conv is a net of one convolution of four channels, written with these parameters.
 func conv(params string) string {
 	return "input: 'data' input_shape { dim: 1 dim: 4 dim: 6 dim: 6 }\n" +
@@ -160,7 +175,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 		{"more fields than are granted", strings.Repeat("a: 1\n", 1<<20+1), nil, format.ErrLimit, "more than 1048576 fields"},
 		{"more bytes than are granted", strings.Repeat(" ", 32<<20+1), nil, format.ErrLimit, "33554433 bytes of text"},
 		{"a solver", "net: 'x.prototxt' base_lr: 0.1", nil, format.ErrCorrupt, "it has no layer for phase TEST"},
-		{"two versions in one", good + "layers { name: 'x' type: RELU bottom: 'conv' top: 'conv' }", nil, format.ErrCorrupt, "one net is of one version"},
+		{"two versions in one", good + "layers { name: 'x' type: RELU bottom: 'conv' top: 'conv' }", nil, format.ErrCorrupt, "net.prototxt:2:1: layer here, layers in line 3"},
 		{"the first version of all", "layers { layer { name: 'x' type: 'conv' } bottom: 'a' top: 'b' }", nil, format.ErrCorrupt, "upgrade_net_proto_text"},
 		{"layers in a list", "layer: [ { name: 'x' type: 'Input' top: 'x' } ]", nil, format.ErrCorrupt, "net.prototxt:1:10: layers in a list cannot be edited"},
 		{"a layer without a type", "layer { name: 'x' }", nil, format.ErrCorrupt, `net.prototxt:1:1: layer "x" has no type`},
@@ -187,6 +202,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 		{"elements of two types", good, [][]byte{weights("conv", message(7, shape(2), floats(1), doubles(2)), bias)}, format.ErrCorrupt, "elements of two types"},
 		{"an unknown type of raw elements", good, [][]byte{weights("conv", message(7, shape(1), number(10, 3), text(12, "abcd")), bias)}, format.ErrCorrupt, "4 bytes of elements of type 3"},
 		{"half an element", good, [][]byte{weights("conv", message(7, shape(1), text(5, "abc")), bias)}, format.ErrCorrupt, "3 bytes are no whole number of elements"},
+		{"more blobs than are granted", good, [][]byte{message(100, bytes.Repeat(message(7), 1<<18))}, format.ErrLimit, "more than 262144 layers and blobs"},
 		{"a layer twice", good, [][]byte{whole, whole}, format.ErrCorrupt, `layer "conv" is there twice`},
 		{"a caffemodel that ends early", good, [][]byte{whole[:len(whole)-3]}, format.ErrCorrupt, "net.caffemodel: byte 0: field 100 claims"},
 		{"an HDF5 file", good, [][]byte{[]byte("\x89HDF\r\n\x1a\n")}, format.ErrCorrupt, "net.caffemodel: not a caffemodel: it looks like an HDF5 file"},
@@ -205,8 +221,9 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 			if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") || len(err.Error()) > 400 {
 				t.Errorf("%v\nwant %s", err, test.want)
 			}
-			if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20+40*uint64(len(test.text)) {
-				t.Errorf("%d MB were allocated for %d bytes", used>>20, len(test.text))
+			size := len(test.text) + len(slices.Concat(test.layers...))
+			if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20+40*uint64(size) {
+				t.Errorf("%d MB were allocated for %d bytes", used>>20, size)
 			}
 		})
 	}
@@ -221,6 +238,67 @@ func TestWithoutItsCaffemodelANetIsAnErrorThatNamesTheManifestsKey(t *testing.T)
 		if _, err := format.Open(path, o); !errors.Is(err, fs.ErrNotExist) || o.Weights == "" && !strings.Contains(err.Error(), "the manifest's weights") {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// inside is the content of the first field that a path of numbers leads to.
+func inside(t *testing.T, data []byte, path ...protowire.Number) []byte {
+	t.Helper()
+	for _, n := range path {
+		found := false
+		for len(data) > 0 && !found {
+			number, kind, head := protowire.ConsumeTag(data)
+			size := protowire.ConsumeFieldValue(number, kind, data[max(head, 0):])
+			if head < 0 || size < 0 {
+				t.Fatalf("field %d of %v: not protobuf", n, path)
+			}
+			value := data[head : head+size]
+			data = data[head+size:]
+			if found = number == n; found {
+				data = value
+				if kind == protowire.BytesType {
+					data, _ = protowire.ConsumeBytes(value)
+				}
+			}
+		}
+		if !found {
+			t.Fatalf("there is no field %d of %v", n, path)
+		}
+	}
+	return data
+}
+
+func TestTheCaffemodelSaysOfALayerWhatThePrototxtSays(t *testing.T) {
+	text12 := "a field that nobody knows"
+	prototxt := conv("num_output: 4 kernel_size: 1 bias_term: false") +
+		"layer { name: 'bn' type: 'BatchNorm' bottom: 'conv' top: 'y' }\nlayer { name: 'bn2' type: 'BatchNorm' bottom: 'data' top: 'z' }\n" +
+		"layer { name: 's2' type: 'Scale' bottom: 'z' top: 'z' }"
+	path := net(t, prototxt, message(100,
+		text(1, "conv"), text(2, "Convolution"), text(3, "data"), text(4, "conv"), random(4, 4, 1, 1),
+		message(106, number(1, 4), number(2, 0), number(4, 1)), text(7777, text12),
+	), bn("bn", 4), bn("bn2", 4), weights("s2", random(4)))
+	written, _ := folded(t, path)
+	data, err := os.ReadFile(strings.TrimSuffix(written, ".prototxt") + ".caffemodel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		path []protowire.Number
+		want string
+	}{
+		{[]protowire.Number{100, 3}, "data"}, {[]protowire.Number{100, 4}, "y"},
+		{[]protowire.Number{100, 106, 1}, "\x04"}, {[]protowire.Number{100, 106, 2}, "\x01"}, {[]protowire.Number{100, 7777}, text12},
+	} {
+		if got := string(inside(t, data, x.path...)); got != x.want {
+			t.Errorf("%v is %q, want %q", x.path, got, x.want)
+		}
+	}
+	if bytes.Contains(data, []byte("bn")) {
+		t.Error("a layer that is gone is still there")
+	}
+	scale := data[bytes.Index(data, []byte("s2"))-2:]
+	if got := inside(t, append(protowire.AppendTag(nil, 1, protowire.BytesType), protowire.AppendBytes(nil, scale)...), 1, 142, 4); string(got) != "\x01" {
+		t.Errorf("the Scale that gained a bias says bias_term %q", got)
 	}
 }
 
@@ -311,6 +389,8 @@ func TestLayersBecomeOperatorsOrStayOpaque(t *testing.T) {
 		types      string
 	}{
 		{"a parameter that nobody knows", conv("num_output: 4 kernel_size: 1 bias_term: false fused_relu: true"), [][]byte{weights("conv", random(4, 4, 1, 1))}, "caffe.Convolution with fused_relu"},
+		{"more weights than are known, for a parameter that nobody knows", conv("num_output: 4 kernel_size: 1 fused_scale: true"), [][]byte{weights("conv", random(4, 4, 1, 1), random(4), random(4))}, "caffe.Convolution with fused_scale"},
+		{"a BatchNorm with scale and bias", one("BatchNorm", "batch_norm_param { scale_bias: true }"), [][]byte{weights("l", random(4), random(4), random(1), random(4), random(4))}, "caffe.BatchNorm"},
 		{"training in phase TEST", one("Dropout", "phase: TRAIN"), nil, "caffe.Dropout"},
 		{"weights not scaled in training", one("Dropout", "dropout_param { scale_train: false }"), nil, "caffe.Dropout"},
 		{"a type that nobody knows", one("Whatever", "whatever_param { x: 1 }"), nil, "caffe.Whatever"},
@@ -336,9 +416,13 @@ func TestLayersBecomeOperatorsOrStayOpaque(t *testing.T) {
 		{"a weight as a blob", one("Silence", "") + "layer { name: 'p' type: 'Parameter' top: 'p' }", nil, "caffe.Silence caffe.Parameter"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			types, _ := values(open(t, net(t, test.text, test.layers...)))
+			f := open(t, net(t, test.text, test.layers...))
+			types, _ := values(f)
 			if got := strings.Join(types, " "); got != test.types {
 				t.Errorf("%s, want %s", got, test.types)
+			}
+			if got := len(f.Model().Foreign()); got != strings.Count(test.types, "caffe.") {
+				t.Errorf("%d nodes of %s are said to be foreign", got, test.types)
 			}
 		})
 	}

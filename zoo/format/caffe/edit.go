@@ -58,23 +58,32 @@ func (e *edits) remove(f *field) {
 	e.replace(from, to, "")
 }
 
-// insert adds a field at the end of a message: on a line of its own, unless the message has only one.
+// insert adds a field at the end of a message: on a line of its own where the last one has that.
 func (e *edits) insert(m *message, text string) {
-	if len(m.fields) == 0 {
+	t := e.source.text
+	switch content := t[m.from:m.to]; {
+	case strings.TrimSpace(content) == "":
 		e.replace(m.from, m.to, " "+text+" ")
+		return
+	case len(m.fields) == 0: // nothing but comments
+		e.replace(m.from, m.from, " "+text)
 		return
 	}
 	last := m.fields[len(m.fields)-1]
-	space, t := " ", e.source.text
-	line := strings.LastIndexByte(t[:last.from], '\n') + 1
-	if indent := t[line:last.from]; line > 0 && line >= m.from && strings.TrimSpace(indent) == "" {
-		space = "\n" + indent
+	line, end := strings.LastIndexByte(t[:last.from], '\n')+1, strings.IndexByte(t[last.to:m.to], '\n')
+	indent := t[line:last.from]
+	if line > m.from && end >= 0 && strings.TrimSpace(indent) == "" {
+		at, newline := last.to+end, "\n"
+		if t[at-1] == '\r' {
+			at, newline = at-1, "\r\n"
+		}
+		e.replace(at, at, newline+indent+text)
+		return
 	}
-	at := last.to
-	if last.elementOf {
-		at = m.to
+	if t[m.to-1] > ' ' {
+		text = " " + text
 	}
-	e.replace(at, at, space+strings.ReplaceAll(text, "\n", space))
+	e.replace(m.to, m.to, text+" ")
 }
 
 // editText edits the prototxt: layers that are gone, names of blobs, biases that were gained. It is the names that only

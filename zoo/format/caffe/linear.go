@@ -59,12 +59,12 @@ func convolution(b *builder) error {
 	}
 	in, bias := b.shape(0), p.bool("bias_term", true)
 	out, group, axis := p.int("num_output", 0), p.int("group", 1), p.int("axis", 1)
-	if err := b.wants(1 + truth(bias)); err != nil {
-		return err
-	}
 	rank := len(in)
 	if in == nil {
-		rank = max(len(l.weights[0].shape), 3)
+		rank = 4
+		if len(l.weights) > 0 {
+			rank = max(len(l.weights[0].shape), 3)
+		}
 	}
 	if axis < 0 {
 		axis += int64(rank)
@@ -74,6 +74,9 @@ func convolution(b *builder) error {
 	}
 	w, err := p.window(rank - 2)
 	if err != nil {
+		return err
+	}
+	if err := b.wants(1 + truth(bias)); err != nil {
 		return err
 	}
 	if l.typ == "ConvolutionDepthwise" { // one group a channel, and it is not said

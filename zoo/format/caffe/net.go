@@ -69,14 +69,14 @@ func readNetwork(s *source) (*network, error) {
 	if err := net.readInputs(); err != nil {
 		return nil, err
 	}
-	v1 := false
-	for k, f := range append(top.all("layers"), top.all("layer")...) {
+	fields, old := top.all("layer"), top.all("layers")
+	if len(fields) > 0 && len(old) > 0 {
+		return nil, s.errorAt(fields[0].from, "layer here, layers in line %d: a net is of one version of the format", s.line(old[0].from))
+	}
+	for _, f := range append(fields, old...) {
 		l, err := net.readLayer(f)
 		if err != nil {
 			return nil, err
-		}
-		if v1 = v1 || l.v1; v1 && !l.v1 {
-			return nil, s.errorAt(f.from, "field %d says layer, others say layers: one net is of one version", k)
 		}
 		used, err := net.includes(l, stages)
 		if err != nil {

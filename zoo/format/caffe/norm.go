@@ -37,10 +37,7 @@ func batchNorm(b *builder) error {
 		return err
 	}
 	global, epsilon := p.bool("use_global_stats", true), p.float("eps", float32Of(1e-5))
-	if p.err != nil {
-		return p.err
-	}
-	if in := b.shape(0); in != nil && len(in) < 2 {
+	if in := b.shape(0); in != nil && len(in) < 2 || p.bool("scale_bias", false) { // five weights, as in NVIDIA's Caffe
 		return errOpaque
 	}
 	if err := b.wants(3); err != nil {

@@ -19,25 +19,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
-// python is a Python with OpenCV, ONNX Runtime and numpy: $PYTHON, or the one that make test sets up.
-func python(t *testing.T) string {
-	for _, path := range []string{os.Getenv("PYTHON"), "../../../.cache/venv/bin/python"} {
-		if path == "" {
-			continue
-		}
-		abs, err := filepath.Abs(path)
-		if err == nil && exec.Command(abs, "-c", "import numpy, cv2, onnxruntime").Run() == nil {
-			return abs
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("no Python with opencv-python-headless, onnxruntime and numpy: make test sets one up")
-	}
-	t.Skip("no Python with opencv-python-headless, onnxruntime and numpy: make test sets one up")
-	return ""
-}
+// python is a Python with what testdata/oracle.py needs.
+func python(t *testing.T) string { return oracle.Python(t, "numpy", "cv2", "onnxruntime") }
 
 // trial is one net for testdata/oracle.py: as it was, what was read of it as an ONNX model, and as it was folded.
 type trial struct {
@@ -225,28 +211,20 @@ func TestOpenCVRunsEveryFormOfALayerAsItWasRead(t *testing.T) {
 	}
 }
 
-// shared are the real nets beside a developer's checkout, and CI's.
-const shared = "../../../../shared"
-
-// deploy is what the author of MobileNet-SSD made of the net by hand.
-const deploy = shared + "/models/caffe/mobilenet-ssd/MobileNetSSD_deploy.prototxt"
-
-// mobileNet is the net of the blog post, with weights, in a new folder.
-func mobileNet(t *testing.T) string {
+// mobileNet is the net of the blog post, with weights, in a new folder; deploy is what its author made of it by hand.
+func mobileNet(t *testing.T) (path, deploy string) {
 	t.Helper()
-	if _, err := os.Stat(deploy); err != nil {
-		t.Skip("the real nets are not beside this checkout: they are not run here")
-	}
-	path := filepath.Join(t.TempDir(), "mobilenet-ssd")
+	deploy = oracle.Shared(t, "models/caffe/mobilenet-ssd/MobileNetSSD_deploy.prototxt")
+	path = filepath.Join(t.TempDir(), "mobilenet-ssd")
 	test := strings.Replace(deploy, "deploy", "test", 1)
-	if out, err := exec.Command(python(t), shared+"/conformance/make_caffe.py", test, path).CombinedOutput(); err != nil {
+	if out, err := exec.Command(python(t), oracle.Shared(t, "conformance/make_caffe.py"), test, path).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return path + ".prototxt"
+	return path + ".prototxt", deploy
 }
 
 func TestTheBlogsNetFoldsIntoItsAuthorsDeployNet(t *testing.T) {
-	path := mobileNet(t)
+	path, deploy := mobileNet(t)
 	x := try(t, path, "", filepath.Dir(path))
 	if x.plan.Before != 70 || x.plan.After != 0 {
 		t.Errorf("%d -> %d per-channel nodes, want 70 -> 0", x.plan.Before, x.plan.After)
@@ -306,19 +284,20 @@ func lines(t *testing.T, path string) map[string]map[string]string {
 	return all
 }
 
-func TestOpenCVRunsRealAndWrittenNetsAsTheyWereFolded(t *testing.T) {
-	python(t)
+func TestOpenCVRunsTheRealNetThatStartsWithABatchNorm(t *testing.T) {
+	x := try(t, oracle.Shared(t, "models/caffe/wechat-detect.prototxt"), "", t.TempDir())
+	if x.plan.Before != 4 || x.plan.After != 0 { // its first BatchNorm has mean 0: no border stands in its way
+		t.Errorf("%d -> %d: %+v", x.plan.Before, x.plan.After, x.plan.Maps)
+	}
+	for _, v := range ask(t, []trial{x}) {
+		v.holds(t, "wechat-detect")
+		t.Logf("read: %v, folded: %v, jitter %.1e", v.ONNX, v.Folded, v.Jitter)
+	}
+}
+
+func TestOpenCVRunsTextsAsTheyWereEdited(t *testing.T) {
 	var trials []trial
 	var names []string
-	if wechat := shared + "/models/caffe/wechat-detect.prototxt"; exists(wechat) {
-		x := try(t, wechat, "", t.TempDir())
-		if x.plan.Before != 4 || x.plan.After != 0 { // the first BatchNorm has mean 0: no border stands in its way
-			t.Errorf("%s: %d -> %d: %+v", wechat, x.plan.Before, x.plan.After, x.plan.Maps)
-		}
-		trials, names = append(trials, x), append(names, "wechat-detect")
-	} else {
-		t.Log("the real nets are not beside this checkout: they are not run here")
-	}
 	for name, layers := range texts {
 		if name != "phases" { // OpenCV has no layers that read data
 			path := net(t, original(t, name), layers...)
@@ -327,11 +306,5 @@ func TestOpenCVRunsRealAndWrittenNetsAsTheyWereFolded(t *testing.T) {
 	}
 	for k, v := range ask(t, trials) {
 		v.holds(t, names[k])
-		t.Logf("%s: read: %v, folded: %v, jitter %.1e", names[k], v.ONNX, v.Folded, v.Jitter)
 	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

@@ -29,10 +29,11 @@ func (s *source) errorAt(at int, text string, args ...any) error {
 
 // position is file:line:column of a byte, counted from 1.
 func (s *source) position(at int) string {
-	before := s.text[:at]
-	line := strings.Count(before, "\n") + 1
-	return fmt.Sprintf("%s:%d:%d", s.name, line, at-(strings.LastIndexByte(before, '\n')+1)+1)
+	return fmt.Sprintf("%s:%d:%d", s.name, s.line(at), at-strings.LastIndexByte(s.text[:at], '\n'))
 }
+
+// line is the number of a byte's line.
+func (s *source) line(at int) int { return strings.Count(s.text[:at], "\n") + 1 }
 
 // message is a message in text: its fields in the order in which they stand there.
 type message struct {

@@ -51,7 +51,7 @@ var layouts = map[bool]layout{ // by whether it is a V1LayerParameter
 var biasTerm = map[string]protowire.Number{"convolution_param": 2, "inner_product_param": 2, "scale_param": 4}
 
 // maxBlobs bounds the layers and weights of a caffemodel.
-const maxBlobs = 1 << 20
+const maxBlobs = 1 << 18
 
 // weightsFile is an indexed caffemodel.
 type weightsFile struct {
@@ -128,6 +128,9 @@ func (w *weightsFile) read() error {
 		if f.Kind != protowire.BytesType {
 			return wire.Corrupt(f.All.From, "a layer is no message")
 		}
+		if blobs++; blobs > maxBlobs {
+			return fmt.Errorf("more than %d layers and blobs: %w", maxBlobs, format.ErrLimit)
+		}
 		l := &storedLayer{at: f, v1: f.Number == netLayersV1}
 		layout := layouts[l.v1]
 		var weights []wire.Field
@@ -137,15 +140,14 @@ func (w *weightsFile) read() error {
 				l.name, err = w.Text(g)
 			case layout.blobs:
 				weights = append(weights, g)
-				blobs++
+				if blobs++; blobs > maxBlobs {
+					err = fmt.Errorf("more than %d layers and blobs: %w", maxBlobs, format.ErrLimit)
+				}
 			}
 			return err
 		})
 		if err != nil {
 			return err
-		}
-		if blobs += 1; blobs > maxBlobs {
-			return fmt.Errorf("more than %d layers and blobs: %w", maxBlobs, format.ErrLimit)
 		}
 		for k, g := range weights {
 			x, err := w.weight(g)
