@@ -29,7 +29,9 @@ type device struct {
 	lock     sync.Mutex // of what follows
 	context  cu.CUContext
 	kernels  map[tensor.DType]cu.Function
+	blocks   int64 // of threads, that a launch has at most
 	chunk    int64 // bytes that a lane holds
+	scales   int64 // bytes that a tensor's factors may take
 	starts   int   // how many contexts it has had
 	failures int
 	users    int
@@ -45,6 +47,14 @@ const lanes = 2
 
 // maxChunk bounds a lane's buffers, in bytes.
 const maxChunk = 8 << 20
+
+// A block is 256 threads, each of which does a vector of 16 bytes at a time. A processor holds 2048 threads, fewer if it is
+// a small one: more blocks than that would wait for each other.
+const (
+	threadsPerBlock    = 256
+	vector             = 16
+	blocksPerProcessor = 2048 / threadsPerBlock
+)
 
 // start makes a context and loads the kernels.
 func (d *device) start() error {
@@ -70,6 +80,11 @@ func (d *device) start() error {
 			return errors.Join(onDevice(name, err), d.context.Destroy())
 		}
 	}
+	processors, err := id.Attribute(cu.MultiprocessorCount)
+	if err != nil {
+		return errors.Join(onDevice("multiprocessors", err), d.context.Destroy())
+	}
+	d.blocks = int64(processors) * blocksPerProcessor
 	free, _, err := cu.MemInfo()
 	if err != nil {
 		return errors.Join(onDevice("memory", err), d.context.Destroy())
@@ -78,8 +93,9 @@ func (d *device) start() error {
 	if budget <= 0 || budget > free {
 		budget = free / 2
 	}
-	// Half of the budget is for scales; a lane has two buffers.
-	d.chunk = min(maxChunk, budget/2/perDevice/lanes/2) &^ 4095
+	// Half of the budget is for factors; a lane has two buffers.
+	d.scales = budget / 2 / perDevice
+	d.chunk = min(maxChunk, d.scales/lanes/2) &^ 4095
 	if d.chunk < 4096 {
 		return errors.Join(fmt.Errorf("%d bytes of device memory are too few", budget), d.context.Destroy())
 	}
@@ -90,18 +106,21 @@ func (d *device) start() error {
 
 func (d *device) stop() { _ = d.context.Destroy() } // the process ends, or the device is lost
 
+// errLost is for tensors that find a device without a context. What it was lost of is noted already.
+var errLost = errors.New("its context is lost")
+
 // use counts a tensor on the device in. A lost context is made anew once, when nobody uses the old one.
 func (d *device) use() error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	if d.broken {
 		if d.failures > 1 || d.users > 0 {
-			return onDevice("device", errors.New("it was lost"))
+			return onDevice("device", errLost)
 		}
 		d.stop()
 		if err := d.start(); err != nil {
-			d.failures++
-			return onDevice("restart", err)
+			d.fail(onDevice("restart", err), 0)
+			return onDevice("device", errLost)
 		}
 		d.backend.note("%s was started anew", d.name)
 	}
@@ -109,23 +128,37 @@ func (d *device) use() error {
 	return nil
 }
 
-func (d *device) release(err error) {
+// release counts a tensor out, of which done bytes are written. An error of the device, other than a lack of memory, means
+// that the context is lost.
+func (d *device) release(err error, done int64) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	d.users--
 	var failed *deviceError
-	if errors.As(err, &failed) && !d.broken && !errors.Is(err, cu.OutOfMemory) {
-		d.broken = true
-		d.failures++
+	switch {
+	case !errors.As(err, &failed):
+	case errors.Is(err, cu.OutOfMemory):
+		d.backend.note(tookOver, d.name, failed, done)
+	case !d.broken: // the others on this context fail too
+		d.fail(failed, done)
 	}
 }
 
-// rescale does a tensor. done is how many of its bytes, from the first on, are written.
+const tookOver = "%s: %v; the CPU took over from byte %d of a tensor on"
+
+func (d *device) fail(err error, done int64) {
+	d.backend.note(tookOver, d.name, err, done)
+	d.broken = true
+	if d.failures++; d.failures == 2 {
+		d.backend.note("%s was lost twice: the CPU does its work from there on", d.name)
+	}
+}
+
+// rescale does a tensor. done is how many of its bytes, from the first on, are written, and tally that of their elements.
 func (s *seat) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, done int64, err error) {
 	if err := s.device.use(); err != nil {
 		return tensor.NewTally(), 0, err
 	}
-	defer func() { s.device.release(err) }()
 	r := s.take(dst, src, job)
 	err = s.device.bound(func() error {
 		defer r.close()
@@ -134,10 +167,8 @@ func (s *seat) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, jo
 		}
 		return r.run(ctx)
 	})
-	if err != nil {
-		return tensor.NewTally(), r.done, err
-	}
-	return r.tally, r.done, nil
+	s.device.release(err, r.done)
+	return r.tally, r.done, err
 }
 
 // seat is a tensor's place on a device: its lanes, which stay for the next tensor.
@@ -158,7 +189,7 @@ type lane struct {
 	first    int64 // its first byte
 }
 
-const tallyBytes = 6 * 8
+const tallyBytes, factorBytes = 6 * 8, 4 * 8
 
 // ready makes the lanes, unless the device's context has them already.
 func (s *seat) ready() error {
@@ -230,7 +261,7 @@ type rescaling struct {
 }
 
 func (s *seat) take(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) *rescaling {
-	return &rescaling{seat: s, job: job, dst: dst, src: src, size: int64(job.DType.Size())}
+	return &rescaling{seat: s, job: job, dst: dst, src: src, size: int64(job.DType.Size()), tally: tensor.NewTally()}
 }
 
 // prepare puts the factors on the device.
@@ -241,6 +272,13 @@ func (r *rescaling) prepare() error {
 	factors := r.job.Factors
 	if len(factors) == 0 { // the kernels take one at least
 		factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: 1, Inner: r.job.Elements}, Scale: []float64{1}}}
+	}
+	need := int64(0)
+	for _, f := range factors {
+		need += factorBytes + int64(len(f.Scale))*8
+	}
+	if need > r.device.scales {
+		return onDevice("factors", fmt.Errorf("%w: they take %d bytes, and %d are theirs", cu.OutOfMemory, need, r.device.scales))
 	}
 	for _, f := range factors {
 		p, err := r.upload(unsafe.Pointer(unsafe.SliceData(f.Scale)), int64(len(f.Scale))*8)
@@ -263,14 +301,13 @@ func (r *rescaling) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, erro
 	}
 	stream := r.lanes[0].stream
 	if err := cu.MemcpyHtoDAsync(p, from, bytes, stream); err != nil {
-		return p, onDevice("copy of scales", err)
+		return p, onDevice("copy of factors", err)
 	}
-	return p, onDevice("copy of scales", stream.Synchronize())
+	return p, onDevice("copy of factors", stream.Synchronize())
 }
 
 // run sends chunk after chunk, each on the next lane; before a lane is used again, its chunk is taken off and written.
 func (r *rescaling) run(ctx context.Context) error {
-	r.tally = tensor.NewTally()
 	total := r.job.Elements * r.size
 	turn := 0
 	for first := int64(0); first < total; first += r.device.chunk {
@@ -321,18 +358,7 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 	); err != nil {
 		return onDevice("copy to the device", err)
 	}
-	const block, vector = 256, 16 // threads, and bytes that each does at a time
-	elements := bytes / r.size
-	grid := min((bytes+block*vector-1)/(block*vector), 1<<14)
-	arguments := [7]uint64{
-		uint64(l.to), uint64(l.from), uint64(elements), uint64(first / r.size),
-		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
-	}
-	var pointers [7]unsafe.Pointer
-	for k := range arguments {
-		pointers[k] = unsafe.Pointer(&arguments[k])
-	}
-	if err := r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, block, 1, 1, 0, l.stream, pointers[:]); err != nil {
+	if err := r.launch(l, first, bytes); err != nil {
 		return onDevice("launch", err)
 	}
 	if err := errors.Join(
@@ -343,6 +369,20 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 	}
 	l.first, l.bytes = first, bytes
 	return nil
+}
+
+// launch puts the kernel on the lane's stream.
+func (r *rescaling) launch(l *lane, first, bytes int64) error {
+	grid := min((bytes+threadsPerBlock*vector-1)/(threadsPerBlock*vector), r.device.blocks)
+	arguments := [7]uint64{
+		uint64(l.to), uint64(l.from), uint64(bytes / r.size), uint64(first / r.size),
+		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
+	}
+	var pointers [7]unsafe.Pointer
+	for k := range arguments {
+		pointers[k] = unsafe.Pointer(&arguments[k])
+	}
+	return r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:])
 }
 
 // collect waits for the lane's chunk and writes it.

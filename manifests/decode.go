@@ -151,6 +151,18 @@ func (f *source) settings(s *Settings) keys {
 			}
 			s.MaxDuplicateBytes = bytes
 		},
+		"export": func(n ast.Node) {
+			list := f.list(n, "export")
+			s.Export = patterns(list)
+			for _, to := range list {
+				f.among(to.spot, to.pattern, Exports)
+			}
+		},
+		"darknet": func(n ast.Node) {
+			f.mapping(n, "darknet", keys{
+				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
+			})
+		},
 		"keep": func(n ast.Node) {
 			s.Keep = nil
 			for _, g := range f.globs(n, "keep") {

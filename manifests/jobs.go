@@ -15,11 +15,12 @@ import (
 
 // Job is one model of the zoo that a rule matches.
 type Job struct {
-	Path   string // relative to the zoo, with slashes
-	Source string // absolute
-	Target string // absolute, below Out
-	Size   int64  // bytes of Source
-	Rule   *Rule
+	Path    string // relative to the zoo, with slashes
+	Source  string // absolute
+	Weights string // absolute path of the model's second file; "" where the rule names none
+	Target  string // absolute, below Out
+	Size    int64  // bytes of Source and Weights
+	Rule    *Rule
 }
 
 // fields are what templates may hold.
@@ -152,8 +153,12 @@ func (m *Manifest) place(job *Job, weights map[string]bool) {
 	}
 	second := expand(job.Rule.Weights, job.Path)
 	file := filepath.Join(m.Zoo, filepath.FromSlash(second))
-	if info, err := os.Stat(file); !filepath.IsLocal(filepath.FromSlash(second)) || err != nil || !info.Mode().IsRegular() {
+	info, err := os.Stat(file)
+	if !filepath.IsLocal(filepath.FromSlash(second)) || err != nil || !info.Mode().IsRegular() {
 		m.file.fail(job.Rule.weights, "the weights %s of %s are not a file of the zoo", second, job.Path)
+		return
 	}
 	weights[second] = true
+	job.Weights = file
+	job.Size += info.Size()
 }

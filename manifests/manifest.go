@@ -53,19 +53,23 @@ type Settings struct {
 	MaxDuplicateBytes int64           // a shared weight larger than this is not copied
 	Keep              []string        // globs over names of nodes that are left alone
 	Fold              map[string]bool // operator families switched on or off
+	Export            []string        // of Exports: forms that are written beside the folded model
+	Epsilon           string          // of Epsilons: how Darknet networks were trained
 }
 
 // The words that a manifest may use.
 var (
 	Checks   = []string{"parity", "algebra", "predictions"}
 	Devices  = []string{"auto", "cpu", "cuda"}
+	Exports  = []string{"metal", "onnx"}
+	Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
 	Families = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
 )
 
 func defaults() Settings {
 	return Settings{
 		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
-		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{},
+		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie",
 	}
 }
 
@@ -88,8 +92,8 @@ func (r *Rule) Fingerprint() string {
 			fold = append(fold, family)
 		}
 	}
-	return fmt.Sprintf("verify=%s tolerance=%g unfoldable=%s overridable=%s max_duplicate_bytes=%d keep=%q off=%s",
-		strings.Join(r.Verify, ","), r.Tolerance, r.Unfoldable, r.Overridable, r.MaxDuplicateBytes, r.Keep, strings.Join(fold, ","))
+	return fmt.Sprintf("verify=%s tolerance=%g unfoldable=%s overridable=%s max_duplicate_bytes=%d keep=%q off=%s export=%s epsilon=%s",
+		strings.Join(r.Verify, ","), r.Tolerance, r.Unfoldable, r.Overridable, r.MaxDuplicateBytes, r.Keep, strings.Join(fold, ","), strings.Join(r.Export, ","), r.Epsilon)
 }
 
 //go:embed schema.json

@@ -50,7 +50,7 @@ func onnxSeeds(t *testing.T) (list []seed) {
 	}
 	for n := range uint64(20) {
 		var out onnx.Memory
-		if err := onnx.Export(context.Background(), modeltest.Random(n, 12), &out, tensor.Reference{}); err != nil {
+		if err := onnx.Export(context.Background(), modeltest.Random(n, 12), &out, "", tensor.Reference{}); err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, seed{"model.onnx": out.Bytes()})

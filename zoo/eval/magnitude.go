@@ -29,7 +29,7 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 	case "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "Erf", "Elu", "Softplus":
 		return one(&Array{m[0].Shape, largest(m[0].Data, out[0].Data)}, nil)
 	case "HardSigmoid":
-		alpha, beta := math.Abs(n.Float("alpha", 0.2)), math.Abs(n.Float("beta", 0.5))
+		alpha, beta := math.Abs(n.Float("alpha", float64(float32(0.2)))), math.Abs(n.Float("beta", 0.5))
 		return unary(func(x float64) float64 { return alpha*x + beta })(n, m)
 	case "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization":
 		bias := 0.0

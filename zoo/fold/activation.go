@@ -94,6 +94,9 @@ func (m *Move) setBounds(n *model.Node, lo, hi float64) *Reason {
 		switch {
 		case math.IsInf(x, 0):
 		case m.p.model.Opset[""] < 11:
+			if why := m.Rebuild(n); why != nil {
+				return why
+			}
 			m.Edit(func() {
 				n.SetAttr(model.Attr{Name: []string{"min", "max"}[k], Kind: model.FloatAttr, Float: x})
 			})
@@ -154,6 +157,9 @@ func (m *Move) becomeHardSigmoid(n *model.Node, lo, hi, s, t float64) *Reason {
 	if why := m.Absorbed(n); why != nil {
 		return why
 	}
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
 	alpha, beta := s/width, (t-lo)/width
 	m.Edit(func() {
 		n.Type, n.Attrs, n.Edited = "HardSigmoid", nil, true
@@ -183,7 +189,10 @@ func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why := m.Absorbed(n); why != nil {
 		return why
 	}
-	alpha, beta := n.Float("alpha", 0.2), n.Float("beta", 0.5)
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
+	alpha, beta := n.Float("alpha", float64(float32(0.2))), n.Float("beta", 0.5)
 	m.Edit(func() { setHardSigmoid(n, alpha*b.Scale[0], alpha*b.Shift[0]+beta) })
 	return nil
 }

@@ -63,7 +63,7 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 	if why := m.Absorbed(a.conv); why != nil {
 		return false
 	}
-	if m.Values(a.conv, 1, dtype, shape, weight) != nil {
+	if m.Rebuild(a.conv) != nil || m.Values(a.conv, 1, dtype, shape, weight) != nil {
 		return false
 	}
 	if slices.ContainsFunc(bias, func(x float64) bool { return x != 0 }) || a.conv.In(2) != nil {
@@ -122,12 +122,6 @@ func (p *Planner) convBranch(c *model.Node) *branch {
 	}
 	b := &branch{x: c.In(0), conv: c, nodes: []*model.Node{c}, shape: shape}
 	pads, strides, dilations, spatial := c.Ints("pads"), c.Ints("strides"), c.Ints("dilations"), len(shape)-2
-	at := func(list []int64, k int, def int64) int64 {
-		if k < len(list) {
-			return list[k]
-		}
-		return def
-	}
 	for k := range spatial {
 		b.bounds = append(b.bounds, axisBounds{shape[2+k], at(pads, k, 0), at(pads, k+spatial, 0), at(strides, k, 1), at(dilations, k, 1)})
 	}

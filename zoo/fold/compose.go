@@ -40,6 +40,9 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 	if !fits(a.Scale, x.DType) || !fits(a.Shift, x.DType) {
 		return because(Overflow, "a constant of %v would leave the range of %v", n, x.DType)
 	}
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
 	if why := m.Absorbed(n); why != nil {
 		return why
 	}
@@ -67,13 +70,14 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 	case a.Scales():
 		m.Edit(func() { set(n, "Mul", a.Scale) })
 	default:
-		m.Edit(func() { identity(n, x) })
+		m.Edit(func() { m.p.identity(n, x) })
 	}
 	return nil
 }
 
-// identity makes a node one that hands x on.
-func identity(n *model.Node, x *model.Value) {
+// identity makes a node one that hands x on. It goes in the end, unless it joins x to a graph output.
+func (p *Planner) identity(n *model.Node, x *model.Value) {
+	p.identities = append(p.identities, n)
 	for k := range n.Inputs {
 		n.Set(k, nil)
 	}

@@ -103,15 +103,41 @@ func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why != nil {
 		return why
 	}
-	all, why := extents(n, n.Inputs, axis)
-	if why != nil {
-		return why
+	if a.Axis != axis && a.Axis != Uniform {
+		return m.concatAlong(n, k, a)
 	}
-	b, why := joined(a, axis, all, k)
-	if why != nil {
-		return why
+	why = m.Try(func() *Reason {
+		all, why := extents(n, n.Inputs, axis)
+		if why != nil {
+			return why
+		}
+		b, why := joined(a, axis, all, k)
+		if why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], b)
+	})
+	if why != nil && a.Axis == Uniform && m.Try(func() *Reason { return m.concatAlong(n, k, a) }) == nil {
+		return nil
 	}
-	return m.Forward(n.Outputs[0], b)
+	return why
+}
+
+// concatAlong carries a map of one part over another axis than the joined one: a(x) beside y is a(x beside a⁻¹(y)).
+func (m *Move) concatAlong(n *model.Node, k int, a Affine) *Reason {
+	inverse, ok := a.Inverse()
+	if !ok {
+		return because(Sign, "%v would have to divide its other parts by zero", n)
+	}
+	for j := range n.Inputs {
+		if j == k {
+			continue
+		}
+		if why := m.Back(n, j, inverse); why != nil {
+			return why
+		}
+	}
+	return m.Forward(n.Outputs[0], a)
 }
 
 func splitBack(m *Move, n *model.Node, k int, a Affine) *Reason {
@@ -168,21 +194,10 @@ func (m *Move) forwardIfRead(v *model.Value, a Affine) *Reason {
 
 // channelRange is the range of the axis that a Slice takes, and false where it is not static or skips elements.
 func (m *Move) channelRange(n *model.Node, axis int, extent int64) (from, to int64, ok bool) {
-	list := func(attr string, k int) ([]int64, bool) {
-		if n.In(k) == nil {
-			return n.Ints(attr), true
-		}
-		_, values, ok := m.p.constant(n.In(k))
-		out := make([]int64, len(values))
-		for i, x := range values {
-			out[i] = int64(max(min(x, 1<<62), -1<<62))
-		}
-		return out, ok
-	}
-	starts, ok1 := list("starts", 1)
-	ends, ok2 := list("ends", 2)
-	axes, ok3 := list("axes", 3)
-	steps, ok4 := list("steps", 4)
+	starts, ok1 := m.integers(n, "starts", 1)
+	ends, ok2 := m.integers(n, "ends", 2)
+	axes, ok3 := m.integers(n, "axes", 3)
+	steps, ok4 := m.integers(n, "steps", 4)
 	if !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) {
 		return 0, 0, false
 	}

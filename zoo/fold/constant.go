@@ -54,6 +54,20 @@ func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 	return values, len(values) == n
 }
 
+// integers are a list that old operator sets give as an attribute and new ones as input k: nil where it is omitted, and
+// false where it is computed at run time.
+func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
+	if n.In(k) == nil {
+		return n.Ints(attr), true
+	}
+	_, values, ok := m.p.constant(n.In(k))
+	list := make([]int64, len(values))
+	for j, x := range values {
+		list[j] = int64(max(min(x, 1<<62), -1<<62))
+	}
+	return list, ok
+}
+
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
 func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.In(k)
@@ -91,6 +105,9 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if !slices.ContainsFunc(f.Scale, func(s float64) bool { return s != 1 }) {
 		return nil
+	}
+	if why := m.stores(n, k); why != nil {
+		return why
 	}
 	if isDequantized(n.In(k)) {
 		return m.rescaleDequantized(n, n.Inputs[k].Producer, f)
@@ -178,6 +195,9 @@ func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Af
 func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, values []float64) *Reason {
 	if !dtype.Float() {
 		return because(Unsupported, "input %d of %v is of type %v", k, n, dtype)
+	}
+	if why := m.stores(n, k); why != nil {
+		return why
 	}
 	if !fits(values, dtype) {
 		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)

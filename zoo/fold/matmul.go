@@ -103,12 +103,18 @@ func (m *Move) gemmable(n *model.Node, shape []int64) bool {
 
 // becomeGemm leaves the edit that the product becomes a Gemm with that bias.
 func (m *Move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Reason {
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
 	m.Edit(func() { n.Type, n.Edited = "Gemm", true })
 	return m.Values(n, 2, dtype, []int64{int64(len(bias))}, bias)
 }
 
 // addAfter leaves the edit that the map's shift is added to the output of n by a new node, whose cost the caller counts.
 func (m *Move) addAfter(n *model.Node, a Affine) *Reason {
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
 	y := n.Outputs[0]
 	shape, ok := m.p.shape(a, y)
 	if !ok {

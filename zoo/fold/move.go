@@ -1,6 +1,8 @@
 package fold
 
 import (
+	"fmt"
+
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -142,6 +144,35 @@ func (m *Move) Absorbed(n *model.Node) *Reason {
 	}
 	m.into = append(m.into, n)
 	return nil
+}
+
+// Rebuild refuses what changes more of the graph than constants, new nodes and other types or attributes of n among it,
+// where the model's file stores layers and has no place for that.
+func (m *Move) Rebuild(n *model.Node) *Reason {
+	if m.p.model.Takes == nil {
+		return nil
+	}
+	return because(Unsupported, "%v would have to become other operators, which its file cannot store", n)
+}
+
+// stores refuses another constant as input k of n where the model's file has no place for it.
+func (m *Move) stores(n *model.Node, k int) *Reason {
+	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
+		return nil
+	}
+	return because(Unsupported, "the file of %v has no place for another %s", n, inputName(n, k))
+}
+
+// inputName is what ONNX calls input k of a node that holds parameters, in words.
+func inputName(n *model.Node, k int) string {
+	names := map[string][]string{
+		"Conv": {1: "weight", 2: "bias"}, "ConvTranspose": {1: "weight", 2: "bias"}, "Gemm": {1: "weight", 2: "bias"}, "MatMul": {"weight", "weight"},
+		"BatchNormalization": {1: "scale", 2: "bias", 3: "mean", 4: "variance"}, "PRelu": {1: "slope"},
+	}[n.Type]
+	if k < len(names) && names[k] != "" {
+		return names[k]
+	}
+	return fmt.Sprintf("input %d", k)
 }
 
 func otherReader(v *model.Value, n *model.Node) *model.Node {

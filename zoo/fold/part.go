@@ -14,6 +14,9 @@ func (p *Planner) part(r *run) bool {
 		return false
 	}
 	scale, data := r.a.OnlyScale(), r.first().In(p.find(r.first()).data)
+	if p.newMove(r.nodes).Rebuild(r.first()) != nil {
+		return false
+	}
 	leave := func(m *Move, shift []float64) func() {
 		m.added = m.added.plus(costSimple)
 		return func() { p.replace(r, Shifting(r.a.Axis, shift)) }
@@ -38,12 +41,22 @@ func (p *Planner) part(r *run) bool {
 
 // merge writes a run of several nodes as fewer or cheaper ones, where it stands.
 func (p *Planner) merge(r *run) bool {
-	if bn := slices.IndexFunc(r.nodes, isBatchNorm); bn >= 0 && len(r.nodes) > 1 && r.a.Scales() && r.a.Shifts() {
+	bn := -1
+	for k, n := range r.nodes {
+		if len(r.nodes) == 1 || p.model.Takes == nil && !(r.a.Scales() && r.a.Shifts()) || !isBatchNorm(n) {
+			continue
+		}
+		bn = k
 		m := p.newMove(r.nodes)
 		m.added = costBatchNorm
-		return m.setBatchNorm(r.nodes[bn], r.a) == nil && m.settle(r, func() { p.keepOne(r, bn) }) == nil
+		if m.setBatchNorm(n, r.a) == nil && m.settle(r, func() { p.keepOne(r, k) }) == nil {
+			return true
+		}
 	}
 	m := p.newMove(r.nodes)
+	if bn >= 0 || m.Rebuild(r.first()) != nil {
+		return false
+	}
 	m.added = costOfMap(r.a)
 	if _, ok := p.shape(r.a, r.first().In(p.find(r.first()).data)); !ok {
 		return false

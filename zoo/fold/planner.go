@@ -38,6 +38,8 @@ type Planner struct {
 	list    []*Map // in the order of their nodes
 	heirs   []heir // of the move that is being made
 	plan    *Plan
+
+	identities []*model.Node // maps that became nothing
 }
 
 // found is what is known of a node as an affine map.
@@ -73,6 +75,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	for p.pass() {
 		m.Walk((*model.Graph).Compact)
 	}
+	p.cancelTransposes()
 	p.shareAlike()
 	p.prune(before)
 	m.Walk((*model.Graph).Compact)
@@ -107,12 +110,9 @@ func (p *Planner) enter() {
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.
 func (p *Planner) graphs(f func(*model.Graph)) {
-	own := map[*model.Graph]bool{}
-	for _, fn := range p.model.Functions {
-		own[fn.Graph] = true
-	}
+	own := functionGraphs(p.model)
 	p.model.Walk(func(g *model.Graph) {
-		if !own[g] && (g.Parent == nil || !own[g.Parent.Graph]) {
+		if !own[g] {
 			f(g)
 		}
 	})
@@ -137,6 +137,11 @@ func (p *Planner) find(n *model.Node) *found {
 		f.data, f.a, f.why = o.Map(p, n)
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)
+		}
+		if stays := p.model.Stays; f.why == nil && stays != nil {
+			if why, ok := stays(n); ok {
+				f.why = &Reason{Unsupported, why}
+			}
 		}
 		if f.why == nil && !f.a.Finite() {
 			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
@@ -326,7 +331,10 @@ func (p *Planner) accepted(m *Move, r *run) {
 	for _, h := range p.heirs {
 		p.entries[h.node] = h.maps
 		for _, entry := range h.maps {
-			entry.Verdict, entry.Into = Merged, append(entry.Into, h.node.String())
+			entry.Verdict = Merged
+			if !slices.Contains(entry.Into, h.node.String()) {
+				entry.Into = append(entry.Into, h.node.String())
+			}
 		}
 	}
 	p.heirs = nil
@@ -365,12 +373,15 @@ func (p *Planner) drop(r *run) bool {
 		return m.settle(r, func() { p.absorb(r) }) == nil
 	}
 	// It joins an input, or a value with other readers, to a graph output: something has to.
+	if m.Rebuild(r.last()) != nil {
+		return false
+	}
 	return m.settle(r, func() {
 		last := r.last()
 		for _, n := range r.nodes[:len(r.nodes)-1] {
 			n.Remove()
 		}
-		identity(last, in)
+		p.identity(last, in)
 	}) == nil
 }
 

@@ -29,12 +29,7 @@ func maximum(n *model.Node, a Affine) *Reason {
 // average says why an average over positions does not commute with the map, or nil: zeros of the padding that are counted
 // do not get the shift.
 func average(n *model.Node, a Affine) *Reason {
-	if n.Type == "GlobalAveragePool" || !a.Shifts() {
-		return nil
-	}
-	unpadded := n.Str("auto_pad", "NOTSET") == "VALID" ||
-		n.Str("auto_pad", "NOTSET") == "NOTSET" && !slices.ContainsFunc(n.Ints("pads"), func(p int64) bool { return p != 0 })
-	if n.Int("ceil_mode", 0) != 0 || !unpadded && n.Int("count_include_pad", 0) != 0 {
+	if n.Type == "AveragePool" && a.Shifts() && n.Int("count_include_pad", 0) != 0 && overhangs(n, n.Ints("kernel_shape")) {
 		return because(Border, "%v averages over its padding, a shift would change its edge", n)
 	}
 	return nil
@@ -81,14 +76,7 @@ func (m *Move) reduction(n *model.Node, a Affine) (kept []int, why *Reason) {
 	if x.Shape == nil {
 		return nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
-	axes, known := n.Ints("axes"), true
-	if v := n.In(1); v != nil {
-		_, values, ok := m.p.constant(v)
-		known = ok
-		for _, x := range values {
-			axes = append(axes, int64(x))
-		}
-	}
+	axes, known := m.integers(n, "axes", 1)
 	if !known || len(axes) == 0 {
 		return nil, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
 	}

@@ -104,8 +104,8 @@ func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return why
 	}
 	if b.Scales() {
-		inverse := Scaling(b.Axis, each(b.Scale, func(s float64) float64 { return 1 / s }))
-		if !inverse.Finite() {
+		inverse, ok := b.OnlyScale().Inverse()
+		if !ok {
 			return because(Sign, "%v would have to divide its other operand by zero", n)
 		}
 		if why := m.backOperand(n, 1-k, inverse); why != nil {

@@ -12,22 +12,19 @@ func init() {
 	)
 }
 
-// interpolates says why the operator's results are not averages of its input's channel, or nil.
+// interpolates says why the operator's results are not sums of its input's channel with weights that add up to 1, or nil.
 func interpolates(n *model.Node, a Affine) *Reason {
 	x, y := n.In(0), n.Outputs[0]
 	if a.Axis != Uniform && (a.Axis >= len(x.Shape) || a.Axis >= len(y.Shape) || x.Shape[a.Axis] != y.Shape[a.Axis] || x.Shape[a.Axis] < 0) {
 		return because(NotPerChannel, "%v may resize the channels", n)
 	}
-	mode := n.Str("mode", "nearest")
-	switch {
+	switch mode := n.Str("mode", "nearest"); {
 	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (a.Shifts() || n.Float("extrapolation_value", 0) != 0):
 		return because(Border, "%v fills in what lies outside its input", n)
-	case mode == "nearest", mode == "linear", mode == "bilinear":
-		return nil
-	case mode == "cubic" && !a.Shifts():
-		return nil
+	case mode != "nearest" && mode != "linear" && mode != "bilinear" && mode != "cubic":
+		return because(Unsupported, "%v has mode %s", n, mode)
 	}
-	return because(Unsupported, "%v has mode %s", n, mode)
+	return nil
 }
 
 func resizeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {

@@ -11,6 +11,7 @@ func init() {
 	register(
 		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
 		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
+		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentsForward},
 	)
 }
 
@@ -77,6 +78,9 @@ func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
+// extentsForward: elements do not matter to what asks for extents.
+func extentsForward(*Move, *model.Node, int, Affine) *Reason { return nil }
+
 // carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
 // (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
 // period. Where the extents behind are not static, the extents before must be the same ones.
@@ -116,8 +120,8 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
 func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	channels := int64(len(a.Scale))
-	if extent > maxValues {
-		return a, false
+	if extent > maxValues { // that many channels are no weight's
+		return Affine{}, false
 	}
 	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
 	switch {
@@ -176,15 +180,9 @@ func (m *Move) sameBefore(n *model.Node, from, to []int64, axis int) bool {
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.
 func (m *Move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
-	axes := n.Ints("axes")
-	if v := n.In(1); v != nil {
-		_, values, ok := m.p.constant(v)
-		if !ok {
-			return 0, false
-		}
-		for _, x := range values {
-			axes = append(axes, int64(x))
-		}
+	axes, known := m.integers(n, "axes", 1)
+	if !known {
+		return 0, false
 	}
 	rank := max(len(from), len(to))
 	if len(axes) != rank-min(len(from), len(to)) || len(axes) == 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // b and v keep the table short.
@@ -73,6 +74,19 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"padded AveragePool that counts the padding lets a scale through", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), negative}, 0, ""},
 		{"padded AveragePool that counts the padding keeps a shift back", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), shift}, 1, fold.Border},
 		{"AveragePool rounded up that counts the padding keeps a shift back", []step{pool("AveragePool", "ceil_mode", 1, "count_include_pad", 1), shift}, 1, fold.Border},
+		{"AveragePool rounded up that reaches over no edge", []step{op("AveragePool", "kernel_shape", []int64{2, 3}, "strides", []int64{2, 2}, "ceil_mode", 1, "count_include_pad", 1), negative, shift}, 0, ""},
+		{"AveragePool rounded up that does not count the padding", []step{pool("AveragePool", "ceil_mode", 1), negative, shift}, 0, ""},
+		{"AveragePool of automatic padding that comes to none", []step{op("AveragePool", "kernel_shape", []int64{2, 1}, "strides", []int64{2, 2}, "auto_pad", "SAME_UPPER", "count_include_pad", 1), negative, shift}, 0, ""},
+		{"AveragePool of automatic padding that counts the padding keeps a shift back", []step{pool("AveragePool", "auto_pad", "SAME_LOWER", "count_include_pad", 1), shift}, 1, fold.Border},
+		{"a shift goes forward into automatic padding that comes to none", []step{op("Relu"), shift, func(m *b, x *v) *v {
+			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 1)), "auto_pad", "SAME_UPPER", "strides", []int64{2, 3})
+		}}, 0, ""},
+		{"a shift does not go forward into automatic padding", []step{op("Relu"), shift, func(m *b, x *v) *v {
+			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 2)), "auto_pad", "SAME_UPPER", "strides", []int64{2, 2})
+		}}, 1, fold.Border},
+		{"a shift goes forward into padding behind that no window sees", []step{op("Relu"), shift, func(m *b, x *v) *v {
+			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 3)), "pads", []int64{0, 0, 1, 1}, "strides", []int64{2, 2})
+		}}, 0, ""},
 		{"GlobalAveragePool lets all through", []step{op("GlobalAveragePool"), negative, shift}, 0, ""},
 		{"GlobalMaxPool keeps a negative scale back", []step{op("GlobalMaxPool"), negative}, 1, fold.Sign},
 		{"ReduceMean over positions lets all through", []step{op("ReduceMean", "axes", []int64{2, 3}), negative, shift}, 0, ""},
@@ -84,10 +98,18 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"Pad with zeros keeps a shift back", []step{pad("constant"), shift}, 1, fold.Border},
 		{"Pad by reflection lets all through", []step{pad("reflect"), negative, shift}, 0, ""},
 		{"Pad by the edge lets all through", []step{pad("edge"), negative, shift}, 0, ""},
+		{"Pad that takes away lets all through", []step{func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(0, 0, -1, -1, 0, 0, 0, -2))) }, negative, shift}, 0, ""},
+		{"Pad of some axes lets a scale through", []step{padAxes("constant"), negative}, 0, ""},
+		{"Pad of some axes with zeros keeps a shift back", []step{padAxes("constant"), shift}, 1, fold.Border},
+		{"Pad of some axes by the edge lets all through", []step{padAxes("edge"), negative, shift}, 0, ""},
 		{"Resize lets all through", []step{resize("nearest"), negative, shift}, 0, ""},
 		{"linear Resize lets all through", []step{resize("linear"), negative, shift}, 0, ""},
 		{"Resize that fills in keeps a shift back", []step{resize("linear", "coordinate_transformation_mode", "tf_crop_and_resize"), shift}, 1, fold.Border},
-		{"cubic Resize keeps a shift back", []step{resize("cubic"), shift}, 1, fold.Unsupported},
+		{"cubic Resize lets all through", []step{resize("cubic"), negative, shift}, 0, ""},
+		{"cubic Resize that leaves out what is outside lets all through", []step{resize("cubic", "exclude_outside", 1), negative, shift}, 0, ""},
+		{"Resize of some axes lets all through", []step{func(m *b, x *v) *v {
+			return m.Op("Resize", in(x, nil, m.Const([]float64{2, 0.7}, 2)), "mode", "linear", "axes", []int64{-2, 3})
+		}, negative, shift}, 0, ""},
 		{"a shift does not cross a padded border forward", []step{op("Relu"), shift, same}, 1, fold.Border},
 		{"a scale crosses a padded border forward", []step{op("Relu"), negative, same}, 0, ""},
 		{"only the shift is left at a padded border", []step{op("Relu"), negative, shift, same}, 1, ""},
@@ -95,6 +117,9 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"forward through Relu", []step{op("Sigmoid"), positive, op("Relu"), same}, 0, ""},
 		{"forward through MaxPool", []step{op("Sigmoid"), positive, shift, pool("MaxPool"), valid}, 0, ""},
 		{"forward through Flatten into Gemm", []step{op("Sigmoid"), negative, shift, op("Flatten"), gemm}, 0, ""},
+		{"what asks for the extents reads no elements", []step{op("Sigmoid"), negative, shift, func(m *b, x *v) *v {
+			return m.Op("Mul", in(valid(m, x), m.Op("Cast", in(m.Op("Size", in(x))), "to", 1)))
+		}}, 0, ""},
 		{"Clip takes a uniform map", []step{func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, 6)}, 0, ""},
 		{"HardSigmoid takes a uniform map", []step{op("Sigmoid"), func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, op("HardSigmoid")}, 0, ""},
 		{"HardSigmoid takes no negative scale", []step{op("Sigmoid"), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }, op("HardSigmoid")}, 1, fold.Sign},
@@ -118,6 +143,10 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 
 func pad(mode string) func(m *b, x *v) *v {
 	return func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(0, 0, 1, 1, 0, 0, 1, 1)), "mode", mode) }
+}
+
+func padAxes(mode string) func(m *b, x *v) *v {
+	return func(m *b, x *v) *v { return m.Op("Pad", in(x, m.Ints(1, 0, 1, 2), nil, m.Ints(2, -1)), "mode", mode) }
 }
 
 func resize(mode string, attrs ...any) func(m *b, x *v) *v {
@@ -154,12 +183,28 @@ func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 	if d := differs(original, m, 1); d != "" && !unevaluated(original) {
 		t.Error(d)
 	}
+	if again := refold(t, m); len(again.Nodes)+len(again.Consts) > 0 {
+		t.Errorf("folding the result again changes %v %v", again.Nodes, again.Consts)
+	}
+}
+
+// refold folds a folded model again, as if it had been written and read.
+func refold(t *testing.T, m *model.Model) *fold.Plan {
+	for _, n := range m.Graph.Nodes {
+		n.Edited = false
+	}
+	plan, err := fold.Fold(m, fold.Options{})
+	if err != nil {
+		t.Errorf("folded again: %v", err)
+		return &fold.Plan{}
+	}
+	return plan
 }
 
 // unevaluated are models with operators that this program's evaluator does not have: these stay where they are.
 func unevaluated(m *model.Model) bool {
 	return slices.ContainsFunc(m.Graph.Nodes, func(n *model.Node) bool {
-		return n.Int("ceil_mode", 0) != 0 || n.Type == "Resize" && (n.Str("mode", "") == "cubic" || n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize")
+		return n.Int("ceil_mode", 0) != 0 || n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize"
 	})
 }
 
@@ -186,6 +231,12 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		}},
 		{"a shift before a transposed convolution", 1, fold.Border, func(m *b) *v {
 			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 2, 2)))
+		}},
+		{"a shift before a transposed convolution of one tap", 0, "", func(m *b) *v {
+			return m.Op("ConvTranspose", in(m.BatchNorm(m.Input(1, 4, 4, 4), 4), m.Weight(4, 3, 1, 1), m.Weight(6)), "group", 2, "pads", []int64{0, 1, 0, 0})
+		}},
+		{"a shift before a transposed convolution of one tap and stride 2", 1, fold.Border, func(m *b) *v {
+			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 1, 1)), "strides", []int64{2, 1})
 		}},
 		{"Gemm, B transposed, alpha and beta", 0, "", func(m *b) *v {
 			return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(5, 6), m.Weight(5)), "transB", 1, "alpha", 0.5, "beta", 2.0), 5)
@@ -216,6 +267,19 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("Relu", in(m.Conv(x, 3, 4, 2, 1)))
 			z := m.Conv(x, 3, 4, 2, 1, "strides", []int64{1, 1})
 			return m.Op("Add", in(bn(m, m.Conv(y, 4, 4, 1, 1), 4), bn(m, z, 4)))
+		}},
+		{"equal maps of both operands of an Add go forward as one", 0, "", func(m *b) *v {
+			x, c := m.Input(1, 4, 5, 5), m.Const([]float64{49, 107, -49, 3}, 4, 1, 1)
+			return valid(m, m.Op("Add", in(m.Op("Mul", in(m.Op("Sigmoid", in(x)), c)), m.Op("Mul", in(m.Op("Tanh", in(x)), c)))))
+		}},
+		{"equal maps of all parts of a Concat along the width go forward as one", 0, "", func(m *b) *v {
+			x, bn := m.Input(1, 4, 5, 5), in(m.Const(m.Signed(4), 4), m.Weight(4), m.Weight(4), m.Const(m.Uniform(4, 0.4, 1.8), 4))
+			norm := func(y *v) *v { return m.Op("BatchNormalization", append(in(y), bn...)) }
+			return valid(m, m.Op("Concat", in(norm(m.Op("Sigmoid", in(x))), norm(m.Op("Tanh", in(x)))), "axis", 3))
+		}},
+		{"unequal maps of the parts of a Concat along the width stay", 1, fold.Nonlinear, func(m *b) *v {
+			x := m.Input(1, 4, 5, 5)
+			return valid(m, m.Op("Concat", in(negative(m, m.Op("Sigmoid", in(x))), m.Op("Tanh", in(x))), "axis", 3))
 		}},
 		{"a gate: the scale into one factor", 0, "", func(m *b) *v {
 			x := m.Input(1, 3, 5, 5)
@@ -269,6 +333,18 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			}
 			check(t, build, test.left, test.code)
 		})
+	}
+}
+
+func TestTheUnitCoversNewAttributes(t *testing.T) {
+	m := modeltest.New(2)
+	y := m.Op("HardSigmoid", in(uniform(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 2, 0.3)), "alpha", 0.3)
+	plan, err := fold.Fold(m.Output(y), fold.Options{})
+	if err != nil || plan.After != 0 || len(plan.Consts) != 2 {
+		t.Fatal(err, plan)
+	}
+	if plan.Unit != tensor.Float32.Unit() {
+		t.Errorf("the slope is stored as float32, the unit roundoff is %g", plan.Unit)
 	}
 }
 

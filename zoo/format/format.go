@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,8 +28,18 @@ var (
 type Format struct {
 	Name       string   // "onnx"
 	Extensions []string // with the dot, lower case: ".onnx"
-	Open       func(path string) (File, error)
+	Open       func(path string, o Options) (File, error)
 }
+
+// Options are what a format cannot learn from the model file alone.
+type Options struct {
+	Weights string // path of the file with the weights; "": the one beside the model file that has its name
+	Epsilon string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
+}
+
+// Epsilons are the conventions for y = γ·(x − μ)/d + β in Darknet networks: d = √σ² + 1e-6 (pjreddie's normalize_cpu),
+// √(σ² + 1e-5) (AlexeyAB's) or √(σ² + 1e-6) (OpenCV's).
+var Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
 
 // File is an open model. Its Model's constants read from the open files until Close.
 type File interface {
@@ -37,9 +48,16 @@ type File interface {
 	// Inputs are the paths of all files that the model is made of, the opened one first.
 	Inputs() []string
 	// Write writes the model as edited, its rescaled constants through the backend, the files that belong to it beside
-	// it. Bytes that no edit touches are copied. It asks out for every file it writes.
-	Write(ctx context.Context, out Output, backend tensor.Backend) error
+	// it. Bytes that no edit touches are copied. It asks out for every file it writes. renamed are the values whose names
+	// are others when the written file is opened, by their names in the edited model.
+	Write(ctx context.Context, out Output, backend tensor.Backend) (renamed map[string]string, err error)
 	Close() error
+}
+
+// Warner is a File that may have to say of what it wrote, for whoever reads the report.
+type Warner interface {
+	// Warnings are whole sentences without a full stop, about the last Write.
+	Warnings() []string
 }
 
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.
@@ -57,6 +75,30 @@ type OutputFile interface {
 	io.Closer
 }
 
+// Beside is the path, relative to a model file's folder, of another file that the model is made of: where it is written
+// beside an output. A file outside the folder is written under its own name.
+func Beside(model, other string) string {
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(model)); err == nil {
+		if rel, err := filepath.Rel(folder, other); err == nil && filepath.IsLocal(rel) {
+			return filepath.ToSlash(rel)
+		}
+	}
+	if rel, err := filepath.Rel(filepath.Dir(model), other); err == nil && filepath.IsLocal(rel) {
+		return filepath.ToSlash(rel)
+	}
+	return filepath.Base(other)
+}
+
+// Exporter writes any model in a form that is not its own.
+type Exporter struct {
+	Name   string // "metal", as in the manifest's export
+	Suffix string // of the file or folder that it writes: ".metal"
+	Main   string // the file that makes a folder complete: "index.json"; "" where one file is written
+	// Export writes the model, its constants through the backend, as the file or folder rel of the output. rel "" is the
+	// output's own file, or its folder.
+	Export func(ctx context.Context, m *model.Model, out Output, rel string, backend tensor.Backend) error
+}
+
 // OverflowError says that a rescaled constant cannot be stored in its type: folding has to be planned again without it.
 type OverflowError struct {
 	Tensor string // the constant's name in the original model
@@ -69,7 +111,8 @@ func (e *OverflowError) Error() string {
 
 var registry struct {
 	sync.RWMutex
-	formats []Format
+	formats   []Format
+	exporters []Exporter
 }
 
 // Register makes a format known; format packages call it from init.
@@ -84,6 +127,41 @@ func All() []Format {
 	registry.RLock()
 	defer registry.RUnlock()
 	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// RegisterExporter makes an exporter known; packages call it from init.
+func RegisterExporter(e Exporter) {
+	registry.Lock()
+	defer registry.Unlock()
+	registry.exporters = append(registry.exporters, e)
+}
+
+// FindExporter is the exporter of that name.
+func FindExporter(name string) (Exporter, error) {
+	registry.RLock()
+	defer registry.RUnlock()
+	for _, e := range registry.exporters {
+		if e.Name == name {
+			return e, nil
+		}
+	}
+	return Exporter{}, fmt.Errorf("nothing exports to %q, only to %s", name, strings.Join(exporters(), ", "))
+}
+
+// Exporters are the names of all exporters, sorted.
+func Exporters() []string {
+	registry.RLock()
+	defer registry.RUnlock()
+	return exporters()
+}
+
+// exporters wants the registry's lock held.
+func exporters() (names []string) {
+	for _, e := range registry.exporters {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Find is the format for a path, by its extension.
@@ -102,10 +180,10 @@ func Find(path string) (Format, error) {
 }
 
 // Open opens a model file with the format that its path names.
-func Open(path string) (File, error) {
+func Open(path string, o Options) (File, error) {
 	f, err := Find(path)
 	if err != nil {
 		return nil, err
 	}
-	return f.Open(path)
+	return f.Open(path, o)
 }

@@ -3,6 +3,7 @@
 package model
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -16,14 +17,25 @@ type Model struct {
 	Graph     *Graph
 	Functions []*Function
 	Opset     map[string]int64 // operator set version by domain; "" is ONNX's own
-	names     map[string]bool  // every value and node name in use, for NewName
+
+	// Takes says whether the model's file can store another constant as input k of a node. Files of formats that store
+	// layers, not operators, have places for some constants only, and neither for new nodes nor for nodes of other types or
+	// attributes. It is nil where the file stores whatever the graph holds.
+	Takes func(n *Node, k int) bool
+
+	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
+	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
+	Stays func(n *Node) (why string, stays bool)
+
+	names map[string]bool // every value and node name in use, for NewName
 }
 
 // Function is a model-local function: an operator type whose definition the model brings along.
 type Function struct {
-	Domain, Name string
-	Graph        *Graph // its inputs and outputs carry no type
-	Opset        map[string]int64
+	Domain, Name, Overload string
+	Graph                  *Graph // its inputs and outputs carry no type
+	Opset                  map[string]int64
+	Defaults               []Attr // of its attributes
 }
 
 // Graph is a list of nodes in topological order: the main graph, the body of an If, Loop or Scan, or a function.
@@ -43,6 +55,7 @@ type Graph struct {
 // Node is one operator.
 type Node struct {
 	Type, Domain string   // as in ONNX: "Conv", ""
+	Overload     string   // which of several functions of that type and domain
 	Name         string   // may be empty
 	Inputs       []*Value // nil for an omitted optional input
 	Outputs      []*Value // nil for an omitted output
@@ -68,7 +81,8 @@ type Attr struct {
 // AttrKind names an attribute's type.
 type AttrKind uint8
 
-// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types.
+// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types. RefAttr stands
+// in a function for the attribute of the call that String names.
 const (
 	OtherAttr AttrKind = iota
 	IntAttr
@@ -77,6 +91,7 @@ const (
 	IntsAttr
 	FloatsAttr
 	TensorAttr
+	RefAttr
 )
 
 // Value is what flows along an edge: a graph input, a constant, or a node's output.
@@ -146,6 +161,28 @@ func (c *Constant) Float64s(limit int64) ([]float64, error) {
 		}
 	}
 	return out, nil
+}
+
+// Encode are a computed constant's elements as they are stored: Values, rounded once to the type.
+func (c *Constant) Encode() ([]byte, error) {
+	n, ok := c.Elements()
+	if !ok || n != int64(len(c.Values)) {
+		return nil, fmt.Errorf("%d values for shape %v", len(c.Values), c.Shape)
+	}
+	raw := make([]byte, c.Bytes())
+	if c.DType.Float() {
+		return raw, tensor.Encode(raw, c.Values, c.DType)
+	}
+	size := c.DType.Size()
+	if size == 0 || size > 8 {
+		return nil, fmt.Errorf("values of type %v cannot be written", c.DType)
+	}
+	var b [8]byte
+	for k, x := range c.Values {
+		binary.LittleEndian.PutUint64(b[:], uint64(int64(x)))
+		copy(raw[k*size:], b[:size])
+	}
+	return raw, nil
 }
 
 // Attr is the named attribute, or nil.
@@ -264,6 +301,20 @@ func (n *Node) Remove() {
 // Removed says whether Remove was called.
 func (n *Node) Removed() bool { return n.Graph == nil }
 
+// Append adds a node at the end of a graph that is being read, and makes its outputs.
+func (g *Graph) Append(typ, name string, inputs []*Value, attrs []Attr, outputs ...string) *Node {
+	n := &Node{Type: typ, Name: name, Attrs: attrs, Graph: g}
+	for k, v := range inputs {
+		n.Set(k, v)
+	}
+	for _, name := range outputs {
+		n.Outputs = append(n.Outputs, &Value{Name: name, Graph: g, Producer: n})
+	}
+	n.Edited = false
+	g.Nodes = append(g.Nodes, n)
+	return n
+}
+
 // NewNode adds a node behind another one of the graph, or before all where after is nil. Its name is made from the hint.
 // An output that another node produced is produced by the new one from now on. The graph's Nodes list it after Compact.
 func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value) *Node {
@@ -352,6 +403,17 @@ func (g *Graph) NewConst(hint string, c *Constant) *Value {
 	v := &Value{Name: g.Model.NewName(hint), DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
 	g.Consts = append(g.Consts, v)
 	return v
+}
+
+// Foreign are the main graph's nodes that no ONNX model can hold: of domains of which the model imports no operator set, a
+// detector's head say, and all that depend on them.
+func (m *Model) Foreign() map[*Node]bool {
+	foreign := map[*Node]bool{}
+	for _, n := range m.Graph.Nodes {
+		_, known := m.Opset[n.Domain]
+		foreign[n] = !known || slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && foreign[v.Producer] })
+	}
+	return foreign
 }
 
 // NewName returns the hint, or the hint with a number behind it, such that nothing else in the model has that name.

@@ -61,10 +61,13 @@ func (s *stage) final(rel string) string {
 
 // Create is format.Output's.
 func (s *stage) Create(rel string) (format.OutputFile, error) {
+	if rel == filepath.Base(s.target) {
+		rel = ""
+	}
 	if rel != "" && !filepath.IsLocal(filepath.FromSlash(rel)) {
 		return nil, fmt.Errorf("output %q: %w", rel, format.ErrOutside)
 	}
-	if s.open[rel] != nil || rel == filepath.Base(s.target) {
+	if s.open[rel] != nil {
 		return nil, fmt.Errorf("output %q is written twice", rel)
 	}
 	if err := s.fsys.MkdirAll(filepath.Dir(s.path(rel))); err != nil {
@@ -162,11 +165,16 @@ func (s *stage) restart() error {
 	return nil
 }
 
-// discard throws away what is not in place.
-func (s *stage) discard() error {
+// close closes the files of a stage that is read and then thrown away with its folder.
+func (s *stage) close() {
 	for _, f := range s.open {
 		f.drop()
 	}
+}
+
+// discard throws away what is not in place.
+func (s *stage) discard() error {
+	s.close()
 	return s.fsys.RemoveAll(s.folder)
 }
 

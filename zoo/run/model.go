@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,11 +14,9 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
-	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
 // ErrChanged says that a model's files changed while they were read.
@@ -78,11 +75,17 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 		}
 	}()
 	if changed {
-		if source, plan, err = r.write(ctx, j, source, plan, out, m); err != nil {
+		w := &written{source: source, plan: plan}
+		err := r.write(ctx, j, w, out, m)
+		source = w.source
+		if err != nil {
 			return err
 		}
-		describe(m, plan)
-		if err := r.prove(ctx, j, out, plan, m); err != nil {
+		describe(m, w.plan)
+		if f, ok := w.source.(format.Warner); ok {
+			m.Warnings = append(m.Warnings, f.Warnings()...)
+		}
+		if err := r.prove(ctx, j, out, w, m); err != nil {
 			return err
 		}
 		m.Status = report.Folded
@@ -91,6 +94,9 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 			return err
 		}
 		m.Status = report.Copied
+	}
+	if err := r.export(ctx, j, inputs, out); err != nil {
+		return err
 	}
 	after, hashes, err := settle(before, out)
 	if err != nil {
@@ -133,7 +139,7 @@ func settle(before []stamp, out *stage) (read []stamp, written []string, err err
 
 // plan opens a model and plans its folding; refuse names constants that may not be rescaled.
 func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.File, *fold.Plan, error) {
-	source, err := format.Open(j.Source)
+	source, err := format.Open(j.Source, options(j))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -149,13 +155,42 @@ func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.Fil
 	return source, plan, nil
 }
 
+// options are what a job's rule says of its files.
+func options(j *manifests.Job) format.Options {
+	return format.Options{Weights: j.Weights, Epsilon: j.Rule.Epsilon}
+}
+
+// staged are the options with which the model in a stage is opened.
+func staged(j *manifests.Job, inputs []string, out *stage) format.Options {
+	o := options(j)
+	if len(inputs) > 1 {
+		o.Weights = out.path(format.Beside(inputs[0], inputs[1]))
+	}
+	return o
+}
+
+func (r *runner) backend(rule *manifests.Rule) tensor.Backend {
+	if rule.Device == "cpu" && r.Host != nil {
+		return r.Host
+	}
+	return r.Backend
+}
+
 // maxReplans bounds how often a model is planned again because a constant would not fit its type.
 const maxReplans = 64
 
+// written is a model as it was folded: the open original, what was done to it, and how the values are called that the
+// written file calls otherwise.
+type written struct {
+	source  format.File
+	plan    *fold.Plan
+	renamed map[string]string
+}
+
 // write writes the folded model into the stage. Where a constant would not fit its type, the model is planned again
 // without it.
-func (r *runner) write(ctx context.Context, j *manifests.Job, source format.File, plan *fold.Plan, out *stage, m *report.Model) (format.File, *fold.Plan, error) {
-	backend := r.Backend
+func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *stage, m *report.Model) error {
+	backend := r.backend(j.Rule)
 	var parity *verify.Parity
 	if slices.Contains(r.checks(j.Rule), "parity") {
 		parity = verify.NewParity(backend)
@@ -163,87 +198,57 @@ func (r *runner) write(ctx context.Context, j *manifests.Job, source format.File
 	}
 	refuse := map[string]fold.Code{}
 	for {
-		err := source.Write(ctx, out, backend)
+		renamed, err := w.source.Write(ctx, out, backend)
 		var overflow *format.OverflowError
 		switch {
 		case err == nil:
 			if parity != nil {
 				m.Parity = report.Check{Status: report.Passed, Compared: parity.Compared()}
 			}
-			return source, plan, nil
+			w.renamed = renamed
+			return nil
 		case errors.Is(err, verify.ErrMismatch):
 			m.Parity = report.Check{Status: report.Mismatch, Note: oneLine(err)}
-			return source, plan, fmt.Errorf("%w: parity: %w", ErrUnproven, err)
+			return fmt.Errorf("%w: parity: %w", ErrUnproven, err)
 		case !errors.As(err, &overflow) || len(refuse) >= maxReplans || refuse[overflow.Tensor] != "":
-			return source, plan, err
+			return err
 		}
 		refuse[overflow.Tensor] = fold.Overflow
 		if overflow.Tally.NonFinite > 0 {
 			refuse[overflow.Tensor] = fold.Statistics
 		}
 		if err := out.restart(); err != nil {
-			return source, plan, err
+			return err
 		}
 		again, replan, err := r.plan(j, refuse)
 		if err != nil {
-			return source, plan, err
+			return err
 		}
-		source.Close()
-		source, plan = again, replan
+		w.source.Close()
+		w.source, w.plan = again, replan
 	}
 }
 
-// prove runs the checks on the staged files. Both models are opened anew, so that what is checked is what was written.
-func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, plan *fold.Plan, m *report.Model) error {
-	original, err := format.Open(j.Source)
-	if err != nil {
-		return err
+// export writes the forms that the manifest asks for beside the model, from the model as it stands in the stage.
+func (r *runner) export(ctx context.Context, j *manifests.Job, inputs []string, out *stage) error {
+	if len(j.Rule.Export) == 0 {
+		return nil
 	}
-	defer original.Close()
-	folded, err := format.Open(out.path(""))
+	f, err := format.Open(out.path(""), staged(j, inputs, out))
 	if err != nil {
 		return fmt.Errorf("the written model cannot be read back: %w", err)
 	}
-	defer folded.Close()
-	taps := verify.Taps(original.Model(), folded.Model())
-	checks := r.checks(j.Rule)
-	if slices.Contains(checks, "algebra") {
-		fold.Inline(original.Model())
-		result, err := verify.Algebra(ctx, original.Model(), folded.Model(), plan)
+	defer f.Close()
+	name := filepath.Base(j.Target)
+	for _, to := range j.Rule.Export {
+		e, err := format.FindExporter(to)
 		if err != nil {
 			return err
 		}
-		if m.Algebra = result.Check(); m.Algebra.Status == report.Mismatch {
-			return fmt.Errorf("%w: algebra: %s", ErrUnproven, m.Algebra.Note)
+		rel := strings.TrimSuffix(name, filepath.Ext(name)) + e.Suffix
+		if err := e.Export(ctx, f.Model(), out, rel, r.backend(j.Rule)); err != nil {
+			return fmt.Errorf("export to %s: %w", to, err)
 		}
-	}
-	if slices.Contains(checks, "predictions") {
-		return r.predict(ctx, j, out, plan, taps, m)
-	}
-	return nil
-}
-
-// predict runs original and folded model, as many models at a time as memory is meant for.
-func (r *runner) predict(ctx context.Context, j *manifests.Job, out *stage, plan *fold.Plan, taps []predict.Tap, m *report.Model) error {
-	if r.Predict == nil {
-		m.Predictions = report.Check{Status: report.NotRun, Note: r.NoEngine}
-		return nil
-	}
-	select {
-	case r.heavy <- struct{}{}:
-		defer func() { <-r.heavy }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	m.Predictions = r.Predict.Compare(ctx, predict.Comparison{
-		Original: j.Source, Folded: out.path(""), Tolerance: j.Rule.Tolerance, Unit: plan.Unit, Taps: taps,
-		Jittered: func(folder string) (string, error) { return jittered(ctx, j.Source, folder, plan, r.Backend) },
-	})
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if m.Predictions.Status == report.Mismatch {
-		return fmt.Errorf("%w: predictions: %s", ErrUnproven, m.Predictions.Note)
 	}
 	return nil
 }
@@ -321,7 +326,7 @@ func (r *runner) relative(target string) string {
 
 // describe writes what the plan says into the report.
 func describe(m *report.Model, plan *fold.Plan) {
-	m.Before, m.After, m.Maps = plan.Before, plan.After, nil
+	m.Before, m.After, m.Maps, m.Warnings = plan.Before, plan.After, nil, nil
 	for _, x := range plan.Maps {
 		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {
@@ -336,17 +341,10 @@ func describe(m *report.Model, plan *fold.Plan) {
 
 // copyFiles copies a model's files as they are.
 func copyFiles(ctx context.Context, inputs []string, out *stage) error {
-	folder, err := filepath.EvalSymlinks(filepath.Dir(inputs[0]))
-	if err != nil {
-		return err
-	}
 	for k, path := range inputs {
 		rel := ""
 		if k > 0 {
-			if rel, err = filepath.Rel(folder, path); err != nil {
-				return err
-			}
-			rel = filepath.ToSlash(rel)
+			rel = format.Beside(inputs[0], path)
 		}
 		if err := copyFile(ctx, path, rel, out); err != nil {
 			return err
@@ -376,41 +374,3 @@ func copyFile(ctx context.Context, path, rel string, out *stage) (err error) {
 		}
 	}
 }
-
-// jittered writes the original with the parameters that were folded moved by at most one unit in the last place.
-func jittered(ctx context.Context, source, folder string, plan *fold.Plan, backend tensor.Backend) (string, error) {
-	f, err := format.Open(source)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	touched := map[string]bool{}
-	for _, c := range plan.Consts {
-		touched[c.Graph+"\x00"+c.Name] = c.Edit != "add"
-	}
-	rng := rand.New(rand.NewPCG(8, 8))
-	f.Model().Walk(func(g *model.Graph) {
-		for _, v := range g.Consts {
-			n, ok := v.Const.Elements()
-			if !ok || n > maxJittered || !v.Const.DType.Float() || !touched[g.Path()+"\x00"+v.Name] {
-				continue
-			}
-			c := *v.Const
-			scale := make([]float64, n)
-			for k := range scale {
-				scale[k] = 1 + (2*rng.Float64()-1)*2*c.DType.Unit()
-			}
-			c.Factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: n, Inner: 1}, Scale: scale}}
-			v.Const = &c
-		}
-	})
-	path := filepath.Join(folder, strings.TrimPrefix(filepath.Base(source), "."))
-	s := &stage{fsys: disk{}, target: path, folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
-	if err := f.Write(ctx, s, backend); err != nil {
-		return "", err
-	}
-	return path, nil
-}
-
-// maxJittered bounds the elements of a parameter that is moved: larger ones move little.
-const maxJittered = 1 << 24

@@ -38,11 +38,13 @@ type Options struct {
 	Manifest *manifests.Manifest
 	Workers  int
 	Backend  tensor.Backend
-	Why      string        // why this backend
-	Predict  Predictor     // nil: predictions are reported as not run
-	NoEngine string        // why Predict is nil
-	Verify   *[]string     // overrides the manifest's checks
-	Timeout  time.Duration // overrides the manifest's; 0: does not
+	Host     tensor.Backend // for rules whose device is cpu; nil: Backend
+	Why      string         // why this backend
+	Predict  Predictor      // nil: predictions are reported as not run
+	NoEngine string         // why Predict is nil
+	Latency  bool           // measure that of models whose predictions are compared
+	Verify   *[]string      // overrides the manifest's checks
+	Timeout  time.Duration  // overrides the manifest's; 0: does not
 	Force    Force
 	DryRun   bool
 	Prune    bool // outputs that no model of the zoo makes any more are removed
@@ -161,7 +163,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	rule := r.fingerprint(j.Rule)
 	switch {
 	case ctx.Err() != nil:
-		m.Error = "interrupted before it began"
+		m.Error = report.NotBegun
 	case r.Force != ForceAll && !r.DryRun && r.upToDate(j, rule):
 		e := r.books.get(j.Path)
 		m.Status, m.Before, m.After, m.Output = report.Unchanged, e.Before, e.After, r.relative(j.Target)

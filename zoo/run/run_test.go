@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -286,6 +287,12 @@ func TestAModelThatFailsAProofIsNotCommitted(t *testing.T) {
 	})
 	if r.Counts[report.Failed] != 1 || !equal(good, contents(t, s.out())) {
 		t.Errorf("a backend that is wrong by a bit: %v", r.Counts)
+	}
+	names := regexp.MustCompile(`tensor "\w+": .* element 0 \(float32, .* has [0-9a-f]{8}, the reference [0-9a-f]{8}$`)
+	for path, m := range r.models {
+		if !names.MatchString(m.Error) {
+			t.Errorf("%s: %q does not name tensor, element and both bit patterns", path, m.Error)
+		}
 	}
 }
 

@@ -263,6 +263,11 @@ func (in *inference) axes(n *model.Node, k, rank int) ([]int, bool) {
 			return nil, false
 		}
 	}
+	return counted(list, rank)
+}
+
+// counted are axes counted from 0.
+func counted(list []int64, rank int) ([]int, bool) {
 	out := make([]int, 0, len(list))
 	for _, a := range list {
 		axis, ok := axisOf(a, rank)
@@ -636,37 +641,34 @@ func shapeOf(in *inference, n *model.Node) {
 
 func resize(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	if x == nil {
+	axes, ok := counted(n.Ints("axes"), len(x))
+	if x == nil || !ok {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
-	out := free(len(x))
-	if sizes := in.ints(n.In(3)); n.Type == "Resize" && len(sizes) == len(x) && n.Ints("axes") == nil {
-		for k, s := range sizes {
-			if s != noElement {
-				out[k] = s
-			}
+	if len(axes) == 0 {
+		for k := range x {
+			axes = append(axes, k)
 		}
-		set(n, 0, typeOf(n.In(0)), out)
-		return
 	}
-	scales := n.In(2)
+	scales, sizes := n.In(2), []int64(nil)
 	if n.Type == "Upsample" || in.opset < 11 {
 		scales = n.In(1)
+	} else if n.Str("keep_aspect_ratio_policy", "stretch") == "stretch" {
+		sizes = in.ints(n.In(3))
 	}
-	factors := []float64(nil)
-	if a := n.Attr("scales"); a != nil {
-		factors = a.Floats
-	} else if scales != nil {
-		if a, ok := in.consts.Value(scales); ok {
-			factors = a.Data
-		}
+	factors := n.Floats("scales")
+	if a, ok := in.consts.Value(scales); ok {
+		factors = a.Data
 	}
-	if len(factors) == len(x) && n.Ints("axes") == nil {
-		for k, f := range factors {
-			if x[k] >= 0 && f > 0 && f < 1<<20 {
-				out[k] = int64(float64(x[k]) * f)
-			}
+	out := slices.Clone(x)
+	for k, axis := range axes {
+		out[axis] = Unknown
+		switch {
+		case len(sizes) == len(axes) && sizes[k] != noElement:
+			out[axis] = sizes[k]
+		case len(factors) == len(axes) && x[axis] >= 0 && factors[k] > 0 && factors[k] < 1<<20:
+			out[axis] = int64(float32(x[axis]) * float32(factors[k])) // rounded to float32, then down
 		}
 	}
 	set(n, 0, typeOf(n.In(0)), out)

@@ -16,17 +16,24 @@ const Unknown = -1
 // Infer fills in DType and Shape of the values of a model, where they are not declared and the operators tell them. A
 // declared extent is believed, a free one is narrowed to what the operators tell.
 func Infer(m *model.Model, consts *eval.Folder) {
-	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
+	node := Each(m, consts)
 	var walk func(*model.Graph)
 	walk = func(g *model.Graph) {
 		for _, n := range g.Nodes {
 			for _, b := range n.Bodies {
 				walk(b)
 			}
-			in.node(n)
+			node(n)
 		}
 	}
 	walk(m.Graph)
+}
+
+// Each is Infer for one node after the other, in an order in which each stands behind those that it reads: for who builds a
+// graph, and needs to know shapes on the way.
+func Each(m *model.Model, consts *eval.Folder) func(*model.Node) {
+	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
+	return in.node
 }
 
 type inference struct {

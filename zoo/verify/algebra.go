@@ -225,11 +225,43 @@ func (c *comparison) indices() (map[string]*eval.Array, error) {
 		}
 		a, ok := c.consts.Value(v)
 		if !ok {
+			a, ok = rows(v)
+		}
+		if !ok {
 			return nil, fmt.Errorf("the elements of %q, a %v, are not known before the model runs", name, v.DType)
 		}
 		out[name] = a
 	}
 	return out, nil
+}
+
+// rows are indices for a value that only takes rows of stored tables, as an embedding's does: all of them, in turn.
+func rows(v *model.Value) (*eval.Array, bool) {
+	if v.Shape == nil || len(v.Uses) == 0 {
+		return nil, false
+	}
+	count := int64(math.MaxInt64)
+	for _, u := range v.Uses {
+		table := u.Node.In(0)
+		if u.Node.Type != "Gather" || u.Index != 1 || table == nil || table.Const == nil || u.Node.Int("axis", 0) != 0 || len(table.Const.Shape) == 0 {
+			return nil, false
+		}
+		count = min(count, table.Const.Shape[0])
+	}
+	shape := slices.Clone(v.Shape)
+	for k, d := range shape {
+		if d < 0 {
+			shape[k] = freeExtent / 4
+		}
+	}
+	a, err := eval.New(shape)
+	if err != nil || count < 1 {
+		return nil, false
+	}
+	for k := range a.Data {
+		a.Data[k] = float64(int64(k) % count)
+	}
+	return a, true
 }
 
 // maxWork bounds the multiplications of a region on its probes after the first.

@@ -28,7 +28,7 @@ var Kinds = []Kind{
 // Bytes are an ONNX file of a network of a kind: width channels, depth blocks, weights from the seed.
 func (k Kind) Bytes(seed uint64, width, depth int64) ([]byte, error) {
 	var out onnx.Memory
-	if err := onnx.Export(context.Background(), k.Build(modeltest.New(seed), width, depth), &out, tensor.Reference{}); err != nil {
+	if err := onnx.Export(context.Background(), k.Build(modeltest.New(seed), width, depth), &out, "", tensor.Reference{}); err != nil {
 		return nil, fmt.Errorf("%s: %w", k.Name, err)
 	}
 	return out.Bytes(), nil

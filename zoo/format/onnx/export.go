@@ -6,48 +6,71 @@ import (
 	"io"
 	"slices"
 
+	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/shape"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // exportIR is the IR version of exported models: the one that came with operator set 17.
 const exportIR = 8
 
-// Export writes any model as one new ONNX file, its constants through the backend. Models with graphs inside nodes or with
-// functions are refused: they came from ONNX files, and are those.
-func Export(ctx context.Context, m *model.Model, out format.Output, backend tensor.Backend) error {
+func init() {
+	format.RegisterExporter(format.Exporter{Name: "onnx", Suffix: ".onnx", Export: Export})
+}
+
+// Export writes any model as one new ONNX file, its constants through the backend. Operators of domains that the model
+// imports no operator set of, a detector's head say, are left out with all that depends on them: what they read are outputs
+// then. Models with graphs inside nodes or with functions are refused: they came from ONNX files, and are those.
+func Export(ctx context.Context, m *model.Model, out format.Output, rel string, backend tensor.Backend) error {
 	graph, err := exported(m)
 	if err != nil {
 		return err
 	}
-	file := &message{}
-	file.varint(modelIR, exportIR)
-	file.text(modelProducer, "zoofold")
-	file.message(modelGraph, graph)
+	file := &wire.Message{}
+	file.Varint(modelIR, exportIR)
+	file.Text(modelProducer, "zoofold")
+	file.Message(modelGraph, graph)
 	var domains []string
 	for d := range m.Opset {
 		domains = append(domains, d)
 	}
 	slices.Sort(domains)
 	for _, d := range domains {
-		set := &message{}
-		set.text(1, d)
-		set.varint(2, uint64(m.Opset[d]))
-		file.message(modelOpset, set)
+		set := &wire.Message{}
+		set.Text(1, d)
+		set.Varint(2, uint64(m.Opset[d]))
+		file.Message(modelOpset, set)
 	}
-	if file.size > maxFile {
-		return fmt.Errorf("the model has %d bytes, an ONNX file holds %d: %w", file.size, maxFile, format.ErrLimit)
+	if file.Size > maxFile {
+		return fmt.Errorf("the model has %d bytes, an ONNX file holds %d: %w", file.Size, maxFile, format.ErrLimit)
 	}
-	w := &writer{ctx: ctx, backend: backend}
-	return w.file(out, "", file.pieces)
+	return format.Splice(ctx, out, rel, nil, file.Pieces, backend)
 }
 
 // exported is the main graph as a new GraphProto.
-func exported(m *model.Model) (*message, error) {
+func exported(m *model.Model) (*wire.Message, error) {
+	shape.Infer(m, eval.Constants(m))
 	g, e := m.Graph, &encoder{}
-	graph := &message{}
-	for _, n := range g.Nodes {
+	nodes, outputs, err := expressible(m)
+	if err != nil {
+		return nil, err
+	}
+	graph, used := &wire.Message{}, map[*model.Value]bool{}
+	for _, n := range nodes {
+		for _, v := range n.Inputs {
+			used[v] = true
+		}
+		if n.Type == "Constant" && n.Outputs[0] != nil && n.Outputs[0].Const != nil { // an initializer from now on
+			inner, err := e.exportConst(n.Outputs[0])
+			if err != nil {
+				return nil, err
+			}
+			graph.Message(graphInitializer, inner)
+			continue
+		}
 		if len(n.Bodies) > 0 {
 			return nil, fmt.Errorf("%v holds graphs: it cannot be exported", n)
 		}
@@ -60,33 +83,64 @@ func exported(m *model.Model) (*message, error) {
 		if err != nil {
 			return nil, err
 		}
-		graph.message(graphNode, inner)
+		graph.Message(graphNode, inner)
 	}
 	name := g.Name
 	if name == "" {
 		name = "graph"
 	}
-	graph.text(graphName, name)
+	graph.Text(graphName, name)
 	for _, v := range g.Consts {
+		if !used[v] {
+			continue
+		}
 		inner, err := e.exportConst(v)
 		if err != nil {
 			return nil, err
 		}
-		graph.message(graphInitializer, inner)
+		graph.Message(graphInitializer, inner)
 	}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
-			graph.message(graphInput, typed(v.Name, v.DType, v.Shape))
+			graph.Message(graphInput, typed(v.Name, v.DType, v.Shape))
 		}
 	}
-	for _, v := range g.Outputs {
-		graph.message(graphOutput, typed(v.Name, v.DType, v.Shape))
+	for _, v := range outputs {
+		graph.Message(graphOutput, typed(v.Name, v.DType, v.Shape))
 	}
 	return graph, nil
 }
 
+// expressible are the main graph's nodes that ONNX has operators for and that depend on nothing else, and the outputs of
+// what they make: the graph's own, and those that the other nodes read.
+func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, err error) {
+	foreign := m.Foreign()
+	var cut []*model.Value // what the other nodes read
+	for _, n := range m.Graph.Nodes {
+		if foreign[n] {
+			cut = append(cut, n.Inputs...)
+		} else {
+			nodes = append(nodes, n)
+		}
+	}
+	for _, v := range m.Graph.Outputs {
+		if !foreign[v.Producer] {
+			outputs = append(outputs, v)
+		}
+	}
+	for _, v := range cut {
+		if v != nil && v.Producer != nil && !foreign[v.Producer] && v.Const == nil && !slices.Contains(outputs, v) {
+			outputs = append(outputs, v)
+		}
+	}
+	if len(outputs) == 0 {
+		return nil, nil, fmt.Errorf("nothing of the model can be written with ONNX operators")
+	}
+	return nodes, outputs, nil
+}
+
 // exportConst is a constant as a new TensorProto, whatever format it came from.
-func (e *encoder) exportConst(v *model.Value) (*message, error) {
+func (e *encoder) exportConst(v *model.Value) (*wire.Message, error) {
 	c := *v.Const
 	c.Source = nil
 	fresh := *v

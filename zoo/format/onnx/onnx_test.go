@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,19 +17,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
+	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
-
-// folder is a format.Output in a folder.
-type folder struct{ path, name string }
-
-func (f folder) Create(rel string) (format.OutputFile, error) {
-	if rel == "" {
-		rel = f.name
-	}
-	return os.Create(filepath.Join(f.path, rel))
-}
 
 // generated is one model of every kind.
 func generated(t testing.TB) map[string][]byte {
@@ -63,13 +53,13 @@ func TestAModelThatWasNotEditedIsWrittenByteForByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := format.Open(path)
+		f, err := format.Open(path, format.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		var out onnx.Memory
-		if err := f.Write(context.Background(), &out, tensor.Reference{}); err != nil {
+		if _, err := f.Write(context.Background(), &out, tensor.Reference{}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(out.Bytes(), want) {
@@ -78,34 +68,15 @@ func TestAModelThatWasNotEditedIsWrittenByteForByte(t *testing.T) {
 	}
 }
 
-func TestEveryTruncationIsAnErrorOrAModel(t *testing.T) {
-	for name, data := range generated(t) {
-		path := write(t, data)
-		for _, end := range append(rand.New(rand.NewPCG(1, 1)).Perm(len(data))[:300], 0, 1, 2, len(data)-1) {
-			if err := os.WriteFile(path, data[:end], 0o666); err != nil {
-				t.Fatal(err)
-			}
-			try(t, name, path)
-		}
-	}
-}
-
-// try opens a file, and folds and writes what it holds, whatever it is. It must not panic, and errors must say whose fault
-// it is.
-func try(t testing.TB, name, path string) {
-	f, err := format.Open(path)
-	if err != nil {
-		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: %v: it does not say whose fault it is", name, err)
-		}
-		return
-	}
-	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
-		t.Errorf("%s: fold: %v", name, err)
-	}
-	var out onnx.Memory
-	_ = f.Write(context.Background(), &out, tensor.Reference{}) // damaged weights may be refused
+func TestONNXPassesTheSuiteOfFormats(t *testing.T) {
+	formattest.Suite{
+		Generate: func(seed uint64, folder string) (string, format.Options, error) {
+			path := filepath.Join(folder, "model.onnx")
+			data, err := zootest.Kinds[seed%uint64(len(zootest.Kinds))].Bytes(seed, 4, 2)
+			return path, format.Options{}, errors.Join(err, os.WriteFile(path, data, 0o666))
+		},
+		Seeds: 15, Damages: 400,
+	}.Run(t)
 }
 
 // field is one length-delimited field.
@@ -185,7 +156,7 @@ func TestHostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
 			path := write(t, test.data)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			f, err := format.Open(path)
+			f, err := format.Open(path, format.Options{})
 			runtime.ReadMemStats(&after)
 			if err == nil {
 				f.Close()
@@ -224,7 +195,7 @@ func TestExternalDataOutsideTheFolderIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, file(w, node("Relu", "", []string{"w"}, []string{"y"}), value(12, "y", 4)), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		f, err := format.Open(path)
+		f, err := format.Open(path, format.Options{})
 		if err == nil {
 			f.Close()
 		}
@@ -266,7 +237,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 	if err := os.WriteFile(path, model, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	f, err := format.Open(path)
+	f, err := format.Open(path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +249,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 	if plan.After != 0 {
 		t.Fatalf("%d -> %d: %+v", plan.Before, plan.After, plan.Maps)
 	}
-	if err := f.Write(context.Background(), folder{out, "m.onnx"}, cpu.New(2)); err != nil {
+	if _, err := f.Write(context.Background(), formattest.Folder{Path: out, Name: "m.onnx"}, cpu.New(2)); err != nil {
 		t.Fatal(err)
 	}
 	written, err := os.Open(filepath.Join(out, "weights.bin"))
@@ -308,6 +279,6 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		try(t, "fuzz", path)
+		formattest.Try(t, path, format.Options{})
 	})
 }

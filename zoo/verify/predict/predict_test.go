@@ -50,7 +50,7 @@ func file(t *testing.T, d tensor.DType, activation string, change func(weights [
 	z := b.Op(activation, []*model.Value{y})
 	z.DType, z.Shape = d, []int64{-1, 4}
 	var out onnx.Memory
-	if err := onnx.Export(context.Background(), b.Output(z), &out, tensor.Reference{}); err != nil {
+	if err := onnx.Export(context.Background(), b.Output(z), &out, "", tensor.Reference{}); err != nil {
 		t.Fatal(err)
 	}
 	path = filepath.Join(t.TempDir(), "m.onnx")

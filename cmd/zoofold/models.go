@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/run"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
+)
+
+// verify compares what two model files of any formats predict.
+func verify(set *flag.FlagSet) action {
+	asJSON := set.Bool("json", false, "print the result as JSON")
+	library := set.String("onnxruntime", "", "the ONNX Runtime `library` (default: $ONNXRUNTIME_LIB, then the usual places)")
+	tolerance := set.Float64("tolerance", 0, "the largest `difference` that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
+	o := &format.Options{}
+	epsilonFlag(set, o)
+	return func(operands []string, stdout, stderr io.Writer) int {
+		ctx, stop := interruptible(notes(stderr))
+		defer stop()
+		result := struct {
+			Original    string       `json:"original"`
+			Folded      string       `json:"folded"`
+			Engine      string       `json:"engine,omitempty"`
+			Predictions report.Check `json:"predictions"`
+		}{Original: operands[0], Folded: operands[1]}
+		engine, why := openEngine(*library)
+		if engine != nil {
+			result.Engine = engine.Name()
+			var err error
+			if result.Predictions, err = compare(ctx, engine, operands[0], operands[1], *o, *tolerance); err != nil {
+				why = err.Error()
+			}
+		}
+		c := &result.Predictions
+		if c.Status == "" {
+			*c = report.Check{Status: report.NotRun, Note: why}
+		}
+		switch {
+		case *asJSON:
+			e := json.NewEncoder(stdout)
+			e.SetIndent("", " ")
+			if err := e.Encode(result); err != nil {
+				fmt.Fprintf(stderr, "zoofold: %v\n", err)
+				return exitFailed
+			}
+		case c.Status == report.NotRun:
+			fmt.Fprintf(stderr, "zoofold: predictions not run: %s\n", report.Printable(c.Note))
+		default:
+			fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
+			if c.Note != "" {
+				fmt.Fprintf(stdout, "; %s", report.Printable(c.Note))
+			}
+			fmt.Fprintln(stdout)
+		}
+		if c.Status != report.Passed {
+			return exitFailed
+		}
+		return exitDone
+	}
+}
+
+// compare runs both models as ONNX.
+func compare(ctx context.Context, engine run.Predictor, original, folded string, o format.Options, tolerance float64) (check report.Check, err error) {
+	folder, err := os.MkdirTemp("", "zoofold-")
+	if err != nil {
+		return check, err
+	}
+	defer os.RemoveAll(folder)
+	a, err := asONNX(ctx, original, o, filepath.Join(folder, "original"))
+	if err != nil {
+		return check, fmt.Errorf("%s: %w", original, err)
+	}
+	b, err := asONNX(ctx, folded, o, filepath.Join(folder, "folded"))
+	if err != nil {
+		return check, fmt.Errorf("%s: %w", folded, err)
+	}
+	return engine.Compare(ctx, predict.Comparison{Original: a, Folded: b, Tolerance: tolerance, Unnamed: a != original || b != folded}), nil
+}
+
+// asONNX is the path of an ONNX model that computes what a model file of any format does, made in a folder if need be.
+func asONNX(ctx context.Context, path string, o format.Options, folder string) (string, error) {
+	f, err := format.Open(path, o)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return run.Runnable(ctx, f, path, folder, cpu.New(1))
+}
+
+// export writes a model file in another form.
+func export(set *flag.FlagSet) action {
+	to := set.String("to", "", "the form: `"+strings.Join(format.Exporters(), "|")+"`")
+	o := modelFlags(set)
+	return func(operands []string, stdout, stderr io.Writer) int {
+		e, err := format.FindExporter(*to)
+		if err != nil {
+			fmt.Fprintf(stderr, "zoofold export: -to: %v\n", err)
+			return exitUsage
+		}
+		ctx, stop := interruptible(notes(stderr))
+		defer stop()
+		f, err := format.Open(operands[0], *o)
+		if err == nil {
+			defer f.Close()
+			err = run.Export(ctx, f, e, operands[1], cpu.New(1))
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "zoofold: %s: %s\n", operands[0], report.Printable(err.Error()))
+			return exitFailed
+		}
+		fmt.Fprintf(stdout, "%s: %s\n", e.Name, operands[1])
+		return exitDone
+	}
+}

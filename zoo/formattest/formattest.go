@@ -1,0 +1,340 @@
+// Package formattest is the suite that every format passes: what it reads it writes, folding is proven from the written
+// files and done once, originals stay, and damaged files get one clear error.
+package formattest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/verify"
+)
+
+// Generator writes one small model of a format into a folder; equal seeds make equal files.
+type Generator func(seed uint64, folder string) (path string, o format.Options, err error)
+
+// Suite is one format under test.
+type Suite struct {
+	Generate Generator
+	Seeds    uint64 // how many models
+	// Rewritten says that the format lays a file out anew whenever it writes it, so that one that was not edited is the
+	// same model in other bytes.
+	Rewritten bool
+	// Damages is how many damaged files are tried.
+	Damages int
+}
+
+// Run runs the suite.
+func (s Suite) Run(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *subject)
+	}{
+		{"WhatWasNotEditedIsWrittenAsItWas", s.unedited},
+		{"FoldedFilesAreProvenAndFoldedOnce", s.folded},
+		{"EqualModelsGiveEqualBytes", s.equal},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for seed := range s.Seeds {
+				test.run(t, s.subject(t, seed))
+			}
+		})
+	}
+	t.Run("DamagedFilesGetOneClearError", s.damaged)
+}
+
+// subject is one generated model.
+type subject struct {
+	seed   uint64
+	path   string
+	o      format.Options
+	inputs []string
+	before map[string][]byte
+}
+
+func (s Suite) subject(t *testing.T, seed uint64) *subject {
+	t.Helper()
+	path, o, err := s.Generate(seed, t.TempDir())
+	if err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	x := &subject{seed: seed, path: path, o: o, before: map[string][]byte{}}
+	f := x.open(t, path, o)
+	x.inputs = f.Inputs()
+	for _, p := range x.inputs {
+		x.before[p] = read(t, p)
+	}
+	t.Cleanup(func() {
+		for p, data := range x.before {
+			if now, err := os.ReadFile(p); err == nil && !bytes.Equal(now, data) {
+				t.Errorf("seed %d: %s was changed", seed, p)
+			}
+		}
+	})
+	return x
+}
+
+func (x *subject) open(t *testing.T, path string, o format.Options) format.File {
+	t.Helper()
+	f, err := format.Open(path, o)
+	if err != nil {
+		t.Fatalf("seed %d: %v", x.seed, err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// Folder is a format.Output in a folder that exists.
+type Folder struct {
+	Path, Name string // of the folder, of the model file in it
+}
+
+// Create makes a file below the folder.
+func (f Folder) Create(rel string) (format.OutputFile, error) {
+	if rel == "" {
+		rel = f.Name
+	}
+	path := filepath.Join(f.Path, filepath.FromSlash(rel))
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+}
+
+// written is an open model, folded or not, as it was written into a new folder.
+type written struct {
+	path    string
+	o       format.Options
+	renamed map[string]string
+}
+
+func (x *subject) write(t *testing.T, f format.File, backend tensor.Backend) written {
+	t.Helper()
+	out := Folder{t.TempDir(), filepath.Base(x.path)}
+	renamed, err := f.Write(context.Background(), out, backend)
+	if err != nil {
+		t.Fatalf("seed %d: %v", x.seed, err)
+	}
+	w := written{filepath.Join(out.Path, out.Name), x.o, renamed}
+	if len(x.inputs) > 1 {
+		w.o.Weights = filepath.Join(out.Path, format.Beside(x.inputs[0], x.inputs[1]))
+	}
+	return w
+}
+
+func (x *subject) fold(t *testing.T, f format.File) *fold.Plan {
+	t.Helper()
+	p, err := fold.Fold(f.Model(), fold.Options{})
+	if err != nil {
+		t.Fatalf("seed %d: %v", x.seed, err)
+	}
+	return p
+}
+
+func (s Suite) unedited(t *testing.T, x *subject) {
+	w := x.write(t, x.open(t, x.path, x.o), tensor.Reference{})
+	again := x.open(t, w.path, w.o)
+	if len(w.renamed) > 0 {
+		t.Errorf("seed %d: nothing was edited, and yet renamed: %v", x.seed, w.renamed)
+	}
+	if s.Rewritten {
+		v := x.write(t, again, tensor.Reference{})
+		if !bytes.Equal(read(t, w.path), read(t, v.path)) {
+			t.Errorf("seed %d: written twice, it differs", x.seed)
+		}
+		return
+	}
+	for k, p := range again.Inputs() {
+		if !bytes.Equal(read(t, p), x.before[x.inputs[k]]) {
+			t.Errorf("seed %d: %s was written with other bytes", x.seed, filepath.Base(p))
+		}
+	}
+}
+
+func (s Suite) folded(t *testing.T, x *subject) {
+	f := x.open(t, x.path, x.o)
+	p := x.fold(t, f)
+	w := x.write(t, f, verify.NewParity(cpu.New(2)))
+	original, folded := x.open(t, x.path, x.o), x.open(t, w.path, w.o)
+	verify.Rename(folded.Model(), w.renamed)
+	r, err := verify.Algebra(context.Background(), original.Model(), folded.Model(), p)
+	if err != nil || r.Failed != "" || len(r.NotRun) > 0 || r.Passed != len(p.Regions) {
+		t.Errorf("seed %d: %d of %d regions hold, %s %v %v", x.seed, r.Passed, len(p.Regions), r.Failed, r.NotRun, err)
+	}
+	if a, b := face(original.Model().Graph), face(folded.Model().Graph); !slices.Equal(a, b) {
+		t.Errorf("seed %d: inputs and outputs %v became %v", x.seed, a, b)
+	}
+	again := x.open(t, w.path, w.o)
+	if q := x.fold(t, again); len(q.Nodes)+len(q.Consts) > 0 || q.Before != p.After {
+		t.Errorf("seed %d: folded again: %d -> %d -> %d, %v %v", x.seed, p.Before, q.Before, q.After, q.Nodes, q.Consts)
+	}
+	if v := x.write(t, again, cpu.New(1)); !s.Rewritten {
+		for k, path := range again.Inputs() {
+			other := v.path
+			if k > 0 {
+				other = filepath.Join(filepath.Dir(v.path), format.Beside(w.path, path))
+			}
+			if !bytes.Equal(read(t, path), read(t, other)) {
+				t.Errorf("seed %d: folded again, %s has other bytes", x.seed, filepath.Base(path))
+			}
+		}
+	}
+}
+
+// face are the names and element types of a graph's inputs and outputs.
+func face(g *model.Graph) (list []string) {
+	for _, v := range slices.Concat(g.Inputs, g.Outputs) {
+		if v.Const == nil {
+			list = append(list, v.Name)
+		}
+	}
+	return list
+}
+
+func (s Suite) equal(t *testing.T, x *subject) {
+	var all [][]byte
+	for _, backend := range []tensor.Backend{cpu.New(1), cpu.New(3), tensor.Reference{}} {
+		f := x.open(t, x.path, x.o)
+		x.fold(t, f)
+		w := x.write(t, f, backend)
+		var bytes []byte
+		for _, p := range x.open(t, w.path, w.o).Inputs() {
+			bytes = append(bytes, read(t, p)...)
+		}
+		all = append(all, bytes)
+	}
+	if !bytes.Equal(all[0], all[1]) || !bytes.Equal(all[0], all[2]) {
+		t.Errorf("seed %d: one model became different files", x.seed)
+	}
+}
+
+// damaged opens, folds and writes files that were cut, flipped or spliced. Whatever they are by then, there is no panic, an
+// error says whose fault it is in one line, and memory stays bounded.
+func (s Suite) damaged(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	models := min(s.Seeds, 8)
+	subjects := make([]*subject, models)
+	for k := range subjects {
+		subjects[k] = s.subject(t, uint64(k))
+	}
+	for k := range s.Damages {
+		x := subjects[k%len(subjects)]
+		victim := x.inputs[rng.IntN(len(x.inputs))]
+		folder := t.TempDir()
+		for _, p := range x.inputs {
+			data := x.before[p]
+			if p == victim {
+				data = Damage(rng, data)
+			}
+			if err := os.WriteFile(filepath.Join(folder, format.Beside(x.path, p)), data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := x.o
+		if len(x.inputs) > 1 {
+			o.Weights = filepath.Join(folder, format.Beside(x.path, x.inputs[1]))
+		}
+		Try(t, filepath.Join(folder, filepath.Base(x.path)), o)
+		if t.Failed() {
+			t.Fatalf("damage %d of seed %d, %s", k, x.seed, filepath.Base(victim))
+		}
+	}
+}
+
+// Damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
+func Damage(rng *rand.Rand, data []byte) []byte {
+	data = slices.Clone(data)
+	if len(data) == 0 {
+		return data
+	}
+	at := rng.IntN(len(data))
+	switch rng.IntN(6) {
+	case 0:
+		return data[:at]
+	case 1:
+		data[at] ^= 1 << rng.IntN(8)
+	case 2: // a length or a count
+		for k := at; k < min(at+1+rng.IntN(8), len(data)); k++ {
+			data[k] = []byte{0, 1, 0x7f, 0x80, 0xff}[rng.IntN(5)]
+		}
+	case 3:
+		from := rng.IntN(len(data))
+		n := min(rng.IntN(64), len(data)-from)
+		return slices.Insert(data, at, slices.Clone(data[from:from+n])...)
+	case 4:
+		return slices.Delete(data, at, min(at+1+rng.IntN(64), len(data)))
+	default: // a digit where text has one
+		for k := at; k < len(data); k++ {
+			if data[k] >= '0' && data[k] <= '9' {
+				return slices.Concat(data[:k], []byte(strings.Repeat("9", 1+rng.IntN(20))), data[k+1:])
+			}
+		}
+	}
+	return data
+}
+
+// maxDamaged is the memory that opening, folding and writing a small damaged file may allocate.
+const maxDamaged = 1 << 30
+
+// Try opens a model, folds it and writes it, whatever it is.
+func Try(t testing.TB, path string, o format.Options) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := try(path, o)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > maxDamaged {
+		t.Errorf("%d MB were allocated", used>>20)
+	}
+	var overflow *format.OverflowError
+	switch {
+	case err == nil || errors.As(err, &overflow):
+	case !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist):
+		t.Errorf("%v: it does not say whose fault it is", err)
+	case strings.Contains(err.Error(), "\n") || len(err.Error()) > 800:
+		t.Errorf("%q is not one clear line", err)
+	}
+}
+
+func try(path string, o format.Options) error {
+	f, err := format.Open(path, o)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+		return err
+	}
+	_, err = f.Write(context.Background(), &discard{}, tensor.Reference{})
+	return err
+}
+
+// discard is an output that keeps nothing.
+type discard struct{}
+
+func (*discard) Create(string) (format.OutputFile, error) { return &discard{}, nil }
+func (*discard) Write(p []byte) (int, error)              { return len(p), nil }
+func (*discard) WriteAt(p []byte, _ int64) (int, error)   { return len(p), nil }
+func (*discard) Seek(offset int64, _ int) (int64, error)  { return offset, nil }
+func (*discard) Close() error                             { return nil }
