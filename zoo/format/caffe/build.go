@@ -41,7 +41,7 @@ type builder struct {
 	weights *weightsFile
 	graph   *model.Graph
 	infer   func(*model.Node) // types and shapes of what a node outputs
-	taken   map[string]int // names of values
+	taken   map[string]int    // names of values
 	values  map[*blob]*model.Value
 	layer   *layer
 	asked   []*params // of the layer
