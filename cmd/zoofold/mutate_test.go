@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -77,13 +76,11 @@ func length(rng *rand.Rand, data, _ []byte) []byte {
 
 // integer puts a lying integer of fixed width somewhere, in either order of bytes.
 func integer(rng *rand.Rand, data, _ []byte) []byte {
-	var b [8]byte
-	if v := lie(rng); rng.IntN(4) == 0 {
-		binary.BigEndian.PutUint64(b[:], v)
-	} else {
-		binary.LittleEndian.PutUint64(b[:], v)
+	b := protowire.AppendFixed64(nil, lie(rng)) // little endian
+	if b = b[:4+4*rng.IntN(2)]; rng.IntN(4) == 0 {
+		slices.Reverse(b)
 	}
-	copy(data[rng.IntN(len(data))/4*4:], b[:4+4*rng.IntN(2)])
+	copy(data[rng.IntN(len(data))/4*4:], b)
 	return data
 }
 

@@ -123,6 +123,6 @@ type End struct {
 	Orphans     []string       `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
 	Pruned      []string       `json:"pruned,omitempty"`      // those that were removed
 	Report      string         `json:"report,omitempty"`      // path of report.html
-	Notes       []string       `json:"notes,omitempty"`       // what went wrong with devices
+	Notes       []string       `json:"notes,omitempty"`       // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
 	Exit        int            `json:"exit"`
 }
