@@ -47,7 +47,13 @@ func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 		return why
 	}
 	data := n.In(0)
-	if !m.p.isConstant(data) || b.Shifts() || b.Axis == Uniform {
+	if !m.p.isConstant(data) {
+		return m.Back(n, 0, b)
+	}
+	if b.Shifts() || b.Axis == Uniform {
+		if why := m.Absorbed(n); why != nil {
+			return why
+		}
 		return m.Back(n, 0, b)
 	}
 	_, shape, why := m.weight(n, 0)

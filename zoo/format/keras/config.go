@@ -7,6 +7,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // network is a model as its configuration describes it: the whole one, or one that is used as a layer.
@@ -16,6 +17,7 @@ type network struct {
 	layers          []*layer // as listed
 	names           map[string]*layer
 	inputs, outputs []*ref // of a functional model
+	outlets         map[callKey]*outlet
 }
 
 // layer is one layer of a network, or an operation that stands among layers.
@@ -34,6 +36,7 @@ type layer struct {
 	mixed   bool        // of a model whose weights cannot be told apart in the file
 	group   *hdf5.Group // what a .keras file has of it
 	twin    bool        // the same object is a layer in another place too
+	old     bool        // it is as Keras 1 wrote it
 }
 
 // call is one use of a layer.
@@ -52,6 +55,7 @@ type ref struct {
 	call   int    // counted from 0
 	output int
 	shape  []int64 // where it is said; -1 for free extents
+	dtype  tensor.DType
 }
 
 const (
@@ -110,7 +114,7 @@ func isNetwork(tree *json) bool {
 
 // network reads the layers of a model.
 func (p *parser) network(of *layer, depth int) error {
-	n := &network{layer: of, names: map[string]*layer{}}
+	n := &network{layer: of, names: map[string]*layer{}, outlets: map[callKey]*outlet{}}
 	of.inner = n
 	if depth > maxInner {
 		return fmt.Errorf("more than %d models within each other: %w", maxInner, format.ErrLimit)
@@ -173,7 +177,12 @@ func (p *parser) layer(n *network, tree *json, at int) (*layer, error) {
 	default:
 		l.foreign = strings.Contains(class, ">")
 	}
-	l.class, l.config = modern(class, tree.get("config"))
+	l.config = tree.get("config")
+	if p.major == 1 {
+		if err := l.modern(); err != nil {
+			return nil, fmt.Errorf("layer %q: %w", l.name, err)
+		}
+	}
 	if id := tree.get("shared_object_id"); !id.null() {
 		if first := p.shared[id.text]; first != nil {
 			first.twin, l.twin = true, true
@@ -231,6 +240,8 @@ func (p *parser) connect(n *network, config *json) error {
 	}
 	p.count(read, reading)
 	p.count(slices.Concat(n.inputs, n.outputs), facing)
+	n.look(read)
+	n.look(n.outputs)
 	for _, r := range slices.Concat(read, n.inputs, n.outputs) {
 		if calls := r.layer.used(); r.call < 0 || r.call >= calls || r.output < 0 {
 			return wrong(r.layer, "output %d of its call %d is read, it has %d calls", r.output, r.call, calls)
@@ -285,7 +296,10 @@ func (n *network) refs(v *json) ([]*ref, error) {
 			if !ok {
 				return fmt.Errorf("a tensor of no layer of the model: %w", format.ErrCorrupt)
 			}
-			r.shape = shapeOf(v.get("config", "shape"))
+			r.shape, r.dtype = shapeOf(v.get("config", "shape")), tensor.Float32
+			if name, ok := v.get("config", "dtype").str(); ok {
+				r.dtype = dtypes[name]
+			}
 			list = append(list, r)
 			return nil
 		}

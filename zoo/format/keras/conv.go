@@ -18,8 +18,6 @@ func init() {
 			return l.biased("depthwise_kernel", "pointwise_kernel")
 		}, gains: bias}, "SeparableConv"+n)
 	}
-	register(&class{build: buildDense, weights: kernel, gains: bias}, "Dense")
-	register(&class{build: buildEmbedding, weights: func(*layer) []string { return []string{"embeddings"} }}, "Embedding")
 }
 
 // biased are roles, and a bias where the layer has one.
@@ -170,7 +168,7 @@ func buildConv(s *site) (*value, error) {
 	}
 	x, perm := s.in[0], kernelOrder(w.spatial)
 	stored := slices.Concat(w.kernel, []int64{in, out})
-	if s.version.major == 1 {
+	if s.layer.old {
 		switch {
 		case w.axis == 1:
 			stored, perm = slices.Concat([]int64{out, in}, w.kernel), nil
@@ -216,7 +214,7 @@ func buildConvTranspose(s *site) (*value, error) {
 			return nil, err
 		}
 	}
-	if groups, ok := s.setting("groups").int(); ok && groups != 1 || s.version.major == 1 || s.version.backend == "theano" {
+	if groups, ok := s.setting("groups").int(); ok && groups != 1 || s.layer.old || s.version.backend == "theano" {
 		return nil, unclear("groups, or another Keras' way")
 	}
 	x := s.in[0]
@@ -327,7 +325,7 @@ func buildSeparable(s *site) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.version.major == 1 && w.axis == 1 || s.version.backend == "theano" {
+	if s.layer.old && w.axis == 1 || s.version.backend == "theano" {
 		return nil, unclear("Theano's kernels")
 	}
 	x, ones := s.in[0], slices.Repeat([]int64{1}, w.spatial)
@@ -346,68 +344,4 @@ func buildSeparable(s *site) (*value, error) {
 	kernel := s.weight("pointwise_kernel", slices.Concat([]int64{out, between}, ones), kernelOrder(w.spatial)...)
 	y = s.weighted("Conv", "pointwise", []*model.Value{y, kernel, s.bias(out)}, []string{"", "pointwise_kernel", "bias"}, "kernel_shape", ones)
 	return s.result(s.activated(y, w.spatial+2, w.axis), w.spatial+2, w.axis), nil
-}
-
-// Dense: kernels are stored (in, out). On tensors of more than two axes it is a convolution by kernels of one tap, so that
-// it has a bias, and channels in one place with what is around it.
-func buildDense(s *site) (*value, error) {
-	x := s.in[0]
-	if err := known(x, 2); err != nil {
-		return nil, err
-	}
-	out, err := s.filters("units")
-	if err != nil {
-		return nil, err
-	}
-	in := int64(-1)
-	if e := x.extents(); e != nil {
-		in = e[x.rank-1]
-	}
-	if x.rank > 5 {
-		return nil, unclear("a tensor of more than five axes")
-	}
-	if err := s.expect("kernel", x.dtype(), in, out); err != nil {
-		return nil, err
-	}
-	if err := s.expectBias(out); err != nil {
-		return nil, err
-	}
-	in = s.layer.variable("kernel").set.Shape[0]
-	roles := []string{"", "kernel", "bias"}
-	if x.rank == 2 {
-		y := s.weighted("Gemm", "gemm", []*model.Value{s.form(x, 1), s.weight("kernel", []int64{in, out}), s.bias(out)}, roles)
-		return s.result(s.activated(y, 2, 1), 2, 1), nil
-	}
-	ones := slices.Repeat([]int64{1}, x.rank-2)
-	kernel := s.weight("kernel", slices.Concat([]int64{out, in}, ones), 1, 0)
-	y := s.weighted("Conv", "conv", []*model.Value{s.form(x, x.rank-1), kernel, s.bias(out)}, roles, "kernel_shape", ones)
-	return s.result(s.activated(y, x.rank, x.rank-1), x.rank, x.rank-1), nil
-}
-
-// Embedding takes rows of a table by their numbers.
-func buildEmbedding(s *site) (*value, error) {
-	x := s.in[0]
-	if err := known(x, 1); err != nil {
-		return nil, err
-	}
-	rows, err := s.filters("input_dim")
-	if err != nil {
-		return nil, err
-	}
-	width, err := s.filters("output_dim")
-	if err != nil {
-		return nil, err
-	}
-	set := s.layer.variable("embeddings")
-	if set == nil {
-		return nil, wrong(s.layer, "its embeddings are not in the file")
-	}
-	if err := s.expect("embeddings", set.set.Type.DType(), rows, width); err != nil {
-		return nil, err
-	}
-	index := s.op("Cast", "cast", []*model.Value{s.form(x, 1)}, "to", int(tensor.Int64))
-	y := s.weighted("Gather", "gather", []*model.Value{s.weight("embeddings", []int64{rows, width}), index}, []string{"embeddings"}, "axis", 0)
-	v := s.result(y, x.rank+1, 1)
-	v.masked = s.setting("mask_zero").yes(false)
-	return v, nil
 }

@@ -1,9 +1,9 @@
 package keras
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/model"
 )
@@ -219,25 +219,37 @@ func (c *changes) editLayer(l *layer, tree *json) error {
 	return nil
 }
 
-// unchain takes dropped layers out of a sequential model. The first layer may say what the model's input is.
+// unchain takes dropped layers out of a sequential model. Where the first one said what the model's input is, an InputLayer
+// does so from now on, under the name that Keras gave the input.
 func (c *changes) unchain(n *network, copies map[*json]*json) error {
-	var first *json // what it said
 	for k, l := range n.layers {
+		if !c.gone(l) {
+			continue
+		}
 		tree := copies[l.tree]
-		if c.gone(l) {
-			if k == 0 && first == nil {
-				first = l.tree.get("config", "batch_input_shape")
-			}
+		if k > 0 || l.class == "InputLayer" {
 			tree.up.remove(tree)
 			continue
 		}
-		if first != nil {
-			if l.inner != nil {
-				return errors.New("the model's input was described by a layer that is left out, before a model")
+		input := n.faces()[0]
+		shape := make([]string, len(input.shape))
+		for k, d := range input.shape {
+			if shape[k] = strconv.FormatInt(d, 10); d < 0 {
+				shape[k] = "null"
 			}
-			tree.get("config").set("batch_input_shape", first.String())
-			first = nil
 		}
+		dtype := "dtype"
+		if l.old {
+			dtype = "input_dtype"
+		}
+		settings := fmt.Sprintf(`{"batch_input_shape": [%s], %s: %s, "sparse": false, "name": %s}`,
+			strings.Join(shape, ", "), quote(dtype), quote(input.dtype.String()), quote(input.name))
+		read, err := parseJSON(fmt.Sprintf(`{"class_name": "InputLayer", "config": %s}`, settings))
+		if err != nil {
+			return err
+		}
+		tree.up.items[0], read.up = read, tree.up
+		read.up.edited()
 	}
 	return nil
 }

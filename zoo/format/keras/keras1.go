@@ -1,6 +1,9 @@
 package keras
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Keras 1 called layers and their settings otherwise than Keras 2 and 3 do.
 
@@ -18,14 +21,16 @@ var renamedSettings = map[string]string{
 	"stride": "strides", "length": "size", "concat_axis": "axis", "p": "rate",
 }
 
-// modern is a layer's class and settings as Keras 2 and 3 call them. What Keras 1 did that has no equal now keeps a class
-// that nobody knows.
-func modern(class string, config *json) (string, *json) {
-	if config.get("border_mode") == nil && config.get("bias") == nil && config.get("mode") == nil && config.get("dim_ordering") == nil && config.get("pool_length") == nil {
-		return class, config
-	}
-	if config.kind != '{' {
-		return class, config
+// oldSettings tell Keras 1's settings from later ones.
+var oldSettings = []string{"border_mode", "bias", "mode", "dim_ordering", "pool_length", "length", "p"}
+
+// modern makes a layer's class and settings what Keras 2 and 3 call them. What Keras 1 did that has no equal now gets a
+// class that nobody knows.
+func (l *layer) modern() error {
+	class, config := l.class, l.config
+	l.old = slices.ContainsFunc(oldSettings, func(key string) bool { return config.get(key) != nil })
+	if !l.old {
+		return nil
 	}
 	if name, ok := renamedClasses[class]; ok {
 		class = name
@@ -64,10 +69,7 @@ func modern(class string, config *json) (string, *json) {
 			class = "BatchNormalization of Keras 1"
 		}
 	}
-	// set keeps text only; read it again, so that lists have items
-	read, err := parseJSON(out.String())
-	if err != nil {
-		return class, config
-	}
-	return class, read
+	read, err := parseJSON(out.String()) // so that lists have items
+	l.class, l.config = class, read
+	return err
 }

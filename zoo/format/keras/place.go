@@ -119,6 +119,9 @@ func (p *placer) legacy(root *hdf5.Group, before, n *network) (*hdf5.Group, erro
 		}
 		group, _ := weights.Links[l.name].(*hdf5.Group)
 		if group == nil {
+			if len(vars) == 0 {
+				continue
+			}
 			group = &hdf5.Group{}
 		}
 		if weights.Links[l.name], err = regrouped(group, vars); err != nil {

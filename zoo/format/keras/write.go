@@ -146,6 +146,9 @@ func (h *file) drop(config *json, root *hdf5.Group) {
 // pair notes which layer of the original each layer of an edited network was.
 func (c *changes) pair(before, n *network, old map[*layer]*layer) {
 	left := slices.DeleteFunc(slices.Clone(before.layers), c.gone)
+	if len(n.layers) > len(left) { // an InputLayer that is new
+		left = slices.Insert(left, 0, &layer{class: "InputLayer"})
+	}
 	for k, l := range n.layers {
 		old[l] = left[k]
 		if l.inner != nil {

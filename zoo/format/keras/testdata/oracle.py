@@ -1,6 +1,8 @@
 """Keras itself, on NumPy, as the oracle of the tests.
 
 oracle.py make FOLDER             writes models into FOLDER/models, and prints for each how many maps no fold can take away
+oracle.py keras1 FOLDER           writes models as Keras 1 did into FOLDER/models, and into FOLDER/twins what they are in Keras 3
+oracle.py twins FOLDER NAME...    runs FOLDER/twins/NAME.keras and FOLDER/onnx/NAME.h5.onnx and FOLDER/onnx/NAME.h5.folded.onnx
 oracle.py compare FOLDER NAME...  runs FOLDER/models/NAME, FOLDER/folded/NAME and FOLDER/onnx/NAME.onnx on the same inputs,
                                   and prints how far the answers are apart
 """
@@ -564,8 +566,130 @@ def compare(folder, names):
         print(json.dumps(result), flush=True)
 
 
+def old(layer, first):
+    """A layer's class and settings as Keras 1.2's get_config gives them."""
+    c = {"name": layer.name, "trainable": True}
+    if first is not None:
+        c["batch_input_shape"], c["input_dtype"] = first, "float32"
+    kind = type(layer).__name__
+    order = "th" if getattr(layer, "data_format", "") == "channels_first" else "tf"
+    if isinstance(layer, (L.Conv2D, L.SeparableConv2D)):
+        kind = {"Conv2D": "Convolution2D", "SeparableConv2D": "SeparableConvolution2D"}[kind]
+        c.update(nb_filter=layer.filters, nb_row=layer.kernel_size[0], nb_col=layer.kernel_size[1], init="glorot_uniform",
+                 activation=layer.activation.__name__, border_mode=layer.padding, subsample=list(layer.strides), dim_ordering=order,
+                 W_regularizer=None, b_regularizer=None, activity_regularizer=None, W_constraint=None, b_constraint=None, bias=layer.use_bias)
+        if layer.dilation_rate != (1, 1):
+            kind, c["atrous_rate"] = "AtrousConvolution2D", list(layer.dilation_rate)
+    elif kind == "Conv1D":
+        kind = "Convolution1D"
+        c.update(nb_filter=layer.filters, filter_length=layer.kernel_size[0], init="glorot_uniform", activation=layer.activation.__name__,
+                 border_mode=layer.padding, subsample_length=layer.strides[0], bias=layer.use_bias, input_dim=None, input_length=None)
+    elif kind == "Dense":
+        c.update(output_dim=layer.units, init="glorot_uniform", activation=layer.activation.__name__, bias=layer.use_bias, input_dim=None)
+    elif kind == "BatchNormalization":
+        c.update(epsilon=layer.epsilon, mode=0, axis=layer.axis, momentum=0.99, gamma_regularizer=None, beta_regularizer=None)
+    elif kind in ("MaxPooling2D", "AveragePooling2D"):
+        c.update(pool_size=list(layer.pool_size), strides=list(layer.strides), border_mode=layer.padding, dim_ordering=order)
+    elif kind == "MaxPooling1D":
+        c.update(pool_length=layer.pool_size[0], stride=layer.strides[0], border_mode=layer.padding)
+    elif kind == "ZeroPadding2D":
+        c.update(padding=[layer.padding[0][0], layer.padding[1][0]], dim_ordering=order)
+    elif kind == "UpSampling2D":
+        c.update(size=list(layer.size), dim_ordering=order)
+    elif kind in ("Add", "Concatenate"):
+        c.update(mode={"Add": "sum", "Concatenate": "concat"}[kind], mode_type="raw", concat_axis=getattr(layer, "axis", -1), dot_axes=-1,
+                 output_shape=None, output_shape_type="raw", output_mask=None, output_mask_type="raw", arguments={})
+        kind = "Merge"
+    elif kind == "Activation":
+        c.update(activation=layer.activation.__name__)
+    elif kind == "LeakyReLU":
+        c.update(alpha=layer.negative_slope)
+    elif kind == "Dropout":
+        c.update(p=layer.rate)
+    elif kind == "GlobalAveragePooling2D":
+        c.update(dim_ordering=order)
+    elif kind == "InputLayer":
+        c = {"batch_input_shape": list(layer.batch_shape), "input_dtype": "float32", "sparse": False, "name": layer.name}
+    return {"class_name": kind, "config": c}
+
+
+def old_weights(layer):
+    """A layer's weights as Keras 1 with TensorFlow kept them."""
+    values = [np.asarray(w) for w in layer.get_weights()]
+    names = {4: ["gamma", "beta", "running_mean", "running_std"]}.get(len(values), ["W", "b"])
+    if isinstance(layer, L.SeparableConv2D):
+        names = ["depthwise_kernel", "pointwise_kernel", "b"]
+    elif isinstance(layer, L.Conv1D):
+        values[0] = values[0][:, None]
+    elif isinstance(layer, L.Conv2D) and layer.data_format == "channels_first":
+        values[0] = values[0].transpose(3, 2, 0, 1)
+    return [("%s_%s" % (layer.name, n) + (":0" if k % 2 else ""), v) for k, (n, v) in enumerate(zip(names, values))]
+
+
+def old_models():
+    x = i = image(12, 11, 3)
+    x = L.Activation("relu")(L.BatchNormalization()(L.Conv2D(4, (3, 2), strides=2, padding="same", use_bias=False)(x)))
+    y = L.LeakyReLU(negative_slope=0.3)(L.BatchNormalization()(L.Conv2D(4, 3, padding="same", dilation_rate=2)(x)))
+    x = L.Add()([L.MaxPooling2D(2, strides=1, padding="same")(x), y])
+    x = L.Concatenate()([x, L.BatchNormalization()(L.SeparableConv2D(3, 3, padding="same")(x))])
+    x = L.Dropout(0.4)(L.UpSampling2D(2)(L.ZeroPadding2D((1, 2))(x)))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 1)(L.BatchNormalization()(L.Activation("tanh")(x))))
+    x = L.Dense(3, activation="softmax")(L.BatchNormalization()(L.Dense(5)(x)))
+    yield "functional", keras.Model(i, x), i
+    yield "channels_first", keras.Sequential([
+        keras.Input((3, 9, 11)), L.Conv2D(4, 3, data_format="channels_first"), L.BatchNormalization(axis=1),
+        L.Activation("relu"), L.AveragePooling2D(2, data_format="channels_first"), L.Flatten(), L.Dense(4, use_bias=False), L.BatchNormalization()]), None
+    yield "first_is_normalised", keras.Sequential([
+        keras.Input((13, 4)), L.BatchNormalization(), L.Conv1D(4, 3), L.MaxPooling1D(2), L.Conv1D(3, 2, strides=2, use_bias=False), L.BatchNormalization(), L.Activation("sigmoid")]), None
+
+
+def keras1(folder):
+    import h5py
+
+    for sub in ("models", "twins"):
+        os.makedirs(os.path.join(folder, sub), exist_ok=True)
+    for name, model, functional in old_models():
+        randomise(model, 5)
+        model.save(os.path.join(folder, "twins", name + ".keras"))
+        layers = model.layers
+        if functional is None:
+            config = [old(layer, [None] + list(model.input_shape[1:]) if k == 0 else None) for k, layer in enumerate(layers)]
+            config = {"class_name": "Sequential", "config": config}
+        else:
+            listed = []
+            for layer in layers:
+                node = [[t._keras_history.operation.name, 0, 0] for t in layer._inbound_nodes[0].input_tensors]
+                listed.append(dict(old(layer, None), name=layer.name, inbound_nodes=[node] if node else []))
+            config = {"class_name": "Model", "config": {"name": "model_1", "layers": listed, "input_layers": [[layers[0].name, 0, 0]],
+                                                        "output_layers": [[layers[-1].name, 0, 0]]}}
+        with h5py.File(os.path.join(folder, "models", name + ".h5"), "w") as f:
+            f.attrs["keras_version"] = b"1.2.2"
+            f.attrs["model_config"] = json.dumps(config).encode()
+            group = f.create_group("model_weights")
+            group.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+            for layer in layers:
+                own = group.create_group(layer.name)
+                weights = old_weights(layer)
+                own.attrs["weight_names"] = [n.encode() for n, _ in weights]
+                for n, v in weights:
+                    own.create_dataset(n, data=v)
+        print(json.dumps({"Name": name}), flush=True)
+
+
+def twins(folder, names):
+    import onnxruntime as ort
+
+    for name in names:
+        model = keras.models.load_model(os.path.join(folder, "twins", name + ".keras"), compile=False)
+        x = values(model, np.random.default_rng(7))
+        want = run(model, model.outputs, x)[0]
+        off = []
+        for path in (name + ".h5.onnx", name + ".h5.folded.onnx"):
+            session = ort.InferenceSession(os.path.join(folder, "onnx", path), providers=["CPUExecutionProvider"])
+            off.append(apart(want, session.run(None, {session.get_inputs()[0].name: x[0]})[0]))
+        print(json.dumps({"Name": name, "Read": off[0], "Folded": off[1]}), flush=True)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "make":
-        make(sys.argv[2])
-    else:
-        compare(sys.argv[2], sys.argv[3:])
+    {"make": lambda folder: make(folder), "keras1": lambda folder: keras1(folder), "twins": lambda folder, *names: twins(folder, names),
+     "compare": lambda folder, *names: compare(folder, names)}[sys.argv[1]](*sys.argv[2:])
