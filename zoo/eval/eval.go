@@ -35,14 +35,17 @@ func New(shape []int64) (*Array, error) {
 // Scalar is an array of one number and no axes.
 func Scalar(x float64) *Array { return &Array{[]int64{}, []float64{x}} }
 
-// Ints are the elements as integers.
+// Ints are the elements as integers. Those that are used to say "to the end" stay large: Huge or -Huge.
 func (a *Array) Ints() []int64 {
 	out := make([]int64, len(a.Data))
 	for k, x := range a.Data {
-		out[k] = int64(x)
+		out[k] = int64(max(min(x, Huge), -Huge))
 	}
 	return out
 }
+
+// Huge is larger than any extent, and may be added to one.
+const Huge = 1 << 61
 
 // FromConstant reads a constant, its factors applied but not rounded.
 func FromConstant(c *model.Constant, limit int64) (*Array, error) {
