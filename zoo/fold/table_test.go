@@ -1,6 +1,7 @@
 package fold_test
 
 import (
+	"math"
 	"slices"
 	"testing"
 
@@ -118,6 +119,15 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"forward through MaxPool", []step{op("Sigmoid"), positive, shift, pool("MaxPool"), valid}, 0, ""},
 		{"forward through Flatten into Gemm", []step{op("Sigmoid"), negative, shift, op("Flatten"), gemm}, 0, ""},
 		{"Clip takes a uniform map", []step{func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, 6)}, 0, ""},
+		{"Clip at the largest number has no limit there", []step{clip(0, math.MaxFloat32), positive}, 0, ""},
+		{"Clip from above at 0 lets a positive scale through", []step{clip(-math.MaxFloat32, 0), positive}, 0, ""},
+		{"Clip from above at 0 keeps a negative scale back", []step{clip(-math.MaxFloat32, 0), negative}, 1, fold.Sign},
+		{"Clip at 0 takes a uniform shift", []step{clip(0, math.MaxFloat32), func(m *b, x *v) *v { return uniform(m, x, 2, 1) }}, 0, ""},
+		{"Clip at 0 takes a uniform shift forward", []step{op("Tanh"), func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, math.MaxFloat32), valid}, 0, ""},
+		{"Clip without limits lets all through", []step{op("Clip"), negative, shift}, 0, ""},
+		{"Clip takes no map that differs from channel to channel", []step{clip(0, 6), positive}, 1, fold.Nonlinear},
+		{"HardSigmoid becomes a Clip that has taken a uniform map", []step{op("HardSigmoid", "alpha", 0.3), func(m *b, x *v) *v { return uniform(m, x, 2, -1) }}, 0, ""},
+		{"HardSigmoid with nothing linear before it keeps a map back", []step{op("Tanh"), op("HardSigmoid"), func(m *b, x *v) *v { return uniform(m, x, 2, -1) }}, 2, fold.Nonlinear},
 		{"HardSigmoid takes a uniform map", []step{op("Sigmoid"), func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, op("HardSigmoid")}, 0, ""},
 		{"HardSigmoid takes no negative scale", []step{op("Sigmoid"), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }, op("HardSigmoid")}, 1, fold.Sign},
 		{"InstanceNormalization gives its scale and bias forward", []step{func(m *b, x *v) *v {
