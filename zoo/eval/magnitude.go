@@ -39,6 +39,8 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 			}
 		}
 		return unary(func(x float64) float64 { return math.Abs(x) + 2*bias })(n, out)
+	case "Resize", "Upsample":
+		return resizeBy(n, m, math.Abs)
 	case "DequantizeLinear":
 		return unary(math.Abs)(n, out)
 	case "Pad":

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -61,11 +62,7 @@ func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 		return n.Ints(attr), true
 	}
 	_, values, ok := m.p.constant(n.In(k))
-	list := make([]int64, len(values))
-	for j, x := range values {
-		list[j] = int64(max(min(x, 1<<62), -1<<62))
-	}
-	return list, ok
+	return (&eval.Array{Data: values}).Ints(), ok
 }
 
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
