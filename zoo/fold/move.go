@@ -50,7 +50,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	}
 	v := n.In(k)
 	if m.p.isConstant(v) {
-		return m.backConstant(n, k, a)
+		return m.backConstant(n, k, a, v.Shape)
 	}
 	if v.Producer == nil {
 		return because(NoLinear, "nothing linear before it: %q is an input", v.Name)

@@ -89,6 +89,8 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 3)), "pads", []int64{0, 0, 1, 1}, "strides", []int64{2, 2})
 		}}, 0, ""},
 		{"GlobalAveragePool lets all through", []step{op("GlobalAveragePool"), negative, shift}, 0, ""},
+		{"ReduceMin over positions lets a positive scale and a shift through", []step{op("ReduceMin", "axes", []int64{2, 3}), positive, shift}, 0, ""},
+		{"ReduceMin over positions keeps a negative scale back", []step{op("ReduceMin", "axes", []int64{2, 3}), negative}, 1, fold.Sign},
 		{"GlobalMaxPool keeps a negative scale back", []step{op("GlobalMaxPool"), negative}, 1, fold.Sign},
 		{"ReduceMean over positions lets all through", []step{op("ReduceMean", "axes", []int64{2, 3}), negative, shift}, 0, ""},
 		{"ReduceMean over channels lets no per-channel map through", []step{positive, op("Relu"), op("ReduceMean", "axes", []int64{1})}, 0, ""},
@@ -294,6 +296,33 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		{"unequal maps of the parts of a Concat along the width stay", 1, fold.Nonlinear, func(m *b) *v {
 			x := m.Input(1, 4, 5, 5)
 			return valid(m, m.Op("Concat", in(negative(m, m.Op("Sigmoid", in(x))), m.Op("Tanh", in(x))), "axis", 3))
+		}},
+		{"Sum: the scale into all, the shift into one", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			return bn(m, m.Op("Sum", in(m.Conv(x, 3, 4, 2, 1), m.Conv(m.Op("Relu", in(x)), 3, 4, 2, 1), m.Const([]float64{2, -1, 0, 1}, 4, 1, 1))), 4)
+		}},
+		{"Where and Mean: all into all", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			y := m.Op("Where", in(m.Op("Greater", in(x, m.Const([]float64{0}))), m.Const([]float64{0.5}), m.Conv(x, 3, 3, 1, 1)))
+			return bn(m, m.Op("Mean", in(y, m.Conv(x, 3, 3, 1, 1), m.Const([]float64{1}, 1, 1, 1))), 3)
+		}},
+		{"Where with zeros lets a scale through", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			y := m.Op("Where", in(m.Op("Greater", in(x, m.Const([]float64{0}))), m.Conv(x, 3, 3, 1, 1), m.Const([]float64{0})))
+			return m.Op("Mul", in(y, m.Const(m.Signed(3), 3, 1, 1)))
+		}},
+		{"Max and Min let positive scales and shifts through", 0, "", func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			y := m.Op("Min", in(m.Op("Max", in(m.Conv(x, 3, 4, 2, 1), m.Const([]float64{0}))), m.Const([]float64{6})))
+			return shift(m, positive(m, m.Op("Max", in(y, m.Conv(x, 3, 4, 2, 1)))))
+		}},
+		{"Max keeps a negative scale back", 1, fold.Sign, func(m *b) *v {
+			x := m.Input(1, 3, 5, 5)
+			return negative(m, m.Op("Max", in(m.Conv(x, 3, 4, 2, 1), m.Conv(x, 3, 4, 2, 1))))
+		}},
+		{"Max lets a map forward that the other operand can undo", 0, "", func(m *b) *v {
+			x := m.Op("Tanh", in(m.Input(1, 4, 5, 5)))
+			return valid(m, m.Op("Max", in(shift(m, positive(m, x)), m.Op("Conv", in(x, m.Weight(4, 4, 1, 1))))))
 		}},
 		{"a gate: the scale into one factor", 0, "", func(m *b) *v {
 			x := m.Input(1, 3, 5, 5)
