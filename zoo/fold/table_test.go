@@ -70,6 +70,8 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"MaxPool lets a positive scale and a shift through", []step{pool("MaxPool"), positive, shift}, 0, ""},
 		{"padded MaxPool pads with minus infinity", []step{pool("MaxPool", pads...), positive, shift}, 0, ""},
 		{"MaxPool keeps a negative scale back", []step{pool("MaxPool"), negative}, 1, fold.Sign},
+		{"MaxPool lets the shift of a negative scale through", []step{pool("MaxPool"), negative, shift, op("Tanh")}, 1, ""},
+		{"the shift of a negative scale goes forward", []step{op("Tanh"), negative, shift, pool("MaxPool"), valid}, 1, ""},
 		{"AveragePool lets all through", []step{pool("AveragePool"), negative, shift}, 0, ""},
 		{"padded AveragePool that does not count the padding", []step{pool("AveragePool", pads...), negative, shift}, 0, ""},
 		{"padded AveragePool that counts the padding lets a scale through", []step{pool("AveragePool", append(pads, "count_include_pad", 1)...), negative}, 0, ""},
