@@ -268,6 +268,32 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			return m.Op("Gemm", in(bn(m, m.Input(2, 6), 6), m.Weight(6, 5), m.Weight(5)), "alpha", 0.5, "beta", 2.0)
 		}},
 		{"MatMul of a matrix becomes Gemm", 0, "", func(m *b) *v { return bn(m, m.Op("MatMul", in(m.Input(2, 6), m.Weight(6, 5))), 5) }},
+		{"LayerNormalization into MatMuls, its bias into the Adds behind them", 2, "", func(m *b) *v {
+			y := m.Op("LayerNormalization", in(m.Input(1, 3, 4), m.Const(m.Signed(4), 4), m.Weight(4)))
+			branch := func() *v { return m.Op("Add", in(m.Op("MatMul", in(y, m.Weight(4, 5))), m.Weight(5))) }
+			return m.Op("Concat", in(branch(), branch()), "axis", 1)
+		}},
+		{"LayerNormalization with an omitted bias", 0, "", func(m *b) *v {
+			return m.Op("MatMul", in(m.Op("LayerNormalization", in(m.Input(1, 3, 4), m.Const(m.Signed(4), 4), nil)), m.Weight(4, 5)))
+		}},
+		{"a shift before a weight on the left, into the Add behind it", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Tanh", in(m.Input(1, 3, 4))), m.Weight(3, 1)))
+			return m.Op("Add", in(m.Op("MatMul", in(m.Weight(5, 3), x)), m.Weight(5, 1)))
+		}},
+		{"a scale of two values' product goes into one of them", 0, "", func(m *b) *v {
+			x := m.Input(2, 3, 4)
+			q, k := m.Op("MatMul", in(x, m.Weight(4, 5))), m.Op("Transpose", in(m.Op("MatMul", in(x, m.Weight(4, 5)))), "perm", []int64{0, 2, 1})
+			y := m.Op("MatMul", in(m.Op("Mul", in(q, m.Const([]float64{0.5}))), k))
+			return m.Op("Softmax", in(m.Op("Div", in(y, m.Const([]float64{3})))), "axis", -1)
+		}},
+		{"a scale of rows passes a product", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(3), 3, 1)))
+			return m.Op("MatMul", in(m.Weight(2, 3), m.Op("MatMul", in(x, m.Weight(4, 5)))))
+		}},
+		{"a shift of two values' product stays", 1, fold.NotConstant, func(m *b) *v {
+			x := m.Input(2, 3, 4)
+			return m.Op("Add", in(m.Op("MatMul", in(x, m.Op("Transpose", in(x), "perm", []int64{0, 2, 1}))), m.Weight(3)))
+		}},
 		{"one weight, two convolutions, two maps", 0, "", func(m *b) *v {
 			x, w := m.Input(1, 3, 5, 5), m.Weight(4, 3, 2, 2)
 			return m.Op("Concat", in(bn(m, m.Op("Conv", in(x, w)), 4), bn(m, m.Op("Conv", in(x, w)), 4)), "axis", 2)
