@@ -32,7 +32,7 @@ func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 
 // matMulAbsorb takes a map of the output into the weight.
 func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
-	k, _, kept := matMulWeight(m, n)
+	k, summed, kept := matMulWeight(m, n)
 	w, shape, why := m.weight(n, k)
 	if why != nil {
 		return why
@@ -42,7 +42,10 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 		return because(Unsupported, "%v has a weight of shape %v and an output of unknown rank", n, shape)
 	}
 	axis := len(shape) - kept
-	b, ok := a.Over(len(y.Shape)-kept, int(shape[axis]))
+	if batch := a.Axis - len(y.Shape) + len(shape); a.Axis != Uniform && batch >= 0 && batch != len(shape)-summed {
+		axis = batch
+	}
+	b, ok := a.Over(len(y.Shape)-len(shape)+axis, int(shape[axis]))
 	if !ok {
 		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d outputs of %v", a.Axis, len(y.Shape), shape[axis], n)
 	}

@@ -286,6 +286,9 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("MatMul", in(m.Op("Mul", in(q, m.Const([]float64{0.5}))), k))
 			return m.Op("Softmax", in(m.Op("Div", in(y, m.Const([]float64{3})))), "axis", -1)
 		}},
+		{"a weight for each of several batches takes a map of batches", 0, "", func(m *b) *v {
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(2, 3, 4), m.Weight(2, 4, 5))), m.Const(m.Signed(2), 2, 1, 1)))
+		}},
 		{"a scale of rows passes a product", 0, "", func(m *b) *v {
 			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(3), 3, 1)))
 			return m.Op("MatMul", in(m.Weight(2, 3), m.Op("MatMul", in(x, m.Weight(4, 5)))))
