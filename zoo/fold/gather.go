@@ -74,7 +74,7 @@ func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 			return why
 		}
 	}
-	if !m.p.isConstant(data) || b.Shifts() {
+	if !m.p.isConstant(data) && !isDequantized(data) || b.Shifts() {
 		return m.Back(n, 0, b)
 	}
 	_, shape, why := m.weight(n, 0)

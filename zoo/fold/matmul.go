@@ -110,7 +110,7 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 // matMulTake takes a map of the input into the weight.
 func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 	k, summed, kept := matMulWeight(m, n)
-	if k == from || !m.p.isConstant(n.In(k)) && !isDequantized(n.In(k)) {
+	if k == from {
 		return because(NotConstant, "%v multiplies two values that are computed at run time", n)
 	}
 	w, shape, why := m.weight(n, k)

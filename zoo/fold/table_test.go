@@ -172,6 +172,16 @@ func clip(low, high float64) func(m *b, x *v) *v {
 
 func gemm(m *b, x *v) *v { return m.Op("Gemm", in(x, m.Weight(4*6*7, 5), m.Weight(5))) }
 
+// dequantized is a weight of two axes that is stored in eight bits, with one scale.
+func dequantized(m *b, rows, cols int64) *v {
+	q := m.Ints(make([]int64, rows*cols)...)
+	q.DType, q.Const.DType, q.Shape, q.Const.Shape = tensor.Int8, tensor.Int8, []int64{rows, cols}, []int64{rows, cols}
+	for k := range q.Const.Values {
+		q.Const.Values[k] = float64(m.Rand.IntN(255) - 127)
+	}
+	return m.Op("DequantizeLinear", in(q, m.Const([]float64{0.01})))
+}
+
 // check folds a model, counts what is left, looks at the first reason, and compares predictions where they can be had.
 func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 	t.Helper()
@@ -296,6 +306,22 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		{"a shift of two values' product stays", 1, fold.NotConstant, func(m *b) *v {
 			x := m.Input(2, 3, 4)
 			return m.Op("Add", in(m.Op("MatMul", in(x, m.Op("Transpose", in(x), "perm", []int64{0, 2, 1}))), m.Weight(3)))
+		}},
+		{"a dequantised weight takes positive scales, through a Transpose", 0, "", func(m *b) *v {
+			y := m.Op("MatMul", in(m.Input(1, 3, 4), m.Op("Transpose", in(dequantized(m, 5, 4)))))
+			return m.Op("Mul", in(y, m.Const(m.Uniform(5, 0.5, 2), 5)))
+		}},
+		{"a dequantised weight takes no negative scale, and stays as it is stored", 1, fold.Quantized, func(m *b) *v {
+			y := m.Op("MatMul", in(m.Input(1, 3, 4), m.Op("Transpose", in(dequantized(m, 5, 4)))))
+			return m.Op("Mul", in(y, m.Const(m.Signed(5), 5)))
+		}},
+		{"a weight computed from a dequantised one stays", 1, fold.Quantized, func(m *b) *v {
+			w := m.Op("Relu", in(dequantized(m, 4, 5)))
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(1, 3, 4), w)), m.Const(m.Uniform(5, 0.5, 2), 5)))
+		}},
+		{"a dequantised table takes positive scales", 0, "", func(m *b) *v {
+			y := m.Op("Gather", in(dequantized(m, 7, 5), m.Op("Cast", in(m.Op("Abs", in(m.Input(4)))), "to", 7)))
+			return m.Op("Mul", in(y, m.Const(m.Uniform(5, 0.5, 2), 5)))
 		}},
 		{"one weight, two convolutions, two maps", 0, "", func(m *b) *v {
 			x, w := m.Input(1, 3, 5, 5), m.Weight(4, 3, 2, 2)
