@@ -124,17 +124,8 @@ func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 
 // concatAlong carries a map of one part over another axis than the joined one: a(x) beside y is a(x beside a⁻¹(y)).
 func (m *Move) concatAlong(n *model.Node, k int, a Affine) *Reason {
-	inverse, ok := a.Inverse()
-	if !ok {
-		return because(Sign, "%v would have to divide its other parts by zero", n)
-	}
-	for j := range n.Inputs {
-		if j == k {
-			continue
-		}
-		if why := m.Back(n, j, inverse); why != nil {
-			return why
-		}
+	if why := m.backOthers(n, k, 0, a); why != nil {
+		return why
 	}
 	return m.Forward(n.Outputs[0], a)
 }

@@ -28,7 +28,8 @@ func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok 
 	return nil, nil, false
 }
 
-// isConstant says whether the value is a constant or an expression of constants.
+// isConstant says whether the value is a constant or an expression of constants. What a quantised weight is dequantised to is
+// none: it would be larger than what the file holds.
 func (p *Planner) isConstant(v *model.Value) bool {
 	if v == nil {
 		return false
@@ -40,7 +41,7 @@ func (p *Planner) isConstant(v *model.Value) bool {
 		return false
 	}
 	_, ok := p.consts.Value(v)
-	return ok
+	return ok && !p.quantized(v)
 }
 
 // vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
@@ -72,7 +73,7 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		return nil, nil, because(Unsupported, "%v has no input %d", n, k)
 	}
 	if isDequantized(v) {
-		return m.dequantized(n, k)
+		return m.dequantizedWeight(n, k)
 	}
 	if v.Const == nil && m.p.isConstant(v) { // an expression of constants becomes a constant of its own
 		a, _ := m.p.consts.Value(v)
@@ -80,6 +81,9 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 			return nil, nil, because(Unsupported, "the weight %q of %v is of type %v", v.Name, n, v.DType)
 		}
 		return v, a.Shape, m.Absorbed(n)
+	}
+	if _, ok := m.p.consts.Value(v); ok && v.Const == nil {
+		return nil, nil, because(Quantized, "the weight %q of %v is computed from a quantised one", v.Name, n)
 	}
 	switch {
 	case v.Const == nil:
@@ -107,7 +111,7 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 		return why
 	}
 	if isDequantized(n.In(k)) {
-		return m.rescaleDequantized(n, n.Inputs[k].Producer, f)
+		return m.rescaleDequantized(n, n.Inputs[k], f)
 	}
 	m.Edit(func() {
 		v := n.Inputs[k]

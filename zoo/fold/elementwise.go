@@ -12,6 +12,7 @@ func init() {
 	register(
 		&Operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Back: mulBack, Forward: mulForward},
 		&Operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Back: addBack, Forward: addForward},
+		&Operator{Family: "elementwise", Types: []string{"Sum"}, Back: addBack, Forward: addForward},
 		&Operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Back: addBack, Forward: addForward},
 		&Operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Back: mulBack, Forward: mulForward},
 		&Operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Back: negBack, Forward: negForward},

@@ -79,7 +79,7 @@ func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 			return why
 		}
 	}
-	if !m.p.isConstant(data) {
+	if !m.p.isConstant(data) && !isDequantized(data) {
 		return m.Back(n, 0, b)
 	}
 	if b.Shifts() {

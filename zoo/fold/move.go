@@ -54,7 +54,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return because(Unsupported, "%v has no input %d", n, k)
 	}
 	if m.p.isConstant(v) {
-		return m.backConstant(n, k, a)
+		return m.backConstant(n, k, a, v.Shape)
 	}
 	if v.Producer == nil {
 		return because(NoLinear, "nothing linear before it: %q is an input", v.Name)

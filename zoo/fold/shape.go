@@ -25,15 +25,19 @@ func extentSees(*Move, *model.Node, int, int) ([]int64, *Reason) { return nil, n
 
 // permutation is a Transpose's: output axis k is input axis perm[k].
 func permutation(n *model.Node) ([]int64, *Reason) {
-	if perm := n.Ints("perm"); perm != nil {
-		return perm, nil
+	perm := n.Ints("perm")
+	if perm == nil {
+		if n.In(0).Shape == nil {
+			return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
+		}
+		for k := len(n.In(0).Shape) - 1; k >= 0; k-- {
+			perm = append(perm, int64(k))
+		}
 	}
-	if n.In(0).Shape == nil {
-		return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
-	}
-	perm := make([]int64, len(n.In(0).Shape))
 	for k := range perm {
-		perm[k] = int64(len(perm) - 1 - k)
+		if !slices.Contains(perm, int64(k)) {
+			return nil, because(Unsupported, "%v has no permutation", n)
+		}
 	}
 	return perm, nil
 }
