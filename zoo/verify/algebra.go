@@ -42,10 +42,10 @@ func (r Result) Check() report.Check {
 // as planned, with unrounded weights, or as read back from a file. With S and S' the magnitudes of the sums before and
 // after, n the terms added up, u64 = 2^-53 and u the unit roundoff of the weights' storage type, a difference passes up to
 //
-//	8·(n+8)·u64·(S+S') + 8·u·w·S'
+//	8·(n+8)·u64·(S+S') + 8·u·w·S' + (n+8)·v·m
 //
-// where w is the number of weights, rounded once each, between a region's inputs and outputs; with unrounded weights u
-// is 0.
+// where w is the number of weights, rounded once each, between a region's inputs and outputs, v the smallest number of
+// their type and m the largest number that goes in, or 1; with unrounded weights u and v are 0.
 func Algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan) (Result, error) {
 	return algebra(ctx, original, folded, plan, plan.Unit)
 }
@@ -138,6 +138,7 @@ type comparison struct {
 	before, after names
 	consts        *eval.Folder // of the original
 	unit          float64
+	largest       float64 // number that goes in, or 1
 }
 
 var errDiffers = errors.New("differs")
@@ -196,6 +197,12 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 			}
 			draw(rng, a)
 			inputs[name] = a
+		}
+		c.largest = 1
+		for _, a := range inputs {
+			for _, v := range a.Data {
+				c.largest = max(c.largest, math.Abs(v))
+			}
 		}
 		x, err := before.evaluate(ctx, inputs)
 		if err != nil {
@@ -604,6 +611,17 @@ func expected(n *model.Node) (numbers int) {
 	return numbers
 }
 
+// subnormal is the distance between the smallest numbers of the type with that unit roundoff: weights as small are rounded
+// by half of it, whatever they are.
+func subnormal(unit float64) float64 {
+	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16, tensor.Float32} {
+		if unit >= d.Unit() {
+			return 2 * d.Unit() * d.SmallestNormal()
+		}
+	}
+	return 0
+}
+
 func absolute(a *eval.Array) *eval.Array {
 	out := &eval.Array{Shape: a.Shape, Data: make([]float64, len(a.Data))}
 	for k, x := range a.Data {
@@ -621,7 +639,7 @@ func (c *comparison) compare(name string, x, y measured) (share float64, err err
 	for e, a := range x.value.Data {
 		b := y.value.Data[e]
 		s, t := math.Abs(x.magnitude.Data[e]), math.Abs(y.magnitude.Data[e]) // of integers they are the integers themselves
-		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t
+		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t + terms*subnormal(c.unit)*c.largest
 		d := math.Abs(a - b)
 		switch {
 		case a == b || math.IsNaN(a) && math.IsNaN(b):
