@@ -83,7 +83,7 @@ func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (sca
 	}
 	if !p.isConstant(c) {
 		if c.Const != nil {
-			return 0, Affine{}, because(NotConstant, "%q is also an input that callers may set (the manifest's overridable: constant says that nobody does)", c.Name)
+			return 0, Affine{}, p.notConstant("operand", c, n)
 		}
 		return 0, Affine{}, &Reason{} // two values computed at run time
 	}

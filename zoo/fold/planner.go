@@ -326,7 +326,9 @@ func (p *Planner) accepted(m *Move, r *run) {
 	for _, h := range p.heirs {
 		p.entries[h.node] = h.maps
 		for _, entry := range h.maps {
-			entry.Verdict, entry.Into = Merged, append(entry.Into, h.node.String())
+			if entry.Verdict = Merged; !slices.Contains(entry.Into, h.node.String()) {
+				entry.Into = append(entry.Into, h.node.String())
+			}
 		}
 	}
 	p.heirs = nil
