@@ -49,6 +49,9 @@ func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 	case v.Const != nil:
 		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
 	}
+	if v.Producer == nil {
+		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
+	}
 	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
 }
 
