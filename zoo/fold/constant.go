@@ -44,6 +44,20 @@ func (p *Planner) isConstant(v *model.Value) bool {
 	return ok && !p.quantized(v)
 }
 
+// notConstant says why a value that n reads is no constant.
+func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
+	switch {
+	case v.Const != nil && v.Input && !p.opt.Overridable:
+		return because(NotConstant, "the %s %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", what, v.Name, n)
+	case v.Const != nil:
+		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
+	}
+	if v.Producer == nil {
+		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
+	}
+	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
+}
+
 // vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
 func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 	shape, values, ok := p.constant(v)
@@ -66,6 +80,14 @@ func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 	return (&eval.Array{Data: values}).Ints(), ok
 }
 
+// notVector says why a bias that n reads is no constant of so many elements.
+func (p *Planner) notVector(v *model.Value, n *model.Node, channels int) *Reason {
+	if shape, _, ok := p.constant(v); ok {
+		return because(Unsupported, "the bias %q of %v has shape %v, want %d elements", v.Name, n, shape, channels)
+	}
+	return p.notConstant("bias", v, n)
+}
+
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
 func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.In(k)
@@ -86,10 +108,8 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		return nil, nil, because(Quantized, "the weight %q of %v is computed from a quantised one", v.Name, n)
 	}
 	switch {
-	case v.Const == nil:
-		return nil, nil, because(NotConstant, "the weight %q of %v is computed at run time", v.Name, n)
-	case v.Input && !m.p.opt.Overridable:
-		return nil, nil, because(NotConstant, "the weight %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", v.Name, n)
+	case v.Const == nil || v.Input && !m.p.opt.Overridable:
+		return nil, nil, m.p.notConstant("weight", v, n)
 	case !v.Const.DType.Float():
 		return nil, nil, because(Quantized, "the weight %q of %v is of type %v", v.Name, n, v.Const.DType)
 	case m.p.opt.Refuse[v.Name] != "":
@@ -179,7 +199,7 @@ func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Af
 	if v := n.In(k); v != nil {
 		old, ok := m.p.vector(v, channels)
 		if !ok {
-			return because(NotConstant, "the bias %q of %v is not a constant of %d elements", v.Name, n, channels)
+			return m.p.notVector(v, n, channels)
 		}
 		copy(bias, old)
 		dtype = v.DType

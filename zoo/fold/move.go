@@ -57,7 +57,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return m.backConstant(n, k, a, v.Shape)
 	}
 	if v.Producer == nil {
-		return because(NoLinear, "nothing linear before it: %q is an input", v.Name)
+		return because(NoLinear, "%q is an input", v.Name)
 	}
 	before := v.Producer
 	switch {
@@ -109,7 +109,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		return nil
 	}
 	if v.Output {
-		return because(NoLinear, "nothing linear after it: %q is a graph output", v.Name)
+		return because(NoLinear, "%q is a graph output", v.Name)
 	}
 	if len(v.Uses) == 0 {
 		return because(NoLinear, "nobody reads %q", v.Name)
@@ -120,7 +120,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		}
 		why := m.visit(u.Node, func(o *Operator) *Reason {
 			if o.Forward == nil {
-				return because(Nonlinear, "%v after it does not let a map through", u.Node)
+				return because(Nonlinear, "%v does not let a map through", u.Node)
 			}
 			return o.Forward(m, u.Node, u.Index, a)
 		})

@@ -119,6 +119,9 @@ func (p *Planner) shape(a Affine, x *model.Value) ([]int64, bool) {
 	if x.DType == tensor.Undefined || !x.DType.Float() {
 		return nil, false
 	}
+	if p.model.Opset[""] < 7 { // these need to be told how to broadcast
+		return nil, false
+	}
 	if a.Axis == Uniform {
 		return []int64{}, true
 	}

@@ -458,6 +458,17 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			x := m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1)
 			return m.Ops("BatchNormalization", 3, in(x, m.Weight(2), m.Weight(2), m.Weight(2), m.Const([]float64{1, 2}, 2)), "training_mode", 1)[0]
 		}},
+		{"operator set 6 broadcasts from an axis on", 0, "", func(m *b) *v {
+			m.Model.Opset[""] = 6
+			y := m.Op("Mul", in(image(m), m.Const(m.Signed(4), 4)), "broadcast", 1, "axis", 1)
+			return m.Op("Add", in(y, m.Const([]float64{2})), "broadcast", 1)
+		}},
+		{"operator set 6 leaves no new nodes that would have to broadcast", 1, fold.Border, func(m *b) *v {
+			m.Model.Opset[""] = 6
+			y := m.BatchNorm(m.Op("Relu", in(image(m))), 4)
+			y.Producer.Attrs = []model.Attr{{Name: "is_test", Kind: model.IntAttr, Int: 1}}
+			return same(m, y)
+		}},
 		{"a division by zero is left", 1, "", func(m *b) *v {
 			return m.Op("Div", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1), m.Const([]float64{1, 0}, 2, 1, 1)))
 		}},

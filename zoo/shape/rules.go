@@ -45,9 +45,11 @@ func init() {
 		{cast, "Cast"},
 		{where, "Where"},
 		{conv, "Conv"},
+		{convInteger, "ConvInteger"},
 		{convTranspose, "ConvTranspose"},
 		{gemm, "Gemm"},
 		{matMul, "MatMul"},
+		{matMulInteger, "MatMulInteger"},
 		{dequantize, "DequantizeLinear"},
 		{quantize, "QuantizeLinear"},
 		{dynamicQuantize, "DynamicQuantizeLinear"},
@@ -181,6 +183,17 @@ func conv(in *inference, n *model.Node) {
 		out = append([]int64{x[0], w[0]}, windows(n, x[2:], w[2:])...)
 	}
 	set(n, 0, d, out)
+}
+
+// convInteger and matMulInteger add bytes up in int32.
+func convInteger(in *inference, n *model.Node) {
+	set(n, 0, tensor.Int32, nil)
+	conv(in, n)
+}
+
+func matMulInteger(in *inference, n *model.Node) {
+	set(n, 0, tensor.Int32, nil)
+	matMul(in, n)
 }
 
 func convTranspose(in *inference, n *model.Node) {
