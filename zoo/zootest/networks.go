@@ -150,7 +150,9 @@ func MiniXception(folder string) (path string, o format.Options, err error) {
 		shape[2] = out
 		return k.norm(k.call(k.layer("SeparableConv2D", settings, k.kernel("depthwise_kernel", 9, 3, 3, in, 1), k.kernel("pointwise_kernel", in, 1, 1, in, out)), shape, x))
 	}
-	relu := func(x kerasTensor) kerasTensor { return k.simple("Activation", map[string]any{"activation": "relu"}, x) }
+	relu := func(x kerasTensor) kerasTensor {
+		return k.simple("Activation", map[string]any{"activation": "relu"}, x)
+	}
 	x = relu(plain(x, 8, 3, 1))
 	x = relu(plain(x, 8, 3, 1))
 	for _, out := range []int64{16, 32, 64, 128} {
