@@ -466,6 +466,22 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y.Producer.Attrs = []model.Attr{{Name: "is_test", Kind: model.IntAttr, Int: 1}}
 			return same(m, y)
 		}},
+		{"a scale goes on through a bias that other nodes part it from", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("MatMul", in(m.Input(2, 3, 6), m.Weight(6, 6))), m.Weight(6)))
+			y := m.Op("Transpose", in(m.Op("Reshape", in(x, m.Ints(0, 0, 2, 3)))), "perm", []int64{0, 2, 1, 3})
+			return m.Op("Softmax", in(m.Op("Div", in(y, m.Const([]float64{3})))), "axis", -1)
+		}},
+		{"a shift goes on through a negative scale that has to stay", 1, "", func(m *b) *v {
+			y := m.Op("Transpose", in(negative(m, pool("MaxPool")(m, image(m)))), "perm", []int64{0, 2, 3, 1})
+			return m.Op("Tanh", in(m.Op("Add", in(y, m.Weight(4)))))
+		}},
+		{"a chain of many choices comes to an end", 1, "", func(m *b) *v {
+			x := uniform(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 2, 0)
+			for range 60 {
+				x = clip(-1, 1)(m, x)
+			}
+			return m.Op("Tanh", in(x))
+		}},
 		{"a division by zero is left", 1, "", func(m *b) *v {
 			return m.Op("Div", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1), m.Const([]float64{1, 0}, 2, 1, 1)))
 		}},
