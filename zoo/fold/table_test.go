@@ -91,6 +91,8 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 			return m.Op("Conv", in(x, m.Weight(5, 4, 2, 3)), "pads", []int64{0, 0, 1, 1}, "strides", []int64{2, 2})
 		}}, 0, ""},
 		{"GlobalAveragePool lets all through", []step{op("GlobalAveragePool"), negative, shift}, 0, ""},
+		{"ReduceSum over static positions lets all through", []step{func(m *b, x *v) *v { return m.Op("ReduceSum", in(x, m.Ints(2, -1))) }, negative, shift}, 0, ""},
+		{"ReduceSum over static positions lets all through forward", []step{op("Tanh"), negative, shift, func(m *b, x *v) *v { return m.Op("ReduceSum", in(x, m.Ints(3)), "keepdims", 1) }, func(m *b, x *v) *v { return m.Op("Conv", in(x, m.Weight(5, 4, 2, 1))) }}, 0, ""},
 		{"ReduceMin over positions lets a positive scale and a shift through", []step{op("ReduceMin", "axes", []int64{2, 3}), positive, shift}, 0, ""},
 		{"ReduceMin over positions keeps a negative scale back", []step{op("ReduceMin", "axes", []int64{2, 3}), negative}, 1, fold.Sign},
 		{"GlobalMaxPool keeps a negative scale back", []step{op("GlobalMaxPool"), negative}, 1, fold.Sign},
@@ -481,6 +483,9 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 				x = clip(-1, 1)(m, x)
 			}
 			return m.Op("Tanh", in(x))
+		}},
+		{"ReduceSum over positions whose number is not static keeps a shift back", 1, fold.Nonlinear, func(m *b) *v {
+			return shift(m, m.Op("ReduceSum", in(m.Conv(m.Input(1, 3, -1, 5), 3, 4, 1, 1), m.Ints(2))))
 		}},
 		{"a division by zero is left", 1, "", func(m *b) *v {
 			return m.Op("Div", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1), m.Const([]float64{1, 0}, 2, 1, 1)))
