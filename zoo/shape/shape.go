@@ -18,6 +18,15 @@ const Unknown = -1
 // declared extent is believed, a free one is narrowed to what the operators tell.
 func Infer(m *model.Model, consts *eval.Folder) {
 	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
+	m.Walk(func(g *model.Graph) { // numbers that were given before
+		for _, n := range g.Nodes {
+			for _, v := range slices.Concat(g.Inputs, n.Outputs) {
+				if v != nil && len(v.Shape) > 0 {
+					in.named = max(in.named, Unknown-slices.Min(v.Shape))
+				}
+			}
+		}
+	})
 	var walk func(*model.Graph)
 	walk = func(g *model.Graph) {
 		for _, v := range g.Inputs {
