@@ -26,6 +26,63 @@ func (m *Move) composeForward(n *model.Node, k int, a Affine) *Reason {
 	return m.become(n, own, a, own.a)
 }
 
+// backThrough makes a node that is an affine map do a after its own: by becoming both, if that costs nothing, or else by
+// passing on what a is before it, s·x + t = own⁻¹(a(own(x))), or else at a cost.
+func (m *Move) backThrough(n *model.Node, a Affine) *Reason {
+	own := m.p.find(n)
+	compose := func() *Reason { return m.composeBack(n, a) }
+	return m.cheapest(compose, func() *Reason {
+		inverse, ok := own.a.Inverse()
+		if !ok {
+			return because(Sign, "%v multiplies by zero", n)
+		}
+		b, ok := own.a.Then(a)
+		if ok {
+			b, ok = b.Then(inverse)
+		}
+		if !ok {
+			return because(NotPerChannel, "%v is a map over another axis", n)
+		}
+		return m.Back(n, own.data, b)
+	})
+}
+
+// forwardThrough is backThrough for a map that comes before the node's own.
+func (m *Move) forwardThrough(n *model.Node, k int, a Affine) *Reason {
+	own := m.p.find(n)
+	compose := func() *Reason { return m.composeForward(n, k, a) }
+	return m.cheapest(compose, func() *Reason {
+		inverse, ok := own.a.Inverse()
+		if !ok || own.data != k {
+			return because(Sign, "%v multiplies by zero", n)
+		}
+		b, ok := inverse.Then(a)
+		if ok {
+			b, ok = b.Then(own.a)
+		}
+		if !ok {
+			return because(NotPerChannel, "%v is a map over another axis", n)
+		}
+		return m.Forward(n.Outputs[0], b)
+	})
+}
+
+// cheapest tries to compose at no cost, then to pass on, then to compose at a cost.
+func (m *Move) cheapest(compose, pass func() *Reason) *Reason {
+	before := m.added
+	why := m.Try(func() *Reason {
+		why := compose()
+		if why == nil && before.less(m.added) {
+			why = because(NoGain, "it would cost a node")
+		}
+		return why
+	})
+	if why == nil || m.Try(pass) == nil {
+		return nil
+	}
+	return m.Try(compose)
+}
+
 // become leaves the edit that a node, now the map own, is the map first and then second.
 func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 	a, ok := first.Then(second)

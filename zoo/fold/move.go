@@ -18,7 +18,11 @@ type Move struct {
 	late  []func() *Reason // checks too dear to make before the way is known to be free
 	edits []func()
 	added cost // of per-channel nodes that the edits put in
+	asked *int // how often a node was asked, what came to nothing included
 }
+
+// maxAsked bounds how often a move asks: where there is a choice, and again at the next node, the ways multiply.
+const maxAsked = 1 << 14
 
 // cost orders the work of per-channel nodes: fewer nodes first, then cheaper ones.
 type cost struct{ nodes, operations int }
@@ -36,7 +40,7 @@ var (
 )
 
 func (p *Planner) newMove(own []*model.Node) *Move {
-	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}}
+	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}, asked: new(int)}
 	for _, n := range own {
 		m.seen[n] = true
 		m.nodes = append(m.nodes, n)
@@ -135,6 +139,9 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 func (m *Move) visit(n *model.Node, ask func(*Operator) *Reason) *Reason {
 	if m.seen[n] {
 		return because(Unsupported, "the map would reach %v twice", n)
+	}
+	if *m.asked++; *m.asked > maxAsked {
+		return because(Unsupported, "there are too many ways before and after %v to try", n)
 	}
 	m.seen[n] = true
 	m.nodes = append(m.nodes, n)

@@ -67,34 +67,50 @@ func poolForward(commutes condition) func(*Move, *model.Node, int, Affine) *Reas
 	}
 }
 
-// reduction is what a Reduce* does: which axes of its input it keeps, in order.
-func (m *Move) reduction(n *model.Node, a Affine) (kept []int, why *Reason) {
-	switch {
-	case n.Type == "ReduceMax" || n.Type == "ReduceMin":
+// reduction is what a Reduce* does: which axes of its input it keeps, in order, and how many of its input's elements come
+// together in one; -1 where that is not static.
+func (m *Move) reduction(n *model.Node, a Affine) (kept []int, count int64, why *Reason) {
+	if n.Type == "ReduceMax" || n.Type == "ReduceMin" {
 		if why := extreme(n, a); why != nil {
-			return nil, why
+			return nil, 0, why
 		}
-	case n.Type == "ReduceSum" && a.Shifts():
-		return nil, because(Nonlinear, "%v adds a shift up as often as there are positions", n)
 	}
 	x := n.In(0)
 	if x.Shape == nil {
-		return nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
+		return nil, 0, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
 	axes, known := m.integers(n, "axes", 1)
 	if !known || len(axes) == 0 {
-		return nil, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
+		return nil, 0, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
 	}
-	for k := range x.Shape {
-		if !slices.Contains(axes, int64(k)) && !slices.Contains(axes, int64(k-len(x.Shape))) {
+	var reduced []int64
+	for k, d := range x.Shape {
+		if slices.Contains(axes, int64(k)) || slices.Contains(axes, int64(k-len(x.Shape))) {
+			reduced = append(reduced, d)
+		} else {
 			kept = append(kept, k)
 		}
 	}
-	return kept, nil
+	count, ok := static(reduced)
+	if !ok || count == 0 {
+		count = -1
+	}
+	if n.Type == "ReduceSum" && a.Shifts() && count < 0 {
+		return nil, 0, because(Nonlinear, "%v adds a shift up as often as there are positions", n)
+	}
+	return kept, count, nil
+}
+
+// summedShift is a map whose shift a ReduceSum adds up so many times, or a part of it.
+func summedShift(n *model.Node, a Affine, times float64) Affine {
+	if n.Type == "ReduceSum" {
+		a.Shift = each(a.Shift, func(t float64) float64 { return t * times })
+	}
+	return a
 }
 
 func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	kept, why := m.reduction(n, a)
+	kept, count, why := m.reduction(n, a)
 	if why != nil {
 		return why
 	}
@@ -111,14 +127,14 @@ func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 		}
 		a.Axis = axis
 	}
-	return m.Back(n, 0, a)
+	return m.Back(n, 0, summedShift(n, a, 1/float64(count)))
 }
 
 func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its axes from there", n)
 	}
-	kept, why := m.reduction(n, a)
+	kept, count, why := m.reduction(n, a)
 	if why != nil {
 		return why
 	}
@@ -131,5 +147,5 @@ func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 			a.Axis = to
 		}
 	}
-	return m.Forward(n.Outputs[0], a)
+	return m.Forward(n.Outputs[0], summedShift(n, a, float64(count)))
 }

@@ -1,6 +1,8 @@
 package fold
 
 import (
+	"slices"
+
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -57,15 +59,22 @@ func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 	return a.On(axis), nil
 }
 
-// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, one of them the shift.
+// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, one of them the shift, best a
+// constant.
 func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
-			return nil
+	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+		return nil
+	}
+	takers := make([]int, 0, len(n.Inputs))
+	for k, v := range n.Inputs {
+		if v != nil && m.p.isConstant(v) {
+			takers = slices.Insert(takers, 0, k)
+		} else {
+			takers = append(takers, k)
 		}
 	}
 	var first *Reason
-	for taker := range n.Inputs {
+	for _, taker := range takers {
 		why := m.Try(func() *Reason {
 			for k := range n.Inputs {
 				b := a.OnlyScale()
@@ -78,12 +87,18 @@ func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 			}
 			return nil
 		})
-		if why == nil || taker == 0 && !a.Shifts() {
-			return why
+		if why == nil {
+			return nil
 		}
 		if first == nil {
 			first = why
 		}
+		if !a.Shifts() {
+			break
+		}
+	}
+	if m.isMap(n) && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+		return nil
 	}
 	return first
 }
@@ -99,19 +114,23 @@ func signed(n *model.Node, k int, a Affine) Affine {
 // addForward: a shift of one operand is a shift of the result. A scale is one only if the other operands can take its
 // inverse: s·x + t ± y = s·(x ± y/s) + t.
 func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
-	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
-			return nil
+	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
+		return nil
+	}
+	why := m.Try(func() *Reason {
+		b, why := forwardOperand(n, k, a)
+		if why != nil {
+			return why
 		}
+		if why := m.backOthers(n, k, 0, b.OnlyScale()); why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], signed(n, k, b))
+	})
+	if why != nil && m.isMap(n) && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
+		return nil
 	}
-	b, why := forwardOperand(n, k, a)
-	if why != nil {
-		return why
-	}
-	if why := m.backOthers(n, k, 0, b.OnlyScale()); why != nil {
-		return why
-	}
-	return m.Forward(n.Outputs[0], signed(n, k, b))
+	return why
 }
 
 // backOthers asks the inputs of n but k, from the first operand on, to undo a map of the output.
@@ -131,12 +150,10 @@ func (m *Move) backOthers(n *model.Node, k, first int, a Affine) *Reason {
 	return nil
 }
 
-// mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y.
+// mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y; with a constant c, c·x + t = c·(x + t/c).
 func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
-			return nil
-		}
+		return m.backThrough(n, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 {
 		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
@@ -148,12 +165,10 @@ func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return why
 }
 
-// mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y).
+// mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y); with a constant c, c·(x + t) = c·x + c·t.
 func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
-			return nil
-		}
+		return m.forwardThrough(n, k, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 || n.Type == "Div" && k == 1 {
 		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)

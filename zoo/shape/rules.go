@@ -624,7 +624,8 @@ func gather(in *inference, n *model.Node) {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
-	set(n, 0, typeOf(n.In(0)), slices.Concat([]int64{}, x[:axis], index, x[axis+1:]))
+	out := append([]int64{}, x[:axis]...) // a scalar's shape is empty, not nil
+	set(n, 0, typeOf(n.In(0)), append(append(out, index...), x[axis+1:]...))
 }
 
 func pad(in *inference, n *model.Node) {

@@ -40,6 +40,11 @@ func TestShapesFollowFromOperators(t *testing.T) {
 		{"Reshape joins a free extent with others", func(m *b) *v {
 			return m.Op("Reshape", in(m.Input(-1, 12, 4), m.Ints(-1, 4)))
 		}, []int64{-1, 4}},
+		{"Reshape to the batch of another value and the rest", func(m *b) *v {
+			x := m.Input(-1, 12, 4)
+			batch := m.Op("Unsqueeze", in(m.Op("Gather", in(m.Op("Shape", in(x)), m.Const([]float64{0}))), m.Ints(0)))
+			return m.Op("Reshape", in(m.Op("Relu", in(x)), m.Op("Concat", in(batch, m.Ints(-1)), "axis", 0)))
+		}, []int64{-1, 48}},
 		{"Resize by factors of some axes", func(m *b) *v {
 			return m.Op("Resize", in(m.Input(-1, 3, 10, 5), nil, m.Const([]float64{float64(float32(0.7)), 2}, 2)), "axes", []int64{2, -1})
 		}, []int64{-1, 3, 7, 10}},
