@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sourcegraph/conc/pool"
+
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -233,8 +235,8 @@ func writeWhole(fsys files, path string, write func(io.Writer) error) (err error
 
 // WriteReport writes report.json and report.html into a folder.
 func WriteReport(folder string, d *report.Document) error {
-	if err := writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON); err != nil {
-		return err
-	}
-	return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML)
+	p := pool.New().WithErrors()
+	p.Go(func() error { return writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON) })
+	p.Go(func() error { return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML) })
+	return p.Wait()
 }
