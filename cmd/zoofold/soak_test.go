@@ -104,6 +104,7 @@ type outcome struct {
 	status map[string]string // by model
 	why    map[string]string // errors, by model
 	notes  []string
+	memory int64 // the most that it had, in bytes
 	stderr string
 }
 
@@ -129,6 +130,7 @@ func (w *workshop) outcome(c *exec.Cmd, do func() error) outcome {
 		var event struct {
 			Event, Path, Status, Error string
 			Notes                      []string
+			Memory                     int64 `json:"peak_memory"`
 		}
 		if err := json.Unmarshal(line, &event); err != nil {
 			o.stderr += fmt.Sprintf("%q is no event: %v", line, err)
@@ -137,7 +139,7 @@ func (w *workshop) outcome(c *exec.Cmd, do func() error) outcome {
 		case "model":
 			o.status[event.Path], o.why[event.Path] = event.Status, event.Error
 		case "end":
-			o.notes = event.Notes
+			o.notes, o.memory = event.Notes, event.Memory
 		}
 	}
 	return o

@@ -33,6 +33,13 @@ func init() {
 	} {
 		operators[name] = binary(f)
 	}
+	operators["Mean"] = func(n *model.Node, in []*Array) ([]*Array, error) {
+		out, err := operators["Sum"](n, in)
+		if err == nil {
+			out, err = unary(func(x float64) float64 { return x / float64(len(in)) })(n, out)
+		}
+		return out, err
+	}
 	operators["Where"] = where
 	operators["Clip"] = clip
 	operators["LeakyRelu"] = func(n *model.Node, in []*Array) ([]*Array, error) {

@@ -70,22 +70,19 @@ func New(shape []int64) (*Array, error) {
 // Scalar is an array of one number and no axes.
 func Scalar(x float64) *Array { return &Array{[]int64{}, []float64{x}} }
 
-// Ints are the elements as integers. What no int64 holds becomes the largest or the least one: "to the end" is written as
-// the largest, which has no float64 of its own.
+// Ints are the elements as integers. Those that are used to say "to the end" stay large: Huge or -Huge.
 func (a *Array) Ints() []int64 {
 	out := make([]int64, len(a.Data))
 	for k, x := range a.Data {
-		switch {
-		case x >= math.MaxInt64:
-			out[k] = math.MaxInt64
-		case x <= math.MinInt64:
-			out[k] = math.MinInt64
-		case !math.IsNaN(x):
-			out[k] = int64(x)
+		if !math.IsNaN(x) {
+			out[k] = int64(max(min(x, Huge), -Huge))
 		}
 	}
 	return out
 }
+
+// Huge is larger than any extent, and may be added to one.
+const Huge = 1 << 61
 
 // FromConstant reads a constant, its factors applied but not rounded.
 func FromConstant(c *model.Constant, limit int64) (*Array, error) {

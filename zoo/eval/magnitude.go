@@ -12,6 +12,10 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 	switch n.Type {
 	case "Sub":
 		return binary(func(a, b float64) float64 { return a + b })(n, m)
+	case "Min":
+		return binary(math.Max)(n, m)
+	case "ReduceMin":
+		return reduction{math.Inf(-1), math.Max, false}.node(n, m)
 	case "Div":
 		return binary(func(a, b float64) float64 { return a / b })(n, m)
 	case "BatchNormalization":
@@ -39,6 +43,8 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 			}
 		}
 		return unary(func(x float64) float64 { return math.Abs(x) + 2*bias })(n, out)
+	case "Resize", "Upsample":
+		return resizeBy(n, m, math.Abs)
 	case "DequantizeLinear":
 		return unary(math.Abs)(n, out)
 	case "Pad":

@@ -350,25 +350,11 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		if steps != nil {
 			by = steps[k]
 		}
-		lo, hi := int64(0), extent
-		if by < 0 {
-			lo, hi = -1, extent-1
-		}
 		if by == 0 {
 			return nil, fmt.Errorf("step 0")
 		}
-		bound := func(i int64) int64 {
-			if i < 0 {
-				i += extent
-			}
-			return min(max(i, lo), hi)
-		}
-		from, to := bound(starts[k]), bound(ends[k])
-		if by < 0 && ends[k] < -extent {
-			to = -1
-		}
-		count := (to - from + by - by/max(by, -by)) / by
-		shape[axis] = max(count, 0)
+		var from int64
+		from, shape[axis] = Sliced(starts[k], ends[k], by, extent)
 		first += from * step[axis]
 		step[axis] *= by
 	}
@@ -376,6 +362,23 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		return one(New(shape))
 	}
 	return one(pick(x, shape, first, step))
+}
+
+// Sliced is what a Slice from one position to another takes of an axis of that extent: count elements, the first one and
+// then every step-th. Positions below 0 count from the end; the step is not 0.
+func Sliced(from, to, step, extent int64) (first, count int64) {
+	bound := func(i, lowest, highest int64) int64 {
+		if i < 0 {
+			i += extent
+		}
+		return min(max(i, lowest), highest)
+	}
+	if step > 0 {
+		from, to = bound(from, 0, extent), bound(to, 0, extent)
+		return from, max(0, (to-from+step-1)/step)
+	}
+	from, to = bound(from, 0, extent-1), bound(to, -1, extent-1)
+	return max(from, 0), max(0, (from-to-step-1)/-step)
 }
 
 func split(n *model.Node, in []*Array) ([]*Array, error) {

@@ -21,6 +21,10 @@ type tap struct {
 
 // resize interpolates axis by axis, as ONNX's Resize defines it, without antialiasing.
 func resize(n *model.Node, in []*Array) ([]*Array, error) {
+	return resizeBy(n, in, func(weight float64) float64 { return weight })
+}
+
+func resizeBy(n *model.Node, in []*Array, by func(weight float64) float64) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
@@ -43,6 +47,9 @@ func resize(n *model.Node, in []*Array) ([]*Array, error) {
 		for k := range taps {
 			if taps[k], err = interpolation(n, int64(k), x.Shape[axis], shape[axis], factors[axis]); err != nil {
 				return nil, err
+			}
+			for j, t := range taps[k] {
+				taps[k][j].weight = by(t.weight)
 			}
 		}
 		if x, err = along(x, axis, taps); err != nil {

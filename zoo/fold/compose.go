@@ -85,30 +85,37 @@ func (p *Planner) identity(n *model.Node, x *model.Value) {
 	n.Set(0, x)
 }
 
-// backConstant makes input k of n, a constant, the constant a(input).
-func (m *Move) backConstant(n *model.Node, k int, a Affine) *Reason {
+// backConstant makes input k of n, a constant, the constant a(input). The map is over an axis of a value of shape y with
+// which the constant is broadcast, aligned to the right. One number for all channels becomes one for each.
+func (m *Move) backConstant(n *model.Node, k int, a Affine, y []int64) *Reason {
 	v := n.In(k)
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
 	}
-	shape, values, ok := m.p.constant(v)
+	shape, old, ok := m.p.constant(v)
 	if !ok || !v.DType.Float() {
 		return because(Unsupported, "the constant %q of %v is too large or not of a floating-point type", v.Name, n)
 	}
-	values = slices.Clone(values)
-	if a.Axis == Uniform {
-		for e := range values {
-			values[e] = values[e]*a.Scale[0] + a.Shift[0]
+	channels, inner := int64(len(a.Scale)), int64(max(len(old), 1))
+	if a.Axis != Uniform {
+		axis := a.Axis - len(y) + len(shape)
+		if len(old) == 1 {
+			shape, axis = slices.Repeat([]int64{1}, max(len(shape), len(y)-a.Axis)), max(axis, 0)
+			shape[axis] = channels
+			old = slices.Repeat(old, len(a.Scale))
 		}
-		return m.Values(n, k, v.DType, shape, values)
+		if axis < 0 || axis >= len(shape) || shape[axis] != channels {
+			return because(NotPerChannel, "the constant %q of %v has shape %v", v.Name, n, shape)
+		}
+		inner, _ = static(shape[axis+1:])
 	}
-	if a.Axis >= len(shape) || shape[a.Axis] != int64(len(a.Scale)) {
-		return because(NotPerChannel, "the constant %q of %v has shape %v", v.Name, n, shape)
-	}
-	inner, _ := static(shape[a.Axis+1:])
+	values := slices.Clone(old)
 	for e := range values {
-		c := int64(e) / inner % int64(len(a.Scale))
+		c := int64(e) / inner % channels
 		values[e] = values[e]*a.Scale[c] + a.Shift[c]
+	}
+	if slices.Equal(values, old) {
+		return nil
 	}
 	return m.Values(n, k, v.DType, shape, values)
 }

@@ -8,7 +8,6 @@ func init() {
 	register(
 		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward},
 		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward},
-		&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward},
 	)
 }
 
@@ -125,17 +124,8 @@ func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 
 // concatAlong carries a map of one part over another axis than the joined one: a(x) beside y is a(x beside a⁻¹(y)).
 func (m *Move) concatAlong(n *model.Node, k int, a Affine) *Reason {
-	inverse, ok := a.Inverse()
-	if !ok {
-		return because(Sign, "%v would have to divide its other parts by zero", n)
-	}
-	for j := range n.Inputs {
-		if j == k {
-			continue
-		}
-		if why := m.Back(n, j, inverse); why != nil {
-			return why
-		}
+	if why := m.backOthers(n, k, 0, a); why != nil {
+		return why
 	}
 	return m.Forward(n.Outputs[0], a)
 }
@@ -190,78 +180,4 @@ func (m *Move) forwardIfRead(v *model.Value, a Affine) *Reason {
 		return nil
 	}
 	return m.Forward(v, a)
-}
-
-// channelRange is the range of the axis that a Slice takes, and false where it is not static or skips elements.
-func (m *Move) channelRange(n *model.Node, axis int, extent int64) (from, to int64, ok bool) {
-	starts, ok1 := m.integers(n, "starts", 1)
-	ends, ok2 := m.integers(n, "ends", 2)
-	axes, ok3 := m.integers(n, "axes", 3)
-	steps, ok4 := m.integers(n, "steps", 4)
-	if !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) {
-		return 0, 0, false
-	}
-	from, to = 0, extent
-	for k := range starts {
-		along := int64(k)
-		if axes != nil {
-			if k >= len(axes) {
-				return 0, 0, false
-			}
-			along = axes[k]
-		}
-		if along < 0 {
-			along += int64(len(n.In(0).Shape))
-		}
-		if along != int64(axis) {
-			continue
-		}
-		if k < len(steps) && steps[k] != 1 {
-			return 0, 0, false
-		}
-		bound := func(x int64) int64 {
-			if x < 0 {
-				x += extent
-			}
-			return min(max(x, 0), extent)
-		}
-		from, to = bound(starts[k]), bound(ends[k])
-	}
-	return from, to, from < to
-}
-
-func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	x := n.In(0)
-	if a.Axis != Uniform {
-		if a.Axis >= len(x.Shape) || x.Shape[a.Axis] < 0 {
-			return because(NotPerChannel, "the input of %v has an unknown extent along axis %d", n, a.Axis)
-		}
-		from, to, ok := m.channelRange(n, a.Axis, x.Shape[a.Axis])
-		if !ok || to-from != int64(len(a.Scale)) {
-			return because(NotPerChannel, "%v takes channels that are not a static range", n)
-		}
-		all := []int{int(from), int(to - from), int(x.Shape[a.Axis] - to)}
-		var why *Reason
-		if a, why = joined(a, a.Axis, all, 1); why != nil {
-			return why
-		}
-	}
-	return m.Back(n, 0, a)
-}
-
-func sliceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
-	if k != 0 {
-		return because(Nonlinear, "%v takes its range from there", n)
-	}
-	if a.Axis != Uniform {
-		if a.Axis >= len(n.In(0).Shape) {
-			return because(NotPerChannel, "the rank of the input of %v is not known", n)
-		}
-		from, to, ok := m.channelRange(n, a.Axis, int64(len(a.Scale)))
-		if !ok {
-			return because(NotPerChannel, "%v takes channels that are not a static range", n)
-		}
-		a = a.Slice(int(from), int(to))
-	}
-	return m.Forward(n.Outputs[0], a)
 }

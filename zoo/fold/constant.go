@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -27,7 +28,8 @@ func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok 
 	return nil, nil, false
 }
 
-// isConstant says whether the value is a constant or an expression of constants.
+// isConstant says whether the value is a constant or an expression of constants. What a quantised weight is dequantised to is
+// none: it would be larger than what the file holds.
 func (p *Planner) isConstant(v *model.Value) bool {
 	if v == nil {
 		return false
@@ -39,7 +41,21 @@ func (p *Planner) isConstant(v *model.Value) bool {
 		return false
 	}
 	_, ok := p.consts.Value(v)
-	return ok
+	return ok && !p.quantized(v)
+}
+
+// notConstant says why a value that n reads is no constant.
+func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
+	switch {
+	case v.Const != nil && v.Input && !p.opt.Overridable:
+		return because(NotConstant, "the %s %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", what, v.Name, n)
+	case v.Const != nil:
+		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
+	}
+	if v.Producer == nil {
+		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
+	}
+	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
 }
 
 // vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
@@ -61,11 +77,15 @@ func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 		return n.Ints(attr), true
 	}
 	_, values, ok := m.p.constant(n.In(k))
-	list := make([]int64, len(values))
-	for j, x := range values {
-		list[j] = int64(max(min(x, 1<<62), -1<<62))
+	return (&eval.Array{Data: values}).Ints(), ok
+}
+
+// notVector says why a bias that n reads is no constant of so many elements.
+func (p *Planner) notVector(v *model.Value, n *model.Node, channels int) *Reason {
+	if shape, _, ok := p.constant(v); ok {
+		return because(Unsupported, "the bias %q of %v has shape %v, want %d elements", v.Name, n, shape, channels)
 	}
-	return list, ok
+	return p.notConstant("bias", v, n)
 }
 
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
@@ -75,7 +95,7 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		return nil, nil, because(Unsupported, "%v has no input %d", n, k)
 	}
 	if isDequantized(v) {
-		return m.dequantized(n, k)
+		return m.dequantizedWeight(n, k)
 	}
 	if v.Const == nil && m.p.isConstant(v) { // an expression of constants becomes a constant of its own
 		a, _ := m.p.consts.Value(v)
@@ -84,11 +104,12 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		}
 		return v, a.Shape, m.Absorbed(n)
 	}
+	if _, ok := m.p.consts.Value(v); ok && v.Const == nil {
+		return nil, nil, because(Quantized, "the weight %q of %v is computed from a quantised one", v.Name, n)
+	}
 	switch {
-	case v.Const == nil:
-		return nil, nil, because(NotConstant, "the weight %q of %v is computed at run time", v.Name, n)
-	case v.Input && !m.p.opt.Overridable:
-		return nil, nil, because(NotConstant, "the weight %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", v.Name, n)
+	case v.Const == nil || v.Input && !m.p.opt.Overridable:
+		return nil, nil, m.p.notConstant("weight", v, n)
 	case !v.Const.DType.Float():
 		return nil, nil, because(Quantized, "the weight %q of %v is of type %v", v.Name, n, v.Const.DType)
 	case m.p.opt.Refuse[v.Name] != "":
@@ -110,7 +131,7 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 		return why
 	}
 	if isDequantized(n.In(k)) {
-		return m.rescaleDequantized(n, n.Inputs[k].Producer, f)
+		return m.rescaleDequantized(n, n.Inputs[k], f)
 	}
 	m.Edit(func() {
 		v := n.Inputs[k]
@@ -178,7 +199,7 @@ func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Af
 	if v := n.In(k); v != nil {
 		old, ok := m.p.vector(v, channels)
 		if !ok {
-			return because(NotConstant, "the bias %q of %v is not a constant of %d elements", v.Name, n, channels)
+			return m.p.notVector(v, n, channels)
 		}
 		copy(bias, old)
 		dtype = v.DType

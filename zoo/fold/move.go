@@ -2,6 +2,7 @@ package fold
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 )
@@ -53,10 +54,10 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return because(Unsupported, "%v has no input %d", n, k)
 	}
 	if m.p.isConstant(v) {
-		return m.backConstant(n, k, a)
+		return m.backConstant(n, k, a, v.Shape)
 	}
 	if v.Producer == nil {
-		return because(NoLinear, "nothing linear before it: %q is an input", v.Name)
+		return because(NoLinear, "%q is an input", v.Name)
 	}
 	before := v.Producer
 	switch {
@@ -64,7 +65,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return because(Subgraph, "%v is in another graph body", before)
 	case v.Output:
 		return because(SharedOutput, "the output of %v is a graph output as it is", before)
-	case len(v.Uses) != 1:
+	case len(v.Uses) != 1 && !m.unseen(v, n, k, a):
 		return because(SharedOutput, "the output of %v has other readers, %v among them", before, otherReader(v, n))
 	}
 	return m.visit(before, func(o *Operator) *Reason {
@@ -80,13 +81,35 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	})
 }
 
+// unseen says whether nobody who reads v, but n as its input k, sees a channel that the map changes. Those readers are part
+// of the move.
+func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
+	var others []*model.Node
+	for _, u := range v.Uses {
+		if u.Node == n && u.Index == k {
+			continue
+		}
+		o := m.p.operator(u.Node)
+		if o.Sees == nil || u.Node.Graph != n.Graph || m.seen[u.Node] {
+			return false
+		}
+		seen, why := o.Sees(m, u.Node, u.Index, a.Axis)
+		if why != nil || slices.ContainsFunc(seen, func(c int64) bool { return a.Scale[c] != 1 || a.Shift[c] != 0 }) {
+			return false
+		}
+		others = append(others, u.Node)
+	}
+	m.nodes = append(m.nodes, others...)
+	return true
+}
+
 // Forward asks the readers of v to do as if they read a(v).
 func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 	if a.Identity() {
 		return nil
 	}
 	if v.Output {
-		return because(NoLinear, "nothing linear after it: %q is a graph output", v.Name)
+		return because(NoLinear, "%q is a graph output", v.Name)
 	}
 	if len(v.Uses) == 0 {
 		return because(NoLinear, "nobody reads %q", v.Name)
@@ -97,7 +120,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		}
 		why := m.visit(u.Node, func(o *Operator) *Reason {
 			if o.Forward == nil {
-				return because(Nonlinear, "%v after it does not let a map through", u.Node)
+				return because(Nonlinear, "%v does not let a map through", u.Node)
 			}
 			return o.Forward(m, u.Node, u.Index, a)
 		})

@@ -28,6 +28,9 @@ type Operator struct {
 	// Tail is the affine map in which a node ends that is none itself; sendTail takes it away.
 	Tail func(*Planner, *model.Node) (Affine, *Reason)
 
+	// Sees are the channels of input k, along an axis, that a node takes notice of: what happens to others is nothing to it.
+	Sees func(m *Move, n *model.Node, k, axis int) ([]int64, *Reason)
+
 	// Back makes the node's output k become a(output): by editing the node's constants, or by asking its inputs.
 	Back func(m *Move, n *model.Node, k int, a Affine) *Reason
 

@@ -28,16 +28,17 @@ type Options struct {
 
 // Planner holds the state of planning one model.
 type Planner struct {
-	opt     Options
-	off     map[string]bool
-	model   *model.Model
-	consts  *eval.Folder
-	maps    map[*model.Node]*found
-	entries map[*model.Node][]*Map // the plan's maps that a node stands for
-	regions *regions
-	list    []*Map // in the order of their nodes
-	heirs   []heir // of the move that is being made
-	plan    *Plan
+	opt         Options
+	off         map[string]bool
+	model       *model.Model
+	consts      *eval.Folder
+	maps        map[*model.Node]*found
+	dequantized map[*model.Value]bool
+	entries     map[*model.Node][]*Map // the plan's maps that a node stands for
+	regions     *regions
+	list        []*Map // in the order of their nodes
+	heirs       []heir // of the move that is being made
+	plan        *Plan
 
 	identities []*model.Node // maps that became nothing
 }
@@ -62,7 +63,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	}
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
-		maps: map[*model.Node]*found{}, entries: map[*model.Node][]*Map{},
+		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{}, entries: map[*model.Node][]*Map{},
 		consts: eval.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable

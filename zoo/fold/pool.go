@@ -10,18 +10,23 @@ func init() {
 	register(
 		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum)},
 		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average)},
-		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward},
+		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward},
 	)
 }
 
-// maximum says why a maximum over positions does not commute with the map, or nil: it needs positive scales. Padding is
-// minus infinity, so that the border is no concern.
+// maximum says why a maximum over positions does not commute with the map, or nil. Padding is minus infinity, so that the
+// border is no concern.
 func maximum(n *model.Node, a Affine) *Reason {
-	if !a.Positive() {
-		return because(Sign, "%v takes a maximum, a scale that is not positive would turn it", n)
-	}
 	if v := n.Out(1); v != nil && (v.Output || len(v.Uses) > 0) {
 		return because(Unsupported, "%v outputs indices too", n)
+	}
+	return extreme(n, a)
+}
+
+// extreme says why the largest or smallest of some values is not where it was after the map, or nil.
+func extreme(n *model.Node, a Affine) *Reason {
+	if !a.Positive() {
+		return because(Sign, "%v compares, a scale that is not positive would turn its result", n)
 	}
 	return nil
 }
@@ -65,8 +70,8 @@ func poolForward(commutes condition) func(*Move, *model.Node, int, Affine) *Reas
 // reduction is what a Reduce* does: which axes of its input it keeps, in order.
 func (m *Move) reduction(n *model.Node, a Affine) (kept []int, why *Reason) {
 	switch {
-	case n.Type == "ReduceMax":
-		if why := maximum(n, a); why != nil {
+	case n.Type == "ReduceMax" || n.Type == "ReduceMin":
+		if why := extreme(n, a); why != nil {
 			return nil, why
 		}
 	case n.Type == "ReduceSum" && a.Shifts():

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/shape"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -11,21 +12,32 @@ func init() {
 	register(
 		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
 		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
-		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentsForward},
+		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentForward, Sees: extentSees},
 	)
 }
 
+// Shape and Size take no notice of elements.
+
+// extentForward: elements do not matter to what asks for extents.
+func extentForward(*Move, *model.Node, int, Affine) *Reason { return nil }
+
+func extentSees(*Move, *model.Node, int, int) ([]int64, *Reason) { return nil, nil }
+
 // permutation is a Transpose's: output axis k is input axis perm[k].
 func permutation(n *model.Node) ([]int64, *Reason) {
-	if perm := n.Ints("perm"); perm != nil {
-		return perm, nil
+	perm := n.Ints("perm")
+	if perm == nil {
+		if n.In(0).Shape == nil {
+			return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
+		}
+		for k := len(n.In(0).Shape) - 1; k >= 0; k-- {
+			perm = append(perm, int64(k))
+		}
 	}
-	if n.In(0).Shape == nil {
-		return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
-	}
-	perm := make([]int64, len(n.In(0).Shape))
 	for k := range perm {
-		perm[k] = int64(len(perm) - 1 - k)
+		if !slices.Contains(perm, int64(k)) {
+			return nil, because(Unsupported, "%v has no permutation", n)
+		}
 	}
 	return perm, nil
 }
@@ -78,9 +90,6 @@ func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
-// extentsForward: elements do not matter to what asks for extents.
-func extentsForward(*Move, *model.Node, int, Affine) *Reason { return nil }
-
 // carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
 // (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
 // period. Where the extents behind are not static, the extents before must be the same ones.
@@ -97,7 +106,7 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 		}
 	}
 	channels := int64(len(a.Scale))
-	if m.sameBefore(n, from, to, a.Axis) && to[a.Axis] == channels {
+	if sameBefore(from, to, a.Axis) && to[a.Axis] == channels {
 		return a, nil
 	}
 	inner, ok := static(from[a.Axis+1:])
@@ -156,26 +165,9 @@ func static(extents []int64) (int64, bool) {
 	return n, ok && n <= maxStatic
 }
 
-// sameBefore says whether the axes before the given one are the same on both sides of a node.
-func (m *Move) sameBefore(n *model.Node, from, to []int64, axis int) bool {
-	if axis >= len(to) {
-		return false
-	}
-	var copies []int64 // a Reshape's request: 0 is the input's extent
-	if n.Type == "Reshape" {
-		if _, values, ok := m.p.constant(n.In(1)); ok && n.Int("allowzero", 0) == 0 {
-			for _, x := range values {
-				copies = append(copies, int64(x))
-			}
-		}
-	}
-	for k := range axis {
-		copied := k < len(copies) && copies[k] == 0 || n.Type == "Flatten" && k == 0 && n.Int("axis", 1) == 1
-		if from[k] != to[k] || from[k] < 0 && !copied {
-			return false
-		}
-	}
-	return true
+// sameBefore says whether the extents before an axis are the same on both sides of a node.
+func sameBefore(from, to []int64, axis int) bool {
+	return axis < len(to) && slices.Equal(from[:axis], to[:axis]) && !slices.Contains(from[:axis], shape.Unknown)
 }
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.

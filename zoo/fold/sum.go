@@ -18,7 +18,7 @@ func (m *Move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, o
 	if v := n.In(b); v != nil {
 		values, ok := m.p.vector(v, channels)
 		if !ok {
-			return because(NotConstant, "the bias %q of %v is not a constant of %d elements", v.Name, n, channels)
+			return m.p.notVector(v, n, channels)
 		}
 		copy(old, values)
 		dtype = v.DType

@@ -98,7 +98,7 @@ const (
 type Value struct {
 	Name     string
 	DType    tensor.DType // Undefined where not known
-	Shape    []int64      // -1 for a free extent; nil where the rank is unknown (a scalar's is empty, not nil)
+	Shape    []int64      // below 0 for free extents: equal ones below -1 are equal. nil where the rank is unknown (a scalar's is empty)
 	Graph    *Graph
 	Producer *Node     // nil for inputs and initializers
 	Const    *Constant // the elements of an initializer or of a Constant node's output; nil for everything else
@@ -359,7 +359,8 @@ func (g *Graph) Compact() {
 }
 
 // Absorb removes a node of one output whose work its data input's producer does from now on: that producer gets the node's
-// output in place of its own, so that names downstream, graph outputs among them, stay. Nobody else may read the input.
+// output in place of its own, so that names downstream, graph outputs among them, stay. Who else reads the input reads the
+// output from now on.
 func (g *Graph) Absorb(n *Node, data int) {
 	in, out := n.Inputs[data], n.Outputs[0]
 	producer := in.Producer
@@ -367,6 +368,15 @@ func (g *Graph) Absorb(n *Node, data int) {
 	k := slices.Index(producer.Outputs, in)
 	producer.Outputs[k], producer.Edited = out, true
 	out.Producer, in.Producer = producer, nil
+	in.replace(out)
+}
+
+// replace makes everyone who reads v read w.
+func (v *Value) replace(w *Value) {
+	for len(v.Uses) > 0 {
+		u := v.Uses[len(v.Uses)-1]
+		u.Node.Set(u.Index, w)
+	}
 }
 
 // Bypass removes a node of one output whose work its readers do from now on: they read its data input. The output may not
@@ -374,10 +384,7 @@ func (g *Graph) Absorb(n *Node, data int) {
 func (g *Graph) Bypass(n *Node, data int) {
 	in, out := n.Inputs[data], n.Outputs[0]
 	n.Remove()
-	for len(out.Uses) > 0 {
-		u := out.Uses[len(out.Uses)-1]
-		u.Node.Set(u.Index, in)
-	}
+	out.replace(in)
 }
 
 // Path says where the graph stands in its model: "" for the main graph, "If \"n\" then_branch" for a body, outermost first,

@@ -106,6 +106,10 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if len(out.order) > 1 { // files beside the model may be another's too: what it is told must be what is there
+		r.commits.Lock()
+		defer r.commits.Unlock()
+	}
 	if err := r.claim(j, out, hashes); err != nil {
 		return err
 	}

@@ -117,6 +117,8 @@ type runner struct {
 	books *ledger
 	heavy chan struct{} // a place for each model that may be loaded whole at a time
 
+	commits sync.Mutex // of models of several files, from their claims to the ledger
+
 	lock   sync.Mutex
 	end    report.End
 	claims map[string]claim // by path: the outputs beside model files

@@ -1,6 +1,7 @@
 package zootest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -14,7 +15,7 @@ import (
 
 // networks are one for each format that is not ONNX, by the folder that it is written to.
 var networks = map[string]func(folder string) (string, format.Options, error){
-	"caffe": MobileNetSSD, "darknet": TinyYOLO,
+	"caffe": MobileNetSSD, "darknet": TinyYOLO, "keras": MiniXception,
 }
 
 // WriteNetworks writes all of them below a folder and returns their paths.
@@ -126,4 +127,46 @@ func TinyYOLO(folder string) (path string, o format.Options, err error) {
 	conv(128, 3)
 	head("0,1,2")
 	return d.writeAs(folder, "yolo-tiny")
+}
+
+// MiniXception writes a Keras classifier with the layers of the well-known mini Xception, xception-mini.h5, with random
+// weights: separable convolutions with batch normalisations beside strided shortcuts.
+func MiniXception(folder string) (path string, o format.Options, err error) {
+	k := &kerasModel{rng: rand.New(rand.NewPCG(64, 33)), counts: map[string]int{}}
+	input := k.layer("InputLayer", nil)
+	input.settings["batch_input_shape"] = []any{nil, 64, 64, 1}
+	x := k.call(input, []int64{64, 64, 1})
+	plain := func(x kerasTensor, out, taps, stride int64) kerasTensor {
+		settings, shape := k.windowed(x, taps, stride, "same")
+		settings["filters"], settings["use_bias"] = out, false
+		kernel := k.kernel("kernel", taps*taps*x.shape[2], taps, taps, x.shape[2], out)
+		shape[2] = out
+		return k.norm(k.call(k.layer("Conv2D", settings, kernel), shape, x))
+	}
+	separable := func(x kerasTensor, out int64) kerasTensor {
+		settings, shape := k.windowed(x, 3, 1, "same")
+		settings["filters"], settings["use_bias"], settings["depth_multiplier"] = out, false, 1
+		in := x.shape[2]
+		shape[2] = out
+		return k.norm(k.call(k.layer("SeparableConv2D", settings, k.kernel("depthwise_kernel", 9, 3, 3, in, 1), k.kernel("pointwise_kernel", in, 1, 1, in, out)), shape, x))
+	}
+	relu := func(x kerasTensor) kerasTensor {
+		return k.simple("Activation", map[string]any{"activation": "relu"}, x)
+	}
+	x = relu(plain(x, 8, 3, 1))
+	x = relu(plain(x, 8, 3, 1))
+	for _, out := range []int64{16, 32, 64, 128} {
+		shortcut := plain(x, out, 1, 2)
+		x = separable(relu(separable(x, out)), out)
+		x = k.simple("Add", nil, k.pool("MaxPooling2D", x), shortcut)
+	}
+	x = k.conv(x, 7, 3, 1, "linear")
+	x = k.call(k.layer("GlobalAveragePooling2D", map[string]any{"data_format": "channels_last"}), []int64{7}, x)
+	k.simple("Activation", map[string]any{"activation": "softmax"}, x)
+	path = filepath.Join(folder, "xception-mini.h5")
+	f, err := os.Create(path)
+	if err != nil {
+		return "", o, err
+	}
+	return path, o, errors.Join(k.writeLegacy(f), f.Close())
 }

@@ -446,6 +446,11 @@ func TestInputsHaveTheShapesThatTheNetSays(t *testing.T) {
 		{"layer { name: 'd' type: 'Python' top: 'data' python_param { module: 'm' } }", [][]int64{nil, nil}},
 	} {
 		_, got := values(open(t, net(t, test.text+" "+relu)))
+		for _, shape := range got {
+			for k := range shape {
+				shape[k] = max(shape[k], -1) // free extents have numbers
+			}
+		}
 		if !slices.EqualFunc(got, test.want, slices.Equal) {
 			t.Errorf("%s: %v, want %v", test.text, got, test.want)
 		}

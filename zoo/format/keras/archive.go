@@ -142,8 +142,10 @@ func (a *archive) content(f *os.File, size int64, m *zip.File) (readerAtSize, er
 	switch {
 	case errors.As(err, &failed):
 		return nil, err
-	case err != nil || uint64(n) != m.UncompressedSize64:
-		return nil, fmt.Errorf("it is not what the archive says it is: %w", errors.Join(err, format.ErrCorrupt))
+	case err != nil:
+		return nil, fmt.Errorf("it is not what the archive says it is: %w: %w", err, format.ErrCorrupt)
+	case uint64(n) != m.UncompressedSize64:
+		return nil, fmt.Errorf("it is not what the archive says it is: %w", format.ErrCorrupt)
 	}
 	return io.NewSectionReader(temp, 0, n), nil
 }

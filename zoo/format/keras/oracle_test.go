@@ -19,6 +19,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/verify"
+	"github.com/zoofold/zoofold/zoo/zootest"
 	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
@@ -54,6 +55,7 @@ type comparison struct {
 	Runs          bool    // ONNX Runtime can run it: no convolutions of float16, and something could be exported
 	Outputs       int     // that Read is about
 	Before, After int     // layers
+	Unloadable    bool    // Keras 3 does not load the original
 }
 
 // prepare folds FOLDER/models/NAME into FOLDER/folded, proves it, and exports the original into FOLDER/onnx.
@@ -196,4 +198,36 @@ func TestMiniXCEPTIONFolds(t *testing.T) {
 		}
 		t.Logf("Keras on the folded file is off by %.2g, ONNX Runtime on our reading of the original by %.2g", c.Folded, c.Read)
 	}
+}
+
+func TestKerasAgreesOnModelsOfOurOwn(t *testing.T) {
+	folder := t.TempDir()
+	models := filepath.Join(folder, "models")
+	if err := os.Mkdir(models, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	args, before, after := []string{"compare", folder}, 0, 0
+	for seed := range uint64(24) {
+		path, _, err := zootest.Keras(seed, models)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := prepare(t, folder, filepath.Base(path))
+		before, after = before+plan.Before, after+plan.After
+		args = append(args, filepath.Base(path))
+	}
+	compared := 0
+	for _, c := range lines[comparison](t, args...) {
+		if c.Unloadable {
+			continue
+		}
+		compared++
+		if c.Folded > 1e-5 || c.Read > 1e-5 || !c.Named || c.Outputs != 1 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if compared < 18 || after*4 > before {
+		t.Errorf("%d models were compared, %d per-channel nodes became %d", compared, before, after)
+	}
+	t.Logf("%d models: %d -> %d per-channel nodes", compared, before, after)
 }
