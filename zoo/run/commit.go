@@ -213,10 +213,14 @@ func removeLasting(fsys files, path string) error {
 
 // writeWhole writes one small file so that it appears whole or not at all.
 func writeWhole(fsys files, path string, write func(io.Writer) error) (err error) {
-	s, err := newStage(fsys, path, 0o644)
-	if err != nil {
+	if err := makeFolder(fsys, filepath.Dir(path)); err != nil {
 		return err
 	}
+	folder := filepath.Join(filepath.Dir(path), stagePrefix+filepath.Base(path)+".tmp") // the one that a killed run has left
+	if err := errors.Join(fsys.RemoveAll(folder), fsys.MkdirAll(folder)); err != nil {
+		return err
+	}
+	s := &stage{fsys: fsys, target: path, folder: folder, mode: 0o644, open: map[string]*stagedFile{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.discard())
