@@ -88,5 +88,5 @@ $(CACHE)/compare/done: testdata/compare.txt
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
 	touch $@
 
-soak: ## a hundred thousand random graphs, folded and compared
-	ZOOFOLD_GRAPHS=100000 $(GO) test -count=1 -v -run RandomGraphs ./zoo/fold
+soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs
+	GO=$(GO) sh testdata/soak.sh

@@ -45,6 +45,11 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 	if len(kernel) != rank || len(w.stride) != rank || len(w.dilation) != rank || len(pads) != 2*rank {
 		return nil, fmt.Errorf("a kernel of %d axes over %d", len(kernel), rank)
 	}
+	for _, list := range [][]int64{w.stride, w.dilation, pads, kernel} {
+		if slices.ContainsFunc(list, func(d int64) bool { return d > maxElements || d < -maxElements }) {
+			return nil, fmt.Errorf("a window of %v: %w", list, ErrTooLarge)
+		}
+	}
 	for k := range in {
 		if w.stride[k] < 1 || w.dilation[k] < 1 || kernel[k] < 1 {
 			return nil, fmt.Errorf("kernel %v, strides %v, dilations %v", kernel, w.stride, w.dilation)

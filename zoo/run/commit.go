@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sourcegraph/conc/pool"
+
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -211,10 +213,14 @@ func removeLasting(fsys files, path string) error {
 
 // writeWhole writes one small file so that it appears whole or not at all.
 func writeWhole(fsys files, path string, write func(io.Writer) error) (err error) {
-	s, err := newStage(fsys, path, 0o644)
-	if err != nil {
+	if err := makeFolder(fsys, filepath.Dir(path)); err != nil {
 		return err
 	}
+	folder := filepath.Join(filepath.Dir(path), stagePrefix+filepath.Base(path)+".tmp") // the one that a killed run has left
+	if err := errors.Join(fsys.RemoveAll(folder), fsys.MkdirAll(folder)); err != nil {
+		return err
+	}
+	s := &stage{fsys: fsys, target: path, folder: folder, mode: 0o644, open: map[string]*stagedFile{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.discard())
@@ -233,8 +239,8 @@ func writeWhole(fsys files, path string, write func(io.Writer) error) (err error
 
 // WriteReport writes report.json and report.html into a folder.
 func WriteReport(folder string, d *report.Document) error {
-	if err := writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON); err != nil {
-		return err
-	}
-	return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML)
+	p := pool.New().WithErrors()
+	p.Go(func() error { return writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON) })
+	p.Go(func() error { return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML) })
+	return p.Wait()
 }

@@ -364,3 +364,16 @@ func TestFilesThatAModelIsMadeOfAreNoStrangers(t *testing.T) {
 		}
 	}
 }
+
+func TestAReportTakesThePlaceOfWhatAKilledRunLeft(t *testing.T) {
+	folder := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(folder, ".zoofold-report.json.tmp"), 0o777), os.WriteFile(filepath.Join(folder, ".zoofold-report.json.tmp", "report.json"), []byte("{"), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteReport(folder, report.NewDocument()); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(t, folder); len(got) != 2 || !strings.HasPrefix(got["report.json"], "{\n") {
+		t.Errorf("%v", got)
+	}
+}

@@ -234,7 +234,9 @@ func (in *inference) vector(n *model.Node) {
 				}
 				part = slices.Repeat([]int64{noElement}, int(s[0]))
 			}
-			out = append(out, part...)
+			if out = append(out, part...); len(out) > 64 {
+				return
+			}
 		}
 		keep(out)
 	case "Slice":

@@ -1,8 +1,10 @@
 package onnx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/wire"
@@ -63,13 +65,15 @@ func (f *file) place(e *encoder) map[string][]placement {
 	})
 	out := map[string][]placement{}
 	for path, list := range readers {
+		slices.SortFunc(list, func(a, b placement) int {
+			return cmp.Or(cmp.Compare(a.at.From, b.at.From), cmp.Compare(a.at.To, b.at.To))
+		})
+		before := int64(0) // where the tensors before this one end
 		for k, p := range list {
+			alone := before <= p.at.From && (k+1 == len(list) || p.at.To <= list[k+1].at.From)
+			before = max(before, p.at.To)
 			if e.original[p.v] == nil || len(p.v.Const.Factors) == 0 || e.original[p.v].Source != p.v.Const.Source {
 				continue
-			}
-			alone := true
-			for j, q := range list {
-				alone = alone && (j == k || q.at.To <= p.at.From || p.at.To <= q.at.From)
 			}
 			if alone {
 				e.inPlace[p.v] = true
@@ -80,18 +84,10 @@ func (f *file) place(e *encoder) map[string][]placement {
 	return out
 }
 
-// withPlaced is an external file with some tensors rescaled in their places.
+// withPlaced is an external file with some tensors rescaled in their places, which are in order.
 func withPlaced(placed []placement, size int64) []format.Piece {
 	m, at := &wire.Message{}, int64(0)
-	for len(placed) > 0 {
-		next := 0
-		for k := range placed {
-			if placed[k].at.From < placed[next].at.From {
-				next = k
-			}
-		}
-		p := placed[next]
-		placed = append(placed[:next:next], placed[next+1:]...)
+	for _, p := range placed {
 		m.Copy(format.Span{From: at, To: p.at.From})
 		m.Add(scaled(p.v))
 		at = p.at.To
