@@ -83,9 +83,9 @@ func TestExpressionsOfConstantsHaveABudget(t *testing.T) {
 	}
 }
 
-func TestTheLargestIntegerStaysTheLargest(t *testing.T) {
+func TestWhatSaysToTheEndStaysLarge(t *testing.T) {
 	a := array([]int64{5}, math.MaxInt64, math.MinInt64, math.Inf(1), math.NaN(), -3)
-	if got, want := a.Ints(), []int64{math.MaxInt64, math.MinInt64, math.MaxInt64, 0, -3}; !slices.Equal(got, want) {
+	if got, want := a.Ints(), []int64{eval.Huge, -eval.Huge, eval.Huge, 0, -3}; !slices.Equal(got, want) {
 		t.Errorf("%d, want %d", got, want)
 	}
 	out, err := eval.Node(node("Slice"), []*eval.Array{array([]int64{3}, 7, 8, 9), array([]int64{1}, 1), array([]int64{1}, math.MaxInt64)})
