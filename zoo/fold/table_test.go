@@ -404,6 +404,18 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			first, last := m.Op("Slice", in(x, m.Ints(0), m.Ints(7), m.Ints(-3), m.Ints(3))), m.Op("Gather", in(x, m.Ints(5, -3, 2, 2)), "axis", 1)
 			return m.Op("Concat", in(bn(m, first, 3), m.Op("Relu", in(last))), "axis", 1)
 		}},
+		{"a scale of a part that others see other parts of goes into the weights of that part", 0, "", func(m *b) *v {
+			y := m.Op("Reshape", in(m.Op("MatMul", in(m.Input(2, 3, 6), m.Weight(6, 12))), m.Ints(0, 0, 3, 4)))
+			y = m.Op("Transpose", in(y), "perm", []int64{2, 0, 1, 3})
+			q := m.Op("Mul", in(m.Op("Squeeze", in(m.Op("Slice", in(y, m.Ints(0), m.Ints(1), m.Ints(0))), m.Ints(0))), m.Const([]float64{0.5})))
+			k := m.Op("Transpose", in(m.Op("Gather", in(y, m.Const([]float64{1})))), "perm", []int64{0, 2, 1})
+			v := m.Op("Div", in(m.Op("Gather", in(y, m.Const([]float64{-1}))), m.Const([]float64{3})))
+			return m.Op("MatMul", in(m.Op("Softmax", in(m.Op("MatMul", in(q, k)))), v))
+		}},
+		{"one channel of several goes forward as a map of all there is", 0, "", func(m *b) *v {
+			y := m.Op("Gather", in(bn(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 4), m.Const([]float64{2})), "axis", 1)
+			return m.Op("Conv", in(y, m.Weight(3, 5, 2)))
+		}},
 		{"readers that see the same channels are", 1, fold.SharedOutput, func(m *b) *v {
 			x := m.Conv(m.Input(1, 3, 5, 5), 3, 7, 2, 1)
 			first, last := m.Op("Slice", in(x, m.Ints(0), m.Ints(4), m.Ints(1))), m.Op("Gather", in(x, m.Ints(5, 3)), "axis", 1)
