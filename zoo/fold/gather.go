@@ -9,7 +9,7 @@ import (
 // a table of constants (an embedding) absorbs them.
 
 func init() {
-	register(&Operator{Family: "shape", Types: []string{"Gather"}, Back: gatherBack, Forward: gatherForward, Sees: gatherSees})
+	register(&Operator{Family: "shape", Types: []string{"Gather"}, Back: gatherBack, Forward: gatherForward, Sees: gatherSees, Again: true})
 }
 
 // gatherAxis is a Gather's axis, and the rank of its indices.

@@ -8,7 +8,7 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees})
+	register(&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees, Again: true})
 }
 
 // A Slice, and a Gather with constant indices, hands on some channels: those that it sees, in the order in which it does.

@@ -151,8 +151,13 @@ func (g *grower) channels(x sized) {
 		g.add(g.Op("Gather", []*model.Value{x.Value, g.Ints(c-1, 0, -2)}, "axis", 1), n, 3, h, w)
 	default:
 		k := 1 + g.Rand.Int64N(c-1)
-		g.add(slice(0, k, 1), n, k, h, w)
-		g.add(slice(k, c, 1), n, c-k, h, w)
+		first, last := slice(0, k, 1), slice(k, c, 1)
+		if g.chance(2) { // turned round
+			g.add(g.Op("Concat", []*model.Value{last, first}, "axis", 1), n, c, h, w)
+			return
+		}
+		g.add(first, n, k, h, w)
+		g.add(last, n, c-k, h, w)
 	}
 }
 
