@@ -9,7 +9,7 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "activation", Types: []string{"Relu", "LeakyRelu", "PRelu", "Abs"}, Back: homogeneousBack, Forward: homogeneousForward},
+		&Operator{Family: "activation", Types: []string{"Relu", "LeakyRelu", "PRelu", "Abs"}, Back: homogeneousBack, Forward: homogeneousForward, Again: true},
 		&Operator{Family: "activation", Types: []string{"Clip"}, Back: clipBack, Forward: clipForward},
 		&Operator{Family: "activation", Types: []string{"HardSigmoid"}, Back: hardSigmoidBack, Forward: hardSigmoidForward},
 	)

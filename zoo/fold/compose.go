@@ -149,7 +149,7 @@ func (m *Move) backConstant(n *model.Node, k int, a Affine, y []int64) *Reason {
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
 	}
-	shape, old, ok := m.p.constant(v)
+	shape, old, ok := m.constant(n, k)
 	if !ok || !v.DType.Float() {
 		return because(Unsupported, "the constant %q of %v is too large or not of a floating-point type", v.Name, n)
 	}

@@ -6,8 +6,8 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward},
-		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward},
+		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward, Again: true},
+		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward, Again: true},
 	)
 }
 

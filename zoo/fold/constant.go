@@ -58,6 +58,41 @@ func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
 }
 
+// made is a constant that a move puts in as an input of a node.
+type made struct {
+	node   *model.Node
+	input  int
+	shape  []int64
+	values []float64
+}
+
+// constant are the elements of input k of n as the move leaves them, where that is a constant.
+func (m *Move) constant(n *model.Node, k int) (shape []int64, values []float64, ok bool) {
+	for _, c := range slices.Backward(m.made) {
+		if c.node == n && c.input == k {
+			return c.shape, c.values, true
+		}
+	}
+	return m.p.constant(n.In(k))
+}
+
+// vector are the elements of input k of n, as the move leaves them, where that is a constant of so many along one axis; one
+// element stands for all, and what is omitted is 0.
+func (m *Move) vector(n *model.Node, k, count int) ([]float64, *Reason) {
+	shape, values, ok := m.constant(n, k)
+	switch {
+	case !ok && n.In(k) == nil:
+		return make([]float64, count), nil
+	case !ok:
+		return nil, m.p.notConstant("bias", n.In(k), n)
+	case len(shape) == 1 && len(values) == 1:
+		return slices.Repeat(values, count), nil
+	case len(shape) != 1 || len(values) != count:
+		return nil, because(Unsupported, "the bias %q of %v has shape %v, want %d elements", n.In(k).Name, n, shape, count)
+	}
+	return values, nil
+}
+
 // vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
 func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 	shape, values, ok := p.constant(v)
@@ -78,14 +113,6 @@ func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 	}
 	_, values, ok := m.p.constant(n.In(k))
 	return (&eval.Array{Data: values}).Ints(), ok
-}
-
-// notVector says why a bias that n reads is no constant of so many elements.
-func (p *Planner) notVector(v *model.Value, n *model.Node, channels int) *Reason {
-	if shape, _, ok := p.constant(v); ok {
-		return because(Unsupported, "the bias %q of %v has shape %v, want %d elements", v.Name, n, shape, channels)
-	}
-	return p.notConstant("bias", v, n)
 }
 
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
@@ -195,17 +222,16 @@ func (p *Planner) setConst(n *model.Node, k int, c *model.Constant) {
 // Bias leaves the edit that input k of n, a bias of that many channels, becomes scale·bias + shift; an omitted bias is 0,
 // and stays omitted where nothing is added. dtype is what a new bias is stored as.
 func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Affine) *Reason {
-	bias := make([]float64, channels)
+	old, why := m.vector(n, k, channels)
+	if why != nil {
+		return why
+	}
 	if v := n.In(k); v != nil {
-		old, ok := m.p.vector(v, channels)
-		if !ok {
-			return m.p.notVector(v, n, channels)
-		}
-		copy(bias, old)
 		dtype = v.DType
-	} else if !a.Shifts() {
+	} else if !a.Shifts() && !slices.ContainsFunc(old, func(x float64) bool { return x != 0 }) {
 		return nil
 	}
+	bias := slices.Clone(old)
 	for c := range bias {
 		bias[c] = a.Scale[c]*bias[c] + a.Shift[c]
 	}
@@ -223,6 +249,7 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 	if !fits(values, dtype) {
 		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)
 	}
+	m.made = append(m.made, made{n, k, shape, values})
 	m.Edit(func() {
 		m.p.setConst(n, k, &model.Constant{DType: dtype, Shape: shape, Values: values})
 	})

@@ -9,8 +9,8 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward},
-		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward},
+		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward, Again: true},
+		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward, Again: true},
 	)
 }
 

@@ -9,7 +9,7 @@ import (
 // a table of constants (an embedding) absorbs them.
 
 func init() {
-	register(&Operator{Family: "shape", Types: []string{"Gather"}, Back: gatherBack, Forward: gatherForward, Sees: gatherSees})
+	register(&Operator{Family: "shape", Types: []string{"Gather"}, Back: gatherBack, Forward: gatherForward, Sees: gatherSees, Again: true})
 }
 
 // gatherAxis is a Gather's axis, and the rank of its indices.
@@ -28,13 +28,13 @@ func gatherAxis(n *model.Node) (along, rank int, why *Reason) {
 	return along, rank, nil
 }
 
-// gatherSees are the positions along its axis that a Gather with a list of constant indices takes.
+// gatherSees are the positions along its axis that a Gather with constant indices takes.
 func gatherSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	along, rank, why := gatherAxis(n)
 	if why != nil {
 		return nil, why
 	}
-	if k != 0 || axis != along || rank != 1 || n.In(0).Shape[along] < 0 {
+	if k != 0 || axis != along || rank > 1 || along < 0 || along >= len(n.In(0).Shape) || n.In(0).Shape[along] < 0 {
 		return nil, because(NotPerChannel, "%v takes slices along the channels", n)
 	}
 	indices, ok := m.integers(n, "", 1)
@@ -54,48 +54,38 @@ func gatherSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 }
 
 func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	if a.Axis == Uniform {
-		if m.p.isConstant(n.In(0)) {
-			if why := m.Absorbed(n); why != nil {
-				return why
-			}
-		}
-		return m.Back(n, 0, a)
-	}
 	along, rank, why := gatherAxis(n)
-	if why != nil {
-		return why
-	}
-	data, b := n.In(0), a
-	switch {
-	case a.Axis >= along+rank:
-		b.Axis += 1 - rank
-	case a.Axis >= along:
-		seen, why := gatherSees(m, n, 0, along)
-		if why != nil {
-			return why
-		}
-		if b, why = scattered(n, a, seen, data.Shape[along]); why != nil {
-			return why
-		}
-	}
-	if !m.p.isConstant(data) && !isDequantized(data) {
-		return m.Back(n, 0, b)
-	}
-	if b.Shifts() {
+	data := n.In(0)
+	if m.p.isConstant(data) && (a.Axis == Uniform || a.Shifts()) { // the table as a whole becomes another
 		if why := m.Absorbed(n); why != nil {
 			return why
 		}
-		return m.Back(n, 0, b)
+	}
+	switch {
+	case a.Axis == Uniform && why != nil:
+		return m.Back(n, 0, a)
+	case why != nil:
+		return why
+	case a.Axis == Uniform:
+		return m.backUniform(n, []int64{int64(along)}, a)
+	case a.Axis >= along+rank:
+		a.Axis += 1 - rank
+	case a.Axis >= along && rank == 1:
+		return m.backSeen(n, a)
+	case a.Axis >= along:
+		return because(NotPerChannel, "%v takes slices along the channels", n)
+	}
+	if !m.p.isConstant(data) && !isDequantized(data) || a.Shifts() {
+		return m.Back(n, 0, a)
 	}
 	_, shape, why := m.weight(n, 0)
 	if why != nil {
 		return why
 	}
-	if b.Axis >= len(shape) || shape[b.Axis] != int64(len(b.Scale)) {
+	if a.Axis >= len(shape) || shape[a.Axis] != int64(len(a.Scale)) {
 		return because(NotPerChannel, "the table %q of %v has shape %v", data.Name, n, shape)
 	}
-	return m.Rescale(n, 0, tensor.Factor{Layout: tensor.AxisLayout(shape, b.Axis), Scale: b.Scale})
+	return m.Rescale(n, 0, tensor.Factor{Layout: tensor.AxisLayout(shape, a.Axis), Scale: a.Scale})
 }
 
 func gatherForward(m *Move, n *model.Node, k int, a Affine) *Reason {
@@ -119,7 +109,9 @@ func gatherForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		if n.In(0).Shape[along] != int64(len(a.Scale)) {
 			return because(NotPerChannel, "the map has %d channels, the input of %v %d", len(a.Scale), n, n.In(0).Shape[along])
 		}
-		a = picked(a, seen)
+		if a = picked(a, seen); rank == 0 { // one channel, without an axis of its own
+			a.Axis = Uniform
+		}
 	}
 	return m.Forward(n.Outputs[0], a)
 }

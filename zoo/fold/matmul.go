@@ -151,7 +151,7 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		case gemm:
 			return m.becomeGemm(n, w.DType, sums)
 		case next != nil:
-			return m.visit(next, func(*Operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
+			return m.visit(next, false, func(*Operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
 		}
 		return m.addAfter(n, shift)
 	})

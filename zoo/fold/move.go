@@ -14,11 +14,13 @@ type Move struct {
 	start *model.Node   // a node of the map's own
 	nodes []*model.Node // all that the move touches, the map's own nodes first
 	seen  map[*model.Node]bool
-	into  []*model.Node    // those that absorbed the map
-	late  []func() *Reason // checks too dear to make before the way is known to be free
+	back  map[*model.Node]bool // of those: the map came from behind
+	into  []*model.Node        // those that absorbed the map
+	late  []func() *Reason     // checks too dear to make before the way is known to be free
 	edits []func()
-	added cost // of per-channel nodes that the edits put in
-	asked *int // how often a node was asked, what came to nothing included
+	made  []made // constants that the edits put in, in order
+	added cost   // of per-channel nodes that the edits put in
+	asked *int   // how often a node was asked, what came to nothing included
 }
 
 // maxAsked bounds how often a move asks: where there is a choice, and again at the next node, the ways multiply.
@@ -40,7 +42,7 @@ var (
 )
 
 func (p *Planner) newMove(own []*model.Node) *Move {
-	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}, asked: new(int)}
+	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}, back: map[*model.Node]bool{}, asked: new(int)}
 	for _, n := range own {
 		m.seen[n] = true
 		m.nodes = append(m.nodes, n)
@@ -72,7 +74,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	case len(v.Uses) != 1 && !m.unseen(v, n, k, a):
 		return because(SharedOutput, "the output of %v has other readers, %v among them", before, otherReader(v, n))
 	}
-	return m.visit(before, func(o *Operator) *Reason {
+	return m.visit(before, true, func(o *Operator) *Reason {
 		if o.Back == nil {
 			return because(Nonlinear, "%v does not let a map through", before)
 		}
@@ -94,14 +96,16 @@ func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
 			continue
 		}
 		o := m.p.operator(u.Node)
-		if o.Sees == nil || u.Node.Graph != n.Graph || m.seen[u.Node] {
+		if o.Sees == nil || u.Node.Graph != n.Graph || m.seen[u.Node] && !o.Again {
 			return false
 		}
 		seen, why := o.Sees(m, u.Node, u.Index, a.Axis)
 		if why != nil || slices.ContainsFunc(seen, func(c int64) bool { return a.Scale[c] != 1 || a.Shift[c] != 0 }) {
 			return false
 		}
-		others = append(others, u.Node)
+		if !m.seen[u.Node] {
+			others = append(others, u.Node)
+		}
 	}
 	m.nodes = append(m.nodes, others...)
 	return true
@@ -122,7 +126,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		if u.Node.Graph != m.start.Graph {
 			return because(Subgraph, "%v reads it in another graph body", u.Node)
 		}
-		why := m.visit(u.Node, func(o *Operator) *Reason {
+		why := m.visit(u.Node, false, func(o *Operator) *Reason {
 			if o.Forward == nil {
 				return because(Nonlinear, "%v does not let a map through", u.Node)
 			}
@@ -135,17 +139,20 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 	return nil
 }
 
-// visit makes the node part of the move. A move comes to a node once: twice would need the sum of two maps.
-func (m *Move) visit(n *model.Node, ask func(*Operator) *Reason) *Reason {
-	if m.seen[n] {
+// visit makes the node part of the move. A node takes one map in a move, or several from the same side if it says so.
+func (m *Move) visit(n *model.Node, back bool, ask func(*Operator) *Reason) *Reason {
+	o := m.p.operator(n)
+	if m.seen[n] && !(o.Again && m.back[n] == back) {
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
 	if *m.asked++; *m.asked > maxAsked {
 		return because(Unsupported, "there are too many ways before and after %v to try", n)
 	}
-	m.seen[n] = true
-	m.nodes = append(m.nodes, n)
-	return ask(m.p.operator(n))
+	if !m.seen[n] {
+		m.seen[n], m.back[n] = true, back
+		m.nodes = append(m.nodes, n)
+	}
+	return ask(o)
 }
 
 // Try asks for something that the move can do without: if it is refused, nothing of it remains.
@@ -172,7 +179,9 @@ func (m *Move) Absorbed(n *model.Node) *Reason {
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
 	}
-	m.into = append(m.into, n)
+	if !slices.Contains(m.into, n) {
+		m.into = append(m.into, n)
+	}
 	return nil
 }
 

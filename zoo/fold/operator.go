@@ -31,6 +31,9 @@ type Operator struct {
 	// Sees are the channels of input k, along an axis, that a node takes notice of: what happens to others is nothing to it.
 	Sees func(m *Move, n *model.Node, k, axis int) ([]int64, *Reason)
 
+	// Again says that a move may come to the node more than once, for other channels each time: what it leaves adds up.
+	Again bool
+
 	// Back makes the node's output k become a(output): by editing the node's constants, or by asking its inputs.
 	Back func(m *Move, n *model.Node, k int, a Affine) *Reason
 

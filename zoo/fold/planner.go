@@ -260,7 +260,7 @@ func (p *Planner) try(r *run) bool {
 }
 
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.
-var byWeight = []Code{Keep, Overflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NotPerChannel, Unsupported, NoGain, Nonlinear, NoLinear}
+var byWeight = []Code{Keep, Overflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
 // telling is the code of two that says more.
 func telling(a, b Code) Code {

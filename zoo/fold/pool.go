@@ -8,9 +8,9 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum)},
-		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average)},
-		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward},
+		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum), Again: true},
+		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average), Again: true},
+		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward, Again: true},
 	)
 }
 

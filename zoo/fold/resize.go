@@ -6,9 +6,9 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward},
-		&Operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward},
-		&Operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward},
+		&Operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward, Again: true},
+		&Operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward, Again: true},
+		&Operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward, Again: true},
 	)
 }
 

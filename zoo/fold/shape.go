@@ -10,9 +10,9 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
-		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
-		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentForward, Sees: extentSees},
+		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward, Again: true},
+		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward, Again: true},
+		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentForward, Sees: extentSees, Again: true},
 	)
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees})
+	register(&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees, Again: true})
 }
 
 // A Slice, and a Gather with constant indices, hands on some channels: those that it sees, in the order in which it does.
@@ -41,7 +41,7 @@ func picked(a Affine, seen []int64) Affine {
 // sliceSees are the positions along an axis that a Slice takes.
 func sliceSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	x := n.In(0)
-	if k != 0 || axis == Uniform || axis >= len(x.Shape) || x.Shape[axis] < 0 {
+	if k != 0 || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] < 0 {
 		return nil, because(NotPerChannel, "the input of %v has an unknown extent along axis %d", n, axis)
 	}
 	extent := x.Shape[axis]
@@ -98,9 +98,18 @@ func (m *Move) slicedAxes(n *model.Node) ([]int64, *Reason) {
 
 func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if a.Axis == Uniform {
-		return m.Back(n, 0, a)
+		along, why := m.slicedAxes(n)
+		if why != nil {
+			return why
+		}
+		return m.backUniform(n, along, a)
 	}
-	seen, why := sliceSees(m, n, 0, a.Axis)
+	return m.backSeen(n, a)
+}
+
+// backSeen asks the input of n for a map over an axis of which n hands on some channels.
+func (m *Move) backSeen(n *model.Node, a Affine) *Reason {
+	seen, why := m.p.operator(n).Sees(m, n, 0, a.Axis)
 	if why != nil {
 		return why
 	}
@@ -109,6 +118,28 @@ func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 		return why
 	}
 	return m.Back(n, 0, b)
+}
+
+// backUniform asks the input of n for a map that is the same for all elements, or, where others read the input too, for
+// one of what n alone hands on along an axis.
+func (m *Move) backUniform(n *model.Node, along []int64, a Affine) *Reason {
+	first := m.Try(func() *Reason { return m.Back(n, 0, a) })
+	if first == nil || len(n.In(0).Uses) == 1 {
+		return first
+	}
+	for _, axis := range along {
+		if m.Try(func() *Reason {
+			seen, why := m.p.operator(n).Sees(m, n, 0, int(axis))
+			if why != nil {
+				return why
+			}
+			b, _ := a.Over(int(axis), len(seen))
+			return m.backSeen(n, b)
+		}) == nil {
+			return nil
+		}
+	}
+	return first
 }
 
 func sliceForward(m *Move, n *model.Node, k int, a Affine) *Reason {

@@ -407,6 +407,35 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			first, last := m.Op("Slice", in(x, m.Ints(0), m.Ints(7), m.Ints(-3), m.Ints(3))), m.Op("Gather", in(x, m.Ints(5, -3, 2, 2)), "axis", 1)
 			return m.Op("Concat", in(bn(m, first, 3), m.Op("Relu", in(last))), "axis", 1)
 		}},
+		{"a scale of a part that others see other parts of goes into the weights of that part", 0, "", func(m *b) *v {
+			y := m.Op("Reshape", in(m.Op("MatMul", in(m.Input(2, 3, 6), m.Weight(6, 12))), m.Ints(0, 0, 3, 4)))
+			y = m.Op("Transpose", in(y), "perm", []int64{2, 0, 1, 3})
+			q := m.Op("Mul", in(m.Op("Squeeze", in(m.Op("Slice", in(y, m.Ints(0), m.Ints(1), m.Ints(0))), m.Ints(0))), m.Const([]float64{0.5})))
+			k := m.Op("Transpose", in(m.Op("Gather", in(y, m.Const([]float64{1})))), "perm", []int64{0, 2, 1})
+			v := m.Op("Div", in(m.Op("Gather", in(y, m.Const([]float64{-1}))), m.Const([]float64{3})))
+			return m.Op("MatMul", in(m.Op("Softmax", in(m.Op("MatMul", in(q, k)))), v))
+		}},
+		{"one channel of several goes forward as a map of all there is", 0, "", func(m *b) *v {
+			y := m.Op("Gather", in(bn(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 4), m.Const([]float64{2})), "axis", 1)
+			return m.Op("Conv", in(y, m.Weight(3, 5, 2)))
+		}},
+		{"parts that are put together again in another order", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 7, 2, 1)
+			parts := m.Ops("Split", 2, in(m.Op("Relu", in(x)), m.Ints(3, 4)), "axis", 1)
+			y := m.Op("Concat", in(parts[1], parts[0]), "axis", 1)
+			return m.Op("Mul", in(y, m.Const(m.Uniform(7, 0.5, 2), 7, 1, 1)))
+		}},
+		{"positions that become channels, a map before them", 0, "", func(m *b) *v {
+			x := bn(m, m.Input(1, 3, 6, 6), 3)
+			pick := func(i, j int64) *v {
+				return m.Op("Slice", in(x, m.Ints(i, j), m.Ints(1<<40, 1<<40), m.Ints(2, 3), m.Ints(2, 2)))
+			}
+			return m.Conv(m.Op("Concat", in(pick(0, 0), pick(1, 0), pick(0, 1), pick(1, 1)), "axis", 1), 12, 4, 2, 1)
+		}},
+		{"a convolution that would take a map from both sides", 1, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(1, 4, 5, 5))), m.Const(m.Signed(4), 4, 1, 1)))
+			return valid(m, m.Op("Add", in(m.Op("Identity", in(m.Conv(x, 4, 4, 1, 1))), x)))
+		}},
 		{"readers that see the same channels are", 1, fold.SharedOutput, func(m *b) *v {
 			x := m.Conv(m.Input(1, 3, 5, 5), 3, 7, 2, 1)
 			first, last := m.Op("Slice", in(x, m.Ints(0), m.Ints(4), m.Ints(1))), m.Op("Gather", in(x, m.Ints(5, 3)), "axis", 1)
