@@ -61,6 +61,7 @@ func (w *workshop) disk(folder, options string) (unmount func()) {
 }
 
 func TestAFullDiskLeavesWholeOutputsAndTheNextRunDoesTheRest(t *testing.T) {
+	t.Parallel()
 	if !mounts(t) {
 		return
 	}

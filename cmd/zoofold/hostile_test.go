@@ -178,6 +178,7 @@ func (w *workshop) batch(models map[string]seed) (wrong map[string]string, count
 var bugs = []string{"a bug of zoofold", "not done after", "failed a check", "cannot be read back"}
 
 func TestHostileModelsFailAloneInBoundedTimeAndMemory(t *testing.T) {
+	t.Parallel()
 	total, alone := setting(t, "ZOOFOLD_MUTANTS", 2000), setting(t, "ZOOFOLD_MUTANT", -1)
 	_, first := chance(t)
 	first *= 1_000_000

@@ -279,6 +279,7 @@ func digest(data string) string {
 }
 
 func TestAKilledRunLeavesWholeOutputsAndTheNextDoesTheRest(t *testing.T) {
+	t.Parallel()
 	kills := setting(t, "ZOOFOLD_KILLS", 30)
 	rng, seed := chance(t)
 	s := newSiege(t, rng, 200)

@@ -40,6 +40,7 @@ func besieged(t *testing.T) (s *siege, earlier map[string]string) {
 }
 
 func TestEverySystemCallMayFail(t *testing.T) {
+	t.Parallel()
 	s, earlier := besieged(t)
 	stride := max(1, setting(t, "ZOOFOLD_STRIDE", 12)) // 1: every call, in its turn
 	for _, fault := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EINTR, halfway} {

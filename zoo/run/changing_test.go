@@ -16,18 +16,26 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
-// looked is a file system that does something once a file was looked at for the first time: its time, or its content too.
+// looked is a file system that does something once a file was looked at for the last time before it is opened for good: its
+// time, or its content too.
 type looked struct {
 	disk
 	path    string
 	content bool
+	looks   int // that are to come
 	then    func()
+}
+
+func (l *looked) look() {
+	if l.looks--; l.looks == 0 {
+		l.then()
+	}
 }
 
 func (l *looked) Stat(path string) (fs.FileInfo, error) {
 	info, err := l.disk.Stat(path)
 	if path == l.path && !l.content {
-		l.then()
+		l.look()
 	}
 	return info, err
 }
@@ -35,7 +43,7 @@ func (l *looked) Stat(path string) (fs.FileInfo, error) {
 func (l *looked) Open(path string) (io.ReadCloser, error) {
 	f, err := l.disk.Open(path)
 	if err == nil && path == l.path {
-		return &closing{f, l.then}, nil
+		return &closing{f, l.look}, nil
 	}
 	return f, err
 }
@@ -117,7 +125,8 @@ func TestAnInputThatChangesWhileItIsReadIsNotCommitted(t *testing.T) {
 					})
 					switch moment {
 					case "once it was looked at":
-						o.fsys = &looked{path: path, content: test.fresh, then: change}
+						looks := map[string]int{"model.onnx": 2, "weights.bin": 1}[test.file] // the model file says what else there is
+						o.fsys = &looked{path: path, content: test.fresh, looks: looks, then: change}
 					case "while its weights are read":
 						o.Backend = &backend{Backend: cpu.New(1), do: func(context.Context, int) error { change(); return nil }}
 					}

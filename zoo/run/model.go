@@ -27,21 +27,12 @@ var ErrUnproven = errors.New("the folded model failed a check and was not kept")
 
 // model folds one model, proves it and commits it.
 func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) error {
-	before, err := watch(r.fsys, j.Source)
-	if err != nil {
-		return err
-	}
-	source, plan, err := r.plan(j, nil)
+	source, plan, before, err := r.open(j)
 	if err != nil {
 		return err
 	}
 	defer func() { source.Close() }()
 	inputs := source.Inputs()
-	others, err := watch(r.fsys, inputs[1:]...)
-	if err != nil {
-		return err
-	}
-	before = append(before, others...)
 	m.Bytes = total(before)
 	describe(m, plan)
 	changed := slices.ContainsFunc(plan.Maps, func(x fold.Map) bool { return x.Verdict != fold.Left }) || len(plan.Regions) > 0
@@ -140,6 +131,28 @@ func settle(before []stamp, out *stage) (read []stamp, written []string, err err
 		return nil
 	})
 	return read, written, p.Wait()
+}
+
+// open opens a model and plans its folding; before are its files as they were before they were opened. Which files a model
+// is made of is known when it is open: one of several is opened twice.
+func (r *runner) open(j *manifests.Job) (source format.File, plan *fold.Plan, before []stamp, err error) {
+	if before, err = watch(r.fsys, j.Source); err != nil {
+		return nil, nil, nil, err
+	}
+	source, plan, err = r.plan(j, nil)
+	if err != nil || len(source.Inputs()) == 1 {
+		return source, plan, before, err
+	}
+	inputs := source.Inputs()
+	source.Close()
+	if before, err = watch(r.fsys, inputs...); err != nil {
+		return nil, nil, nil, err
+	}
+	if source, plan, err = r.plan(j, nil); err == nil && !slices.Equal(inputs, source.Inputs()) {
+		source.Close()
+		err = fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
+	}
+	return source, plan, before, err
 }
 
 // plan opens a model and plans its folding; refuse names constants that may not be rescaled.
