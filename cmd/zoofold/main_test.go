@@ -30,7 +30,7 @@ func (t tests) Run() int {
 		panic(err)
 	}
 	defer os.RemoveAll(folder)
-	program.folder = folder
+	built.folder = folder
 	return t.M.Run()
 }
 

@@ -38,8 +38,8 @@ func chance(t *testing.T) (*rand.Rand, int) {
 	return rand.New(rand.NewPCG(uint64(seed), 0)), seed
 }
 
-// program is the real one, in a folder that goes with the tests.
-var program struct {
+// built is the real program, in a folder that goes with the tests.
+var built struct {
 	folder string
 	build  sync.Once
 	err    error
@@ -48,14 +48,14 @@ var program struct {
 // realProgram is the program as make build makes it, without CUDA.
 func realProgram(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(program.folder, "zoofold")
-	program.build.Do(func() {
+	path := filepath.Join(built.folder, "zoofold")
+	built.build.Do(func() {
 		if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-			program.err = fmt.Errorf("%w: %s", err, out)
+			built.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})
-	if program.err != nil {
-		t.Fatal(program.err)
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
 	return path
 }
