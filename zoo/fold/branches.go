@@ -113,14 +113,16 @@ func (p *Planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 			return false
 		}
 	}
-	kernelShape, pads := slices.Clone(kernel), make([]int64, 2*len(kernel))
+	pads, dilations := make([]int64, 2*len(kernel)), make([]int64, len(kernel))
 	for k := range kernel {
+		dilations[k] = a.bounds[k].dilation
 		pads[k] = max(a.bounds[k].begin, b.bounds[k].begin)
 		pads[k+len(kernel)] = max(a.bounds[k].end, b.bounds[k].end)
 	}
 	m.Edit(func() {
-		a.conv.SetAttr(model.Attr{Name: "kernel_shape", Kind: model.IntsAttr, Ints: kernelShape})
+		a.conv.SetAttr(model.Attr{Name: "kernel_shape", Kind: model.IntsAttr, Ints: kernel})
 		a.conv.SetAttr(model.Attr{Name: "pads", Kind: model.IntsAttr, Ints: pads})
+		a.conv.SetAttr(model.Attr{Name: "dilations", Kind: model.IntsAttr, Ints: dilations})
 	})
 	return m.settle(r, func() {
 		n.Graph.Absorb(n, k)
@@ -209,7 +211,8 @@ func (p *Planner) dirac(a, b *branch) bool {
 	return true
 }
 
-// together is the kernel that covers both, and false where the two do not see the same positions.
+// together is the kernel that covers both, and false where the two do not see the same positions. Where one of them has one
+// tap, which has no spacing, it gets the other's.
 func together(a, b *branch) (kernel []int64, ok bool) {
 	if !slices.Equal(a.shape[:2], b.shape[:2]) || len(a.bounds) != len(b.bounds) {
 		return nil, false
@@ -219,12 +222,13 @@ func together(a, b *branch) (kernel []int64, ok bool) {
 	}
 	for k, x := range a.bounds {
 		y := b.bounds[k]
-		if x.kernel == 1 { // one tap has no spacing
+		if x.kernel == 1 {
 			x.dilation = y.dilation
 		}
 		if y.kernel == 1 {
 			y.dilation = x.dilation
 		}
+		a.bounds[k], b.bounds[k] = x, y
 		d := x.dilation
 		begin, end := max(x.begin, y.begin), max(x.end, y.end)
 		if x.stride != y.stride || y.dilation != d || d < 1 || (x.begin-y.begin)%d != 0 || (x.end-y.end)%d != 0 {
@@ -244,8 +248,7 @@ func (b *branch) lay(into []float64, kernel []int64, one, other *branch) {
 	spatial := len(kernel)
 	offset := make([]int64, spatial)
 	for k := range kernel {
-		d := max(one.bounds[k].dilation, other.bounds[k].dilation)
-		offset[k] = (max(one.bounds[k].begin, other.bounds[k].begin) - b.bounds[k].begin) / d
+		offset[k] = (max(one.bounds[k].begin, other.bounds[k].begin) - b.bounds[k].begin) / b.bounds[k].dilation
 	}
 	taps, all := int64(1), int64(1)
 	for k := range kernel {

@@ -560,6 +560,10 @@ func TestParallelConvolutionsBecomeOne(t *testing.T) {
 			y := m.Op("Add", in(conv(m, m.Op("Tanh", in(x)), 1, 1), conv(m, x, 3, 3, 1, 1, 1, 1)))
 			return m.Op("Add", in(x, y))
 		}},
+		{"one tap beside taps that lie apart", 1, func(m *b, x *v) *v {
+			wide := m.Op("Conv", in(x, m.Weight(4, 4, 3, 1)), "pads", []int64{2, 0, 2, 0}, "dilations", []int64{2, 3})
+			return m.Op("Add", in(m.Op("Conv", in(x, m.Weight(4, 4, 1, 1)), "dilations", []int64{5, 5}), wide))
+		}},
 		{"kernels that would have to grow stay apart", 3, func(m *b, x *v) *v {
 			return m.Op("Add", in(conv(m, x, 1, 3, 0, 1, 0, 1), conv(m, x, 3, 1, 1, 0, 1, 0)))
 		}},
