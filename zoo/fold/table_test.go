@@ -541,6 +541,68 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 	}
 }
 
+func TestParallelConvolutionsBecomeOne(t *testing.T) {
+	conv := func(m *b, x *v, h, w int64, pads ...int64) *v {
+		return m.Op("Conv", in(x, m.Weight(4, 4, h, w), m.Weight(4)), "pads", pads)
+	}
+	for _, test := range []struct {
+		name  string
+		left  int // convolutions and Adds
+		build func(m *b, x *v) *v
+	}{
+		{"three kernels of which two fit into the third", 1, func(m *b, x *v) *v {
+			y := m.Op("Add", in(conv(m, x, 1, 3, 0, 1, 0, 1), conv(m, x, 3, 1, 1, 0, 1, 0)))
+			return m.Op("Add", in(y, conv(m, x, 3, 3, 1, 1, 1, 1)))
+		}},
+		{"a sum of sums, and the input", 1, func(m *b, x *v) *v {
+			y := m.Op("Add", in(conv(m, x, 3, 3, 1, 1, 1, 1), conv(m, x, 1, 1)))
+			z := m.Op("Add", in(conv(m, x, 1, 3, 0, 1, 0, 1), m.BatchNorm(x, 4)))
+			return m.Op("Add", in(m.Op("Add", in(y, z)), x))
+		}},
+		{"the input goes into the convolution of it, past one of something else", 3, func(m *b, x *v) *v {
+			y := m.Op("Add", in(conv(m, m.Op("Tanh", in(x)), 1, 1), conv(m, x, 3, 3, 1, 1, 1, 1)))
+			return m.Op("Add", in(x, y))
+		}},
+		{"one tap beside taps that lie apart", 1, func(m *b, x *v) *v {
+			wide := m.Op("Conv", in(x, m.Weight(4, 4, 3, 1)), "pads", []int64{2, 0, 2, 0}, "dilations", []int64{2, 3})
+			return m.Op("Add", in(m.Op("Conv", in(x, m.Weight(4, 4, 1, 1)), "dilations", []int64{5, 5}), wide))
+		}},
+		{"kernels that would have to grow stay apart", 3, func(m *b, x *v) *v {
+			return m.Op("Add", in(conv(m, x, 1, 3, 0, 1, 0, 1), conv(m, x, 3, 1, 1, 0, 1, 0)))
+		}},
+		{"other centres", 3, func(m *b, x *v) *v {
+			return m.Op("Add", in(conv(m, x, 2, 2, 1, 1, 0, 0), m.Op("Conv", in(x, m.Weight(4, 4, 2, 2)), "pads", []int64{2, 2, 0, 0}, "dilations", []int64{2, 2})))
+		}},
+		{"what somebody else reads stays", 3, func(m *b, x *v) *v {
+			y := conv(m, x, 1, 1)
+			return m.Op("Concat", in(m.Op("Add", in(m.Op("Add", in(conv(m, x, 3, 3, 1, 1, 1, 1), y)), x)), y), "axis", 1)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			build := func() *model.Model {
+				m := modeltest.New(6)
+				return m.Output(test.build(m, m.Input(1, 4, 6, 5)))
+			}
+			m := build()
+			if _, err := fold.Fold(m, fold.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			left := 0
+			for _, n := range m.Graph.Nodes {
+				if n.Type == "Conv" || n.Type == "Add" {
+					left++
+				}
+			}
+			if left != test.left {
+				t.Errorf("%d convolutions and Adds are left, want %d", left, test.left)
+			}
+			if d := differs(build(), m, 1); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
 func TestTheUnitCoversNewAttributes(t *testing.T) {
 	m := modeltest.New(2)
 	y := m.Op("HardSigmoid", in(uniform(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 2, 0.3)), "alpha", 0.3)

@@ -1,6 +1,8 @@
 package modeltest
 
 import (
+	"slices"
+
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -227,10 +229,23 @@ func (g *grower) conv(x sized) {
 	}
 	attrs := []any{"group", int(groups), "kernel_shape", []int64{k, k}, "strides", []int64{s, s}, "pads", []int64{pad, pad, pad, pad}}
 	g.add(g.Op("Conv", inputs, attrs...), n, out, oh, ow)
-	if g.chance(6) {
+	switch {
+	case g.chance(6): // with a weight in common, or a parallel one
 		if g.chance(2) {
 			inputs = []*model.Value{x.Value, g.Weight(out, c/groups, k, k)}
 		}
 		g.add(g.Op("Conv", inputs, attrs...), n, out, oh, ow)
+	case k == 1 && s == 1 && groups == 1 && g.chance(3): // parallel ones of other kernels, added up
+		d := g.from(1, 2)
+		y := g.Op("Conv", []*model.Value{x.Value, g.Weight(out, c, 3, 1)}, "pads", []int64{d, 0, d, 0}, "dilations", []int64{d, 1})
+		if g.chance(2) {
+			z := g.Op("Conv", []*model.Value{x.Value, g.Weight(out, c, 3, 3)}, "pads", []int64{d, 1, d, 1}, "dilations", []int64{d, 1})
+			y = g.Op("Add", []*model.Value{y, z})
+		}
+		pair := []*model.Value{g.values[len(g.values)-1].Value, y}
+		if g.chance(2) {
+			slices.Reverse(pair)
+		}
+		g.add(g.Op("Add", pair), n, out, oh, ow)
 	}
 }
