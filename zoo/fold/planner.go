@@ -12,7 +12,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "1"
+const Version = "2"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
