@@ -23,8 +23,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu"
 	"github.com/zoofold/zoofold/manifests"
@@ -33,6 +31,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
+	_ "github.com/zoofold/zoofold/zoo/format/caffe"
+	_ "github.com/zoofold/zoofold/zoo/format/darknet"
 	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
@@ -54,39 +54,25 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 // command runs the program and is its exit code.
 func command(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		sub := subcommands[args[0]]
-		if sub == nil {
-			fmt.Fprintf(stderr, "zoofold: unknown subcommand %q: see zoofold -help\n", args[0])
-			return exitUsage
+		for _, s := range subcommands() {
+			if s.name == args[0] {
+				return s.run(args[1:], stdout, stderr)
+			}
 		}
-		return sub(args[1:], stdout, stderr)
+		fmt.Fprintf(stderr, "zoofold: unknown subcommand %q: see zoofold -help\n", args[0])
+		return exitUsage
 	}
 	return foldZoo(args, stdout, stderr)
 }
 
-const usage = `zoofold folds per-channel scaling (batch normalisation and its like) into the weights
-of every model that a manifest names, and proves each result. Originals are never touched.
-
-  zoofold -manifest models.yaml -j 8
-
-Subcommands:
-  plan [-json] MODEL     what folding would change
-  explain MODEL          for every affine map: what becomes of it, and why
-  verify A B             whether two models predict the same
-  export -to F MODEL OUT write a model's weights for Metal, or the model as ONNX
-  schema                 the JSON Schema of manifests
-
-Flags:
-`
-
 // flags are those of a run.
 type flags struct {
-	manifest, device, verify, report, library string
-	workers                                   int
-	memory                                    int64
-	timeout                                   time.Duration
-	dryRun, json, quiet, version              bool
-	force                                     forceFlag
+	manifest, device, verify, report, metrics, library, log string
+	workers                                                 int
+	memory                                                  int64
+	timeout                                                 time.Duration
+	latency, dryRun, prune, json, quiet, version            bool
+	force                                                   forceFlag
 }
 
 // forceFlag is -force, or -force=hash.
@@ -108,27 +94,34 @@ func (f *forceFlag) Set(s string) error {
 	return nil
 }
 
+// declare declares them. A name in backquotes says what a flag takes; one with bars lists all that it takes.
+func (f *flags) declare(set *flag.FlagSet) {
+	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
+	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
+	set.Lookup("j").DefValue = "one a core"
+	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: what the manifest says, auto if nothing)")
+	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
+	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: what the manifest says)")
+	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
+	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
+	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds a model")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
+	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
+	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
+	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
+	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
+	set.StringVar(&f.log, "log", "", "log to standard error too, a record an event: `text|json`")
+	set.BoolVar(&f.version, "version", false, "print the version, and what it can use here")
+	set.Var(&f.force, "force", "fold everything again, or with `hash` what differs by content")
+}
+
 func parse(args []string, stderr io.Writer) (*flags, error) {
 	f := &flags{}
 	set := flag.NewFlagSet("zoofold", flag.ContinueOnError)
 	set.SetOutput(stderr)
-	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
-	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many models are worked on at once")
-	set.StringVar(&f.device, "device", "auto", "where weights are rescaled: auto, cpu or cuda")
-	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
-	set.StringVar(&f.verify, "verify", "", "the `checks` for all models: parity,algebra,predictions or none (default: what the manifest says)")
-	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
-	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
-	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
-	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
-	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
-	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
-	set.BoolVar(&f.version, "version", false, "print the version, and what it can use here")
-	set.Var(&f.force, "force", "fold everything again; -force=hash: what differs by content")
-	set.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		set.PrintDefaults()
-	}
+	f.declare(set)
+	set.Usage = func() { help("", stderr) }
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
@@ -145,14 +138,14 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 		return nil, errors.New("-manifest is missing")
 	case f.workers < 1 || f.workers > 4096:
 		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
-	case !slices.Contains(manifests.Devices, f.device):
-		return nil, fmt.Errorf("-device %q: use %s", f.device, strings.Join(manifests.Devices, ", "))
 	case f.memory < 0:
 		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
+	case f.metrics != "" && f.dryRun:
+		return nil, errors.New("-metrics: a dry run has none, it is no success")
 	case f.timeout < 0:
 		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
 	}
-	return f, nil
+	return f, checkChoices(set)
 }
 
 // foldZoo is the program without a subcommand: a run.
@@ -170,39 +163,44 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, engineName(engine, noEngine), gpu.Describe())
 		return exitDone
 	}
+	c := openConsole(f, stdout, stderr)
 	checks, err := checkList(f.verify)
 	if err != nil {
-		fmt.Fprintf(stderr, "zoofold: -verify: %v\n", err)
+		c.fail(fmt.Errorf("-verify: %w", err))
 		return exitUsage
 	}
 	m, err := manifests.Load(f.manifest)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		c.fail(err)
 		return exitUsage
 	}
-	backend, why, err := openBackend(f)
+	if f.device != "" {
+		for k := range m.Rules {
+			m.Rules[k].Device = f.device
+		}
+	}
+	backend, host, why, err := openBackend(f, m)
 	if err != nil {
-		fmt.Fprintf(stderr, "zoofold: -device cuda: %v\n", err)
+		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
-	ctx, stop := interruptible(stderr)
+	ctx, stop := interruptible(c.note)
 	defer stop()
 	doc := report.NewDocument()
 	o := run.Options{
-		Manifest: m, Workers: f.workers, Backend: backend, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine,
-		Sink: report.Tee{show(f, stdout), doc},
+		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
+		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
+		Sink: report.Tee{c, doc},
 	}
 	end, err := run.Run(ctx, o)
-	switch {
-	case errors.Is(err, manifests.ErrManifest):
-		fmt.Fprintln(stderr, err)
-		return exitUsage
-	case errors.Is(err, run.ErrLocked):
-		fmt.Fprintf(stderr, "zoofold: %v\n", err)
-		return exitLocked
-	case err != nil:
-		fmt.Fprintf(stderr, "zoofold: %v\n", err)
+	if err != nil {
+		c.fail(err)
+		switch {
+		case errors.Is(err, manifests.ErrManifest):
+			return exitUsage
+		case errors.Is(err, run.ErrLocked):
+			return exitLocked
+		}
 		return exitFailed
 	}
 	folder := f.report
@@ -215,27 +213,17 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	o.Sink.End(end)
 	if folder != "" {
 		if err := run.WriteReport(folder, doc); err != nil {
-			fmt.Fprintf(stderr, "zoofold: the report: %v\n", err)
+			c.fail(fmt.Errorf("the report: %w", err))
+			return max(end.Exit, exitFailed)
+		}
+	}
+	if f.metrics != "" {
+		if err := run.WriteMetrics(f.metrics, doc); err != nil {
+			c.fail(fmt.Errorf("the metrics: %w", err))
 			return max(end.Exit, exitFailed)
 		}
 	}
 	return end.Exit
-}
-
-// show is what the user sees of the run.
-func show(f *flags, w io.Writer) report.Sink {
-	switch {
-	case f.json:
-		return report.NewJSON(w)
-	case f.quiet:
-		return report.NewQuiet(w)
-	}
-	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil {
-			return report.NewTerminal(w, width)
-		}
-	}
-	return report.NewLines(w)
 }
 
 // checkList is -verify's; nil where it was not given.
@@ -256,21 +244,24 @@ func checkList(s string) (*[]string, error) {
 	return &list, nil
 }
 
-// openBackend is what rescales: with -device auto a GPU if there is one, and otherwise why not.
-func openBackend(f *flags) (b tensor.Backend, why string, err error) {
-	host := cpu.New(f.workers)
-	if f.device == "cpu" {
-		return host, "", nil
+// openBackend is what rescales, a GPU if there is one and a rule may use it, otherwise the host, and why.
+func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why string, err error) {
+	host = cpu.New(f.workers)
+	asked := func(device string) bool {
+		return slices.ContainsFunc(m.Rules, func(r manifests.Rule) bool { return r.Device == device })
+	}
+	if !asked("auto") && !asked("cuda") {
+		return host, host, "", nil
 	}
 	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
 	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
 	switch {
 	case err == nil:
-		return device, "", nil
-	case f.device == "auto":
-		return host, err.Error(), nil
+		return device, host, "", nil
+	case asked("cuda"):
+		return nil, nil, "", err
 	}
-	return nil, "", err
+	return host, host, err.Error(), nil
 }
 
 // openEngine finds ONNX Runtime, or says why predictions cannot run.
@@ -293,14 +284,14 @@ func engineName(e run.Predictor, why string) string {
 }
 
 // interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process.
-func interruptible(stderr io.Writer) (context.Context, func()) {
+func interruptible(note func(string)) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		fmt.Fprintln(stderr, "\nzoofold: leaving off cleanly; once more to stop at once")
 		cancel()
+		go note("leaving off cleanly; once more to stop at once") // who has stopped the terminal can still stop the run
 		<-signals
 		os.Exit(exitInterrupted)
 	}()

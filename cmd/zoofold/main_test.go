@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,8 +16,22 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"zoofold": main})
+// commands are the programs that this test binary can be.
+var commands = map[string]func(){"zoofold": main}
+
+func TestMain(m *testing.M) { testscript.Main(tests{m}, commands) }
+
+// tests are those of this package, with a folder for the program.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	folder, err := os.MkdirTemp("", "zoofold-program-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	built.folder = folder
+	return t.M.Run()
 }
 
 func TestTheCommandLine(t *testing.T) {
@@ -27,9 +44,32 @@ func TestTheCommandLine(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ONNXRUNTIME_LIB", "/none") // what the machine has must not matter
+			e.Setenv("FETCHED", fetched())
 			return nil
 		},
+		Condition: func(condition string) (bool, error) {
+			switch {
+			case condition != "onnxruntime":
+				return false, fmt.Errorf("no condition %q is known", condition)
+			case fetched() == "" && os.Getenv("CI") != "":
+				return false, errors.New("no ONNX Runtime in .cache: make fetch brings it")
+			}
+			return fetched() != "", nil
+		},
 	})
+}
+
+// fetched is the ONNX Runtime library that make fetch brings, or "".
+func fetched() string {
+	libraries, _ := filepath.Glob("../../.cache/onnxruntime/libonnxruntime*") // the pattern is well-formed
+	if len(libraries) == 0 {
+		return ""
+	}
+	path, err := filepath.Abs(libraries[0])
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // zoo writes generated models: zoo FOLDER COUNT.
@@ -56,12 +96,12 @@ func exit(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// jsonLines says that every line of the last output is a JSON object with an event.
-func jsonLines(ts *testscript.TestScript, _ bool, _ []string) {
-	for line := range strings.Lines(ts.ReadFile("stdout")) {
-		var event struct{ Event string }
-		if err := json.Unmarshal([]byte(line), &event); err != nil || event.Event == "" {
-			ts.Fatalf("%q is no event: %v", line, err)
+// jsonLines says that every line of a file is a JSON object with that key: json FILE KEY.
+func jsonLines(ts *testscript.TestScript, _ bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil || object[args[1]] == nil {
+			ts.Fatalf("%q has no %q: %v", line, args[1], err)
 		}
 	}
 }

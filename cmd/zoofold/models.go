@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -17,47 +18,73 @@ import (
 )
 
 // verify compares what two model files of any formats predict.
-func verify(args []string, stdout, stderr io.Writer) int {
-	set := flag.NewFlagSet("verify", flag.ContinueOnError)
-	library := set.String("onnxruntime", "", "the ONNX Runtime `library`")
-	tolerance := set.Float64("tolerance", 0, "largest relative difference (default: the jitter rule)")
-	epsilon := set.String("epsilon", format.Epsilons[0], "Darknet's `convention`: "+strings.Join(format.Epsilons, ", "))
-	list, code, ok := arguments(set, args, 2, stderr)
-	if !ok {
-		return code
-	}
-	engine, why := openEngine(*library)
-	if engine == nil {
-		fmt.Fprintf(stderr, "zoofold: %s\n", why)
-		return exitFailed
-	}
-	ctx, stop := interruptible(stderr)
-	defer stop()
-	folder, err := os.MkdirTemp("", "zoofold-")
-	if err != nil {
-		fmt.Fprintf(stderr, "zoofold: %v\n", err)
-		return exitFailed
-	}
-	defer os.RemoveAll(folder)
-	runnable := make([]string, 2)
-	for k, path := range list {
-		if runnable[k], err = asONNX(ctx, path, format.Options{Epsilon: *epsilon}, filepath.Join(folder, fmt.Sprint(k))); err != nil {
-			fmt.Fprintf(stderr, "zoofold: %s: %s\n", path, report.Printable(err.Error()))
+func verify(set *flag.FlagSet) action {
+	asJSON := set.Bool("json", false, "print the result as JSON")
+	library := set.String("onnxruntime", "", "the ONNX Runtime `library` (default: $ONNXRUNTIME_LIB, then the usual places)")
+	tolerance := set.Float64("tolerance", 0, "the largest `difference` that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
+	o := &format.Options{}
+	epsilonFlag(set, o)
+	return func(operands []string, stdout, stderr io.Writer) int {
+		ctx, stop := interruptible(notes(stderr))
+		defer stop()
+		result := struct {
+			Original    string       `json:"original"`
+			Folded      string       `json:"folded"`
+			Engine      string       `json:"engine,omitempty"`
+			Predictions report.Check `json:"predictions"`
+		}{Original: operands[0], Folded: operands[1]}
+		engine, why := openEngine(*library)
+		if engine != nil {
+			result.Engine = engine.Name()
+			var err error
+			if result.Predictions, err = compare(ctx, engine, operands[0], operands[1], *o, *tolerance); err != nil {
+				why = err.Error()
+			}
+		}
+		c := &result.Predictions
+		if c.Status == "" {
+			*c = report.Check{Status: report.NotRun, Note: why}
+		}
+		switch {
+		case *asJSON:
+			e := json.NewEncoder(stdout)
+			e.SetIndent("", " ")
+			if err := e.Encode(result); err != nil {
+				fmt.Fprintf(stderr, "zoofold: %v\n", err)
+				return exitFailed
+			}
+		case c.Status == report.NotRun:
+			fmt.Fprintf(stderr, "zoofold: predictions not run: %s\n", report.Printable(c.Note))
+		default:
+			fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
+			if c.Note != "" {
+				fmt.Fprintf(stdout, "; %s", report.Printable(c.Note))
+			}
+			fmt.Fprintln(stdout)
+		}
+		if c.Status != report.Passed {
 			return exitFailed
 		}
+		return exitDone
 	}
-	c := engine.Compare(ctx, predict.Comparison{
-		Original: runnable[0], Folded: runnable[1], Tolerance: *tolerance, Unnamed: runnable[0] != list[0] || runnable[1] != list[1],
-	})
-	fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
-	if c.Note != "" {
-		fmt.Fprintf(stdout, "; %s", report.Printable(c.Note))
+}
+
+// compare runs both models as ONNX.
+func compare(ctx context.Context, engine run.Predictor, original, folded string, o format.Options, tolerance float64) (check report.Check, err error) {
+	folder, err := os.MkdirTemp("", "zoofold-")
+	if err != nil {
+		return check, err
 	}
-	fmt.Fprintln(stdout)
-	if c.Status != report.Passed {
-		return exitFailed
+	defer os.RemoveAll(folder)
+	a, err := asONNX(ctx, original, o, filepath.Join(folder, "original"))
+	if err != nil {
+		return check, fmt.Errorf("%s: %w", original, err)
 	}
-	return exitDone
+	b, err := asONNX(ctx, folded, o, filepath.Join(folder, "folded"))
+	if err != nil {
+		return check, fmt.Errorf("%s: %w", folded, err)
+	}
+	return engine.Compare(ctx, predict.Comparison{Original: a, Folded: b, Tolerance: tolerance, Unnamed: a != original || b != folded}), nil
 }
 
 // asONNX is the path of an ONNX model that computes what a model file of any format does, made in a folder if need be.
@@ -71,30 +98,27 @@ func asONNX(ctx context.Context, path string, o format.Options, folder string) (
 }
 
 // export writes a model file in another form.
-func export(args []string, stdout, stderr io.Writer) int {
-	set := flag.NewFlagSet("export", flag.ContinueOnError)
-	to := set.String("to", "", "the `form`: metal or onnx")
+func export(set *flag.FlagSet) action {
+	to := set.String("to", "", "the form: `"+strings.Join(format.Exporters(), "|")+"`")
 	o := modelFlags(set)
-	list, code, ok := arguments(set, args, 2, stderr)
-	if !ok {
-		return code
+	return func(operands []string, stdout, stderr io.Writer) int {
+		e, err := format.FindExporter(*to)
+		if err != nil {
+			fmt.Fprintf(stderr, "zoofold export: -to: %v\n", err)
+			return exitUsage
+		}
+		ctx, stop := interruptible(notes(stderr))
+		defer stop()
+		f, err := format.Open(operands[0], *o)
+		if err == nil {
+			defer f.Close()
+			err = run.Export(ctx, f, e, operands[1], cpu.New(1))
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "zoofold: %s: %s\n", operands[0], report.Printable(err.Error()))
+			return exitFailed
+		}
+		fmt.Fprintf(stdout, "%s: %s\n", e.Name, operands[1])
+		return exitDone
 	}
-	e, err := format.FindExporter(*to)
-	if err != nil {
-		fmt.Fprintf(stderr, "zoofold export: -to: %v\n", err)
-		return exitUsage
-	}
-	ctx, stop := interruptible(stderr)
-	defer stop()
-	f, err := format.Open(list[0], *o)
-	if err == nil {
-		defer f.Close()
-		err = run.Export(ctx, f, e, list[1], cpu.New(1))
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "zoofold: %s: %s\n", list[0], report.Printable(err.Error()))
-		return exitFailed
-	}
-	fmt.Fprintf(stdout, "%s: %s\n", e.Name, list[1])
-	return exitDone
 }

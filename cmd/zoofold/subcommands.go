@@ -15,35 +15,87 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
-var subcommands = map[string]func(args []string, stdout, stderr io.Writer) int{
-	"plan": plan, "explain": explain, "verify": verify, "export": export,
-	"schema": func(_ []string, stdout, _ io.Writer) int {
-		_, _ = stdout.Write(manifests.Schema())
-		return exitDone
-	},
+// subcommand is what zoofold does under a name, besides folding a zoo.
+type subcommand struct {
+	name, operands, does string
+	// declare declares the subcommand's flags, and is what runs once they are parsed.
+	declare func(*flag.FlagSet) action
 }
 
-// arguments parses a subcommand's flags and takes that many arguments.
-func arguments(set *flag.FlagSet, args []string, count int, stderr io.Writer) (list []string, code int, ok bool) {
+// action is a subcommand under way: its operands, as many as the table has, and its exit code.
+type action func(operands []string, stdout, stderr io.Writer) int
+
+// subcommands are all of them. Help, the manual page and the shells' completions are made from this table.
+func subcommands() []subcommand {
+	return []subcommand{
+		{"plan", "MODEL", "what folding would change", plan},
+		{"explain", "MODEL", "for every affine map: what becomes of it, and why", explain},
+		{"verify", "A B", "whether two models predict the same", verify},
+		{"export", "MODEL OUT", "write a model's weights for Metal, or the model as ONNX", export},
+		{"schema", "", "print the JSON Schema of manifests, or of report.json", schema},
+		{"completion", "bash|zsh|fish", "print what a shell completes zoofold's command lines with", completion},
+		{"man", "", "print the manual page", man},
+	}
+}
+
+// run parses a subcommand's arguments and runs it.
+func (s *subcommand) run(args []string, stdout, stderr io.Writer) int {
+	set := flag.NewFlagSet(s.name, flag.ContinueOnError)
 	set.SetOutput(stderr)
+	set.Usage = func() { help(s.name, stderr) }
+	act := s.declare(set)
+	operands := strings.Fields(s.operands)
 	switch err := set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		return nil, exitDone, false
+		return exitDone
 	case err != nil:
-		return nil, exitUsage, false
-	case set.NArg() != count:
-		fmt.Fprintf(stderr, "zoofold %s: %d arguments, want %d\n", set.Name(), set.NArg(), count)
-		return nil, exitUsage, false
+		return exitUsage
+	case checkChoices(set) != nil:
+		fmt.Fprintf(stderr, "zoofold %s: %v\n", s.name, checkChoices(set))
+		return exitUsage
+	case set.NArg() != len(operands):
+		fmt.Fprintf(stderr, "zoofold %s: %d arguments, want %d: see zoofold %s -help\n", s.name, set.NArg(), len(operands), s.name)
+		return exitUsage
 	}
-	return set.Args(), 0, true
+	for k, o := range operands {
+		if choices := words(o); len(choices) > 1 && !slices.Contains(choices, set.Arg(k)) {
+			fmt.Fprintf(stderr, "zoofold %s: %q is none of %s\n", s.name, set.Arg(k), strings.Join(choices, ", "))
+			return exitUsage
+		}
+	}
+	return act(set.Args(), stdout, stderr)
+}
+
+func schema(set *flag.FlagSet) action {
+	ofReport := set.Bool("report", false, "that of report.json")
+	return func(_ []string, stdout, _ io.Writer) int {
+		text := manifests.Schema()
+		if *ofReport {
+			text = report.JSONSchema()
+		}
+		_, _ = stdout.Write(text)
+		return exitDone
+	}
+}
+
+func completion(*flag.FlagSet) action {
+	return func(operands []string, stdout, stderr io.Writer) int { return page(operands[0], stdout, stderr) }
+}
+
+func man(*flag.FlagSet) action {
+	return func(_ []string, stdout, stderr io.Writer) int { return page("man", stdout, stderr) }
 }
 
 // modelFlags are the flags of what a model file does not say by itself.
 func modelFlags(set *flag.FlagSet) *format.Options {
 	o := &format.Options{}
 	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")
-	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's `convention`: "+strings.Join(format.Epsilons, ", "))
+	epsilonFlag(set, o)
 	return o
+}
+
+func epsilonFlag(set *flag.FlagSet, o *format.Options) {
+	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's convention: `"+strings.Join(format.Epsilons, "|")+"`")
 }
 
 // planOf plans one model file by itself.
@@ -60,76 +112,70 @@ func planOf(path string, o *format.Options, overridable bool, stderr io.Writer) 
 	return nil, false
 }
 
-func plan(args []string, stdout, stderr io.Writer) int {
-	set := flag.NewFlagSet("plan", flag.ContinueOnError)
+func plan(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the plan as JSON")
 	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
 	o := modelFlags(set)
-	list, code, ok := arguments(set, args, 1, stderr)
-	if !ok {
-		return code
-	}
-	p, ok := planOf(list[0], o, *overridable, stderr)
-	if !ok {
-		return exitFailed
-	}
-	if *asJSON {
-		e := json.NewEncoder(stdout)
-		e.SetIndent("", " ")
-		if err := e.Encode(p); err != nil {
-			fmt.Fprintf(stderr, "zoofold: %v\n", err)
+	return func(operands []string, stdout, stderr io.Writer) int {
+		p, ok := planOf(operands[0], o, *overridable, stderr)
+		if !ok {
 			return exitFailed
 		}
+		if *asJSON {
+			e := json.NewEncoder(stdout)
+			e.SetIndent("", " ")
+			if err := e.Encode(p); err != nil {
+				fmt.Fprintf(stderr, "zoofold: %v\n", err)
+				return exitFailed
+			}
+			return exitDone
+		}
+		for _, n := range p.Nodes {
+			fmt.Fprintf(stdout, "%-8s node   %s\n", n.Edit, report.Printable(n.Node))
+		}
+		for _, c := range p.Consts {
+			fmt.Fprintf(stdout, "%-8s tensor %q %s\n", c.Edit, c.Name, report.Bytes(c.Bytes))
+		}
+		fmt.Fprintf(stdout, "%d -> %d per-channel nodes\n", p.Before, p.After)
 		return exitDone
 	}
-	for _, n := range p.Nodes {
-		fmt.Fprintf(stdout, "%-8s node   %s\n", n.Edit, report.Printable(n.Node))
-	}
-	for _, c := range p.Consts {
-		fmt.Fprintf(stdout, "%-8s tensor %q %s\n", c.Edit, c.Name, report.Bytes(c.Bytes))
-	}
-	fmt.Fprintf(stdout, "%d -> %d per-channel nodes\n", p.Before, p.After)
-	return exitDone
 }
 
-func explain(args []string, stdout, stderr io.Writer) int {
-	set := flag.NewFlagSet("explain", flag.ContinueOnError)
+func explain(set *flag.FlagSet) action {
 	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
 	o := modelFlags(set)
-	list, code, ok := arguments(set, args, 1, stderr)
-	if !ok {
-		return code
-	}
-	p, ok := planOf(list[0], o, *overridable, stderr)
-	if !ok {
-		return exitFailed
-	}
-	counts, left := map[fold.Verdict]int{}, map[fold.Code]int{}
-	for _, m := range p.Maps {
-		counts[m.Verdict]++
-		text := "it does nothing, or undoes another"
-		if len(m.Into) > 0 {
-			text = "into " + strings.Join(m.Into, ", ")
+	return func(operands []string, stdout, stderr io.Writer) int {
+		p, ok := planOf(operands[0], o, *overridable, stderr)
+		if !ok {
+			return exitFailed
 		}
-		if m.Reason != nil {
-			text = fmt.Sprintf("%s: %s", m.Reason.Code, m.Reason.Text)
-			if m.Verdict == fold.Merged {
-				text = "into " + strings.Join(m.Into, ", ") + "; " + text
-			} else {
-				left[m.Reason.Code]++
+		counts, left := map[fold.Verdict]int{}, map[fold.Code]int{}
+		for _, m := range p.Maps {
+			counts[m.Verdict]++
+			text := "it does nothing, or undoes another"
+			if len(m.Into) > 0 {
+				text = "into " + strings.Join(m.Into, ", ")
 			}
+			if m.Reason != nil {
+				text = fmt.Sprintf("%s: %s", m.Reason.Code, m.Reason.Text)
+				if m.Verdict == fold.Merged {
+					text = "into " + strings.Join(m.Into, ", ") + "; " + text
+				} else {
+					left[m.Reason.Code]++
+				}
+			}
+			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(m.Node), m.Verdict, report.Printable(text))
 		}
-		fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(m.Node), m.Verdict, report.Printable(text))
+		var codes []string
+		for code, n := range left {
+			codes = append(codes, fmt.Sprintf("%s %d", code, n))
+		}
+		slices.Sort(codes)
+		reasons := ""
+		if len(codes) > 0 {
+			reasons = " (" + strings.Join(codes, ", ") + ")"
+		}
+		fmt.Fprintf(stdout, "%d maps: %d folded, %d merged, %d left%s\n", len(p.Maps), counts[fold.Folded], counts[fold.Merged], counts[fold.Left], reasons)
+		return exitDone
 	}
-	var codes []string
-	for code, n := range left {
-		codes = append(codes, fmt.Sprintf("%s %d", code, n))
-	}
-	slices.Sort(codes)
-	reasons := ""
-	if len(codes) > 0 {
-		reasons = " (" + strings.Join(codes, ", ") + ")"
-	}
-	fmt.Fprintf(stdout, "%d maps: %d folded, %d merged, %d left%s\n", len(p.Maps), counts[fold.Folded], counts[fold.Merged], counts[fold.Left], reasons)
-	return exitDone
 }

@@ -12,6 +12,10 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 	switch n.Type {
 	case "Sub":
 		return binary(func(a, b float64) float64 { return a + b })(n, m)
+	case "Min":
+		return binary(math.Max)(n, m)
+	case "ReduceMin":
+		return reduction{math.Inf(-1), math.Max, false}.node(n, m)
 	case "Div":
 		return binary(func(a, b float64) float64 { return a / b })(n, m)
 	case "BatchNormalization":
@@ -29,7 +33,7 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 	case "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "Erf", "Elu", "Softplus":
 		return one(&Array{m[0].Shape, largest(m[0].Data, out[0].Data)}, nil)
 	case "HardSigmoid":
-		alpha, beta := math.Abs(n.Float("alpha", 0.2)), math.Abs(n.Float("beta", 0.5))
+		alpha, beta := math.Abs(n.Float("alpha", float64(float32(0.2)))), math.Abs(n.Float("beta", 0.5))
 		return unary(func(x float64) float64 { return alpha*x + beta })(n, m)
 	case "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization":
 		bias := 0.0
@@ -39,6 +43,8 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 			}
 		}
 		return unary(func(x float64) float64 { return math.Abs(x) + 2*bias })(n, out)
+	case "Resize", "Upsample":
+		return resizeBy(n, m, math.Abs)
 	case "DequantizeLinear":
 		return unary(math.Abs)(n, out)
 	case "Pad":

@@ -70,7 +70,9 @@ func truth(b bool) float64 {
 
 // reshaped is the same data with another shape.
 func reshaped(a *Array, shape []int64) (*Array, error) {
-	if n, ok := tensor.Elements(shape); !ok || n != int64(len(a.Data)) {
+	if n, err := elements(shape); err != nil {
+		return nil, err
+	} else if n != int64(len(a.Data)) {
 		return nil, fmt.Errorf("%d elements do not have shape %v", len(a.Data), shape)
 	}
 	return &Array{shape, a.Data}, nil
@@ -348,25 +350,11 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		if steps != nil {
 			by = steps[k]
 		}
-		lo, hi := int64(0), extent
-		if by < 0 {
-			lo, hi = -1, extent-1
-		}
 		if by == 0 {
 			return nil, fmt.Errorf("step 0")
 		}
-		bound := func(i int64) int64 {
-			if i < 0 {
-				i += extent
-			}
-			return min(max(i, lo), hi)
-		}
-		from, to := bound(starts[k]), bound(ends[k])
-		if by < 0 && ends[k] < -extent {
-			to = -1
-		}
-		count := (to - from + by - by/max(by, -by)) / by
-		shape[axis] = max(count, 0)
+		var from int64
+		from, shape[axis] = Sliced(starts[k], ends[k], by, extent)
 		first += from * step[axis]
 		step[axis] *= by
 	}
@@ -374,6 +362,23 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		return one(New(shape))
 	}
 	return one(pick(x, shape, first, step))
+}
+
+// Sliced is what a Slice from one position to another takes of an axis of that extent: count elements, the first one and
+// then every step-th. Positions below 0 count from the end; the step is not 0.
+func Sliced(from, to, step, extent int64) (first, count int64) {
+	bound := func(i, lowest, highest int64) int64 {
+		if i < 0 {
+			i += extent
+		}
+		return min(max(i, lowest), highest)
+	}
+	if step > 0 {
+		from, to = bound(from, 0, extent), bound(to, 0, extent)
+		return from, max(0, (to-from+step-1)/step)
+	}
+	from, to = bound(from, 0, extent-1), bound(to, -1, extent-1)
+	return max(from, 0), max(0, (from-to-step-1)/-step)
 }
 
 func split(n *model.Node, in []*Array) ([]*Array, error) {

@@ -21,6 +21,10 @@ type tap struct {
 
 // resize interpolates axis by axis, as ONNX's Resize defines it, without antialiasing.
 func resize(n *model.Node, in []*Array) ([]*Array, error) {
+	return resizeBy(n, in, func(weight float64) float64 { return weight })
+}
+
+func resizeBy(n *model.Node, in []*Array, by func(weight float64) float64) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
@@ -32,6 +36,9 @@ func resize(n *model.Node, in []*Array) ([]*Array, error) {
 	if n.Int("antialias", 0) != 0 || n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
 		return nil, ErrUnsupported
 	}
+	if _, err := elements(shape); err != nil {
+		return nil, err
+	}
 	for axis := range shape {
 		if shape[axis] == x.Shape[axis] && factors[axis] == 1 {
 			continue
@@ -40,6 +47,9 @@ func resize(n *model.Node, in []*Array) ([]*Array, error) {
 		for k := range taps {
 			if taps[k], err = interpolation(n, int64(k), x.Shape[axis], shape[axis], factors[axis]); err != nil {
 				return nil, err
+			}
+			for j, t := range taps[k] {
+				taps[k][j].weight = by(t.weight)
 			}
 		}
 		if x, err = along(x, axis, taps); err != nil {
@@ -80,7 +90,7 @@ func resized(n *model.Node, in []*Array) (factors []float64, shape []int64, err 
 			return nil, nil, err
 		case scales != nil:
 			factors[axis] = scales[k]
-			shape[axis] = int64(math.Floor(float64(x.Shape[axis]) * scales[k]))
+			shape[axis] = int64(float32(x.Shape[axis]) * float32(scales[k])) // rounded to float32, then down
 		default:
 			shape[axis] = int64(sizes.Data[k])
 			factors[axis] = float64(shape[axis]) / float64(x.Shape[axis])
@@ -125,8 +135,31 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 		at = min(max(at, 0), float64(from-1))
 		low := math.Floor(at)
 		return []tap{{inside(low), 1 - (at - low)}, {inside(low + 1), at - low}}, nil
+	case "cubic":
+		return cubic(n, at, inside), nil
 	}
 	return nil, ErrUnsupported
+}
+
+// cubic are the four taps around a position, weighted by Keys' kernel; the weights add up to 1.
+func cubic(n *model.Node, at float64, inside func(float64) int64) []tap {
+	a, low, sum := n.Float("cubic_coeff_a", -0.75), math.Floor(at), 0.0
+	taps := make([]tap, 0, 4)
+	for k := -1.0; k <= 2; k++ {
+		from, d := inside(low+k), math.Abs(at-low-k)
+		weight := ((a+2)*d-(a+3))*d*d + 1
+		if d > 1 {
+			weight = ((a*d-5*a)*d+8*a)*d - 4*a
+		}
+		if n.Int("exclude_outside", 0) != 0 && float64(from) != low+k {
+			continue
+		}
+		taps, sum = append(taps, tap{from, weight}), sum+weight
+	}
+	for k := range taps {
+		taps[k].weight /= sum
+	}
+	return taps
 }
 
 func nearest(n *model.Node, at float64) float64 {

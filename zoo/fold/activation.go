@@ -9,9 +9,9 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "activation", Types: []string{"Relu", "LeakyRelu", "PRelu", "Abs"}, Back: homogeneousBack, Forward: homogeneousForward},
+		&Operator{Family: "activation", Types: []string{"Relu", "LeakyRelu", "PRelu", "Abs"}, Back: homogeneousBack, Forward: homogeneousForward, Again: true},
 		&Operator{Family: "activation", Types: []string{"Clip"}, Back: clipBack, Forward: clipForward},
-		&Operator{Family: "activation", Types: []string{"HardSigmoid"}, Forward: hardSigmoidForward},
+		&Operator{Family: "activation", Types: []string{"HardSigmoid"}, Back: hardSigmoidBack, Forward: hardSigmoidForward},
 	)
 }
 
@@ -43,65 +43,73 @@ func homogeneousForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// bounds are a Clip's limits, infinite where there are none.
-func (m *Move) bounds(n *model.Node) (lo, hi float64, why *Reason) {
-	if m.p.model.Opset[""] < 11 {
-		return n.Float("min", math.Inf(-1)), n.Float("max", math.Inf(1)), nil
-	}
-	limits := [2]float64{math.Inf(-1), math.Inf(1)}
-	for k := range limits {
-		v := n.In(k + 1)
-		if v == nil {
-			continue
+// limits are a Clip's, infinite where there are none: the largest number of a type is none.
+type limits struct{ lo, hi float64 }
+
+func (m *Move) limits(n *model.Node) (limits, *Reason) {
+	l := limits{n.Float("min", math.Inf(-1)), n.Float("max", math.Inf(1))}
+	d := n.Outputs[0].DType
+	for k, x := range []*float64{&l.lo, &l.hi} {
+		if v := n.In(k + 1); v != nil {
+			_, values, ok := m.p.constant(v)
+			if !ok || len(values) != 1 {
+				return l, because(NotConstant, "the limit %q of %v is computed at run time", v.Name, n)
+			}
+			*x = values[0]
 		}
-		_, values, ok := m.p.constant(v)
-		if !ok || len(values) != 1 {
-			return 0, 0, because(NotConstant, "the limit %q of %v is computed at run time", v.Name, n)
+		if !fits([]float64{*x * (1 + 2*d.Unit())}, d) {
+			*x = math.Inf(2*k - 1)
 		}
-		limits[k] = values[0]
 	}
-	return limits[0], limits[1], nil
+	return l, nil
 }
 
-// clamp is what a Clip does to a map: a rectifier lets positive scales pass, others take only a map that is the same for
-// all channels, with a positive scale, into their limits.
-func (m *Move) clamp(n *model.Node, a Affine) (lo, hi float64, b Affine, why *Reason) {
-	lo, hi, why = m.bounds(n)
-	if why != nil {
-		return 0, 0, a, why
+// none says whether there are no limits.
+func (l limits) none() bool { return math.IsInf(l.lo, -1) && math.IsInf(l.hi, 1) }
+
+// rectify says whether the limits are those of a rectifier: 0 or none.
+func (l limits) rectify() bool {
+	return (l.lo == 0 || math.IsInf(l.lo, -1)) && (l.hi == 0 || math.IsInf(l.hi, 1))
+}
+
+// clamp is what a Clip does to a map: one without limits lets all pass, a rectifier lets positive scales pass, others take
+// only a map that is the same for all channels, with a positive scale, into their limits.
+func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) {
+	if l, why = m.limits(n); why != nil {
+		return l, a, why
 	}
-	if lo == 0 && math.IsInf(hi, 1) {
-		return lo, hi, a, positivelyHomogeneous(n, a)
-	}
-	b, ok := a.Flat()
+	b, uniform := a.Flat()
 	switch {
-	case !ok:
-		return 0, 0, a, because(Nonlinear, "%v has limits, which a map that differs from channel to channel would shift", n)
+	case l.none():
+		return l, a, nil
+	case l.rectify() && !(uniform && a.Shifts()):
+		return l, a, positivelyHomogeneous(n, a)
+	case !uniform:
+		return l, a, because(Nonlinear, "%v has limits, which a map that differs from channel to channel would shift", n)
 	case !b.Positive():
-		return 0, 0, a, because(Sign, "%v has a scale to carry that is not positive", n)
-	case !(lo < hi):
-		return 0, 0, a, because(Unsupported, "%v has limits %g and %g", n, lo, hi)
+		return l, a, because(Sign, "%v has a scale to carry that is not positive", n)
+	case !(l.lo < l.hi):
+		return l, a, because(Unsupported, "%v has limits %g and %g", n, l.lo, l.hi)
 	}
-	return lo, hi, b, nil
+	return l, b, nil
 }
 
-// setBounds leaves the edit that a Clip has other limits; infinite ones stay.
-func (m *Move) setBounds(n *model.Node, lo, hi float64) *Reason {
-	if m.p.kept(n) {
-		return because(Keep, "%v is to be kept", n)
-	}
-	for k, x := range []float64{lo, hi} {
+// setLimits leaves the edit that a Clip has other limits than it had; infinite ones stay.
+func (m *Move) setLimits(n *model.Node, from, to limits) *Reason {
+	for k, x := range [][2]float64{{from.lo, to.lo}, {from.hi, to.hi}} {
 		switch {
-		case math.IsInf(x, 0):
+		case x[0] == x[1]:
+		case m.p.kept(n):
+			return because(Keep, "%v is to be kept", n)
 		case m.p.model.Opset[""] < 11:
 			if why := m.Rebuild(n); why != nil {
 				return why
 			}
 			m.Edit(func() {
-				n.SetAttr(model.Attr{Name: []string{"min", "max"}[k], Kind: model.FloatAttr, Float: x})
+				n.SetAttr(model.Attr{Name: []string{"min", "max"}[k], Kind: model.FloatAttr, Float: x[1]})
 			})
 		default:
-			if why := m.Values(n, k+1, n.In(k+1).DType, []int64{}, []float64{x}); why != nil {
+			if why := m.Values(n, k+1, n.Outputs[0].DType, []int64{}, []float64{x[1]}); why != nil {
 				return why
 			}
 		}
@@ -111,13 +119,13 @@ func (m *Move) setBounds(n *model.Node, lo, hi float64) *Reason {
 
 // clipBack: s·clip(x; lo, hi) + t = clip(s·x + t; s·lo + t, s·hi + t).
 func clipBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	lo, hi, b, why := m.clamp(n, a)
+	l, b, why := m.clamp(n, a)
 	if why != nil {
 		return why
 	}
-	if lo != 0 || !math.IsInf(hi, 1) || b.Axis == Uniform && b.Shifts() {
+	if !l.none() {
 		s, t := b.Scale[0], b.Shift[0]
-		if why := m.setBounds(n, s*lo+t, s*hi+t); why != nil {
+		if why := m.setLimits(n, l, limits{s*l.lo + t, s*l.hi + t}); why != nil {
 			return why
 		}
 	}
@@ -130,26 +138,26 @@ func clipForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its limits from there", n)
 	}
-	lo, hi, b, why := m.clamp(n, a)
+	l, b, why := m.clamp(n, a)
 	if why != nil {
 		return why
 	}
-	if lo == 0 && math.IsInf(hi, 1) {
+	if l.none() || l.rectify() && !b.Shifts() {
 		return m.Forward(n.Outputs[0], b)
 	}
 	s, t := b.Scale[0], b.Shift[0]
-	if why := m.Try(func() *Reason { return m.becomeHardSigmoid(n, lo, hi, s, t) }); why == nil {
+	if why := m.Try(func() *Reason { return m.becomeHardSigmoid(n, l, s, t) }); why == nil {
 		return nil
 	}
-	if why := m.setBounds(n, (lo-t)/s, (hi-t)/s); why != nil {
+	if why := m.setLimits(n, l, limits{(l.lo - t) / s, (l.hi - t) / s}); why != nil {
 		return why
 	}
 	return m.Forward(n.Outputs[0], b)
 }
 
 // becomeHardSigmoid leaves the edit that clip(s·x + t; lo, hi) is computed by a HardSigmoid, and sends its range on.
-func (m *Move) becomeHardSigmoid(n *model.Node, lo, hi, s, t float64) *Reason {
-	width := hi - lo
+func (m *Move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason {
+	width := l.hi - l.lo
 	y := n.Outputs[0]
 	if math.IsInf(width, 0) || y.DType != tensor.Float32 {
 		return because(Unsupported, "%v is not a HardSigmoid", n)
@@ -160,7 +168,7 @@ func (m *Move) becomeHardSigmoid(n *model.Node, lo, hi, s, t float64) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why
 	}
-	alpha, beta := s/width, (t-lo)/width
+	alpha, beta := s/width, (t-l.lo)/width
 	m.Edit(func() {
 		n.Type, n.Attrs, n.Edited = "HardSigmoid", nil, true
 		for len(n.Inputs) > 1 {
@@ -169,7 +177,7 @@ func (m *Move) becomeHardSigmoid(n *model.Node, lo, hi, s, t float64) *Reason {
 		}
 		setHardSigmoid(n, alpha, beta)
 	})
-	return m.Forward(y, Affine{Uniform, []float64{width}, []float64{lo}})
+	return m.Forward(y, Affine{Uniform, []float64{width}, []float64{l.lo}})
 }
 
 func setHardSigmoid(n *model.Node, alpha, beta float64) {
@@ -177,14 +185,23 @@ func setHardSigmoid(n *model.Node, alpha, beta float64) {
 	n.SetAttr(model.Attr{Name: "beta", Kind: model.FloatAttr, Float: beta})
 }
 
-// hardSigmoidForward: HardSigmoid(s·x + t; α, β) = HardSigmoid(x; α·s, α·t + β).
-func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+// uniformPositive is a map as one for all channels, with a positive scale: what a HardSigmoid takes.
+func uniformPositive(n *model.Node, a Affine) (s, t float64, why *Reason) {
 	b, ok := a.Flat()
 	if !ok {
-		return because(Nonlinear, "%v has one slope, the map differs from channel to channel", n)
+		return 0, 0, because(Nonlinear, "%v has one slope, the map differs from channel to channel", n)
 	}
 	if !b.Positive() {
-		return because(Sign, "%v has a scale to carry that is not positive", n)
+		return 0, 0, because(Sign, "%v has a scale to carry that is not positive", n)
+	}
+	return b.Scale[0], b.Shift[0], nil
+}
+
+// hardSigmoidBack: s·HardSigmoid(x; α, β) + t = clip(s·α·x + s·β + t; t, s + t).
+func hardSigmoidBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	s, t, why := uniformPositive(n, a)
+	if why != nil {
+		return why
 	}
 	if why := m.Absorbed(n); why != nil {
 		return why
@@ -192,7 +209,33 @@ func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why
 	}
-	alpha, beta := n.Float("alpha", 0.2), n.Float("beta", 0.5)
-	m.Edit(func() { setHardSigmoid(n, alpha*b.Scale[0], alpha*b.Shift[0]+beta) })
+	alpha, beta := slope(n)
+	m.Edit(func() { n.Type, n.Attrs, n.Edited = "Clip", nil, true })
+	none := limits{math.Inf(-1), math.Inf(1)}
+	if why := m.setLimits(n, none, limits{t, s + t}); why != nil {
+		return why
+	}
+	return m.Back(n, 0, Affine{Uniform, []float64{s * alpha}, []float64{s*beta + t}})
+}
+
+// hardSigmoidForward: HardSigmoid(s·x + t; α, β) = HardSigmoid(x; α·s, α·t + β).
+func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	s, t, why := uniformPositive(n, a)
+	if why != nil {
+		return why
+	}
+	if why := m.Absorbed(n); why != nil {
+		return why
+	}
+	if why := m.Rebuild(n); why != nil {
+		return why
+	}
+	alpha, beta := slope(n)
+	m.Edit(func() { setHardSigmoid(n, alpha*s, alpha*t+beta) })
 	return nil
+}
+
+// slope are α and β of a HardSigmoid.
+func slope(n *model.Node) (alpha, beta float64) {
+	return n.Float("alpha", float64(float32(0.2))), n.Float("beta", 0.5)
 }

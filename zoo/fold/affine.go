@@ -28,7 +28,7 @@ func Shifting(axis int, shift []float64) Affine {
 func ones(n int) []float64 { return slices.Repeat([]float64{1}, n) }
 
 // Then is the map that applies a first and b to its result. It needs both on one axis with as many channels, or one of
-// them uniform.
+// them uniform. What the rounding of float64 leaves of a map and its inverse counts as nothing.
 func (a Affine) Then(b Affine) (Affine, bool) {
 	n := max(len(a.Scale), len(b.Scale))
 	a, okA := a.Over(max(a.Axis, b.Axis), n)
@@ -38,18 +38,35 @@ func (a Affine) Then(b Affine) (Affine, bool) {
 	}
 	z := Affine{a.Axis, make([]float64, n), make([]float64, n)}
 	for c := range z.Scale {
-		z.Scale[c] = b.Scale[c] * a.Scale[c]
-		z.Shift[c] = b.Scale[c]*a.Shift[c] + b.Shift[c]
+		if z.Scale[c] = b.Scale[c] * a.Scale[c]; math.Abs(z.Scale[c]-1) <= rounding {
+			z.Scale[c] = 1
+		}
+		if z.Shift[c] = b.Scale[c]*a.Shift[c] + b.Shift[c]; math.Abs(z.Shift[c]) <= rounding*math.Abs(b.Shift[c]) {
+			z.Shift[c] = 0
+		}
 	}
 	return z, true
 }
 
-// Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays.
+// rounding bounds what float64 leaves of x·(1/x) − 1 and its like.
+const rounding = 0x1p-50
+
+// Inverse is the map that undoes a, and false where a scale is 0.
+func (a Affine) Inverse() (Affine, bool) {
+	z := Affine{a.Axis, make([]float64, len(a.Scale)), make([]float64, len(a.Scale))}
+	for c, s := range a.Scale {
+		z.Scale[c], z.Shift[c] = 1/s, -a.Shift[c]/s
+	}
+	return z, z.Finite()
+}
+
+// Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays. A file may claim
+// any n: more than maxValues are refused.
 func (a Affine) Over(axis, n int) (Affine, bool) {
 	switch {
 	case a.Axis == axis && len(a.Scale) == n:
 		return a, true
-	case a.Axis == Uniform:
+	case a.Axis == Uniform && 0 <= n && n <= maxValues:
 		return Affine{axis, slices.Repeat(a.Scale, n), slices.Repeat(a.Shift, n)}, true
 	}
 	return Affine{}, false

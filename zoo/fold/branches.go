@@ -14,6 +14,7 @@ import (
 type branch struct {
 	x      *model.Value
 	nodes  []*model.Node // what goes when the branch is merged
+	sums   []*model.Node // the Adds on the way from conv to the Add in question
 	conv   *model.Node   // nil for the input itself and maps of it
 	a      Affine        // the map, where conv is nil
 	bounds []axisBounds  // of the convolution, by spatial axis
@@ -25,18 +26,59 @@ type branch struct {
 // axisBounds is how far a kernel reaches along an axis.
 type axisBounds struct{ kernel, begin, end, stride, dilation int64 }
 
-// mergeBranches merges the operands of an Add into one convolution, and says whether it did.
+// mergeBranches merges one operand of an Add into a convolution that is added to it, and says whether it did.
 func (p *Planner) mergeBranches(n *model.Node) bool {
-	if n.Type != "Add" || n.Domain != "" || p.off["branches"] || p.off["conv"] || len(n.Inputs) != 2 || p.kept(n) {
+	if !p.adds(n) || p.off["branches"] || p.off["conv"] {
 		return false
 	}
-	a, b := p.branch(n, 0), p.branch(n, 1)
-	if a == nil || b == nil || a.x != b.x || a.conv == nil && b.conv == nil {
-		return false
+	for k := range n.Inputs {
+		b := p.branch(n, k)
+		if b == nil {
+			continue
+		}
+		for _, a := range p.addends(n, 1-k, maxAddends) {
+			if a.x == b.x && p.mergePair(n, 1-k, a, b) {
+				return true
+			}
+		}
 	}
-	if a.conv == nil {
-		a, b = b, a
+	return false
+}
+
+// adds says whether the node is an Add of two values.
+func (p *Planner) adds(n *model.Node) bool {
+	return n.Type == "Add" && n.Domain == "" && len(n.Inputs) == 2 && !p.kept(n)
+}
+
+// maxAddends bounds how deep Adds of Adds are looked through.
+const maxAddends = 4
+
+// addends are the convolutions that input k of an Add is the sum of, through Adds that nobody else reads.
+func (p *Planner) addends(n *model.Node, k, depth int) []*branch {
+	b := p.branch(n, k)
+	switch {
+	case b == nil || depth == 0:
+		return nil
+	case b.conv != nil:
+		return []*branch{b}
 	}
+	v := n.In(k)
+	sum := v.Producer
+	if sum == nil || !p.adds(sum) || sum.Graph != n.Graph || len(v.Uses) != 1 || v.Output || p.find(sum).why == nil {
+		return nil
+	}
+	var list []*branch
+	for j := range sum.Inputs {
+		for _, b := range p.addends(sum, j, depth-1) {
+			b.sums = append(b.sums, sum)
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// mergePair merges b, an operand of an Add, into a, a convolution that the other operand k is or sums up.
+func (p *Planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 	if b.conv == nil && !p.dirac(a, b) {
 		return false
 	}
@@ -59,7 +101,7 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 	}
 	r := &run{nodes: slices.Concat([]*model.Node{n}, b.nodes), cost: costSimple}
 	m := p.newMove(r.nodes)
-	m.nodes = append(m.nodes, a.conv)
+	m.nodes = append(append(m.nodes, a.conv), a.sums...)
 	if why := m.Absorbed(a.conv); why != nil {
 		return false
 	}
@@ -71,17 +113,19 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 			return false
 		}
 	}
-	kernelShape, pads := slices.Clone(kernel), make([]int64, 2*len(kernel))
+	pads, dilations := make([]int64, 2*len(kernel)), make([]int64, len(kernel))
 	for k := range kernel {
+		dilations[k] = a.bounds[k].dilation
 		pads[k] = max(a.bounds[k].begin, b.bounds[k].begin)
 		pads[k+len(kernel)] = max(a.bounds[k].end, b.bounds[k].end)
 	}
 	m.Edit(func() {
-		a.conv.SetAttr(model.Attr{Name: "kernel_shape", Kind: model.IntsAttr, Ints: kernelShape})
+		a.conv.SetAttr(model.Attr{Name: "kernel_shape", Kind: model.IntsAttr, Ints: kernel})
 		a.conv.SetAttr(model.Attr{Name: "pads", Kind: model.IntsAttr, Ints: pads})
+		a.conv.SetAttr(model.Attr{Name: "dilations", Kind: model.IntsAttr, Ints: dilations})
 	})
 	return m.settle(r, func() {
-		n.Graph.Absorb(n, slices.Index(n.Inputs, a.conv.Outputs[0]))
+		n.Graph.Absorb(n, k)
 		for _, gone := range b.nodes {
 			gone.Remove()
 		}
@@ -122,12 +166,6 @@ func (p *Planner) convBranch(c *model.Node) *branch {
 	}
 	b := &branch{x: c.In(0), conv: c, nodes: []*model.Node{c}, shape: shape}
 	pads, strides, dilations, spatial := c.Ints("pads"), c.Ints("strides"), c.Ints("dilations"), len(shape)-2
-	at := func(list []int64, k int, def int64) int64 {
-		if k < len(list) {
-			return list[k]
-		}
-		return def
-	}
 	for k := range spatial {
 		b.bounds = append(b.bounds, axisBounds{shape[2+k], at(pads, k, 0), at(pads, k+spatial, 0), at(strides, k, 1), at(dilations, k, 1)})
 	}
@@ -155,10 +193,10 @@ func (p *Planner) dirac(a, b *branch) bool {
 	groups := a.conv.Int("group", 1)
 	out, in := a.shape[0], a.shape[1]
 	affine, ok := b.a.Over(1, int(out))
-	if !ok || in*groups != out {
+	if !ok || groups < 1 || in*groups != out || in > maxValues/max(out, 1) {
 		return false
 	}
-	b.shape, b.bias = []int64{out, in}, affine.Shift
+	b.shape, b.bounds, b.bias = []int64{out, in}, nil, affine.Shift
 	for _, x := range a.bounds {
 		if x.stride != 1 {
 			return false
@@ -173,7 +211,8 @@ func (p *Planner) dirac(a, b *branch) bool {
 	return true
 }
 
-// together is the kernel that covers both, and false where the two do not see the same positions.
+// together is the kernel that covers both, and false where the two do not see the same positions. Where one of them has one
+// tap, which has no spacing, it gets the other's.
 func together(a, b *branch) (kernel []int64, ok bool) {
 	if !slices.Equal(a.shape[:2], b.shape[:2]) || len(a.bounds) != len(b.bounds) {
 		return nil, false
@@ -183,12 +222,13 @@ func together(a, b *branch) (kernel []int64, ok bool) {
 	}
 	for k, x := range a.bounds {
 		y := b.bounds[k]
-		if x.kernel == 1 { // one tap has no spacing
+		if x.kernel == 1 {
 			x.dilation = y.dilation
 		}
 		if y.kernel == 1 {
 			y.dilation = x.dilation
 		}
+		a.bounds[k], b.bounds[k] = x, y
 		d := x.dilation
 		begin, end := max(x.begin, y.begin), max(x.end, y.end)
 		if x.stride != y.stride || y.dilation != d || d < 1 || (x.begin-y.begin)%d != 0 || (x.end-y.end)%d != 0 {
@@ -208,8 +248,7 @@ func (b *branch) lay(into []float64, kernel []int64, one, other *branch) {
 	spatial := len(kernel)
 	offset := make([]int64, spatial)
 	for k := range kernel {
-		d := max(one.bounds[k].dilation, other.bounds[k].dilation)
-		offset[k] = (max(one.bounds[k].begin, other.bounds[k].begin) - b.bounds[k].begin) / d
+		offset[k] = (max(one.bounds[k].begin, other.bounds[k].begin) - b.bounds[k].begin) / b.bounds[k].dilation
 	}
 	taps, all := int64(1), int64(1)
 	for k := range kernel {

@@ -26,6 +26,63 @@ func (m *Move) composeForward(n *model.Node, k int, a Affine) *Reason {
 	return m.become(n, own, a, own.a)
 }
 
+// backThrough makes a node that is an affine map do a after its own: by becoming both, if that costs nothing, or else by
+// passing on what a is before it, s·x + t = own⁻¹(a(own(x))), or else at a cost.
+func (m *Move) backThrough(n *model.Node, a Affine) *Reason {
+	own := m.p.find(n)
+	compose := func() *Reason { return m.composeBack(n, a) }
+	return m.cheapest(compose, func() *Reason {
+		inverse, ok := own.a.Inverse()
+		if !ok {
+			return because(Sign, "%v multiplies by zero", n)
+		}
+		b, ok := own.a.Then(a)
+		if ok {
+			b, ok = b.Then(inverse)
+		}
+		if !ok {
+			return because(NotPerChannel, "%v is a map over another axis", n)
+		}
+		return m.Back(n, own.data, b)
+	})
+}
+
+// forwardThrough is backThrough for a map that comes before the node's own.
+func (m *Move) forwardThrough(n *model.Node, k int, a Affine) *Reason {
+	own := m.p.find(n)
+	compose := func() *Reason { return m.composeForward(n, k, a) }
+	return m.cheapest(compose, func() *Reason {
+		inverse, ok := own.a.Inverse()
+		if !ok || own.data != k {
+			return because(Sign, "%v multiplies by zero", n)
+		}
+		b, ok := inverse.Then(a)
+		if ok {
+			b, ok = b.Then(own.a)
+		}
+		if !ok {
+			return because(NotPerChannel, "%v is a map over another axis", n)
+		}
+		return m.Forward(n.Outputs[0], b)
+	})
+}
+
+// cheapest tries to compose at no cost, then to pass on, then to compose at a cost.
+func (m *Move) cheapest(compose, pass func() *Reason) *Reason {
+	before := m.added
+	why := m.Try(func() *Reason {
+		why := compose()
+		if why == nil && before.less(m.added) {
+			why = because(NoGain, "it would cost a node")
+		}
+		return why
+	})
+	if why == nil || m.Try(pass) == nil {
+		return nil
+	}
+	return m.Try(compose)
+}
+
 // become leaves the edit that a node, now the map own, is the map first and then second.
 func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 	a, ok := first.Then(second)
@@ -70,13 +127,14 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 	case a.Scales():
 		m.Edit(func() { set(n, "Mul", a.Scale) })
 	default:
-		m.Edit(func() { identity(n, x) })
+		m.Edit(func() { m.p.identity(n, x) })
 	}
 	return nil
 }
 
-// identity makes a node one that hands x on.
-func identity(n *model.Node, x *model.Value) {
+// identity makes a node one that hands x on. It goes in the end, unless it joins x to a graph output.
+func (p *Planner) identity(n *model.Node, x *model.Value) {
+	p.identities = append(p.identities, n)
 	for k := range n.Inputs {
 		n.Set(k, nil)
 	}
@@ -84,30 +142,37 @@ func identity(n *model.Node, x *model.Value) {
 	n.Set(0, x)
 }
 
-// backConstant makes input k of n, a constant, the constant a(input).
-func (m *Move) backConstant(n *model.Node, k int, a Affine) *Reason {
+// backConstant makes input k of n, a constant, the constant a(input). The map is over an axis of a value of shape y with
+// which the constant is broadcast, aligned to the right. One number for all channels becomes one for each.
+func (m *Move) backConstant(n *model.Node, k int, a Affine, y []int64) *Reason {
 	v := n.In(k)
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
 	}
-	shape, values, ok := m.p.constant(v)
+	shape, old, ok := m.constant(n, k)
 	if !ok || !v.DType.Float() {
 		return because(Unsupported, "the constant %q of %v is too large or not of a floating-point type", v.Name, n)
 	}
-	values = slices.Clone(values)
-	if a.Axis == Uniform {
-		for e := range values {
-			values[e] = values[e]*a.Scale[0] + a.Shift[0]
+	channels, inner := int64(len(a.Scale)), int64(max(len(old), 1))
+	if a.Axis != Uniform {
+		axis := a.Axis - len(y) + len(shape)
+		if len(old) == 1 {
+			shape, axis = slices.Repeat([]int64{1}, max(len(shape), len(y)-a.Axis)), max(axis, 0)
+			shape[axis] = channels
+			old = slices.Repeat(old, len(a.Scale))
 		}
-		return m.Values(n, k, v.DType, shape, values)
+		if axis < 0 || axis >= len(shape) || shape[axis] != channels {
+			return because(NotPerChannel, "the constant %q of %v has shape %v", v.Name, n, shape)
+		}
+		inner, _ = static(shape[axis+1:])
 	}
-	if a.Axis >= len(shape) || shape[a.Axis] != int64(len(a.Scale)) {
-		return because(NotPerChannel, "the constant %q of %v has shape %v", v.Name, n, shape)
-	}
-	inner, _ := static(shape[a.Axis+1:])
+	values := slices.Clone(old)
 	for e := range values {
-		c := int64(e) / inner % int64(len(a.Scale))
+		c := int64(e) / inner % channels
 		values[e] = values[e]*a.Scale[c] + a.Shift[c]
+	}
+	if slices.Equal(values, old) {
+		return nil
 	}
 	return m.Values(n, k, v.DType, shape, values)
 }

@@ -6,9 +6,8 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward},
-		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward},
-		&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward},
+		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward, Again: true},
+		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward, Again: true},
 	)
 }
 
@@ -19,7 +18,9 @@ func axisOf(n *model.Node, def int64, v *model.Value) (int, *Reason) {
 		if v.Shape == nil {
 			return 0, because(NotPerChannel, "the rank of the values of %v is not known", n)
 		}
-		axis += int64(len(v.Shape))
+		if axis += int64(len(v.Shape)); axis < 0 {
+			return 0, because(Unsupported, "%v has axis %d", n, n.Int("axis", def))
+		}
 	}
 	return int(axis), nil
 }
@@ -31,7 +32,9 @@ func extents(n *model.Node, values []*model.Value, axis int) ([]int, *Reason) {
 		if v == nil || axis >= len(v.Shape) || v.Shape[axis] < 0 {
 			return nil, because(NotPerChannel, "%v has a part of unknown extent along axis %d", n, axis)
 		}
-		out[k] = int(v.Shape[axis])
+		if out[k] = int(min(v.Shape[axis], maxValues+1)); total(out) > maxValues {
+			return nil, because(NotPerChannel, "the parts of %v have more than %d channels", n, maxValues)
+		}
 	}
 	return out, nil
 }
@@ -99,15 +102,32 @@ func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why != nil {
 		return why
 	}
-	all, why := extents(n, n.Inputs, axis)
-	if why != nil {
+	if a.Axis != axis && a.Axis != Uniform {
+		return m.concatAlong(n, k, a)
+	}
+	why = m.Try(func() *Reason {
+		all, why := extents(n, n.Inputs, axis)
+		if why != nil {
+			return why
+		}
+		b, why := joined(a, axis, all, k)
+		if why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], b)
+	})
+	if why != nil && a.Axis == Uniform && m.Try(func() *Reason { return m.concatAlong(n, k, a) }) == nil {
+		return nil
+	}
+	return why
+}
+
+// concatAlong carries a map of one part over another axis than the joined one: a(x) beside y is a(x beside a⁻¹(y)).
+func (m *Move) concatAlong(n *model.Node, k int, a Affine) *Reason {
+	if why := m.backOthers(n, k, 0, a); why != nil {
 		return why
 	}
-	b, why := joined(a, axis, all, k)
-	if why != nil {
-		return why
-	}
-	return m.Forward(n.Outputs[0], b)
+	return m.Forward(n.Outputs[0], a)
 }
 
 func splitBack(m *Move, n *model.Node, k int, a Affine) *Reason {
@@ -160,89 +180,4 @@ func (m *Move) forwardIfRead(v *model.Value, a Affine) *Reason {
 		return nil
 	}
 	return m.Forward(v, a)
-}
-
-// channelRange is the range of the axis that a Slice takes, and false where it is not static or skips elements.
-func (m *Move) channelRange(n *model.Node, axis int, extent int64) (from, to int64, ok bool) {
-	list := func(attr string, k int) ([]int64, bool) {
-		if n.In(k) == nil {
-			return n.Ints(attr), true
-		}
-		_, values, ok := m.p.constant(n.In(k))
-		out := make([]int64, len(values))
-		for i, x := range values {
-			out[i] = int64(max(min(x, 1<<62), -1<<62))
-		}
-		return out, ok
-	}
-	starts, ok1 := list("starts", 1)
-	ends, ok2 := list("ends", 2)
-	axes, ok3 := list("axes", 3)
-	steps, ok4 := list("steps", 4)
-	if !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) {
-		return 0, 0, false
-	}
-	from, to = 0, extent
-	for k := range starts {
-		along := int64(k)
-		if axes != nil {
-			if k >= len(axes) {
-				return 0, 0, false
-			}
-			along = axes[k]
-		}
-		if along < 0 {
-			along += int64(len(n.In(0).Shape))
-		}
-		if along != int64(axis) {
-			continue
-		}
-		if k < len(steps) && steps[k] != 1 {
-			return 0, 0, false
-		}
-		bound := func(x int64) int64 {
-			if x < 0 {
-				x += extent
-			}
-			return min(max(x, 0), extent)
-		}
-		from, to = bound(starts[k]), bound(ends[k])
-	}
-	return from, to, from < to
-}
-
-func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	x := n.In(0)
-	if a.Axis != Uniform {
-		if a.Axis >= len(x.Shape) || x.Shape[a.Axis] < 0 {
-			return because(NotPerChannel, "the input of %v has an unknown extent along axis %d", n, a.Axis)
-		}
-		from, to, ok := m.channelRange(n, a.Axis, x.Shape[a.Axis])
-		if !ok || to-from != int64(len(a.Scale)) {
-			return because(NotPerChannel, "%v takes channels that are not a static range", n)
-		}
-		all := []int{int(from), int(to - from), int(x.Shape[a.Axis] - to)}
-		var why *Reason
-		if a, why = joined(a, a.Axis, all, 1); why != nil {
-			return why
-		}
-	}
-	return m.Back(n, 0, a)
-}
-
-func sliceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
-	if k != 0 {
-		return because(Nonlinear, "%v takes its range from there", n)
-	}
-	if a.Axis != Uniform {
-		if a.Axis >= len(n.In(0).Shape) {
-			return because(NotPerChannel, "the rank of the input of %v is not known", n)
-		}
-		from, to, ok := m.channelRange(n, a.Axis, int64(len(a.Scale)))
-		if !ok {
-			return because(NotPerChannel, "%v takes channels that are not a static range", n)
-		}
-		a = a.Slice(int(from), int(to))
-	}
-	return m.Forward(n.Outputs[0], a)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -27,8 +28,12 @@ func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok 
 	return nil, nil, false
 }
 
-// isConstant says whether the value is a constant or an expression of constants.
+// isConstant says whether the value is a constant or an expression of constants. What a quantised weight is dequantised to is
+// none: it would be larger than what the file holds.
 func (p *Planner) isConstant(v *model.Value) bool {
+	if v == nil {
+		return false
+	}
 	if v.Const != nil {
 		return !v.Input || p.opt.Overridable
 	}
@@ -36,7 +41,56 @@ func (p *Planner) isConstant(v *model.Value) bool {
 		return false
 	}
 	_, ok := p.consts.Value(v)
-	return ok
+	return ok && !p.quantized(v)
+}
+
+// notConstant says why a value that n reads is no constant.
+func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
+	switch {
+	case v.Const != nil && v.Input && !p.opt.Overridable:
+		return because(NotConstant, "the %s %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", what, v.Name, n)
+	case v.Const != nil:
+		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
+	}
+	if v.Producer == nil {
+		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
+	}
+	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
+}
+
+// made is a constant that a move puts in as an input of a node.
+type made struct {
+	node   *model.Node
+	input  int
+	shape  []int64
+	values []float64
+}
+
+// constant are the elements of input k of n as the move leaves them, where that is a constant.
+func (m *Move) constant(n *model.Node, k int) (shape []int64, values []float64, ok bool) {
+	for _, c := range slices.Backward(m.made) {
+		if c.node == n && c.input == k {
+			return c.shape, c.values, true
+		}
+	}
+	return m.p.constant(n.In(k))
+}
+
+// vector are the elements of input k of n, as the move leaves them, where that is a constant of so many along one axis; one
+// element stands for all, and what is omitted is 0.
+func (m *Move) vector(n *model.Node, k, count int) ([]float64, *Reason) {
+	shape, values, ok := m.constant(n, k)
+	switch {
+	case !ok && n.In(k) == nil:
+		return make([]float64, count), nil
+	case !ok:
+		return nil, m.p.notConstant("bias", n.In(k), n)
+	case len(shape) == 1 && len(values) == 1:
+		return slices.Repeat(values, count), nil
+	case len(shape) != 1 || len(values) != count:
+		return nil, because(Unsupported, "the bias %q of %v has shape %v, want %d elements", n.In(k).Name, n, shape, count)
+	}
+	return values, nil
 }
 
 // vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
@@ -45,10 +99,20 @@ func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 	if !ok || len(shape) != 1 {
 		return nil, false
 	}
-	if len(values) == 1 {
+	if len(values) == 1 && 0 <= n && n <= maxValues {
 		values = slices.Repeat(values, n)
 	}
 	return values, len(values) == n
+}
+
+// integers are a list that old operator sets give as an attribute and new ones as input k: nil where it is omitted, and
+// false where it is computed at run time.
+func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
+	if n.In(k) == nil {
+		return n.Ints(attr), true
+	}
+	_, values, ok := m.p.constant(n.In(k))
+	return (&eval.Array{Data: values}).Ints(), ok
 }
 
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
@@ -58,7 +122,7 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		return nil, nil, because(Unsupported, "%v has no input %d", n, k)
 	}
 	if isDequantized(v) {
-		return m.dequantized(n, k)
+		return m.dequantizedWeight(n, k)
 	}
 	if v.Const == nil && m.p.isConstant(v) { // an expression of constants becomes a constant of its own
 		a, _ := m.p.consts.Value(v)
@@ -67,11 +131,12 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		}
 		return v, a.Shape, m.Absorbed(n)
 	}
+	if _, ok := m.p.consts.Value(v); ok && v.Const == nil {
+		return nil, nil, because(Quantized, "the weight %q of %v is computed from a quantised one", v.Name, n)
+	}
 	switch {
-	case v.Const == nil:
-		return nil, nil, because(NotConstant, "the weight %q of %v is computed at run time", v.Name, n)
-	case v.Input && !m.p.opt.Overridable:
-		return nil, nil, because(NotConstant, "the weight %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", v.Name, n)
+	case v.Const == nil || v.Input && !m.p.opt.Overridable:
+		return nil, nil, m.p.notConstant("weight", v, n)
 	case !v.Const.DType.Float():
 		return nil, nil, because(Quantized, "the weight %q of %v is of type %v", v.Name, n, v.Const.DType)
 	case m.p.opt.Refuse[v.Name] != "":
@@ -93,7 +158,7 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 		return why
 	}
 	if isDequantized(n.In(k)) {
-		return m.rescaleDequantized(n, n.Inputs[k].Producer, f)
+		return m.rescaleDequantized(n, n.Inputs[k], f)
 	}
 	m.Edit(func() {
 		v := n.Inputs[k]
@@ -157,17 +222,16 @@ func (p *Planner) setConst(n *model.Node, k int, c *model.Constant) {
 // Bias leaves the edit that input k of n, a bias of that many channels, becomes scale·bias + shift; an omitted bias is 0,
 // and stays omitted where nothing is added. dtype is what a new bias is stored as.
 func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Affine) *Reason {
-	bias := make([]float64, channels)
+	old, why := m.vector(n, k, channels)
+	if why != nil {
+		return why
+	}
 	if v := n.In(k); v != nil {
-		old, ok := m.p.vector(v, channels)
-		if !ok {
-			return because(NotConstant, "the bias %q of %v is not a constant of %d elements", v.Name, n, channels)
-		}
-		copy(bias, old)
 		dtype = v.DType
-	} else if !a.Shifts() {
+	} else if !a.Shifts() && !slices.ContainsFunc(old, func(x float64) bool { return x != 0 }) {
 		return nil
 	}
+	bias := slices.Clone(old)
 	for c := range bias {
 		bias[c] = a.Scale[c]*bias[c] + a.Shift[c]
 	}
@@ -185,6 +249,7 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 	if !fits(values, dtype) {
 		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)
 	}
+	m.made = append(m.made, made{n, k, shape, values})
 	m.Edit(func() {
 		m.p.setConst(n, k, &model.Constant{DType: dtype, Shape: shape, Values: values})
 	})

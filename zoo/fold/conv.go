@@ -1,14 +1,16 @@
 package fold
 
 import (
+	"slices"
+
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 func init() {
 	register(
-		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward},
-		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward},
+		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward, Again: true},
+		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward, Again: true},
 	)
 }
 
@@ -55,7 +57,7 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if a, why = channels(n, a, groups*shape[1]); why != nil {
 		return why
 	}
-	if a.Shifts() && padded(n, shape[2:]) {
+	if a.Shifts() && overhangs(n, shape[2:]) {
 		return because(Border, "%v pads its input with zeros, a shift would change its edge", n)
 	}
 	layout := tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
@@ -71,46 +73,33 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Sum(n, 1, 2, 1, w.DType, tensor.AxisLayout(shape, 0), tensor.Factor{Layout: layout, Scale: a.Shift})
 }
 
-// padded says whether an output of the convolution may see padding.
-func padded(n *model.Node, kernel []int64) bool {
-	switch n.Str("auto_pad", "NOTSET") {
-	case "VALID":
-		return false
-	case "SAME_UPPER", "SAME_LOWER": // a kernel of one tap never reaches beyond the input
-		for _, k := range kernel {
-			if k != 1 {
-				return true
-			}
-		}
-		return false
-	}
-	for _, pad := range n.Ints("pads") {
-		if pad != 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // ConvTranspose: W has shape [I, O/G, kernel…]; output channel g·O/G + j is W[I/G of group g, j].
 
-func convTransposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	w, shape, why := m.weight(n, 1)
-	if why != nil {
-		return why
+// convTransposeWeight is the weight of n with its shape, and the layout of the output channels in it.
+func (m *Move) convTransposeWeight(n *model.Node) (w *model.Value, shape []int64, out tensor.Layout, why *Reason) {
+	if w, shape, why = m.weight(n, 1); why != nil {
+		return nil, nil, out, why
 	}
 	groups := n.Int("group", 1)
 	if len(shape) < 3 || groups < 1 || shape[0]%groups != 0 {
-		return because(Unsupported, "the weight of %v has shape %v for %d groups", n, shape, groups)
+		return nil, nil, out, because(Unsupported, "the weight of %v has shape %v for %d groups", n, shape, groups)
 	}
-	if a, why = channels(n, a, groups*shape[1]); why != nil {
+	out = tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
+	for _, d := range shape[2:] {
+		out.Inner *= d
+	}
+	return w, shape, out, nil
+}
+
+func convTransposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	w, _, out, why := m.convTransposeWeight(n)
+	if why != nil {
 		return why
 	}
-	layout := tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
-	for _, d := range shape[2:] {
-		layout.Inner *= d
+	if a, why = channels(n, a, out.Blocks*out.Channels); why != nil {
+		return why
 	}
-	if why := m.Rescale(n, 1, tensor.Factor{Layout: layout, Scale: a.Scale}); why != nil {
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: out, Scale: a.Scale}); why != nil {
 		return why
 	}
 	return m.Bias(n, 2, len(a.Scale), w.DType, a)
@@ -120,21 +109,29 @@ func convTransposeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if k != 0 {
 		return because(NotConstant, "the map is on input %d of %v", k, n)
 	}
-	_, shape, why := m.weight(n, 1)
+	w, shape, out, why := m.convTransposeWeight(n)
 	if why != nil {
 		return why
-	}
-	if len(shape) < 3 {
-		return because(Unsupported, "the weight of %v has %d dimensions, want at least 3", n, len(shape))
 	}
 	if a, why = channels(n, a, shape[0]); why != nil {
 		return why
 	}
-	if a.Shifts() {
+	if a.Shifts() && spreads(n, shape[2:]) {
 		return because(Border, "%v spreads its input, a shift would not reach all outputs alike", n)
 	}
-	if why := m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale}); why != nil {
+	in := tensor.AxisLayout(shape, 0)
+	if why := m.Rescale(n, 1, tensor.Factor{Layout: in, Scale: a.Scale}); why != nil {
 		return why
 	}
-	return nil
+	if !a.Shifts() {
+		return nil
+	}
+	return m.Sum(n, 1, 2, 1, w.DType, out, tensor.Factor{Layout: in, Scale: a.Shift})
+}
+
+// spreads says whether an output of a transposed convolution may see more or fewer inputs than one.
+func spreads(n *model.Node, kernel []int64) bool {
+	other := func(than int64) func(int64) bool { return func(x int64) bool { return x != than } }
+	return slices.ContainsFunc(kernel, other(1)) || slices.ContainsFunc(n.Ints("strides"), other(1)) ||
+		slices.ContainsFunc(n.Ints("output_padding"), other(0)) || n.Ints("output_shape") != nil
 }

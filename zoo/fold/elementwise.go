@@ -12,6 +12,7 @@ func init() {
 	register(
 		&Operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Back: mulBack, Forward: mulForward},
 		&Operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Back: addBack, Forward: addForward},
+		&Operator{Family: "elementwise", Types: []string{"Sum"}, Back: addBack, Forward: addForward},
 		&Operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Back: addBack, Forward: addForward},
 		&Operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Back: mulBack, Forward: mulForward},
 		&Operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Back: negBack, Forward: negForward},
@@ -69,7 +70,7 @@ func each(xs []float64, f func(float64) float64) []float64 {
 // binaryMap reads a node of two inputs, one of them constant, as a map: of gives scale and shift for the constant's
 // elements; first says that the constant is the first operand.
 func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (scale, shift []float64, why *Reason)) (int, Affine, *Reason) {
-	if len(n.Inputs) != 2 || n.In(0) == nil || n.In(1) == nil || p.model.Opset[""] < 7 && n.Attr("axis") != nil {
+	if len(n.Inputs) != 2 || n.In(0) == nil || n.In(1) == nil {
 		return 0, Affine{}, &Reason{}
 	}
 	data := 0
@@ -82,13 +83,17 @@ func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (sca
 	}
 	if !p.isConstant(c) {
 		if c.Const != nil {
-			return 0, Affine{}, because(NotConstant, "%q is also an input that callers may set (the manifest's overridable: constant says that nobody does)", c.Name)
+			return 0, Affine{}, p.notConstant("operand", c, n)
 		}
 		return 0, Affine{}, &Reason{} // two values computed at run time
 	}
 	shape, values, ok := p.constant(c)
 	if !ok {
 		return 0, Affine{}, because(NotPerChannel, "the constant %q of %v is too large for a map", c.Name, n)
+	}
+	shape, why := p.aligned(n, x, shape, data)
+	if why != nil {
+		return 0, Affine{}, why
 	}
 	axis, values, why := perChannel(n, x, shape, values)
 	if why != nil {
@@ -99,6 +104,20 @@ func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (sca
 		return 0, Affine{}, why
 	}
 	return data, Affine{axis, scale, shift}, nil
+}
+
+// aligned is a constant's shape as it is broadcast with x, input k of n, aligned to the right. Operator sets before 7 broadcast the
+// second operand only, if told so, from an axis on.
+func (p *Planner) aligned(n *model.Node, x *model.Value, shape []int64, k int) ([]int64, *Reason) {
+	if p.model.Opset[""] >= 7 || slices.Equal(shape, x.Shape) {
+		return shape, nil
+	}
+	axis := n.Int("axis", int64(len(x.Shape)-len(shape)))
+	behind := int64(len(x.Shape)-len(shape)) - axis
+	if k != 0 || n.Int("broadcast", 0) == 0 || x.Shape == nil || axis < 0 || behind < 0 {
+		return nil, because(NotPerChannel, "%v does not broadcast its constant, or not from a known axis on", n)
+	}
+	return slices.Concat(shape, slices.Repeat([]int64{1}, int(behind))), nil
 }
 
 // perChannel reads a constant that is broadcast with x, aligned to the right, as one number for each channel of an axis of

@@ -99,7 +99,7 @@ func gemmC(m *Move, n *model.Node, cols int) (shape []int64, values []float64, w
 	}
 	shape, c, ok := m.p.constant(n.In(2))
 	if !ok {
-		return nil, nil, because(NotConstant, "the bias %q of %v is computed at run time", n.In(2).Name, n)
+		return nil, nil, m.p.notConstant("bias", n.In(2), n)
 	}
 	rows := 1
 	if len(shape) == 2 {
@@ -134,6 +134,9 @@ func (m *Move) gemmSetC(n *model.Node, dtype tensor.DType, shape []int64, c []fl
 	}
 	if why := m.Values(n, 2, dtype, shape, values); why != nil {
 		return why
+	}
+	if m.p.model.Opset[""] < 7 {
+		m.Edit(func() { n.SetAttr(model.Attr{Name: "broadcast", Kind: model.IntAttr, Int: 1}) })
 	}
 	if n.Float("beta", 1) != 1 {
 		m.Edit(func() { n.SetAttr(model.Attr{Name: "beta", Kind: model.FloatAttr, Float: 1}) })

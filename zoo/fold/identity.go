@@ -8,9 +8,9 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "shape", Types: []string{"Identity"}, Back: identityBack, Forward: identityForward},
-		&Operator{Family: "shape", Types: []string{"Dropout"}, Back: dropoutBack, Forward: dropoutForward},
-		&Operator{Family: "shape", Types: []string{"Cast"}, Back: castBack, Forward: castForward},
+		&Operator{Family: "shape", Types: []string{"Identity"}, Back: identityBack, Forward: identityForward, Again: true},
+		&Operator{Family: "shape", Types: []string{"Dropout"}, Back: dropoutBack, Forward: dropoutForward, Again: true},
+		&Operator{Family: "shape", Types: []string{"Cast"}, Back: castBack, Forward: castForward, Again: true},
 	)
 }
 

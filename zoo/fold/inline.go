@@ -13,79 +13,142 @@ func Inline(m *model.Model) {
 	if len(m.Functions) == 0 {
 		return
 	}
-	for range maxCalls {
-		call, fn := nextCall(m)
-		if call == nil {
+	i := newInliner(m)
+	for left := maxCalls; left > 0; { // functions may call functions
+		calls := i.calls()
+		if len(calls) == 0 {
 			break
 		}
-		inline(call, fn)
+		for _, call := range calls[:min(left, len(calls))] {
+			i.inline(call)
+		}
+		left -= len(calls)
 		m.Walk((*model.Graph).Compact)
 	}
-	called := map[[2]string]bool{}
-	m.Walk(func(g *model.Graph) {
-		for _, n := range g.Nodes {
-			called[[2]string{n.Domain, n.Type}] = true
-		}
-	})
+	called := i.called()
 	m.Functions = slices.DeleteFunc(m.Functions, func(f *model.Function) bool {
-		return !called[[2]string{f.Domain, f.Name}] && worthInlining(m, f)
+		s := signature{f.Domain, f.Name, f.Overload}
+		return !called[s] && i.worth[s] != nil
 	})
 }
 
-// maxCalls bounds how many calls are inlined: functions may call functions.
+// maxCalls bounds how many calls are inlined.
 const maxCalls = 10000
 
-// nextCall is a call in the main graph or a body that is worth inlining.
-func nextCall(m *model.Model) (call *model.Node, fn *model.Function) {
-	worth := map[[2]string]*model.Function{}
-	for _, f := range m.Functions {
-		if worthInlining(m, f) {
-			worth[[2]string{f.Domain, f.Name}] = f
-		}
-	}
-	if len(worth) == 0 {
-		return nil, nil
-	}
-	m.Walk(func(g *model.Graph) {
-		if call != nil || slices.ContainsFunc(m.Functions, func(f *model.Function) bool { return f.Graph == g }) {
-			return
-		}
-		for _, n := range g.Nodes {
-			if f := worth[[2]string{n.Domain, n.Type}]; f != nil && len(n.Inputs) <= len(f.Graph.Inputs) && len(n.Outputs) <= len(f.Graph.Outputs) {
-				call, fn = n, f
-				return
-			}
-		}
-	})
-	return call, fn
+// signature is what a call names a function by.
+type signature struct{ domain, name, overload string }
+
+func signatureOf(n *model.Node) signature { return signature{n.Domain, n.Type, n.Overload} }
+
+// inliner knows the functions that are worth inlining.
+type inliner struct {
+	model *model.Model
+	worth map[signature]*model.Function
+	own   map[*model.Graph]bool // graphs of functions
 }
 
-// worthInlining says whether a function may hold something foldable, and can be written without its call: it follows the
-// model's operator set, and no attribute of its nodes comes from the call or is of a kind that is only carried along.
-func worthInlining(m *model.Model, f *model.Function) bool {
+func newInliner(m *model.Model) *inliner {
+	i := &inliner{m, map[signature]*model.Function{}, functionGraphs(m)}
+	for found := true; found; { // a function is worth it if one that it calls is
+		found = false
+		for _, f := range m.Functions {
+			s := signature{f.Domain, f.Name, f.Overload}
+			if i.worth[s] == nil && i.holdsMaps(f) && inlinable(m, f) {
+				i.worth[s], found = f, true
+			}
+		}
+	}
+	return i
+}
+
+// functionGraphs are the graphs of functions, and the bodies in them.
+func functionGraphs(m *model.Model) map[*model.Graph]bool {
+	own := map[*model.Graph]bool{}
+	for _, f := range m.Functions {
+		own[f.Graph] = true
+	}
+	m.Walk(func(g *model.Graph) { // outer graphs before inner ones
+		if g.Parent != nil && own[g.Parent.Graph] {
+			own[g] = true
+		}
+	})
+	return own
+}
+
+// holdsMaps says whether a function may hold an affine map.
+func (i *inliner) holdsMaps(f *model.Function) bool {
+	return slices.ContainsFunc(f.Graph.Nodes, func(n *model.Node) bool {
+		o := operators[n.Type]
+		return n.Domain == "" && o != nil && (o.Map != nil || o.Tail != nil) || i.worth[signatureOf(n)] != nil
+	})
+}
+
+// inlinable says whether a function can be written without its call: it follows the model's operator set, its nodes
+// compute its outputs, and none of them has an attribute of a kind that is only carried along.
+func inlinable(m *model.Model, f *model.Function) bool {
 	if f.Opset[""] != m.Opset[""] {
 		return false
 	}
-	maps := false
-	for _, n := range f.Graph.Nodes {
-		if len(n.Bodies) > 0 || slices.ContainsFunc(n.Attrs, func(a model.Attr) bool {
-			return a.Kind == model.OtherAttr || a.Kind == model.TensorAttr && n.Type != "Constant"
-		}) {
+	for k, v := range f.Graph.Outputs {
+		if v.Producer == nil || v.Producer.Type == "Constant" || slices.Contains(f.Graph.Outputs[:k], v) {
 			return false
-		}
-		if n.Type == "Constant" && n.Outputs[0].Const == nil {
-			return false
-		}
-		if o := operators[n.Type]; n.Domain == "" && o != nil && o.Map != nil {
-			maps = true
 		}
 	}
-	return maps
+	return !slices.ContainsFunc(f.Graph.Nodes, func(n *model.Node) bool {
+		if n.Type == "Constant" {
+			return n.Outputs[0].Const == nil
+		}
+		return len(n.Bodies) > 0 || slices.ContainsFunc(n.Attrs, carried)
+	})
+}
+
+// carried says whether an attribute is of a kind that is not read, and cannot be written anew.
+func carried(a model.Attr) bool { return a.Kind == model.OtherAttr || a.Kind == model.TensorAttr }
+
+// calls are those in the main graph and in bodies that are worth inlining.
+func (i *inliner) calls() []*model.Node {
+	var calls []*model.Node
+	i.model.Walk(func(g *model.Graph) {
+		if i.own[g] {
+			return
+		}
+		for _, n := range g.Nodes {
+			f := i.worth[signatureOf(n)]
+			if f != nil && len(n.Inputs) <= len(f.Graph.Inputs) && len(n.Outputs) <= len(f.Graph.Outputs) && !slices.ContainsFunc(n.Attrs, carried) {
+				calls = append(calls, n)
+			}
+		}
+	})
+	return calls
+}
+
+// called are the operators of the main graph, of bodies, and of the functions that these call.
+func (i *inliner) called() map[signature]bool {
+	called := map[signature]bool{}
+	note := func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			called[signatureOf(n)] = true
+		}
+	}
+	i.model.Walk(func(g *model.Graph) {
+		if !i.own[g] {
+			note(g)
+		}
+	})
+	for before := -1; before < len(called); {
+		before = len(called)
+		for _, f := range i.model.Functions {
+			if called[signature{f.Domain, f.Name, f.Overload}] {
+				note(f.Graph)
+			}
+		}
+	}
+	return called
 }
 
 // inline puts the function's nodes in the place of the call.
-func inline(call *model.Node, f *model.Function) {
-	g := call.Graph
+func (i *inliner) inline(call *model.Node) {
+	g, f := call.Graph, i.worth[signatureOf(call)]
 	at := map[*model.Value]*model.Value{nil: nil}
 	for k, v := range f.Graph.Inputs {
 		at[v] = call.In(k)
@@ -130,7 +193,28 @@ func inline(call *model.Node, f *model.Function) {
 			hint = n.Type
 		}
 		copied := g.NewNode(after, n.Type, prefix+"/"+hint, in, out)
-		copied.Domain, copied.Attrs = n.Domain, slices.Clone(n.Attrs)
+		copied.Domain, copied.Overload, copied.Attrs = n.Domain, n.Overload, attributes(n, call, f)
 		after = copied
 	}
+}
+
+// attributes are those of a function's node in the place of a call: what refers to an attribute of the call becomes that
+// one, or its default; what refers to none is omitted.
+func attributes(n, call *model.Node, f *model.Function) []model.Attr {
+	var attrs []model.Attr
+	for _, a := range n.Attrs {
+		if a.Kind == model.RefAttr {
+			name, of := a.Name, call.Attr(a.String)
+			if k := slices.IndexFunc(f.Defaults, func(d model.Attr) bool { return d.Name == a.String }); of == nil && k >= 0 {
+				of = &f.Defaults[k]
+			}
+			if of == nil {
+				continue
+			}
+			a = *of
+			a.Name = name
+		}
+		attrs = append(attrs, a)
+	}
+	return attrs
 }

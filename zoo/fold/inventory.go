@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // inventory is what a model held before it was folded.
@@ -19,8 +21,11 @@ type inventory struct {
 	paths     map[*model.Graph]string
 }
 
-// place is where a node stands: the path of its graph, and what it is called.
-type place struct{ path, name string }
+// place is where a node stands: the path of its graph, and what it is called; and its attributes.
+type place struct {
+	path, name string
+	attrs      []model.Attr
+}
 
 func takeInventory(m *model.Model) *inventory {
 	i := &inventory{
@@ -31,7 +36,7 @@ func takeInventory(m *model.Model) *inventory {
 		i.paths[g] = g.Path()
 		for _, n := range g.Nodes {
 			i.order = append(i.order, n)
-			i.nodes[n] = place{i.paths[g], n.String()}
+			i.nodes[n] = place{i.paths[g], n.String(), slices.Clone(n.Attrs)}
 			for _, v := range n.Outputs {
 				i.read[v] = v != nil && (len(v.Uses) > 0 || v.Output)
 			}
@@ -45,8 +50,15 @@ func takeInventory(m *model.Model) *inventory {
 	return i
 }
 
-// prune drops the constants, and the nodes that compute with constants alone, that had readers and have none any more.
+// prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
+// and have none any more.
 func (p *Planner) prune(before *inventory) {
+	for _, n := range p.identities {
+		if !n.Removed() && n.Type == "Identity" && !n.Outputs[0].Output {
+			p.regions.renamed[n.Outputs[0]] = n.Inputs[0]
+			n.Graph.Bypass(n, 0)
+		}
+	}
 	var unread []*model.Node
 	dead := func(n *model.Node) bool {
 		if n.Removed() || len(n.Bodies) > 0 {
@@ -140,6 +152,11 @@ func fingerprint(c *model.Constant) string {
 	return b.String()
 }
 
+// newFloat says whether an attribute is a number, stored as float32, that was not there before.
+func newFloat(a model.Attr, before []model.Attr) bool {
+	return a.Kind == model.FloatAttr && !slices.ContainsFunc(before, func(b model.Attr) bool { return a.Name == b.Name && a.Float == b.Float })
+}
+
 // compare lists in the plan which nodes and constants differ from what the model held before.
 func (i *inventory) compare(m *model.Model, plan *Plan) {
 	live, held := map[*model.Node]bool{}, map[*model.Value]bool{}
@@ -150,10 +167,19 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 		}
 		for _, n := range g.Nodes {
 			live[n] = true
-			if _, old := i.nodes[n]; !old {
+			old, was := i.nodes[n]
+			if !was {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "add"})
 			} else if n.Edited {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "change"})
+			} else {
+				continue
+			}
+			if slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return a.Kind == model.FloatAttr }) {
+				plan.Unit = max(plan.Unit, tensor.Float32.Unit()) // attributes are float32
+			}
+			if n.Edited && slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return newFloat(a, old.attrs) }) {
+				plan.Unit = max(plan.Unit, tensor.Float32.Unit())
 			}
 		}
 		for _, v := range g.Consts {

@@ -21,7 +21,18 @@ func matMulWeight(m *Move, n *model.Node) (k, summed, kept int) {
 }
 
 func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	k, _, kept := matMulWeight(m, n)
+	why := m.Try(func() *Reason { return matMulAbsorb(m, n, a) })
+	for k := range n.Inputs {
+		if why == nil || m.Try(func() *Reason { return m.backFactor(n, k, a) }) == nil {
+			return nil
+		}
+	}
+	return why
+}
+
+// matMulAbsorb takes a map of the output into the weight.
+func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
+	k, summed, kept := matMulWeight(m, n)
 	w, shape, why := m.weight(n, k)
 	if why != nil {
 		return why
@@ -31,7 +42,10 @@ func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 		return because(Unsupported, "%v has a weight of shape %v and an output of unknown rank", n, shape)
 	}
 	axis := len(shape) - kept
-	b, ok := a.Over(len(y.Shape)-kept, int(shape[axis]))
+	if batch := a.Axis - len(y.Shape) + len(shape); a.Axis != Uniform && batch >= 0 && batch != len(shape)-summed {
+		axis = batch
+	}
+	b, ok := a.Over(len(y.Shape)-len(shape)+axis, int(shape[axis]))
 	if !ok {
 		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d outputs of %v", a.Axis, len(y.Shape), shape[axis], n)
 	}
@@ -48,7 +62,53 @@ func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.addAfter(n, b)
 }
 
+// summed says whether n sums over an axis of its input k, and which axis of its output one that it keeps is.
+func summed(n *model.Node, k int, axis int) (out int, yes bool) {
+	x, y := n.In(k), n.Outputs[0]
+	behind := len(x.Shape) - 1 - axis
+	return len(y.Shape) - 1 - behind, behind == k
+}
+
+// backFactor asks a factor for a scale over an axis that it brings to the output: (s·A)·B = s·(A·B).
+func (m *Move) backFactor(n *model.Node, k int, a Affine) *Reason {
+	x, y := n.In(k), n.Outputs[0]
+	if x == nil || m.p.isConstant(x) || a.Shifts() {
+		return because(Nonlinear, "%v multiplies, a shift does not pass", n)
+	}
+	if a.Axis != Uniform {
+		axis := a.Axis - len(y.Shape) + len(x.Shape)
+		if y.Shape == nil || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
+			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
+		}
+		if _, yes := summed(n, k, axis); yes || len(x.Shape) < 2 {
+			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
+		}
+		a.Axis = axis
+	}
+	return m.Back(n, k, a)
+}
+
 func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
+	why := m.Try(func() *Reason { return matMulTake(m, n, from, a) })
+	if why == nil || a.Shifts() {
+		return why
+	}
+	if a.Axis != Uniform {
+		x, y := n.In(from), n.Outputs[0]
+		if x.Shape == nil || y.Shape == nil {
+			return why
+		}
+		axis, yes := summed(n, from, a.Axis)
+		if yes || axis < 0 || y.Shape[axis] != int64(len(a.Scale)) {
+			return why
+		}
+		a.Axis = axis
+	}
+	return m.Forward(n.Outputs[0], a)
+}
+
+// matMulTake takes a map of the input into the weight.
+func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 	k, summed, kept := matMulWeight(m, n)
 	if k == from {
 		return because(NotConstant, "%v multiplies two values that are computed at run time", n)
@@ -77,8 +137,8 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return because(Unsupported, "%v has a weight for each of several batches, its shift is not one vector", n)
 	}
 	out := len(shape) - kept
-	gemm := m.gemmable(n, shape)
-	if !gemm {
+	gemm, next := m.gemmable(n, shape), m.biasOf(n, kept)
+	if !gemm && next == nil {
 		m.added = m.added.plus(costSimple)
 	}
 	m.Check(func() *Reason {
@@ -86,12 +146,29 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 		if err != nil {
 			return because(Unsupported, "the weight of %v cannot be read: %v", n, err)
 		}
-		if gemm {
+		shift := Shifting(len(y.Shape)-kept, sums)
+		switch {
+		case gemm:
 			return m.becomeGemm(n, w.DType, sums)
+		case next != nil:
+			return m.visit(next, false, func(*Operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
 		}
-		return m.addAfter(n, Shifting(len(y.Shape)-kept, sums))
+		return m.addAfter(n, shift)
 	})
 	return nil
+}
+
+// biasOf is the Add of a constant behind n that is its bias, over the axis so many from the end, or nil.
+func (m *Move) biasOf(n *model.Node, kept int) *model.Node {
+	y := n.Outputs[0]
+	if y.Output || len(y.Uses) != 1 {
+		return nil
+	}
+	next := y.Uses[0].Node
+	if f := m.p.find(next); next.Graph != n.Graph || m.seen[next] || f.why != nil || f.data != y.Uses[0].Index || f.a.Scales() || f.a.Axis != Uniform && f.a.Axis != len(y.Shape)-kept {
+		return nil
+	}
+	return next
 }
 
 // gemmable says whether the product is one of two matrices, with the weight on the right, so that it can be a Gemm and

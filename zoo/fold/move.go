@@ -1,6 +1,9 @@
 package fold
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -11,11 +14,17 @@ type Move struct {
 	start *model.Node   // a node of the map's own
 	nodes []*model.Node // all that the move touches, the map's own nodes first
 	seen  map[*model.Node]bool
-	into  []*model.Node    // those that absorbed the map
-	late  []func() *Reason // checks too dear to make before the way is known to be free
+	back  map[*model.Node]bool // of those: the map came from behind
+	into  []*model.Node        // those that absorbed the map
+	late  []func() *Reason     // checks too dear to make before the way is known to be free
 	edits []func()
-	added cost // of per-channel nodes that the edits put in
+	made  []made // constants that the edits put in, in order
+	added cost   // of per-channel nodes that the edits put in
+	asked *int   // how often a node was asked, what came to nothing included
 }
+
+// maxAsked bounds how often a move asks: where there is a choice, and again at the next node, the ways multiply.
+const maxAsked = 1 << 14
 
 // cost orders the work of per-channel nodes: fewer nodes first, then cheaper ones.
 type cost struct{ nodes, operations int }
@@ -33,7 +42,7 @@ var (
 )
 
 func (p *Planner) newMove(own []*model.Node) *Move {
-	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}}
+	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}, back: map[*model.Node]bool{}, asked: new(int)}
 	for _, n := range own {
 		m.seen[n] = true
 		m.nodes = append(m.nodes, n)
@@ -47,11 +56,14 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return nil
 	}
 	v := n.In(k)
+	if v == nil {
+		return because(Unsupported, "%v has no input %d", n, k)
+	}
 	if m.p.isConstant(v) {
-		return m.backConstant(n, k, a)
+		return m.backConstant(n, k, a, v.Shape)
 	}
 	if v.Producer == nil {
-		return because(NoLinear, "nothing linear before it: %q is an input", v.Name)
+		return because(NoLinear, "%q is an input", v.Name)
 	}
 	before := v.Producer
 	switch {
@@ -59,10 +71,10 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return because(Subgraph, "%v is in another graph body", before)
 	case v.Output:
 		return because(SharedOutput, "the output of %v is a graph output as it is", before)
-	case len(v.Uses) != 1:
+	case len(v.Uses) != 1 && !m.unseen(v, n, k, a):
 		return because(SharedOutput, "the output of %v has other readers, %v among them", before, otherReader(v, n))
 	}
-	return m.visit(before, func(o *Operator) *Reason {
+	return m.visit(before, true, func(o *Operator) *Reason {
 		if o.Back == nil {
 			return because(Nonlinear, "%v does not let a map through", before)
 		}
@@ -75,13 +87,37 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	})
 }
 
+// unseen says whether nobody who reads v, but n as its input k, sees a channel that the map changes. Those readers are part
+// of the move.
+func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
+	var others []*model.Node
+	for _, u := range v.Uses {
+		if u.Node == n && u.Index == k {
+			continue
+		}
+		o := m.p.operator(u.Node)
+		if o.Sees == nil || u.Node.Graph != n.Graph || m.seen[u.Node] && !o.Again {
+			return false
+		}
+		seen, why := o.Sees(m, u.Node, u.Index, a.Axis)
+		if why != nil || slices.ContainsFunc(seen, func(c int64) bool { return a.Scale[c] != 1 || a.Shift[c] != 0 }) {
+			return false
+		}
+		if !m.seen[u.Node] {
+			others = append(others, u.Node)
+		}
+	}
+	m.nodes = append(m.nodes, others...)
+	return true
+}
+
 // Forward asks the readers of v to do as if they read a(v).
 func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 	if a.Identity() {
 		return nil
 	}
 	if v.Output {
-		return because(NoLinear, "nothing linear after it: %q is a graph output", v.Name)
+		return because(NoLinear, "%q is a graph output", v.Name)
 	}
 	if len(v.Uses) == 0 {
 		return because(NoLinear, "nobody reads %q", v.Name)
@@ -90,9 +126,9 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		if u.Node.Graph != m.start.Graph {
 			return because(Subgraph, "%v reads it in another graph body", u.Node)
 		}
-		why := m.visit(u.Node, func(o *Operator) *Reason {
+		why := m.visit(u.Node, false, func(o *Operator) *Reason {
 			if o.Forward == nil {
-				return because(Nonlinear, "%v after it does not let a map through", u.Node)
+				return because(Nonlinear, "%v does not let a map through", u.Node)
 			}
 			return o.Forward(m, u.Node, u.Index, a)
 		})
@@ -103,14 +139,20 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 	return nil
 }
 
-// visit makes the node part of the move. A move comes to a node once: twice would need the sum of two maps.
-func (m *Move) visit(n *model.Node, ask func(*Operator) *Reason) *Reason {
-	if m.seen[n] {
+// visit makes the node part of the move. A node takes one map in a move, or several from the same side if it says so.
+func (m *Move) visit(n *model.Node, back bool, ask func(*Operator) *Reason) *Reason {
+	o := m.p.operator(n)
+	if m.seen[n] && !(o.Again && m.back[n] == back) {
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
-	m.seen[n] = true
-	m.nodes = append(m.nodes, n)
-	return ask(m.p.operator(n))
+	if *m.asked++; *m.asked > maxAsked {
+		return because(Unsupported, "there are too many ways before and after %v to try", n)
+	}
+	if !m.seen[n] {
+		m.seen[n], m.back[n] = true, back
+		m.nodes = append(m.nodes, n)
+	}
+	return ask(o)
 }
 
 // Try asks for something that the move can do without: if it is refused, nothing of it remains.
@@ -137,7 +179,9 @@ func (m *Move) Absorbed(n *model.Node) *Reason {
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
 	}
-	m.into = append(m.into, n)
+	if !slices.Contains(m.into, n) {
+		m.into = append(m.into, n)
+	}
 	return nil
 }
 
@@ -155,7 +199,19 @@ func (m *Move) stores(n *model.Node, k int) *Reason {
 	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
 		return nil
 	}
-	return because(Unsupported, "%v has no place in its file for another input %d", n, k)
+	return because(Unsupported, "the file of %v has no place for another %s", n, inputName(n, k))
+}
+
+// inputName is what ONNX calls input k of a node that holds parameters, in words.
+func inputName(n *model.Node, k int) string {
+	names := map[string][]string{
+		"Conv": {1: "weight", 2: "bias"}, "ConvTranspose": {1: "weight", 2: "bias"}, "Gemm": {1: "weight", 2: "bias"}, "MatMul": {"weight", "weight"},
+		"BatchNormalization": {1: "scale", 2: "bias", 3: "mean", 4: "variance"}, "PRelu": {1: "slope"},
+	}[n.Type]
+	if k < len(names) && names[k] != "" {
+		return names[k]
+	}
+	return fmt.Sprintf("input %d", k)
 }
 
 func otherReader(v *model.Value, n *model.Node) *model.Node {

@@ -69,7 +69,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 		v := n.In(k + 1)
 		shape, values, ok := p.constant(v)
 		if !ok {
-			return nil, because(NotConstant, "the parameter %q of %v is no constant", v.Name, n)
+			return nil, p.notConstant("parameter", v, n)
 		}
 		if len(shape) != 1 || k > 0 && len(values) != len(b.gamma) {
 			return nil, because(Unsupported, "the parameter %q of %v has shape %v", v.Name, n, shape)

@@ -28,6 +28,12 @@ type Operator struct {
 	// Tail is the affine map in which a node ends that is none itself; sendTail takes it away.
 	Tail func(*Planner, *model.Node) (Affine, *Reason)
 
+	// Sees are the channels of input k, along an axis, that a node takes notice of: what happens to others is nothing to it.
+	Sees func(m *Move, n *model.Node, k, axis int) ([]int64, *Reason)
+
+	// Again says that a move may come to the node more than once, for other channels each time: what it leaves adds up.
+	Again bool
+
 	// Back makes the node's output k become a(output): by editing the node's constants, or by asking its inputs.
 	Back func(m *Move, n *model.Node, k int, a Affine) *Reason
 
@@ -61,9 +67,9 @@ func register(ops ...*Operator) {
 	}
 }
 
-// operator is what folding knows of a node: never nil.
+// operator is what folding knows of a node: never nil. It knows nothing of a node that lacks its first input or output.
 func (p *Planner) operator(n *model.Node) *Operator {
-	if n.Domain != "" && n.Domain != "ai.onnx" {
+	if n.Domain != "" && n.Domain != "ai.onnx" || n.In(0) == nil || len(n.Outputs) == 0 || n.Outputs[0] == nil {
 		return &Operator{}
 	}
 	o := operators[n.Type]

@@ -2,6 +2,7 @@ package fold
 
 import (
 	"math"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 )
@@ -34,24 +35,44 @@ func padForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// padValue leaves the edit that the padding has the value that the map asks for: it has to be the same for all channels,
-// and no channels may be padded. Padding that repeats the input's own values commutes with every map over other axes.
-func (m *Move) padValue(n *model.Node, a Affine, of func(v, s, t float64) float64) *Reason {
-	pads := n.Ints("pads")
-	if pads == nil {
-		_, values, ok := m.p.constant(n.In(1))
-		if !ok {
-			return because(NotConstant, "the pads of %v are computed at run time", n)
-		}
-		for _, x := range values {
-			pads = append(pads, int64(x))
-		}
+// padding is how many elements a Pad puts before and behind each axis, below 0 where it takes some away.
+func (m *Move) padding(n *model.Node) (before, behind []int64, why *Reason) {
+	pads, ok := m.integers(n, "pads", 1)
+	axes, okAxes := m.integers(n, "", 3)
+	if !ok || !okAxes {
+		return nil, nil, because(NotConstant, "the pads of %v are computed at run time", n)
+	}
+	count := len(pads) / 2
+	if n.In(3) == nil {
+		return pads[:count], pads[count:], nil
 	}
 	rank := len(n.Outputs[0].Shape)
-	if a.Axis != Uniform && (n.In(3) != nil || len(pads) != 2*rank || pads[a.Axis] != 0 || pads[a.Axis+rank] != 0) {
+	before, behind = make([]int64, rank), make([]int64, rank)
+	for k, axis := range axes {
+		if axis < 0 {
+			axis += int64(rank)
+		}
+		if axis < 0 || axis >= int64(rank) || k >= count {
+			return nil, nil, because(NotPerChannel, "%v pads axes that are not known", n)
+		}
+		before[axis], behind[axis] = pads[k], pads[count+k]
+	}
+	return before, behind, nil
+}
+
+// padValue leaves the edit that the padding has the value that the map asks for: it has to be the same for all channels,
+// and no channels may be padded. Padding that repeats the input's own values commutes with every map over other axes, and
+// so does a Pad that only takes elements away.
+func (m *Move) padValue(n *model.Node, a Affine, of func(v, s, t float64) float64) *Reason {
+	before, behind, why := m.padding(n)
+	if why != nil {
+		return why
+	}
+	if a.Axis != Uniform && (a.Axis >= len(before) || before[a.Axis] != 0 || behind[a.Axis] != 0) {
 		return because(NotPerChannel, "%v pads the channels, or axes that are not known", n)
 	}
-	if mode := n.Str("mode", "constant"); mode != "constant" {
+	positive := func(x int64) bool { return x > 0 }
+	if n.Str("mode", "constant") != "constant" || !slices.ContainsFunc(before, positive) && !slices.ContainsFunc(behind, positive) {
 		return nil
 	}
 	opset := m.p.model.Opset[""]

@@ -7,36 +7,39 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// part moves the scale of a run alone, where the whole cannot go, and leaves one Add: s·x + t = s·(x + t/s). It does so
-// only if that leaves fewer or cheaper nodes than the run has.
+// part moves the scale of a run alone, or its shift, where the whole cannot go, and leaves the other half in one node:
+// s·x + t = s·(x + t/s). It does so only if that leaves fewer or cheaper nodes than the run has.
 func (p *Planner) part(r *run) bool {
-	if !costSimple.less(r.cost) {
+	if !costSimple.less(r.cost) || p.newMove(r.nodes).Rebuild(r.first()) != nil {
 		return false
 	}
-	scale, data := r.a.OnlyScale(), r.first().In(p.find(r.first()).data)
-	if p.newMove(r.nodes).Rebuild(r.first()) != nil {
-		return false
+	scale, shift := r.a.OnlyScale(), Shifting(r.a.Axis, r.a.Shift)
+	before := Shifting(r.a.Axis, make([]float64, len(r.a.Shift))) // the shift that comes before the scale
+	for c := range before.Shift {
+		before.Shift[c] = r.a.Shift[c] / r.a.Scale[c]
 	}
-	leave := func(m *Move, shift []float64) func() {
-		m.added = m.added.plus(costSimple)
-		return func() { p.replace(r, Shifting(r.a.Axis, shift)) }
-	}
-	if _, ok := p.shape(Shifting(r.a.Axis, r.a.Shift), data); !ok {
-		return false
-	}
+	return p.partBack(r, scale, shift) || p.partForward(r, scale, before) || p.partBack(r, before, scale) || p.partForward(r, shift, scale)
+}
+
+// partBack moves half of a run's map backward and leaves the other.
+func (p *Planner) partBack(r *run, half, rest Affine) bool {
 	m := p.newMove(r.nodes)
-	if m.Back(r.first(), p.find(r.first()).data, scale) == nil && m.settle(r, leave(m, r.a.Shift)) == nil {
-		return true
-	}
-	shift := make([]float64, len(r.a.Shift))
-	for c := range shift {
-		shift[c] = r.a.Shift[c] / r.a.Scale[c]
-	}
-	if !Shifting(r.a.Axis, shift).Finite() {
+	return half.Finite() && m.Back(r.first(), p.find(r.first()).data, half) == nil && p.leave(m, r, rest)
+}
+
+// partForward moves half of a run's map forward and leaves the other.
+func (p *Planner) partForward(r *run, half, rest Affine) bool {
+	m := p.newMove(r.nodes)
+	return rest.Finite() && m.Forward(r.last().Outputs[0], half) == nil && p.leave(m, r, rest)
+}
+
+// leave accepts a move that puts what is left of a run's map in its place.
+func (p *Planner) leave(m *Move, r *run, rest Affine) bool {
+	if _, ok := p.shape(rest, r.first().In(p.find(r.first()).data)); !ok {
 		return false
 	}
-	m = p.newMove(r.nodes)
-	return m.Forward(r.last().Outputs[0], scale) == nil && m.settle(r, leave(m, shift)) == nil
+	m.added = m.added.plus(costSimple)
+	return m.settle(r, func() { p.replace(r, rest) }) == nil
 }
 
 // merge writes a run of several nodes as fewer or cheaper ones, where it stands.
@@ -114,6 +117,9 @@ func (p *Planner) replace(r *run, a Affine) {
 // [C, 1, 1] for axis 1 of four. It needs x's element type and, unless the map is uniform, its rank.
 func (p *Planner) shape(a Affine, x *model.Value) ([]int64, bool) {
 	if x.DType == tensor.Undefined || !x.DType.Float() {
+		return nil, false
+	}
+	if p.model.Opset[""] < 7 { // these need to be told how to broadcast
 		return nil, false
 	}
 	if a.Axis == Uniform {

@@ -11,7 +11,7 @@ type Plan struct {
 	Regions []Region    // parts that compute the same before and after; disjoint
 	Before  int         // per-channel nodes in the original
 	After   int         // per-channel nodes left
-	Unit    float64     // unit roundoff of the narrowest type of a constant that changes
+	Unit    float64     // unit roundoff of the narrowest type of a constant or attribute that changes
 }
 
 // Map is one affine map and what became of it.

@@ -12,7 +12,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "1"
+const Version = "2"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
@@ -28,16 +28,19 @@ type Options struct {
 
 // Planner holds the state of planning one model.
 type Planner struct {
-	opt     Options
-	off     map[string]bool
-	model   *model.Model
-	consts  *eval.Folder
-	maps    map[*model.Node]*found
-	entries map[*model.Node][]*Map // the plan's maps that a node stands for
-	regions *regions
-	list    []*Map // in the order of their nodes
-	heirs   []heir // of the move that is being made
-	plan    *Plan
+	opt         Options
+	off         map[string]bool
+	model       *model.Model
+	consts      *eval.Folder
+	maps        map[*model.Node]*found
+	dequantized map[*model.Value]bool
+	entries     map[*model.Node][]*Map // the plan's maps that a node stands for
+	regions     *regions
+	list        []*Map // in the order of their nodes
+	heirs       []heir // of the move that is being made
+	plan        *Plan
+
+	identities []*model.Node // maps that became nothing
 }
 
 // found is what is known of a node as an affine map.
@@ -60,7 +63,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	}
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
-		maps: map[*model.Node]*found{}, entries: map[*model.Node][]*Map{},
+		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{}, entries: map[*model.Node][]*Map{},
 		consts: eval.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable
@@ -108,12 +111,9 @@ func (p *Planner) enter() {
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.
 func (p *Planner) graphs(f func(*model.Graph)) {
-	own := map[*model.Graph]bool{}
-	for _, fn := range p.model.Functions {
-		own[fn.Graph] = true
-	}
+	own := functionGraphs(p.model)
 	p.model.Walk(func(g *model.Graph) {
-		if !own[g] && (g.Parent == nil || !own[g.Parent.Graph]) {
+		if !own[g] {
 			f(g)
 		}
 	})
@@ -260,7 +260,7 @@ func (p *Planner) try(r *run) bool {
 }
 
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.
-var byWeight = []Code{Keep, Overflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NotPerChannel, Unsupported, NoGain, Nonlinear, NoLinear}
+var byWeight = []Code{Keep, Overflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
 // telling is the code of two that says more.
 func telling(a, b Code) Code {
@@ -332,7 +332,10 @@ func (p *Planner) accepted(m *Move, r *run) {
 	for _, h := range p.heirs {
 		p.entries[h.node] = h.maps
 		for _, entry := range h.maps {
-			entry.Verdict, entry.Into = Merged, append(entry.Into, h.node.String())
+			entry.Verdict = Merged
+			if !slices.Contains(entry.Into, h.node.String()) {
+				entry.Into = append(entry.Into, h.node.String())
+			}
 		}
 	}
 	p.heirs = nil
@@ -379,7 +382,7 @@ func (p *Planner) drop(r *run) bool {
 		for _, n := range r.nodes[:len(r.nodes)-1] {
 			n.Remove()
 		}
-		identity(last, in)
+		p.identity(last, in)
 	}) == nil
 }
 

@@ -8,20 +8,25 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum)},
-		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average)},
-		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward},
+		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum), Again: true},
+		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average), Again: true},
+		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward, Again: true},
 	)
 }
 
-// maximum says why a maximum over positions does not commute with the map, or nil: it needs positive scales. Padding is
-// minus infinity, so that the border is no concern.
+// maximum says why a maximum over positions does not commute with the map, or nil. Padding is minus infinity, so that the
+// border is no concern.
 func maximum(n *model.Node, a Affine) *Reason {
-	if !a.Positive() {
-		return because(Sign, "%v takes a maximum, a scale that is not positive would turn it", n)
-	}
 	if v := n.Out(1); v != nil && (v.Output || len(v.Uses) > 0) {
 		return because(Unsupported, "%v outputs indices too", n)
+	}
+	return extreme(n, a)
+}
+
+// extreme says why the largest or smallest of some values is not where it was after the map, or nil.
+func extreme(n *model.Node, a Affine) *Reason {
+	if !a.Positive() {
+		return because(Sign, "%v compares, a scale that is not positive would turn its result", n)
 	}
 	return nil
 }
@@ -29,12 +34,7 @@ func maximum(n *model.Node, a Affine) *Reason {
 // average says why an average over positions does not commute with the map, or nil: zeros of the padding that are counted
 // do not get the shift.
 func average(n *model.Node, a Affine) *Reason {
-	if n.Type == "GlobalAveragePool" || !a.Shifts() {
-		return nil
-	}
-	unpadded := n.Str("auto_pad", "NOTSET") == "VALID" ||
-		n.Str("auto_pad", "NOTSET") == "NOTSET" && !slices.ContainsFunc(n.Ints("pads"), func(p int64) bool { return p != 0 })
-	if n.Int("ceil_mode", 0) != 0 || !unpadded && n.Int("count_include_pad", 0) != 0 {
+	if n.Type == "AveragePool" && a.Shifts() && n.Int("count_include_pad", 0) != 0 && overhangs(n, n.Ints("kernel_shape")) {
 		return because(Border, "%v averages over its padding, a shift would change its edge", n)
 	}
 	return nil
@@ -67,41 +67,50 @@ func poolForward(commutes condition) func(*Move, *model.Node, int, Affine) *Reas
 	}
 }
 
-// reduction is what a Reduce* does: which axes of its input it keeps, in order.
-func (m *Move) reduction(n *model.Node, a Affine) (kept []int, why *Reason) {
-	switch {
-	case n.Type == "ReduceMax":
-		if why := maximum(n, a); why != nil {
-			return nil, why
+// reduction is what a Reduce* does: which axes of its input it keeps, in order, and how many of its input's elements come
+// together in one; -1 where that is not static.
+func (m *Move) reduction(n *model.Node, a Affine) (kept []int, count int64, why *Reason) {
+	if n.Type == "ReduceMax" || n.Type == "ReduceMin" {
+		if why := extreme(n, a); why != nil {
+			return nil, 0, why
 		}
-	case n.Type == "ReduceSum" && a.Shifts():
-		return nil, because(Nonlinear, "%v adds a shift up as often as there are positions", n)
 	}
 	x := n.In(0)
 	if x.Shape == nil {
-		return nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
+		return nil, 0, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
-	axes, known := n.Ints("axes"), true
-	if v := n.In(1); v != nil {
-		_, values, ok := m.p.constant(v)
-		known = ok
-		for _, x := range values {
-			axes = append(axes, int64(x))
-		}
-	}
+	axes, known := m.integers(n, "axes", 1)
 	if !known || len(axes) == 0 {
-		return nil, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
+		return nil, 0, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
 	}
-	for k := range x.Shape {
-		if !slices.Contains(axes, int64(k)) && !slices.Contains(axes, int64(k-len(x.Shape))) {
+	var reduced []int64
+	for k, d := range x.Shape {
+		if slices.Contains(axes, int64(k)) || slices.Contains(axes, int64(k-len(x.Shape))) {
+			reduced = append(reduced, d)
+		} else {
 			kept = append(kept, k)
 		}
 	}
-	return kept, nil
+	count, ok := static(reduced)
+	if !ok || count == 0 {
+		count = -1
+	}
+	if n.Type == "ReduceSum" && a.Shifts() && count < 0 {
+		return nil, 0, because(Nonlinear, "%v adds a shift up as often as there are positions", n)
+	}
+	return kept, count, nil
+}
+
+// summedShift is a map whose shift a ReduceSum adds up so many times, or a part of it.
+func summedShift(n *model.Node, a Affine, times float64) Affine {
+	if n.Type == "ReduceSum" {
+		a.Shift = each(a.Shift, func(t float64) float64 { return t * times })
+	}
+	return a
 }
 
 func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	kept, why := m.reduction(n, a)
+	kept, count, why := m.reduction(n, a)
 	if why != nil {
 		return why
 	}
@@ -118,14 +127,14 @@ func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 		}
 		a.Axis = axis
 	}
-	return m.Back(n, 0, a)
+	return m.Back(n, 0, summedShift(n, a, 1/float64(count)))
 }
 
 func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its axes from there", n)
 	}
-	kept, why := m.reduction(n, a)
+	kept, count, why := m.reduction(n, a)
 	if why != nil {
 		return why
 	}
@@ -138,5 +147,5 @@ func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 			a.Axis = to
 		}
 	}
-	return m.Forward(n.Outputs[0], a)
+	return m.Forward(n.Outputs[0], summedShift(n, a, float64(count)))
 }

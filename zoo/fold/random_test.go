@@ -133,14 +133,7 @@ func TestRandomGraphsComputeTheSameAfterFolding(t *testing.T) {
 				if plan.After > plan.Before {
 					t.Errorf("seed %d: %d per-channel nodes became %d", seed, plan.Before, plan.After)
 				}
-				for _, n := range m.Graph.Nodes {
-					n.Edited = false // as if it had been written and read
-				}
-				again, err := fold.Fold(m, fold.Options{})
-				if err != nil {
-					t.Errorf("seed %d, folded again: %v", seed, err)
-					continue
-				}
+				again := refold(t, m)
 				lock.Lock()
 				if len(again.Nodes)+len(again.Consts) > 0 {
 					t.Errorf("seed %d: folding the result again changes %v %v", seed, again.Nodes, again.Consts)

@@ -1,10 +1,12 @@
 package fold
 
 import (
+	"slices"
+
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Add, Sub, Mul and Div of two values: of a map and its constant (elementwise.go), or of two values that are computed.
+// Add, Sub, Sum, Mul and Div of values: of a map and its constant (elementwise.go), or of values that are computed.
 
 // isMap says whether the node is an affine map itself.
 func (m *Move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }
@@ -31,6 +33,9 @@ func (m *Move) backOperand(n *model.Node, k int, a Affine) *Reason {
 	if a.Identity() {
 		return nil
 	}
+	if m.p.isConstant(n.In(k)) {
+		return m.backConstant(n, k, a, n.Outputs[0].Shape)
+	}
 	b, why := operand(n, k, a)
 	if why != nil {
 		return why
@@ -54,76 +59,101 @@ func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 	return a.On(axis), nil
 }
 
-// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t).
+// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, one of them the shift, best a
+// constant.
 func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+		return nil
+	}
+	takers := make([]int, 0, len(n.Inputs))
+	for k, v := range n.Inputs {
+		if v != nil && m.p.isConstant(v) {
+			takers = slices.Insert(takers, 0, k)
+		} else {
+			takers = append(takers, k)
+		}
+	}
+	var first *Reason
+	for _, taker := range takers {
+		why := m.Try(func() *Reason {
+			for k := range n.Inputs {
+				b := a.OnlyScale()
+				if k == taker {
+					b = signed(n, k, a)
+				}
+				if why := m.backOperand(n, k, b); why != nil {
+					return why
+				}
+			}
+			return nil
+		})
+		if why == nil {
 			return nil
 		}
+		if first == nil {
+			first = why
+		}
+		if !a.Shifts() {
+			break
+		}
 	}
-	if len(n.Inputs) != 2 {
-		return because(Unsupported, "%v has %d inputs", n, len(n.Inputs))
+	if m.isMap(n) && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
+		return nil
 	}
-	second := a
-	if n.Type == "Sub" {
-		second = Affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })}
+	return first
+}
+
+// signed is a map with the sign that operand k of an Add or Sub gives its shift.
+func signed(n *model.Node, k int, a Affine) Affine {
+	if n.Type == "Sub" && k == 1 {
+		a.Shift = each(a.Shift, func(t float64) float64 { return -t })
+	}
+	return a
+}
+
+// addForward: a shift of one operand is a shift of the result. A scale is one only if the other operands can take its
+// inverse: s·x + t ± y = s·(x ± y/s) + t.
+func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
+		return nil
 	}
 	why := m.Try(func() *Reason {
-		if why := m.backOperand(n, 0, a); why != nil {
+		b, why := forwardOperand(n, k, a)
+		if why != nil {
 			return why
 		}
-		return m.backOperand(n, 1, a.OnlyScale())
+		if why := m.backOthers(n, k, 0, b.OnlyScale()); why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], signed(n, k, b))
 	})
-	if why == nil || !a.Shifts() {
-		return why
-	}
-	if m.Try(func() *Reason {
-		if why := m.backOperand(n, 0, a.OnlyScale()); why != nil {
-			return why
-		}
-		return m.backOperand(n, 1, second)
-	}) == nil {
+	if why != nil && m.isMap(n) && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
 		return nil
 	}
 	return why
 }
 
-// addForward: a shift of one operand is a shift of the result. A scale is one only if the other operand can take its
-// inverse: s·x + t ± y = s·(x ± y/s) + t.
-func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
-	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
-			return nil
+// backOthers asks the inputs of n but k, from the first operand on, to undo a map of the output.
+func (m *Move) backOthers(n *model.Node, k, first int, a Affine) *Reason {
+	inverse, ok := a.Inverse()
+	if !ok {
+		return because(Sign, "%v would have to divide its other operands by zero", n)
+	}
+	for j := first; j < len(n.Inputs); j++ {
+		if j == k {
+			continue
 		}
-	}
-	if len(n.Inputs) != 2 {
-		return because(Unsupported, "%v has %d inputs", n, len(n.Inputs))
-	}
-	b, why := forwardOperand(n, k, a)
-	if why != nil {
-		return why
-	}
-	if b.Scales() {
-		inverse := Scaling(b.Axis, each(b.Scale, func(s float64) float64 { return 1 / s }))
-		if !inverse.Finite() {
-			return because(Sign, "%v would have to divide its other operand by zero", n)
-		}
-		if why := m.backOperand(n, 1-k, inverse); why != nil {
+		if why := m.backOperand(n, j, inverse); why != nil {
 			return why
 		}
 	}
-	if n.Type == "Sub" && k == 1 { // y − (s·x + t) = s·(y/s − x) − t
-		b.Shift = each(b.Shift, func(t float64) float64 { return -t })
-	}
-	return m.Forward(n.Outputs[0], b)
+	return nil
 }
 
-// mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y.
+// mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y; with a constant c, c·x + t = c·(x + t/c).
 func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
-			return nil
-		}
+		return m.backThrough(n, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 {
 		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
@@ -135,12 +165,10 @@ func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return why
 }
 
-// mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y).
+// mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y); with a constant c, c·(x + t) = c·x + c·t.
 func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if m.isMap(n) {
-		if m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
-			return nil
-		}
+		return m.forwardThrough(n, k, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 || n.Type == "Div" && k == 1 {
 		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)

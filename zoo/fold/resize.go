@@ -6,28 +6,25 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward},
-		&Operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward},
-		&Operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward},
+		&Operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward, Again: true},
+		&Operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward, Again: true},
+		&Operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward, Again: true},
 	)
 }
 
-// interpolates says why the operator's results are not averages of its input's channel, or nil.
+// interpolates says why the operator's results are not sums of its input's channel with weights that add up to 1, or nil.
 func interpolates(n *model.Node, a Affine) *Reason {
 	x, y := n.In(0), n.Outputs[0]
 	if a.Axis != Uniform && (a.Axis >= len(x.Shape) || a.Axis >= len(y.Shape) || x.Shape[a.Axis] != y.Shape[a.Axis] || x.Shape[a.Axis] < 0) {
 		return because(NotPerChannel, "%v may resize the channels", n)
 	}
-	mode := n.Str("mode", "nearest")
-	switch {
+	switch mode := n.Str("mode", "nearest"); {
 	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (a.Shifts() || n.Float("extrapolation_value", 0) != 0):
 		return because(Border, "%v fills in what lies outside its input", n)
-	case mode == "nearest", mode == "linear", mode == "bilinear":
-		return nil
-	case mode == "cubic" && !a.Shifts():
-		return nil
+	case mode != "nearest" && mode != "linear" && mode != "bilinear" && mode != "cubic":
+		return because(Unsupported, "%v has mode %s", n, mode)
 	}
-	return because(Unsupported, "%v has mode %s", n, mode)
+	return nil
 }
 
 func resizeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
@@ -67,6 +64,9 @@ func spread(n *model.Node, a Affine) (Affine, *Reason) {
 	}
 	b := int(n.Int("blocksize", 1))
 	few := len(a.Scale)
+	if b < 1 || b > maxValues || few*b > maxValues/b {
+		return a, because(NotPerChannel, "%v has blocks of %d positions", n, b)
+	}
 	of := channelOf(n, few)
 	out := Affine{1, make([]float64, few*b*b), make([]float64, few*b*b)}
 	for c := range out.Scale {
@@ -81,7 +81,7 @@ func gathered(n *model.Node, a Affine) (Affine, *Reason) {
 		return a, nil
 	}
 	b := int(n.Int("blocksize", 1))
-	if a.Axis != 1 || b < 1 || len(a.Scale)%(b*b) != 0 {
+	if a.Axis != 1 || b < 1 || b > len(a.Scale) || len(a.Scale)%(b*b) != 0 {
 		return a, because(NotPerChannel, "the map is over axis %d, %v moves channels", a.Axis, n)
 	}
 	few := len(a.Scale) / (b * b)

@@ -4,26 +4,40 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 func init() {
 	register(
-		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward},
-		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward},
+		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward, Again: true},
+		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward, Again: true},
+		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentForward, Sees: extentSees, Again: true},
 	)
 }
 
+// Shape and Size take no notice of elements.
+
+// extentForward: elements do not matter to what asks for extents.
+func extentForward(*Move, *model.Node, int, Affine) *Reason { return nil }
+
+func extentSees(*Move, *model.Node, int, int) ([]int64, *Reason) { return nil, nil }
+
 // permutation is a Transpose's: output axis k is input axis perm[k].
 func permutation(n *model.Node) ([]int64, *Reason) {
-	if perm := n.Ints("perm"); perm != nil {
-		return perm, nil
+	perm := n.Ints("perm")
+	if perm == nil {
+		if n.In(0).Shape == nil {
+			return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
+		}
+		for k := len(n.In(0).Shape) - 1; k >= 0; k-- {
+			perm = append(perm, int64(k))
+		}
 	}
-	if n.In(0).Shape == nil {
-		return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
-	}
-	perm := make([]int64, len(n.In(0).Shape))
 	for k := range perm {
-		perm[k] = int64(len(perm) - 1 - k)
+		if !slices.Contains(perm, int64(k)) {
+			return nil, because(Unsupported, "%v has no permutation", n)
+		}
 	}
 	return perm, nil
 }
@@ -92,7 +106,7 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 		}
 	}
 	channels := int64(len(a.Scale))
-	if m.sameBefore(n, from, to, a.Axis) && to[a.Axis] == channels {
+	if sameBefore(from, to, a.Axis) && to[a.Axis] == channels {
 		return a, nil
 	}
 	inner, ok := static(from[a.Axis+1:])
@@ -104,10 +118,10 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 		if b, ok := periodic(a, j, inner, behind, to[j]); ok {
 			return b, nil
 		}
-		behind *= to[j]
-		if behind == 0 {
+		if to[j] == 0 || behind > maxStatic/to[j] {
 			break
 		}
+		behind *= to[j]
 	}
 	return a, because(NotPerChannel, "%v spreads the channels over several axes", n)
 }
@@ -115,6 +129,9 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
 func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	channels := int64(len(a.Scale))
+	if extent > maxValues { // that many channels are no weight's
+		return Affine{}, false
+	}
 	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
 	switch {
 	case inner%behind == 0 && extent%(inner/behind*channels) == 0: // the axis holds the channels and what is behind them
@@ -139,51 +156,25 @@ func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	return Affine{}, false
 }
 
-// static is the product of extents, and false where one is free.
+// maxStatic bounds products of extents: files may claim any.
+const maxStatic = 1 << 40
+
+// static is the product of extents, and false where one is free or the product is too large to be true.
 func static(extents []int64) (int64, bool) {
-	p := int64(1)
-	for _, d := range extents {
-		if d < 0 {
-			return 0, false
-		}
-		p *= d
-	}
-	return p, true
+	n, ok := tensor.Elements(extents)
+	return n, ok && n <= maxStatic
 }
 
-// sameBefore says whether the axes before the given one are the same on both sides of a node.
-func (m *Move) sameBefore(n *model.Node, from, to []int64, axis int) bool {
-	if axis >= len(to) {
-		return false
-	}
-	var copies []int64 // a Reshape's request: 0 is the input's extent
-	if n.Type == "Reshape" {
-		if _, values, ok := m.p.constant(n.In(1)); ok && n.Int("allowzero", 0) == 0 {
-			for _, x := range values {
-				copies = append(copies, int64(x))
-			}
-		}
-	}
-	for k := range axis {
-		copied := k < len(copies) && copies[k] == 0 || n.Type == "Flatten" && k == 0 && n.Int("axis", 1) == 1
-		if from[k] != to[k] || from[k] < 0 && !copied {
-			return false
-		}
-	}
-	return true
+// sameBefore says whether the extents before an axis are the same on both sides of a node.
+func sameBefore(from, to []int64, axis int) bool {
+	return axis < len(to) && slices.Equal(from[:axis], to[:axis]) && !slices.Contains(from[:axis], shape.Unknown)
 }
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.
 func (m *Move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
-	axes := n.Ints("axes")
-	if v := n.In(1); v != nil {
-		_, values, ok := m.p.constant(v)
-		if !ok {
-			return 0, false
-		}
-		for _, x := range values {
-			axes = append(axes, int64(x))
-		}
+	axes, known := m.integers(n, "axes", 1)
+	if !known {
+		return 0, false
 	}
 	rank := max(len(from), len(to))
 	if len(axes) != rank-min(len(from), len(to)) || len(axes) == 0 {

@@ -14,16 +14,17 @@ import (
 // the order in which W is stored.
 func (m *Move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, out tensor.Layout, t tensor.Factor) *Reason {
 	channels := int(out.Blocks * out.Channels)
-	old := make([]float64, channels)
 	if v := n.In(b); v != nil {
-		values, ok := m.p.vector(v, channels)
-		if !ok {
-			return because(NotConstant, "the bias %q of %v is not a constant of %d elements", v.Name, n, channels)
-		}
-		copy(old, values)
 		dtype = v.DType
 	}
+	if _, why := m.vector(n, b, channels); why != nil {
+		return why
+	}
 	m.Check(func() *Reason {
+		old, why := m.vector(n, b, channels)
+		if why != nil {
+			return why
+		}
 		sums, err := m.p.sums(n.Inputs[k], out, t)
 		if err != nil {
 			return because(Unsupported, "the weight of %v cannot be read: %v", n, err)

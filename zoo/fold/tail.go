@@ -1,8 +1,6 @@
 package fold
 
 import (
-	"slices"
-
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -73,7 +71,7 @@ func (m *Move) setTail(n *model.Node, a Affine) *Reason {
 		return why
 	}
 	shape := []int64{int64(len(a.Scale))}
-	if slices.Contains(n.Inputs, nil) || n.Type == "RMSNormalization" && a.Shifts() {
+	if n.Type == "RMSNormalization" && a.Shifts() {
 		return because(Unsupported, "%v has no bias", n)
 	}
 	if why := m.Values(n, 1, n.In(1).DType, shape, a.Scale); why != nil {

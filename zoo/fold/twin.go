@@ -15,7 +15,7 @@ func (p *Planner) mergeTwin(r *run) bool {
 	n := r.first()
 	f, out := p.find(n), n.Outputs[0]
 	in := n.In(f.data)
-	if out.Output || p.kept(n) || len(in.Uses) > maxReaders {
+	if out.Output || p.kept(n) || len(in.Uses) > maxReaders || p.newMove([]*model.Node{n}).Rebuild(n) != nil {
 		return false
 	}
 	at := slices.IndexFunc(in.Uses, func(u model.Use) bool {

@@ -122,6 +122,13 @@ func Register(f Format) {
 	registry.formats = append(registry.formats, f)
 }
 
+// All are the formats that are known, in the order of their names.
+func All() []Format {
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
+}
+
 // RegisterExporter makes an exporter known; packages call it from init.
 func RegisterExporter(e Exporter) {
 	registry.Lock()
@@ -133,15 +140,28 @@ func RegisterExporter(e Exporter) {
 func FindExporter(name string) (Exporter, error) {
 	registry.RLock()
 	defer registry.RUnlock()
-	var known []string
 	for _, e := range registry.exporters {
 		if e.Name == name {
 			return e, nil
 		}
-		known = append(known, e.Name)
 	}
-	slices.Sort(known)
-	return Exporter{}, fmt.Errorf("nothing exports to %q, only to %s", name, strings.Join(known, ", "))
+	return Exporter{}, fmt.Errorf("nothing exports to %q, only to %s", name, strings.Join(exporters(), ", "))
+}
+
+// Exporters are the names of all exporters, sorted.
+func Exporters() []string {
+	registry.RLock()
+	defer registry.RUnlock()
+	return exporters()
+}
+
+// exporters wants the registry's lock held.
+func exporters() (names []string) {
+	for _, e := range registry.exporters {
+		names = append(names, e.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Find is the format for a path, by its extension.

@@ -32,9 +32,10 @@ type Model struct {
 
 // Function is a model-local function: an operator type whose definition the model brings along.
 type Function struct {
-	Domain, Name string
-	Graph        *Graph // its inputs and outputs carry no type
-	Opset        map[string]int64
+	Domain, Name, Overload string
+	Graph                  *Graph // its inputs and outputs carry no type
+	Opset                  map[string]int64
+	Defaults               []Attr // of its attributes
 }
 
 // Graph is a list of nodes in topological order: the main graph, the body of an If, Loop or Scan, or a function.
@@ -54,6 +55,7 @@ type Graph struct {
 // Node is one operator.
 type Node struct {
 	Type, Domain string   // as in ONNX: "Conv", ""
+	Overload     string   // which of several functions of that type and domain
 	Name         string   // may be empty
 	Inputs       []*Value // nil for an omitted optional input
 	Outputs      []*Value // nil for an omitted output
@@ -79,7 +81,8 @@ type Attr struct {
 // AttrKind names an attribute's type.
 type AttrKind uint8
 
-// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types.
+// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types. RefAttr stands
+// in a function for the attribute of the call that String names.
 const (
 	OtherAttr AttrKind = iota
 	IntAttr
@@ -88,13 +91,14 @@ const (
 	IntsAttr
 	FloatsAttr
 	TensorAttr
+	RefAttr
 )
 
 // Value is what flows along an edge: a graph input, a constant, or a node's output.
 type Value struct {
 	Name     string
 	DType    tensor.DType // Undefined where not known
-	Shape    []int64      // -1 for a free extent; nil where the rank is unknown (a scalar's is empty, not nil)
+	Shape    []int64      // below 0 for free extents: equal ones below -1 are equal. nil where the rank is unknown (a scalar's is empty)
 	Graph    *Graph
 	Producer *Node     // nil for inputs and initializers
 	Const    *Constant // the elements of an initializer or of a Constant node's output; nil for everything else
@@ -355,7 +359,8 @@ func (g *Graph) Compact() {
 }
 
 // Absorb removes a node of one output whose work its data input's producer does from now on: that producer gets the node's
-// output in place of its own, so that names downstream, graph outputs among them, stay. Nobody else may read the input.
+// output in place of its own, so that names downstream, graph outputs among them, stay. Who else reads the input reads the
+// output from now on.
 func (g *Graph) Absorb(n *Node, data int) {
 	in, out := n.Inputs[data], n.Outputs[0]
 	producer := in.Producer
@@ -363,6 +368,15 @@ func (g *Graph) Absorb(n *Node, data int) {
 	k := slices.Index(producer.Outputs, in)
 	producer.Outputs[k], producer.Edited = out, true
 	out.Producer, in.Producer = producer, nil
+	in.replace(out)
+}
+
+// replace makes everyone who reads v read w.
+func (v *Value) replace(w *Value) {
+	for len(v.Uses) > 0 {
+		u := v.Uses[len(v.Uses)-1]
+		u.Node.Set(u.Index, w)
+	}
 }
 
 // Bypass removes a node of one output whose work its readers do from now on: they read its data input. The output may not
@@ -370,10 +384,7 @@ func (g *Graph) Absorb(n *Node, data int) {
 func (g *Graph) Bypass(n *Node, data int) {
 	in, out := n.Inputs[data], n.Outputs[0]
 	n.Remove()
-	for len(out.Uses) > 0 {
-		u := out.Uses[len(out.Uses)-1]
-		u.Node.Set(u.Index, in)
-	}
+	out.replace(in)
 }
 
 // Path says where the graph stands in its model: "" for the main graph, "If \"n\" then_branch" for a body, outermost first,
@@ -399,6 +410,19 @@ func (g *Graph) NewConst(hint string, c *Constant) *Value {
 	v := &Value{Name: g.Model.NewName(hint), DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
 	g.Consts = append(g.Consts, v)
 	return v
+}
+
+// Foreign are the main graph's nodes that no ONNX model can hold: of domains of which the model imports no operator set, a
+// detector's head say, and all that depend on them.
+func (m *Model) Foreign() map[*Node]bool {
+	foreign := map[*Node]bool{}
+	for _, n := range m.Graph.Nodes {
+		_, known := m.Opset[n.Domain]
+		if !known || slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && foreign[v.Producer] }) {
+			foreign[n] = true
+		}
+	}
+	return foreign
 }
 
 // NewName returns the hint, or the hint with a number behind it, such that nothing else in the model has that name.

@@ -1,65 +1,144 @@
 package report
 
 import (
-	"fmt"
+	"bytes"
 	"io"
+	"slices"
+	"sync"
 	"time"
-
-	"github.com/schollz/progressbar/v3"
 )
 
-// Terminal shows a bar of bytes with the current model, and the lines of Lines above it.
+// Terminal shows the lines of Lines, and a progress bar below them while the run goes on. Of a terminal's escape codes it
+// needs the one that erases the rest of a line.
 type Terminal struct {
-	*Lines
-	bar    *progressbar.ProgressBar
-	screen io.Writer
-	width  int
-	done   int
+	lines   *Lines       // writes into above
+	above   bytes.Buffer // lines that go above the bar with the next frame
+	screen  io.Writer
+	columns func() int
+
+	lock    sync.Mutex // the run's events and the clock both draw
+	state   progress
+	bar     string // as it stands on the screen; empty: none does
+	running bool   // between Start and Close
+	closing sync.Once
+	closed  chan struct{}
+	clock   sync.WaitGroup
 }
 
-// NewTerminal draws on a terminal of that many columns.
-func NewTerminal(w io.Writer, width int) *Terminal {
-	return &Terminal{Lines: NewLines(w), screen: w, width: width}
+// frames is how often the bar is drawn without an event.
+const frames = 200 * time.Millisecond
+
+// erase goes to the beginning of the line and erases it.
+const erase = "\r\x1b[K"
+
+// NewTerminal draws on a terminal. Columns says how wide it is at the moment.
+func NewTerminal(screen io.Writer, columns func() int) *Terminal {
+	t := &Terminal{screen: screen, columns: columns, closed: make(chan struct{})}
+	t.lines = NewLines(&t.above)
+	return t
 }
 
-// Start draws the bar.
+// Start writes what is going to be done, and begins to draw.
 func (t *Terminal) Start(s Start) {
-	t.Lines.Start(s)
-	t.bar = progressbar.NewOptions64(max(s.Bytes, 1),
-		progressbar.OptionSetWriter(t.screen), progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(max(8, t.width/6)),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.state = progress{begun: time.Now(), models: s.Models, total: s.Bytes}
+	t.running = true
+	t.lines.Start(s)
+	t.draw()
+	t.clock.Go(func() {
+		ticks := time.NewTicker(frames)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ticks.C:
+				t.lock.Lock()
+				t.draw()
+				t.lock.Unlock()
+			case <-t.closed:
+				return
+			}
+		}
+	})
 }
 
-// Begin names the model in hand.
-func (t *Terminal) Begin(b Begin) { t.describe(b.Path) }
-
-// describe writes how many models are done and which one is in hand, cut to the terminal's width.
-func (t *Terminal) describe(path string) {
-	name, room := []rune(Printable(path)), max(10, t.width-62)
-	if len(name) > room {
-		name = append([]rune("…"), name[len(name)-room+1:]...)
-	}
-	t.bar.Describe(fmt.Sprintf("%d/%d %s", t.done, t.start.Models, string(name)))
+// Begin names the model with the next frame.
+func (t *Terminal) Begin(b Begin) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.state.inHand = append(t.state.inHand, b.Path)
 }
 
-// Progress moves the bar.
-func (t *Terminal) Progress(n int64) { _ = t.bar.Add64(n) }
+// Progress moves the bar with the next frame.
+func (t *Terminal) Progress(n int64) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.state.bytes += n
+}
 
 // Done writes the model's line above the bar.
 func (t *Terminal) Done(m Model) {
-	t.done++
-	if m.Status != Unchanged {
-		_ = t.bar.Clear()
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.state.done++
+	if m.Status == Unchanged || m.Status == Interrupted {
+		t.state.idle += m.Bytes
 	}
-	t.Lines.Done(m)
-	if m.Status != Unchanged && t.done < t.start.Models {
-		_ = t.bar.RenderBlank()
+	t.state.inHand = slices.DeleteFunc(t.state.inHand, func(path string) bool { return path == m.Path })
+	t.lines.Done(m)
+	if t.above.Len() > 0 {
+		t.draw()
 	}
+}
+
+// Write writes whole lines above the bar. It may be called at any time, by other goroutines too.
+func (t *Terminal) Write(lines []byte) (int, error) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.above.Write(lines)
+	t.draw()
+	return len(lines), nil
 }
 
 // End takes the bar away and sums up.
 func (t *Terminal) End(e End) {
-	_ = t.bar.Finish()
-	_ = t.bar.Clear()
-	t.Lines.End(e)
+	t.Close()
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.lines.End(e)
+	t.draw()
+}
+
+// Close takes the bar away, if there is one: for a run that does not reach its end.
+func (t *Terminal) Close() {
+	t.closing.Do(func() { close(t.closed) })
+	t.clock.Wait()
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.draw() // the last frame
+	t.running = false
+	t.draw()
+}
+
+// margin is the columns right of the bar that stay empty: a terminal echoes ^C there, and must not begin a new row for it.
+const margin = 3
+
+// draw puts the lines above the bar, and the bar as it is now, on the screen in one piece.
+func (t *Terminal) draw() {
+	bar := ""
+	if t.running {
+		bar = t.state.line(t.columns()-margin, time.Now())
+	}
+	if t.above.Len() == 0 && bar == t.bar {
+		return
+	}
+	var frame bytes.Buffer
+	if t.bar != "" {
+		frame.WriteString(erase)
+	}
+	frame.Write(t.above.Bytes())
+	frame.WriteString(bar)
+	t.above.Reset()
+	t.bar = bar
+	_, _ = t.screen.Write(frame.Bytes()) // a terminal that is gone ends the program by a signal
 }

@@ -1,9 +1,11 @@
 package shape
 
 import (
+	"math"
 	"slices"
 	"strings"
 
+	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -43,13 +45,16 @@ func init() {
 		{cast, "Cast"},
 		{where, "Where"},
 		{conv, "Conv"},
+		{convInteger, "ConvInteger"},
 		{convTranspose, "ConvTranspose"},
 		{gemm, "Gemm"},
 		{matMul, "MatMul"},
+		{matMulInteger, "MatMulInteger"},
 		{dequantize, "DequantizeLinear"},
 		{quantize, "QuantizeLinear"},
 		{dynamicQuantize, "DynamicQuantizeLinear"},
 		{shapeOf, "Shape"},
+		{size, "Size"},
 		{resize, "Resize Upsample"},
 		{depthToSpace, "DepthToSpace"},
 		{spaceToDepth, "SpaceToDepth"},
@@ -81,8 +86,11 @@ func broadcast(a, b []int64) []int64 {
 		switch {
 		case out[j] == 1:
 			out[j] = d
+		case d == 1 || d == out[j]:
 		case d > 1: // the other is as large, or free and then as large or 1
 			out[j] = d
+		case out[j] < 0: // one of them may be 1
+			out[j] = Unknown
 		}
 	}
 	return out
@@ -113,14 +121,21 @@ func where(in *inference, n *model.Node) {
 
 // window is the extent of a windowed axis after the operator.
 func window(n *model.Node, x, kernel, stride, dilation, before, after int64) int64 {
-	if x < 0 || kernel < 0 || stride < 1 {
+	if kernel < 0 || stride < 1 {
 		return Unknown
 	}
-	switch n.Str("auto_pad", "NOTSET") {
-	case "SAME_UPPER", "SAME_LOWER":
-		return (x + stride - 1) / stride
-	case "VALID":
+	auto := n.Str("auto_pad", "NOTSET")
+	same := auto == "SAME_UPPER" || auto == "SAME_LOWER"
+	if auto == "VALID" {
 		before, after = 0, 0
+	}
+	switch {
+	case stride == 1 && (same || before+after == (kernel-1)*dilation):
+		return x
+	case x < 0:
+		return Unknown
+	case same:
+		return (x + stride - 1) / stride
 	}
 	free := x + before + after - (kernel-1)*dilation - 1
 	if free < 0 {
@@ -168,6 +183,17 @@ func conv(in *inference, n *model.Node) {
 		out = append([]int64{x[0], w[0]}, windows(n, x[2:], w[2:])...)
 	}
 	set(n, 0, d, out)
+}
+
+// convInteger and matMulInteger add bytes up in int32.
+func convInteger(in *inference, n *model.Node) {
+	set(n, 0, tensor.Int32, nil)
+	conv(in, n)
+}
+
+func matMulInteger(in *inference, n *model.Node) {
+	set(n, 0, tensor.Int32, nil)
+	matMul(in, n)
 }
 
 func convTranspose(in *inference, n *model.Node) {
@@ -263,6 +289,11 @@ func (in *inference) axes(n *model.Node, k, rank int) ([]int, bool) {
 			return nil, false
 		}
 	}
+	return counted(list, rank)
+}
+
+// counted are axes counted from 0.
+func counted(list []int64, rank int) ([]int, bool) {
 	out := make([]int, 0, len(list))
 	for _, a := range list {
 		axis, ok := axisOf(a, rank)
@@ -356,13 +387,19 @@ func unsqueeze(in *inference, n *model.Node) {
 	set(n, 0, typeOf(n.In(0)), out)
 }
 
+// product is known if all extents are, and a free extent if it is one of it and ones.
 func product(s []int64) int64 {
 	p := int64(1)
 	for _, d := range s {
-		if d < 0 {
+		switch {
+		case p == 1:
+			p = d
+		case d == 1:
+		case d < 0 || p < 0:
 			return Unknown
+		default:
+			p *= d
 		}
-		p *= d
 	}
 	return p
 }
@@ -395,33 +432,59 @@ func reshape(in *inference, n *model.Node) {
 		}
 		return
 	}
-	out, rest := make([]int64, len(want)), -1
+	out, rest, others := make([]int64, len(want)), -1, slices.Clone(x)
 	known := int64(1)
 	for k, w := range want {
 		switch {
-		case w == noElement:
-			out[k] = Unknown
 		case w == 0 && n.Int("allowzero", 0) == 0:
-			out[k] = Unknown
-			if k < len(x) {
-				out[k] = x[k]
-			}
+			out[k] = at(x, k, Unknown)
 		case w == -1:
 			rest, out[k] = k, Unknown
 			continue
 		default:
-			out[k] = w
+			out[k] = extent(w)
 		}
-		if out[k] < 0 {
-			known = Unknown
-		} else if known >= 0 {
+		switch j := slices.Index(others, out[k]); {
+		case out[k] >= 0 && known >= 0:
 			known *= out[k]
+		case out[k] < Unknown && j >= 0: // a free extent of both: the others hold as many elements as the others
+			others[j] = 1
+		default:
+			known = Unknown
 		}
 	}
-	if total := product(x); rest >= 0 && x != nil && total >= 0 && known > 0 && total%known == 0 {
-		out[rest] = total / known
+	if total := product(others); rest >= 0 && x != nil {
+		switch {
+		case known == 1:
+			out[rest] = total
+		case known > 0 && total >= 0 && total%known == 0:
+			out[rest] = total / known
+		case known > 0 && total < 0:
+			out[rest] = quotient(others, known)
+		}
 	}
 	set(n, 0, d, out)
+}
+
+// quotient is the one free extent among others if the rest of them multiply to known.
+func quotient(others []int64, known int64) int64 {
+	free := int64(Unknown)
+	for _, d := range others {
+		switch {
+		case d < 0 && free != Unknown:
+			return Unknown
+		case d < 0:
+			free = d
+		case d == 0 || known%d != 0:
+			return Unknown
+		default:
+			known /= d
+		}
+	}
+	if known != 1 {
+		return Unknown
+	}
+	return free
 }
 
 func transpose(in *inference, n *model.Node) {
@@ -503,8 +566,8 @@ func split(in *inference, n *model.Node) {
 		}
 		out := slices.Clone(x)
 		switch count := int64(len(n.Outputs)); {
-		case k < len(sizes) && sizes[k] != noElement:
-			out[axis] = sizes[k]
+		case k < len(sizes):
+			out[axis] = extent(sizes[k])
 		case sizes == nil && n.In(1) == nil && x[axis] >= 0:
 			part := (x[axis] + count - 1) / count
 			out[axis] = min(part, x[axis]-int64(k)*part)
@@ -543,12 +606,13 @@ func slice(in *inference, n *model.Node) {
 		if n.In(4) != nil && in.opset >= 10 && steps == nil {
 			step = noElement
 		}
-		if x[axis] < 0 || from == noElement || to == noElement || step < 1 {
+		switch whole := from == 0 && to >= math.MaxInt32 && step == 1; {
+		case whole:
+		case x[axis] < 0 || unknown(from) || unknown(to) || unknown(step) || step == 0:
 			out[axis] = Unknown
-			continue
+		default:
+			_, out[axis] = eval.Sliced(from, to, step, x[axis])
 		}
-		from, to = clampRange(from, to, x[axis])
-		out[axis] = (to - from + step - 1) / step
 	}
 	set(n, 0, typeOf(n.In(0)), out)
 }
@@ -560,7 +624,8 @@ func gather(in *inference, n *model.Node) {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
-	set(n, 0, typeOf(n.In(0)), slices.Concat([]int64{}, x[:axis], index, x[axis+1:]))
+	out := append([]int64{}, x[:axis]...) // a scalar's shape is empty, not nil
+	set(n, 0, typeOf(n.In(0)), append(append(out, index...), x[axis+1:]...))
 }
 
 func pad(in *inference, n *model.Node) {
@@ -583,7 +648,13 @@ func pad(in *inference, n *model.Node) {
 	out := slices.Clone(x)
 	for k, axis := range axes {
 		before, after := at(pads, k, noElement), at(pads, len(axes)+k, noElement)
-		if !ok || out[axis] < 0 || before == noElement || after == noElement {
+		switch {
+		case !ok || unknown(before) || unknown(after):
+			out[axis] = Unknown
+			continue
+		case out[axis] < 0 && before+after == 0:
+			continue
+		case out[axis] < 0:
 			out[axis] = Unknown
 			continue
 		}
@@ -597,11 +668,9 @@ func pad(in *inference, n *model.Node) {
 
 func expand(in *inference, n *model.Node) {
 	want := in.ints(n.In(1))
+	want = slices.Clone(want)
 	for k, d := range want {
-		if d == noElement {
-			want = slices.Clone(want)
-			want[k] = Unknown
-		}
+		want[k] = extent(d)
 	}
 	set(n, 0, typeOf(n.In(0)), broadcast(in.of(n.In(0)), want))
 }
@@ -634,47 +703,49 @@ func shapeOf(in *inference, n *model.Node) {
 	set(n, 0, tensor.Int64, free(1))
 }
 
+func size(_ *inference, n *model.Node) { set(n, 0, tensor.Int64, []int64{}) }
+
 func resize(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	if x == nil {
+	axes, ok := counted(n.Ints("axes"), len(x))
+	if x == nil || !ok {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
-	out := free(len(x))
-	if sizes := in.ints(n.In(3)); n.Type == "Resize" && len(sizes) == len(x) && n.Ints("axes") == nil {
-		for k, s := range sizes {
-			if s != noElement {
-				out[k] = s
-			}
+	if len(axes) == 0 {
+		for k := range x {
+			axes = append(axes, k)
 		}
-		set(n, 0, typeOf(n.In(0)), out)
-		return
 	}
-	scales := n.In(2)
+	scales, sizes := n.In(2), []int64(nil)
 	if n.Type == "Upsample" || in.opset < 11 {
 		scales = n.In(1)
+	} else if n.Str("keep_aspect_ratio_policy", "stretch") == "stretch" {
+		sizes = in.ints(n.In(3))
 	}
-	factors := []float64(nil)
-	if a := n.Attr("scales"); a != nil {
-		factors = a.Floats
-	} else if scales != nil {
-		if a, ok := in.consts.Value(scales); ok {
-			factors = a.Data
-		}
+	factors := n.Floats("scales")
+	if a, ok := in.consts.Value(scales); ok {
+		factors = a.Data
 	}
-	if len(factors) == len(x) && n.Ints("axes") == nil {
-		for k, f := range factors {
-			if x[k] >= 0 && f > 0 && f < 1<<20 {
-				out[k] = int64(float64(x[k]) * f)
-			}
+	out := slices.Clone(x)
+	for k, axis := range axes {
+		out[axis] = Unknown
+		switch {
+		case len(sizes) == len(axes):
+			out[axis] = extent(sizes[k])
+		case len(factors) == len(axes) && x[axis] >= 0 && factors[k] > 0 && factors[k] < 1<<20:
+			out[axis] = int64(float32(x[axis]) * float32(factors[k])) // rounded to float32, then down
 		}
 	}
 	set(n, 0, typeOf(n.In(0)), out)
 }
 
+// maxBlock bounds blocksize: its square is no overflow.
+const maxBlock = 1 << 16
+
 func depthToSpace(in *inference, n *model.Node) {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 {
+	if len(x) != 4 || b < 1 || b > maxBlock {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
@@ -693,7 +764,7 @@ func depthToSpace(in *inference, n *model.Node) {
 
 func spaceToDepth(in *inference, n *model.Node) {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 {
+	if len(x) != 4 || b < 1 || b > maxBlock {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
@@ -748,9 +819,7 @@ func constantOfShape(in *inference, n *model.Node) {
 	}
 	out := slices.Clone(want)
 	for k, x := range out {
-		if x == noElement {
-			out[k] = Unknown
-		}
+		out[k] = extent(x)
 	}
 	set(n, 0, d, out)
 }
@@ -763,7 +832,11 @@ func tile(in *inference, n *model.Node) {
 	}
 	out := free(len(x))
 	for k := range out {
-		if k < len(times) && times[k] != noElement && x[k] >= 0 {
+		switch {
+		case k >= len(times) || unknown(times[k]):
+		case times[k] == 1:
+			out[k] = x[k]
+		case x[k] >= 0:
 			out[k] = times[k] * x[k]
 		}
 	}

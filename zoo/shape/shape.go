@@ -10,20 +10,24 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Unknown is an extent that is not static.
+// Unknown is an extent of which nothing is known. Infer gives every free extent a number of its own below that, and where
+// operators hand an extent on, its number with it: equal numbers are equal extents.
 const Unknown = -1
 
 // Infer fills in DType and Shape of the values of a model, where they are not declared and the operators tell them. A
 // declared extent is believed, a free one is narrowed to what the operators tell.
 func Infer(m *model.Model, consts *eval.Folder) {
-	node := Each(m, consts)
+	in := newInference(m, consts)
 	var walk func(*model.Graph)
 	walk = func(g *model.Graph) {
+		for _, v := range g.Inputs {
+			in.name(v)
+		}
 		for _, n := range g.Nodes {
 			for _, b := range n.Bodies {
 				walk(b)
 			}
-			node(n)
+			in.node(n)
 		}
 	}
 	walk(m.Graph)
@@ -32,17 +36,72 @@ func Infer(m *model.Model, consts *eval.Folder) {
 // Each is Infer for one node after the other, in an order in which each stands behind those that it reads: for who builds a
 // graph, and needs to know shapes on the way.
 func Each(m *model.Model, consts *eval.Folder) func(*model.Node) {
+	return newInference(m, consts).node
+}
+
+// newInference goes on behind the numbers that free extents have already.
+func newInference(m *model.Model, consts *eval.Folder) *inference {
 	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
-	return in.node
+	m.Walk(func(g *model.Graph) {
+		values := slices.Clone(g.Inputs)
+		for _, n := range g.Nodes {
+			values = append(values, n.Outputs...)
+		}
+		for _, v := range values {
+			if v != nil && len(v.Shape) > 0 {
+				in.named = max(in.named, Unknown-slices.Min(v.Shape))
+			}
+		}
+	})
+	return in
 }
 
 type inference struct {
 	consts  *eval.Folder
-	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes; noElement where not known
+	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes
 	opset   int64
+	named   int64 // free extents that have a number
 }
 
+// noElement is an element of a vector that is not known; below it are free extents, less noElement.
 const noElement = -1 << 62
+
+func unknown(element int64) bool { return element <= noElement }
+
+// element is an extent as an element of a vector, and extent the reverse.
+func element(extent int64) int64 {
+	switch {
+	case extent >= 0:
+		return extent
+	case extent == Unknown:
+		return noElement
+	}
+	return noElement + extent
+}
+
+func extent(element int64) int64 {
+	switch {
+	case element == noElement:
+		return Unknown
+	case element < noElement:
+		return element - noElement
+	}
+	return element
+}
+
+// name gives a value's free extents numbers.
+func (in *inference) name(v *model.Value) {
+	if v == nil || !slices.Contains(v.Shape, Unknown) {
+		return
+	}
+	v.Shape = slices.Clone(v.Shape)
+	for k, d := range v.Shape {
+		if d == Unknown {
+			in.named++
+			v.Shape[k] = Unknown - in.named
+		}
+	}
+}
 
 func (in *inference) node(n *model.Node) {
 	if n.Domain != "" && n.Domain != "ai.onnx" || n.Out(0) == nil {
@@ -54,6 +113,9 @@ func (in *inference) node(n *model.Node) {
 	}
 	if rule, ok := rules[n.Type]; ok {
 		rule(in, n)
+	}
+	for _, v := range n.Outputs {
+		in.name(v)
 	}
 }
 
@@ -106,7 +168,7 @@ func typeOf(v *model.Value) tensor.DType {
 	return v.DType
 }
 
-// ints are the elements of an integer vector; noElement where one is not known; nil where nothing is.
+// ints are the elements of an integer vector, some of which may be unknown; nil where nothing is known.
 func (in *inference) ints(v *model.Value) []int64 {
 	if v == nil {
 		return nil
@@ -118,11 +180,7 @@ func (in *inference) ints(v *model.Value) []int64 {
 		return nil
 	}
 	if a, ok := in.consts.Value(v); ok && len(a.Shape) <= 1 && len(a.Data) <= 64 {
-		out := make([]int64, len(a.Data))
-		for k, x := range a.Data {
-			out[k] = int64(x)
-		}
-		return out
+		return a.Ints()
 	}
 	return nil
 }
@@ -139,7 +197,11 @@ func (in *inference) vector(n *model.Node) {
 	case "Shape":
 		if s := in.of(x); s != nil {
 			from, to := clampRange(n.Int("start", 0), n.Int("end", int64(len(s))), int64(len(s)))
-			keep(unknownElements(s[from:to]))
+			var out []int64
+			for _, d := range s[from:to] {
+				out = append(out, element(d))
+			}
+			keep(out)
 		}
 	case "Identity", "Squeeze", "Unsqueeze", "Cast":
 		if s := in.of(x); s != nil && len(s) <= 1 {
@@ -172,7 +234,9 @@ func (in *inference) vector(n *model.Node) {
 				}
 				part = slices.Repeat([]int64{noElement}, int(s[0]))
 			}
-			out = append(out, part...)
+			if out = append(out, part...); len(out) > 64 {
+				return
+			}
 		}
 		keep(out)
 	case "Slice":
@@ -183,7 +247,7 @@ func (in *inference) vector(n *model.Node) {
 				return
 			}
 		}
-		if data == nil || len(starts) != 1 || len(ends) != 1 || starts[0] == noElement || ends[0] == noElement {
+		if data == nil || len(starts) != 1 || len(ends) != 1 || unknown(starts[0]) || unknown(ends[0]) {
 			return
 		}
 		from, to := clampRange(starts[0], ends[0], int64(len(data)))
@@ -203,7 +267,7 @@ func (in *inference) vector(n *model.Node) {
 
 func arithmetic(op string, a, b int64) int64 {
 	switch {
-	case a == noElement || b == noElement:
+	case unknown(a) || unknown(b):
 		return noElement
 	case op == "Add":
 		return a + b
@@ -215,16 +279,6 @@ func arithmetic(op string, a, b int64) int64 {
 		return noElement
 	}
 	return a / b
-}
-
-func unknownElements(s []int64) []int64 {
-	out := slices.Clone(s)
-	for k, d := range out {
-		if d < 0 {
-			out[k] = noElement
-		}
-	}
-	return out
 }
 
 // clampRange is Slice's range of step 1 over an axis of that extent.

@@ -51,7 +51,7 @@ func match(a, b *model.Graph, sets map[*model.Constant]*hdf5.Dataset) (map[strin
 		return nil, fmt.Errorf("%d inputs and %d outputs became %d and %d", len(a.Inputs), len(a.Outputs), len(b.Inputs), len(b.Outputs))
 	}
 	for k, v := range a.Inputs {
-		if w := b.Inputs[k]; v.Name != w.Name || v.DType != w.DType || !slices.Equal(v.Shape, w.Shape) {
+		if w := b.Inputs[k]; v.Name != w.Name || v.DType != w.DType || !slices.EqualFunc(v.Shape, w.Shape, sameExtent) {
 			return nil, fmt.Errorf("the input %q became %q", v.Name, w.Name)
 		}
 		m.value[v] = b.Inputs[k]
@@ -109,6 +109,9 @@ func (m *matcher) pair(v, w *model.Value) error {
 	}
 	return nil
 }
+
+// sameExtent says whether two extents are the same, or both free.
+func sameExtent(a, b int64) bool { return a == b || a < 0 && b < 0 }
 
 func (m *matcher) constants(v, w *model.Value) error {
 	a, b := v.Const, w.Const

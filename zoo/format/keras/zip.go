@@ -85,7 +85,8 @@ func (a *appender) member(z *zip.Writer, h *zip.FileHeader, write func(io.Writer
 		return err
 	}
 	h.CompressedSize64, h.UncompressedSize64 = uint64(size), uint64(size)
-	h.CompressedSize, h.UncompressedSize = uint32(min(size, math.MaxUint32)), uint32(min(size, math.MaxUint32)) // as zip.Writer reads them
+	//lint:ignore SA1019 zip.Writer writes the content's sizes from these
+	h.CompressedSize, h.UncompressedSize = uint32(min(size, math.MaxUint32)), uint32(min(size, math.MaxUint32))
 	a.past = true
 	zeros := make([]byte, min(size, 1<<20))
 	for left := size; left > 0 && err == nil; left -= int64(len(zeros)) {

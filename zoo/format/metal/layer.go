@@ -144,7 +144,7 @@ func flattened(v *model.Value, in int64) (image []int64, channelsLast bool) {
 		x := n.In(0)
 		switch {
 		case n.Type == "Flatten" || n.Type == "Reshape" || n.Type == "Squeeze":
-			if x == nil || len(x.Shape) != 4 || slices.Contains(x.Shape[1:], -1) || x.Shape[1]*x.Shape[2]*x.Shape[3] != in {
+			if x == nil || len(x.Shape) != 4 || slices.Min(x.Shape[1:]) < 0 || x.Shape[1]*x.Shape[2]*x.Shape[3] != in {
 				return nil, false
 			}
 			return x.Shape[1:], lastAxisIsChannels(x)

@@ -1,9 +1,11 @@
 package modeltest
 
 import (
+	"math"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Random is a small random graph: up to size operators of all kinds that folding knows, and some that it does not, with
@@ -131,7 +133,7 @@ func (g *grower) nonlinear(x sized) {
 	rank := len(x.shape)
 	in := []*model.Value{x.Value}
 	var v *model.Value
-	switch g.Rand.IntN(12) {
+	switch g.Rand.IntN(14) {
 	case 0, 1:
 		v = g.Op("Relu", in)
 	case 2:
@@ -144,8 +146,13 @@ func (g *grower) nonlinear(x sized) {
 		v = g.Op("Abs", in)
 	case 5:
 		low, high := 0.0, 1+4*g.Rand.Float64()
-		if g.chance(2) {
+		switch g.Rand.IntN(4) {
+		case 0:
 			low = -g.Rand.Float64()
+		case 1: // a rectifier
+			high = math.MaxFloat32
+		case 2:
+			low, high = -math.MaxFloat32, 0
 		}
 		v = g.Op("Clip", append(in, g.Const([]float64{float64(float32(low))}), g.Const([]float64{float64(float32(high))})))
 	case 6:
@@ -159,6 +166,10 @@ func (g *grower) nonlinear(x sized) {
 		v = g.Op("Div", []*model.Value{gate, g.Const([]float64{6})})
 	case 9:
 		v = g.Op([]string{"Identity", "Dropout"}[g.Rand.IntN(2)], in)
+	case 10:
+		v = g.Op([]string{"Max", "Min", "Mean", "Sum"}[g.Rand.IntN(4)], append(in, g.Const(g.Uniform(1, -1, 1))))
+	case 11:
+		v = g.Op("Reshape", append(in, g.Op("Shape", in)))
 	default:
 		v = g.two(x)
 		if v == nil {
@@ -173,168 +184,49 @@ func (g *grower) two(x sized) *model.Value {
 	for range 4 {
 		y := g.pick()
 		if slices.Equal(x.shape, y.shape) && (y.Value != x.Value || g.chance(4)) {
-			return g.Op([]string{"Add", "Add", "Sub", "Mul", "Max"}[g.Rand.IntN(5)], []*model.Value{x.Value, y.Value})
+			pair := []*model.Value{x.Value, y.Value}
+			if g.chance(6) {
+				return g.Op("Where", append([]*model.Value{g.Op("Greater", []*model.Value{x.Value, g.Const([]float64{0})})}, pair...))
+			}
+			if g.chance(6) { // equal maps, as one
+				c := g.Const(g.Signed(1))
+				pair = []*model.Value{g.Op("Mul", []*model.Value{x.Value, c}), g.Op("Mul", []*model.Value{y.Value, c})}
+			}
+			return g.Op([]string{"Add", "Add", "Sub", "Mul", "Max", "Min", "Mean", "Sum"}[g.Rand.IntN(8)], pair)
 		}
 	}
 	return nil
-}
-
-// image adds an operator on [1, C, H, W].
-func (g *grower) image(x sized) {
-	n, c, h, w := x.shape[0], x.shape[1], x.shape[2], x.shape[3]
-	in := []*model.Value{x.Value}
-	switch g.Rand.IntN(16) {
-	case 0, 1, 2, 3:
-		g.conv(x)
-	case 4:
-		groups, out := int64(1), g.from(2, 4, 6)
-		if c%2 == 0 && g.chance(2) {
-			groups = 2
-		}
-		k, s := g.from(1, 2, 3), g.from(1, 2)
-		inputs := append(in, g.Weight(c, out/groups, k, k))
-		if g.chance(2) {
-			inputs = append(inputs, g.Weight(out))
-		}
-		pad := int64(0)
-		if k > 1 && g.chance(2) {
-			pad = 1
-		}
-		if h > 16 || (h-1)*s+k-2*pad < 1 || (w-1)*s+k-2*pad < 1 {
-			return
-		}
-		v := g.Op("ConvTranspose", inputs, "group", int(groups), "kernel_shape", []int64{k, k}, "strides", []int64{s, s}, "pads", []int64{pad, pad, pad, pad})
-		g.add(v, n, out, (h-1)*s+k-2*pad, (w-1)*s+k-2*pad)
-	case 5, 6:
-		if h < 3 || w < 3 {
-			return
-		}
-		attrs := []any{"kernel_shape", []int64{2, 2}, "strides", []int64{1, 1}}
-		pad := g.from(0, 1)
-		attrs = append(attrs, "pads", []int64{pad, pad, pad, pad})
-		if g.chance(2) {
-			g.add(g.Op("MaxPool", in, attrs...), n, c, h-1+2*pad, w-1+2*pad)
-			return
-		}
-		g.add(g.Op("AveragePool", in, append(attrs, "count_include_pad", g.Rand.IntN(2))...), n, c, h-1+2*pad, w-1+2*pad)
-	case 7:
-		switch g.Rand.IntN(3) {
-		case 0:
-			g.add(g.Op("GlobalAveragePool", in), n, c, 1, 1)
-		case 1:
-			g.add(g.Op("GlobalMaxPool", in), n, c, 1, 1)
-		default:
-			g.add(g.Op("ReduceMean", in, "axes", []int64{2, 3}, "keepdims", 1), n, c, 1, 1)
-		}
-	case 8:
-		y := g.pick()
-		if len(y.shape) == 4 && y.shape[2] == h && y.shape[3] == w && c+y.shape[1] < 24 {
-			g.add(g.Op("Concat", []*model.Value{x.Value, y.Value}, "axis", 1), n, c+y.shape[1], h, w)
-		} else if h < 12 {
-			g.add(g.Op("Concat", []*model.Value{x.Value, x.Value}, "axis", 2), n, c, 2*h, w)
-		}
-	case 9:
-		if c < 2 {
-			return
-		}
-		k := 1 + g.Rand.Int64N(c-1)
-		if g.chance(2) {
-			parts := g.Ops("Split", 2, append(in, g.Ints(k, c-k)), "axis", 1)
-			g.add(parts[0], n, k, h, w)
-			g.add(parts[1], n, c-k, h, w)
-		} else {
-			g.add(g.Op("Slice", append(in, g.Ints(0), g.Ints(k), g.Ints(1))), n, k, h, w)
-		}
-	case 10:
-		if g.chance(2) {
-			g.add(g.Op("Transpose", in, "perm", []int64{0, 2, 3, 1}), n, h, w, c)
-		} else {
-			g.add(g.Op("Transpose", in, "perm", []int64{0, 3, 1, 2}), n, w, c, h)
-		}
-	case 11:
-		if h > 14 || w > 14 || h < 2 || w < 2 {
-			return
-		}
-		inputs := append(in, g.Ints(0, 0, 1, 1, 0, 0, 1, 0))
-		mode := []string{"constant", "reflect", "edge"}[g.Rand.IntN(3)]
-		if mode == "constant" && g.chance(2) {
-			inputs = append(inputs, g.Const(g.Uniform(1, -1, 1)))
-		}
-		g.add(g.Op("Pad", inputs, "mode", mode), n, c, h+2, w+1)
-	case 12:
-		if h > 8 || w > 8 {
-			return
-		}
-		scales := g.Const([]float64{1, 1, 2, 2}, 4)
-		mode := []string{"nearest", "linear"}[g.Rand.IntN(2)]
-		g.add(g.Op("Resize", append(in, nil, scales), "mode", mode), n, c, 2*h, 2*w)
-	case 13:
-		switch {
-		case c%4 == 0 && h < 9 && g.chance(2):
-			g.add(g.Op("DepthToSpace", in, "blocksize", 2, "mode", []string{"DCR", "CRD"}[g.Rand.IntN(2)]), n, c/4, 2*h, 2*w)
-		case h%2 == 0 && w%2 == 0 && c < 7:
-			g.add(g.Op("SpaceToDepth", in, "blocksize", 2), n, 4*c, h/2, w/2)
-		}
-	case 14:
-		if c*h*w > 400 {
-			return
-		}
-		g.add(g.Op("Flatten", in), n, c*h*w)
-	default:
-		if g.chance(2) {
-			g.add(g.Op("InstanceNormalization", []*model.Value{x.Value, g.Const(g.Signed(c), c), g.Weight(c)}), n, c, h, w)
-			return
-		}
-		g.add(g.Op("Reshape", append(in, g.Ints(n, c, h*w))), n, c, h*w)
-	}
-}
-
-// conv adds one or two convolutions of a value, sometimes with a weight in common.
-func (g *grower) conv(x sized) {
-	n, c, h, w := x.shape[0], x.shape[1], x.shape[2], x.shape[3]
-	groups, out := int64(1), g.from(2, 4, 6)
-	switch {
-	case g.chance(3):
-		groups, out = c, c*g.from(1, 2)
-	case c%2 == 0 && g.chance(3):
-		groups = 2
-	}
-	k := g.from(1, 1, 2, 3)
-	pad := int64(0)
-	if k > 1 && g.chance(2) {
-		pad = 1
-	}
-	s := g.from(1, 1, 2)
-	oh, ow := (h+2*pad-k)/s+1, (w+2*pad-k)/s+1
-	if h+2*pad < k || w+2*pad < k || c > 24 {
-		return
-	}
-	inputs := []*model.Value{x.Value, g.Weight(out, c/groups, k, k)}
-	if g.chance(2) {
-		inputs = append(inputs, g.Weight(out))
-	}
-	attrs := []any{"group", int(groups), "kernel_shape", []int64{k, k}, "strides", []int64{s, s}, "pads", []int64{pad, pad, pad, pad}}
-	g.add(g.Op("Conv", inputs, attrs...), n, out, oh, ow)
-	if g.chance(6) {
-		if g.chance(2) {
-			inputs = []*model.Value{x.Value, g.Weight(out, c/groups, k, k)}
-		}
-		g.add(g.Op("Conv", inputs, attrs...), n, out, oh, ow)
-	}
 }
 
 // sequence adds an operator on [N, L, C].
 func (g *grower) sequence(x sized) {
 	n, l, c := x.shape[0], x.shape[1], x.shape[2]
 	in := []*model.Value{x.Value}
-	switch g.Rand.IntN(6) {
+	switch g.Rand.IntN(10) {
 	case 0, 1:
 		out := g.from(3, 5, 6)
-		g.add(g.Op("MatMul", append(in, g.Weight(c, out))), n, l, out)
+		y := g.Op("MatMul", append(in, g.Weight(c, out)))
+		if g.chance(2) {
+			y = g.Op("Add", []*model.Value{y, g.Weight(out)})
+		}
+		g.add(y, n, l, out)
+	case 6:
+		g.add(g.Op("MatMul", []*model.Value{g.Weight(4, l), x.Value}), n, 4, c)
+	case 7:
+		g.add(g.Op("MatMul", append(in, g.Weight(n, c, 5))), n, l, 5)
+	case 8: // attention
+		keys := g.Op("Transpose", []*model.Value{g.Op("MatMul", append(in, g.Weight(c, c)))}, "perm", []int64{0, 2, 1})
+		g.add(g.Op("MatMul", []*model.Value{x.Value, keys}), n, l, l)
+	case 9:
+		g.add(g.Op("MatMul", append(in, g.Op("Transpose", []*model.Value{g.quantized(5, c)}))), n, l, 5)
 	case 2:
 		g.add(g.Op("Transpose", in, "perm", []int64{0, 2, 1}), n, c, l)
 	case 3:
-		g.add(g.Op("LayerNormalization", append(in, g.Const(g.Signed(c), c), g.Weight(c)), "axis", -1), n, l, c)
+		inputs := append(in, g.Const(g.Signed(c), c))
+		if g.chance(2) {
+			inputs = append(inputs, g.Weight(c))
+		}
+		g.add(g.Op("LayerNormalization", inputs, "axis", -1), n, l, c)
 	case 4:
 		g.add(g.Op("Softmax", in, "axis", -1), n, l, c)
 	default:
@@ -342,6 +234,19 @@ func (g *grower) sequence(x sized) {
 			g.add(g.Op("Reshape", append(in, g.Ints(1, l*c))), 1, l*c)
 		}
 	}
+}
+
+// quantized adds a weight of two axes that is stored in eight bits.
+func (g *grower) quantized(rows, cols int64) *model.Value {
+	q := g.Ints(make([]int64, rows*cols)...)
+	q.DType, q.Const.DType, q.Shape, q.Const.Shape = tensor.Int8, tensor.Int8, []int64{rows, cols}, []int64{rows, cols}
+	for k := range q.Const.Values {
+		q.Const.Values[k] = float64(g.Rand.IntN(255) - 127)
+	}
+	if g.chance(2) {
+		return g.Op("DequantizeLinear", []*model.Value{q, g.Const(g.Uniform(rows, 0.005, 0.01), rows)}, "axis", 0)
+	}
+	return g.Op("DequantizeLinear", []*model.Value{q, g.Const([]float64{0.0078125})})
 }
 
 // row adds an operator on [N, C].

@@ -4,7 +4,6 @@ package predict
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -12,13 +11,16 @@ import (
 // Engine is ONNX Runtime, which a build without cgo cannot load.
 type Engine struct{}
 
+// loads says whether a library can be loaded.
+const loads = false
+
 // Open says that the build cannot load the library.
-func Open(string) (*Engine, error) { return nil, fmt.Errorf("%w: built without cgo", ErrNoLibrary) }
+func Open(string) (*Engine, error) { return nil, ErrNotBuilt }
 
 // Name is empty.
 func (*Engine) Name() string { return "" }
 
 // Compare reports that it did not run.
 func (*Engine) Compare(context.Context, Comparison) report.Check {
-	return report.Check{Status: report.NotRun, Note: "built without cgo"}
+	return report.Check{Status: report.NotRun, Note: ErrNotBuilt.Error()}
 }

@@ -18,6 +18,7 @@ type Comparison struct {
 	Unit             float64 // unit roundoff of the narrowest type that was folded; 0: float32's
 	Taps             []Tap
 	Unnamed          bool // inputs and outputs belong together by their number, whatever they are called
+	Latency          bool // measure it too, if both predict the same
 
 	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
 	// place, and returns its path. It may be nil.
@@ -39,9 +40,15 @@ func (c Comparison) limit(jitter float64) float64 {
 // ErrNoLibrary says that ONNX Runtime's library was not found.
 var ErrNoLibrary = errors.New("no ONNX Runtime library found")
 
+// ErrNotBuilt says that the program cannot load a library at all.
+var ErrNotBuilt = errors.New("not in this build, which was made without cgo")
+
 // Find is the path of ONNX Runtime's library: the one given, $ONNXRUNTIME_LIB, the one that make fetched, one of a Python
 // installation's, or one of the system's.
 func Find(given string) (string, error) {
+	if !loads {
+		return "", ErrNotBuilt
+	}
 	for _, path := range []string{given, os.Getenv("ONNXRUNTIME_LIB")} {
 		if path == "" {
 			continue

@@ -91,9 +91,9 @@ type chunked struct {
 	filters []filter
 	slabs   map[int64][]chunk // by the first index, over that of the box
 
-	mu     sync.Mutex
-	slab   int64 // the one decoded, -1 for none
-	decode []byte
+	mu      sync.Mutex
+	slab    int64 // the one decoded, -1 for none
+	decoded []byte
 }
 
 // chunks reads where the chunks of a dataset are, which has elements.
@@ -102,7 +102,7 @@ func (f *file) chunks(c, filters *cursor, d *Dataset, fill []byte) (*chunked, er
 	if rank != len(d.Shape) || rank < 1 {
 		return nil, corrupt(at, "chunks of %d dimensions for a shape %v", rank, d.Shape)
 	}
-	x := &chunked{r: f.r, shape: d.Shape, size: int64(d.Type.Size()), row: d.Bytes() / d.Shape[0], fill: fill, slabs: map[int64][]chunk{}, slab: -1}
+	x := &chunked{r: f.r, shape: slices.Clone(d.Shape), size: int64(d.Type.Size()), row: d.Bytes() / d.Shape[0], fill: fill, slabs: map[int64][]chunk{}, slab: -1}
 	tree := c.address()
 	bytes := x.size
 	for range rank {
@@ -169,7 +169,7 @@ func (x *chunked) ReadAt(p []byte, off int64) (int, error) {
 		if err := x.load(at / slab); err != nil {
 			return n, err
 		}
-		n += copy(p[n:], x.decode[at%slab:])
+		n += copy(p[n:], x.decoded[at%slab:])
 	}
 	return n, nil
 }
@@ -181,8 +181,8 @@ func (x *chunked) load(slab int64) error {
 	}
 	x.slab = -1
 	rows := min(x.box[0], x.shape[0]-slab*x.box[0])
-	x.decode = slices.Grow(x.decode[:0], int(rows*x.row))[:rows*x.row]
-	_, _ = repeated(x.fill).ReadAt(x.decode, 0)
+	x.decoded = slices.Grow(x.decoded[:0], int(rows*x.row))[:rows*x.row]
+	repeat(x.decoded, x.fill, 0)
 	for _, k := range x.slabs[slab] {
 		b, err := x.read(k)
 		if err != nil {
@@ -214,7 +214,7 @@ func (x *chunked) place(b []byte, k chunk, rows int64) {
 				to = to*x.shape[i] + k.from[i] + index[i]
 			}
 		}
-		copy(x.decode[to*x.size:], b[from*x.size:from*x.size+line])
+		copy(x.decoded[to*x.size:], b[from*x.size:from*x.size+line])
 		axis := rank - 2
 		for ; axis >= 0; axis-- {
 			if index[axis]++; index[axis] < limit[axis] {

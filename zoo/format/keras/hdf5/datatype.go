@@ -82,9 +82,11 @@ func (t Type) variable() bool { return t.class() == classVariable }
 
 // DType is the type as tensors have it, or Undefined: for what is no number, and for numbers that are big endian or of
 // unusual widths.
-func (t Type) DType() tensor.DType {
-	return dtypes[t]
-}
+func (t Type) DType() tensor.DType { return dtypes[t] }
+
+// Opaque says whether elements are bytes that HDF5 gives no meaning. Keras stores bfloat16 so, in two bytes, and says it in
+// the dataset's attribute "dtype".
+func (t Type) Opaque() bool { return t.class() == classOpaque }
 
 // number is DType, with numbers of either byte order, and those that an enumeration stands for.
 func (t Type) number() (d tensor.DType, bigEndian bool) {

@@ -28,7 +28,7 @@ import (
 )
 
 // Object is a *Group or a *Dataset. An object that several links name is one object, and is written once.
-type Object interface{ attributes() *Attributes }
+type Object interface{ object() }
 
 // Group is a folder of named objects.
 type Group struct {
@@ -43,15 +43,15 @@ type Dataset struct {
 	Shape []int64 // no dimensions: a scalar
 	Null  bool    // without elements and even without a shape, as h5py.Empty
 
-	// Data holds the elements as the type encodes them, in row-major order: Bytes bytes from offset 0 on. Where they lie
-	// in one piece in the file that was opened it is an *io.SectionReader of the reader given to Open, whose method Outer
-	// says where. It may be nil where there are no bytes.
+	// Data holds the elements as the type encodes them, big endian or little, in row-major order: Bytes bytes from offset
+	// 0 on. Where they lie in one piece in the file that was opened it is an *io.SectionReader of the reader given to Open,
+	// whose method Outer says where. Several goroutines may read. It may be nil where there are no bytes.
 	Data    io.ReaderAt
 	Strings []string // instead of Data, the elements of text of variable length
 }
 
-func (g *Group) attributes() *Attributes   { return &g.Attrs }
-func (d *Dataset) attributes() *Attributes { return &d.Attrs }
+func (*Group) object()   {}
+func (*Dataset) object() {}
 
 // Names are the names of the group's objects in byte order.
 func (g *Group) Names() []string { return slices.Sorted(maps.Keys(g.Links)) }
@@ -73,29 +73,31 @@ func (g *Group) Get(path string) Object {
 // are made; it is an error if something on the way is a dataset.
 func (g *Group) Set(path string, o Object) error {
 	names := strings.Split(path, "/")
-	for k, name := range names {
+	for _, name := range names {
 		if !validName(name) {
 			return fmt.Errorf("path %q: %q cannot be a name", path, name)
 		}
-		if g.Links == nil {
-			g.Links = map[string]Object{}
+	}
+	last := len(names) - 1
+	for _, name := range names[:last] {
+		next, ok := g.Links[name]
+		if !ok {
+			next = &Group{}
+			g.link(name, next)
 		}
-		if k == len(names)-1 {
-			g.Links[name] = o
-			return nil
-		}
-		switch next := g.Links[name].(type) {
-		case nil:
-			group := &Group{}
-			g.Links[name] = group
-			g = group
-		case *Group:
-			g = next
-		default:
+		if g, ok = next.(*Group); !ok {
 			return fmt.Errorf("path %q: %q is a dataset", path, name)
 		}
 	}
+	g.link(names[last], o)
 	return nil
+}
+
+func (g *Group) link(name string, o Object) {
+	if g.Links == nil {
+		g.Links = map[string]Object{}
+	}
+	g.Links[name] = o
 }
 
 func validName(name string) bool {

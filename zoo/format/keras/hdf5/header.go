@@ -1,7 +1,5 @@
 package hdf5
 
-import "fmt"
-
 // The messages of object headers that are read (IV.A.2).
 const (
 	messageDataspace     = 0x01
@@ -107,10 +105,10 @@ func (h *headerReader) checked(c *cursor, skip int) error {
 // chunk reads one chunk but the first of a version 2 header.
 func (h *headerReader) chunk(s span) error {
 	c, err := h.block(s.at, s.size)
-	if err != nil || !h.two {
-		if err != nil {
-			return err
-		}
+	if err != nil {
+		return err
+	}
+	if !h.two {
 		return h.read(c)
 	}
 	c.magic("OCHK")
@@ -171,51 +169,4 @@ func (m message) check() error {
 		return unsupported(m.at, "a message of type %#x", m.kind)
 	}
 	return nil
-}
-
-// attribute reads an attribute message (IV.A.2.m).
-func (f *file) attribute(c *cursor) (Attribute, error) {
-	at := c.at
-	version, flags := c.u8(), c.u8()
-	name, datatype, dataspace := int(c.u16()), int(c.u16()), int(c.u16())
-	pad := func(n int) int { return n }
-	switch version {
-	case 1:
-		pad = func(n int) int { return n + -n&7 }
-	case 2, 3:
-		if flags&3 != 0 {
-			c.fail(unsupported(at, "a shared type"))
-		}
-		c.skip(int(version) - 2) // the name's character set
-	default:
-		c.fail(unsupported(at, "version %d", version))
-	}
-	var a Attribute
-	a.Name = c.sub(pad(name)).text()
-	t, s := c.sub(pad(datatype)), c.sub(pad(dataspace))
-	a.Value.Type = t.datatype()
-	a.Value.Shape, a.Value.Null = s.dataspace()
-	what := fmt.Sprintf("attribute %q", a.Name)
-	for _, c := range []*cursor{c, t, s} {
-		if err := c.err(what); err != nil {
-			return a, err
-		}
-	}
-	if a.Name == "" {
-		return a, corrupt(at, "an attribute without a name")
-	}
-	n := byteSize(a.Value.Type, a.Value.Shape, a.Value.Null)
-	if n < 0 || n > int64(c.left()) {
-		return a, fmt.Errorf("%s: %w", what, corrupt(c.pos(), "a shape %v of %v, %d bytes remain", a.Value.Shape, a.Value.Type, c.left()))
-	}
-	raw := c.sub(int(n))
-	if !a.Value.Type.variable() {
-		a.Value.Raw = raw.b
-		return a, nil
-	}
-	var err error
-	if a.Value.Strings, err = f.strings(raw); err != nil {
-		err = fmt.Errorf("%s: %w", what, err)
-	}
-	return a, err
 }

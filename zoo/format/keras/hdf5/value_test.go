@@ -112,6 +112,13 @@ func TestTypesOfNumbersGoBothWays(t *testing.T) {
 	}
 }
 
+func TestOpaqueTypesAreNoNumbers(t *testing.T) {
+	opaque := Type{"\x15\x00\x00\x00\x02\x00\x00\x00"}
+	if !opaque.Opaque() || opaque.Size() != 2 || opaque.DType() != tensor.Undefined || TypeOf(tensor.BFloat16).Opaque() {
+		t.Errorf("%v of %d bytes, %v", opaque, opaque.Size(), opaque.DType())
+	}
+}
+
 func TestAttributesKeepTheirOrder(t *testing.T) {
 	var a Attributes
 	for _, name := range []string{"b", "a", "c"} {

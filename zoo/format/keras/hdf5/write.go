@@ -18,9 +18,10 @@ const (
 )
 
 // Write writes a tree as an HDF5 file from offset 0 of w on, and says how many bytes that are. First come all groups,
-// headers and attributes, made in memory; then the elements of each dataset, for which content is called with the part of
-// the file that they have: it has to write Bytes bytes from offset 0 on. No content stands for Dataset.Copy. A dataset
-// becomes contiguous and gets a fixed shape; times and comments are not kept.
+// headers, attributes and texts, made in memory; then the Data of each dataset, in the order of names, for which content
+// is called with the part of the file that they have: it has to write Bytes bytes from offset 0 on. No content stands for
+// Dataset.Copy. What is written is determined by the tree. All datasets become contiguous and get a fixed shape; times and
+// comments are not kept.
 func Write(w io.WriterAt, root *Group, content func(d *Dataset, w io.WriterAt) error) (int64, error) {
 	if content == nil {
 		content = (*Dataset).Copy

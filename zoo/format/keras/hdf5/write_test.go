@@ -246,12 +246,54 @@ func TestChunksAreReadByManyAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		past := make([]byte, 2)
-		if n, err := d.Data.ReadAt(past, d.Bytes()-1); n != 1 || err != io.EOF {
-			t.Errorf("past the end: %d bytes, %v", n, err)
+	}
+}
+
+func TestElementsEndWhereTheyEnd(t *testing.T) {
+	root := open(t, "testdata/seeds/old.h5")
+	for _, name := range []string{"all", "compact", "g/0", "never", "sparse"} { // of every layout
+		d := root.Get(name).(*hdf5.Dataset)
+		p := make([]byte, 2)
+		if n, err := d.Data.ReadAt(p, d.Bytes()-2); n != 2 || err != nil && err != io.EOF {
+			t.Errorf("%s: the last two bytes: %d, %v", name, n, err)
 		}
-		if n, err := d.Data.ReadAt(past, -1); n != 0 || err == nil {
-			t.Errorf("before the start: %d bytes, %v", n, err)
+		for off, want := range map[int64]int{d.Bytes() - 1: 1, d.Bytes(): 0, d.Bytes() + 9: 0, -1: 0} {
+			if n, err := d.Data.ReadAt(p, off); n != want || err == nil {
+				t.Errorf("%s: two bytes at %d of %d: %d, %v", name, off, d.Bytes(), n, err)
+			}
+		}
+	}
+}
+
+// flaky fails while it is told to.
+type flaky struct {
+	io.ReaderAt
+	fail bool
+}
+
+func (f *flaky) ReadAt(p []byte, off int64) (int, error) {
+	if f.fail {
+		return 0, errFailing
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
+
+func TestAChunkThatCouldNotBeReadLeavesNoTrace(t *testing.T) {
+	data := read(t, "testdata/seeds/old.h5")
+	r := &flaky{ReaderAt: strings.NewReader(data)}
+	root, err := hdf5.Open(r, int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := root.Get("all").(*hdf5.Dataset)
+	want := elements(t, "all", d)
+	for range 2 {
+		for _, at := range []int64{8, d.Bytes() - 4} {
+			r.fail = at > 8
+			got := make([]byte, 4)
+			if _, err := d.Data.ReadAt(got, at); r.fail != errors.Is(err, errFailing) || !r.fail && !slices.Equal(got, want[at:at+4]) {
+				t.Errorf("byte %d: %x, want %x (%v)", at, got, want[at:at+4], err)
+			}
 		}
 	}
 }

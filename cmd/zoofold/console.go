@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/report"
+)
+
+// console is where a run speaks: what it does goes to standard output, what is wrong with all of it, and the log, to
+// standard error.
+type console struct {
+	report.Sink
+	stderr io.Writer
+	bar    *report.Terminal // nil where none is drawn
+	log    *slog.Logger     // nil without -log
+}
+
+// openConsole is as the flags say. A bar is drawn on terminals that know escape codes, unless a log would run through it.
+func openConsole(f *flags, stdout, stderr io.Writer) *console {
+	c := &console{stderr: stderr}
+	switch f.log {
+	case "text":
+		c.log = slog.New(slog.NewTextHandler(stderr, nil))
+	case "json":
+		c.log = slog.New(slog.NewJSONHandler(stderr, nil))
+	}
+	file, _ := stdout.(*os.File)
+	switch {
+	case f.json:
+		c.Sink = report.NewJSON(stdout)
+	case f.quiet:
+		c.Sink = report.NewQuiet(stdout)
+	case c.log == nil && file != nil && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb":
+		c.bar = report.NewTerminal(stdout, func() int { return columns(file) })
+		c.Sink = c.bar
+	default:
+		c.Sink = report.NewLines(stdout)
+	}
+	if c.log != nil {
+		c.Sink = report.Tee{c.Sink, report.NewLog(c.log)}
+	}
+	return c
+}
+
+// columns is a terminal's width; 80 where it does not say.
+func columns(terminal *os.File) int {
+	if width, _, err := term.GetSize(int(terminal.Fd())); err == nil && width > 0 {
+		return width
+	}
+	return 80
+}
+
+// fail says what keeps the run from going on. An error of the manifest stands as it is: its first word is its place.
+func (c *console) fail(err error) {
+	if c.bar != nil {
+		c.bar.Close()
+	}
+	switch {
+	case c.log != nil:
+		c.log.Error(err.Error())
+	case errors.Is(err, manifests.ErrManifest):
+		fmt.Fprintln(c.stderr, err)
+	default:
+		fmt.Fprintf(c.stderr, "zoofold: %v\n", err)
+	}
+}
+
+// note says something while the run goes on, above the bar if there is one.
+func (c *console) note(text string) {
+	switch {
+	case c.log != nil:
+		c.log.Warn(text)
+	case c.bar != nil:
+		notes(c.bar)(text)
+	default:
+		notes(c.stderr)(text)
+	}
+}
+
+// notes writes what is said while something goes on as lines.
+func notes(w io.Writer) func(string) {
+	return func(text string) { fmt.Fprintf(w, "zoofold: %s\n", text) }
+}

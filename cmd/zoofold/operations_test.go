@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCommandsOfTheDocumentsAreRight takes the arguments of every line of the documents that runs a zoo.
+func TestCommandsOfTheDocumentsAreRight(t *testing.T) {
+	for _, path := range []string{"../../README.md", "../../docs/operations.md", "../../docs/systemd/zoofold.service", "../../docs/zoofold.1"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for line := range strings.Lines(strings.ReplaceAll(string(text), `\-`, "-")) {
+			_, args, ok := strings.Cut(line, "zoofold -manifest ")
+			if !ok {
+				continue
+			}
+			args = strings.TrimSuffix(strings.TrimSpace(args), " $FLAGS")
+			found++
+			if _, err := parse(strings.Fields("-manifest "+args), &bytes.Buffer{}); err != nil {
+				t.Errorf("%s: %q: %v", path, line, err)
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s runs no zoo", path)
+		}
+	}
+}
+
+func TestTheSystemdUnitsAreValid(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("systemd-analyze is not here")
+	}
+	program, err := exec.LookPath("zoofold") // testscript's
+	if err != nil {
+		t.Fatal(err)
+	}
+	units, err := filepath.Glob("../../docs/systemd/zoofold.*")
+	if err != nil || len(units) != 2 {
+		t.Fatalf("%q, %v", units, err)
+	}
+	args := []string{"verify", "--man=no"}
+	folder := t.TempDir()
+	for _, unit := range units {
+		text, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(folder, filepath.Base(unit))
+		if err := os.WriteFile(to, bytes.ReplaceAll(text, []byte("/usr/local/bin/zoofold"), []byte(program)), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, to)
+	}
+	out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "zoofold") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

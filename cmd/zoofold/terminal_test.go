@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+	"github.com/rivo/uniseg"
+
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/report/reporttest"
+	"github.com/zoofold/zoofold/zoo/zootest"
+)
+
+// generated is a folder with a zoo of generated models and models.yaml, whose outputs go to the folder out.
+func generated(t *testing.T, models int) string {
+	t.Helper()
+	folder := t.TempDir()
+	if _, err := zootest.Write(filepath.Join(folder, "zoo"), models, 4, 2); err != nil {
+		t.Fatal(err)
+	}
+	text := "version: 1\nzoo: zoo\nout: out\nmodels:\n  - match: '**/*.onnx'\n"
+	if err := os.WriteFile(filepath.Join(folder, "models.yaml"), []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// spawn is zoofold in a process of its own.
+func spawn(folder string, args ...string) *exec.Cmd {
+	c := exec.Command("zoofold", args...)
+	c.Dir = folder
+	c.Env = append(os.Environ(), "TERM=xterm", "ONNXRUNTIME_LIB=/none")
+	return c
+}
+
+// watch copies what a terminal's other side writes to a screen, until it is closed.
+func watch(terminal *os.File, screen *reporttest.Screen) {
+	r := bufio.NewReader(terminal)
+	for {
+		c, _, err := r.ReadRune() // an error is how a closed terminal reads
+		if err != nil {
+			return
+		}
+		_, _ = screen.Write([]byte(string(c)))
+	}
+}
+
+// frames checks the frames of a bar, and is the last one.
+func frames(t *testing.T, screen *reporttest.Screen, columns int) string {
+	t.Helper()
+	for _, f := range screen.Faults() {
+		t.Error(f)
+	}
+	all := screen.Erased()
+	if len(all) == 0 {
+		t.Fatal("no bar was drawn")
+	}
+	for _, line := range all {
+		if width := uniseg.StringWidth(line); width >= columns || !strings.Contains(line, "%") {
+			t.Errorf("%q, %d columns wide, is no bar for %d", line, width, columns)
+		}
+	}
+	return all[len(all)-1]
+}
+
+// timings are what differs from run to run.
+var timings = regexp.MustCompile(`[0-9.]+ s\b`)
+
+func TestOnATerminalABarComesAndGoes(t *testing.T) {
+	for _, columns := range []uint16{80, 20} {
+		folder := generated(t, 30)
+		c := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
+		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: columns})
+		if err != nil {
+			t.Fatal(err)
+		}
+		screen := reporttest.NewScreen(int(columns))
+		watch(terminal, screen)
+		if err := c.Wait(); err != nil {
+			t.Fatalf("%v: %s", err, screen.Text())
+		}
+		last := frames(t, screen, int(columns))
+		if !strings.HasPrefix(last, "100% |") || !strings.Contains(last, "30/30") {
+			t.Errorf("the last frame is not complete: %q", last)
+		}
+		if columns == 80 && !strings.Contains(last, "30/30 models, ") {
+			t.Errorf("80 columns show too little: %q", last)
+		}
+		plain := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity", "-force")
+		lines, err := plain.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := timings.ReplaceAllString(screen.Text(), "S"), timings.ReplaceAllString(string(lines), "S"); got != want {
+			t.Errorf("%d columns, left on the screen:\n%s\nwithout a terminal:\n%s", columns, got, want)
+		}
+	}
+}
+
+func TestADumbTerminalGetsLines(t *testing.T) {
+	c := spawn(generated(t, 1), "-manifest", "models.yaml", "-verify", "none")
+	c.Env = append(c.Env, "TERM=dumb")
+	terminal, err := pty.Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	_, _ = got.ReadFrom(terminal) // an error is how a closed terminal reads
+	if err := c.Wait(); err != nil || strings.Contains(got.String(), "\x1b") || !strings.Contains(got.String(), "1 model: 1 folded") {
+		t.Errorf("%v: %q", err, got.String())
+	}
+}
+
+func TestTheBarFollowsTheWindow(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	terminal, program, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	resize := func(columns uint16) {
+		if err := pty.Setsize(terminal, &pty.Winsize{Rows: 24, Cols: columns}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	screen := reporttest.NewScreen(100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		watch(terminal, screen)
+	}()
+	c := openConsole(&flags{}, program, &bytes.Buffer{})
+	c.Start(report.Start{Models: 4, Bytes: 4e6})
+	for _, columns := range []uint16{100, 30, 80, 0} {
+		resize(columns)
+		c.Begin(report.Begin{Path: "some/model.onnx"})
+		c.Progress(1e6)
+		c.Done(report.Model{Path: "some/model.onnx", Status: report.Folded})
+	}
+	c.End(report.End{})
+	if err := program.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	for models, columns := range map[string]int{"1/4": 100, "2/4": 30, "3/4": 80, "4/4": 80} {
+		first := slices.IndexFunc(screen.Erased(), func(line string) bool { return strings.Contains(line, models) })
+		if first < 0 || uniseg.StringWidth(screen.Erased()[first]) >= columns {
+			t.Errorf("%s models, %d columns: frame %d of %q", models, columns, first, screen.Erased())
+		}
+	}
+	if len(screen.Faults()) > 0 || !strings.HasSuffix(screen.Text(), "\n") {
+		t.Errorf("%q, %q", screen.Faults(), screen.Text())
+	}
+}

@@ -1,0 +1,71 @@
+package shape_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/eval"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/shape"
+)
+
+// b and v keep the table short.
+type (
+	b = modeltest.Builder
+	v = model.Value
+)
+
+func in(x ...*v) []*v { return x }
+
+func TestShapesFollowFromOperators(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		build func(m *b) *v
+		want  []int64 // nil: the rank is not known
+	}{
+		{"Reshape copies a free extent and computes the rest", func(m *b) *v {
+			return m.Op("Reshape", in(m.Input(-1, 12, 4, 6), m.Ints(0, 3, -1)))
+		}, []int64{-1, 3, 96}},
+		{"Reshape to the extents of another value", func(m *b) *v {
+			x := m.Input(-1, 12, 4, 6)
+			return m.Op("Reshape", in(m.Op("Reshape", in(x, m.Ints(0, 0, -1))), m.Op("Shape", in(x))))
+		}, []int64{-1, 12, 4, 6}},
+		{"Reshape computes no extent of two that are free", func(m *b) *v {
+			return m.Op("Reshape", in(m.Input(-1, 12, -1, 6), m.Ints(0, -1)))
+		}, []int64{-1, -1}},
+		{"Reshape computes a free extent from one that moved", func(m *b) *v {
+			return m.Op("Reshape", in(m.Input(-1, 12, 4), m.Ints(12, -1, 4)))
+		}, []int64{12, -1, 4}},
+		{"Reshape joins a free extent with others", func(m *b) *v {
+			return m.Op("Reshape", in(m.Input(-1, 12, 4), m.Ints(-1, 4)))
+		}, []int64{-1, 4}},
+		{"Reshape to the batch of another value and the rest", func(m *b) *v {
+			x := m.Input(-1, 12, 4)
+			batch := m.Op("Unsqueeze", in(m.Op("Gather", in(m.Op("Shape", in(x)), m.Const([]float64{0}))), m.Ints(0)))
+			return m.Op("Reshape", in(m.Op("Relu", in(x)), m.Op("Concat", in(batch, m.Ints(-1)), "axis", 0)))
+		}, []int64{-1, 48}},
+		{"Resize by factors of some axes", func(m *b) *v {
+			return m.Op("Resize", in(m.Input(-1, 3, 10, 5), nil, m.Const([]float64{float64(float32(0.7)), 2}, 2)), "axes", []int64{2, -1})
+		}, []int64{-1, 3, 7, 10}},
+		{"Resize to sizes", func(m *b) *v {
+			return m.Op("Resize", in(m.Input(1, 3, 10, 5), nil, nil, m.Ints(1, 3, 20, 7)))
+		}, []int64{1, 3, 20, 7}},
+		{"Resize to sizes that keep the aspect ratio", func(m *b) *v {
+			return m.Op("Resize", in(m.Input(1, 3, 10, 5), nil, nil, m.Ints(20, 7)), "axes", []int64{2, 3}, "keep_aspect_ratio_policy", "not_larger")
+		}, []int64{1, 3, -1, -1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := modeltest.New(1)
+			y := test.build(m)
+			m.Model.Opset[""] = 18
+			shape.Infer(m.Output(y), eval.Constants(m.Model))
+			for k, d := range y.Shape { // which free extent it is
+				y.Shape[k] = max(d, shape.Unknown)
+			}
+			if !slices.Equal(y.Shape, test.want) || (y.Shape == nil) != (test.want == nil) {
+				t.Errorf("shape %v, want %v", y.Shape, test.want)
+			}
+		})
+	}
+}
