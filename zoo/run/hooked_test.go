@@ -5,13 +5,21 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 )
 
 // hooked is the host's file system with something done before each operation: an error of before keeps the operation from
 // happening, or half of it. Nothing waits for the disk.
 type hooked struct {
 	disk
-	before func(operation, path string) error
+	before func(operation, path string) error // never twice at a time
+	lock   sync.Mutex
+}
+
+func (h *hooked) planted(operation, path string) error {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	return h.before(operation, path)
 }
 
 var (
@@ -22,7 +30,7 @@ var (
 
 // do does an operation, or fails as before says.
 func (h *hooked) do(operation, path string, f func() error) error {
-	switch planted := h.before(operation, path); {
+	switch planted := h.planted(operation, path); {
 	case planted == nil:
 		return f()
 	case errors.Is(planted, errLate):
@@ -34,7 +42,7 @@ func (h *hooked) do(operation, path string, f func() error) error {
 
 // transfer reads or writes, or fails as before says.
 func (h *hooked) transfer(operation, path string, b []byte, f func([]byte) (int, error)) (n int, err error) {
-	switch planted := h.before(operation, path); {
+	switch planted := h.planted(operation, path); {
 	case planted == nil:
 		return f(b)
 	case errors.Is(planted, errLate):
@@ -99,7 +107,7 @@ func (h *hooked) Lock(path string) (func() error, error) {
 	if err != nil && unlock != nil {
 		err = errors.Join(err, unlock()) // the process that failed would have ended
 	}
-	return func() error { return errors.Join(h.before("unlock", path), unlock()) }, err
+	return func() error { return errors.Join(h.planted("unlock", path), unlock()) }, err
 }
 
 type hookedReader struct {
@@ -133,6 +141,6 @@ func (f *hookedFile) Chmod(mode fs.FileMode) error {
 }
 
 func (f *hookedFile) Close() error {
-	planted := f.h.before("close", f.path)
+	planted := f.h.planted("close", f.path)
 	return errors.Join(planted, f.writable.Close()) // a file is closed whatever close says
 }
