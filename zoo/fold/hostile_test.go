@@ -1,6 +1,8 @@
 package fold_test
 
 import (
+	"context"
+	"errors"
 	"runtime"
 	"testing"
 
@@ -69,5 +71,19 @@ func TestNoClaimOfAFileMakesPlanningFailOrTakeMuchMemory(t *testing.T) {
 				t.Errorf("%d MiB were allocated", used>>20)
 			}
 		})
+	}
+}
+
+func TestPlanningEndsWithItsContext(t *testing.T) {
+	b := modeltest.New(1)
+	x, parts := b.Input(1, 2, 4, 4), []*model.Value{}
+	for range 20000 { // each map asks all others: a quarter of an hour
+		parts = append(parts, b.Op("Mul", []*model.Value{x, b.Const([]float64{2})}))
+	}
+	m := b.Output(b.Op("Sum", parts))
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("it is enough"))
+	if _, err := fold.Fold(m, fold.Options{Context: ctx}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
 	}
 }

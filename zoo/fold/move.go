@@ -145,6 +145,9 @@ func (m *Move) visit(n *model.Node, back bool, ask func(*Operator) *Reason) *Rea
 	if m.seen[n] && !(o.Again && m.back[n] == back) {
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
+	if err := m.p.ended(); err != nil {
+		return because(Unsupported, "planning has ended: %v", err)
+	}
 	if *m.asked++; *m.asked > maxAsked {
 		return because(Unsupported, "there are too many ways before and after %v to try", n)
 	}

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,15 @@ type Options struct {
 	MaxDuplicateBytes int64           // a shared weight larger than this is not copied; 0: DefaultMaxDuplicateBytes
 	Off               map[string]bool // operator families that are switched off
 	Refuse            map[string]Code // constants, by name, that may not be rescaled, and why
+	Context           context.Context // ends planning, which is then an error; nil: nothing does
+}
+
+// ended says why planning is to end before it is done, or nil.
+func (p *Planner) ended() error {
+	if p.opt.Context == nil {
+		return nil
+	}
+	return p.opt.Context.Err()
 }
 
 // Planner holds the state of planning one model.
@@ -73,8 +83,11 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	shape.Infer(m, p.consts)
 	p.regions = newRegions(m)
 	p.enter()
-	for p.pass() {
+	for p.ended() == nil && p.pass() {
 		m.Walk((*model.Graph).Compact)
+	}
+	if err := p.ended(); err != nil {
+		return nil, err
 	}
 	p.cancelTransposes()
 	p.shareAlike()

@@ -27,7 +27,7 @@ var ErrUnproven = errors.New("the folded model failed a check and was not kept")
 
 // model folds one model, proves it and commits it.
 func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) error {
-	source, plan, before, err := r.open(j)
+	source, plan, before, err := r.open(ctx, j)
 	if err != nil {
 		return err
 	}
@@ -135,11 +135,11 @@ func settle(before []stamp, out *stage) (read []stamp, written []string, err err
 
 // open opens a model and plans its folding; before are its files as they were before they were opened. Which files a model
 // is made of is known when it is open: one of several is opened twice.
-func (r *runner) open(j *manifests.Job) (source format.File, plan *fold.Plan, before []stamp, err error) {
+func (r *runner) open(ctx context.Context, j *manifests.Job) (source format.File, plan *fold.Plan, before []stamp, err error) {
 	if before, err = watch(r.fsys, j.Source); err != nil {
 		return nil, nil, nil, err
 	}
-	source, plan, err = r.plan(j, nil)
+	source, plan, err = r.plan(ctx, j, nil)
 	if err != nil || len(source.Inputs()) == 1 {
 		return source, plan, before, err
 	}
@@ -148,7 +148,7 @@ func (r *runner) open(j *manifests.Job) (source format.File, plan *fold.Plan, be
 	if before, err = watch(r.fsys, inputs...); err != nil {
 		return nil, nil, nil, err
 	}
-	if source, plan, err = r.plan(j, nil); err == nil && !slices.Equal(inputs, source.Inputs()) {
+	if source, plan, err = r.plan(ctx, j, nil); err == nil && !slices.Equal(inputs, source.Inputs()) {
 		source.Close()
 		err = fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
 	}
@@ -156,7 +156,7 @@ func (r *runner) open(j *manifests.Job) (source format.File, plan *fold.Plan, be
 }
 
 // plan opens a model and plans its folding; refuse names constants that may not be rescaled.
-func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.File, *fold.Plan, error) {
+func (r *runner) plan(ctx context.Context, j *manifests.Job, refuse map[string]fold.Code) (format.File, *fold.Plan, error) {
 	source, err := format.Open(j.Source, options(j))
 	if err != nil {
 		return nil, nil, err
@@ -164,7 +164,7 @@ func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.Fil
 	l := listen(source.Model())
 	plan, err := fold.Fold(source.Model(), fold.Options{
 		Overridable: j.Rule.Overridable == "constant", Keep: j.Rule.Keep,
-		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse,
+		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse, Context: ctx,
 	})
 	if err = errors.Join(err, l.failure()); err != nil {
 		source.Close()
@@ -238,7 +238,7 @@ func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *s
 		if err := out.restart(); err != nil {
 			return err
 		}
-		again, replan, err := r.plan(j, refuse)
+		again, replan, err := r.plan(ctx, j, refuse)
 		if err != nil {
 			return err
 		}

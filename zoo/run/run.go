@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -202,6 +203,9 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		r.fold(ctx, j, rule, &m, meter)
 	}
 	m.Seconds = time.Since(started).Seconds()
+	for _, c := range []*report.Check{&m.Parity, &m.Algebra, &m.Predictions} {
+		c.Difference, c.Jitter, c.Limit = finite(c.Difference), finite(c.Jitter), finite(c.Limit)
+	}
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.end.Counts[m.Status]++
@@ -211,6 +215,14 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	r.end.OutputBytes += m.OutputBytes
 	r.Sink.Progress(meter.finish())
 	r.Sink.Done(m)
+}
+
+// finite is a figure as JSON can write it: what is no number, or infinite, is the largest one.
+func finite(x float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return math.MaxFloat64
+	}
+	return x
 }
 
 // upToDate says whether a model was folded before as it would be now, and proven as well as it can be now.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -375,5 +376,19 @@ func TestAReportTakesThePlaceOfWhatAKilledRunLeft(t *testing.T) {
 	}
 	if got := contents(t, folder); len(got) != 2 || !strings.HasPrefix(got["report.json"], "{\n") {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestFiguresThatAreNoNumbersDoNotCostTheReport(t *testing.T) {
+	s := newScene(t, 1)
+	d := report.NewDocument()
+	r := s.must(func(o *Options) {
+		o.Verify, o.Sink = &[]string{"predictions"}, report.Tee{d, o.Sink}
+		o.Predict = predictor(func(context.Context, predict.Comparison) report.Check {
+			return report.Check{Status: report.Passed, Difference: math.NaN(), Jitter: math.Inf(1), Limit: math.Inf(1)}
+		})
+	})
+	if err := WriteReport(t.TempDir(), d); err != nil || r.Counts[report.Folded] != 1 {
+		t.Errorf("%v, %v", r.Counts, err)
 	}
 }

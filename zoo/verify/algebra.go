@@ -644,10 +644,12 @@ func (c *comparison) compare(name string, x, y measured) (share float64, err err
 		switch {
 		case a == b || math.IsNaN(a) && math.IsNaN(b):
 			continue
+		case math.IsInf(limit, 1) || math.IsNaN(limit):
+			return share, fmt.Errorf("output %q of the region: its sums leave float64's range", name)
 		case d <= limit:
 			share = max(share, d/limit)
 		default:
-			if over := d / limit; !math.IsNaN(over) { // the report is JSON, which has no such number
+			if over := d / limit; !math.IsNaN(over) {
 				share = max(share, over)
 			}
 			return share, fmt.Errorf("%w: output %q of the region, element %d: %.17g in the original, %.17g folded: off by %.2g, the limit is %.2g", errDiffers, name, e, a, b, d, limit)
