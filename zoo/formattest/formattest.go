@@ -315,8 +315,8 @@ func Try(t testing.TB, path string, o format.Options) {
 	case err == nil || errors.As(err, &overflow):
 	case !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist):
 		t.Errorf("%v: it does not say whose fault it is", err)
-	case strings.Contains(err.Error(), "\n") || len(err.Error()) > 800:
-		t.Errorf("%q is not one clear line", err)
+	case strings.Contains(err.Error(), "\n"): // names may be long: the run cuts what it prints
+		t.Errorf("%q is not one line", err)
 	}
 }
 

@@ -257,7 +257,8 @@ func (n *Node) String() string {
 	if name == "" && n.Out(0) != nil {
 		name = n.Outputs[0].Name
 	}
-	return n.Type + " " + strconv.Quote(name)
+	typ := strconv.Quote(n.Type) // a file may say anything
+	return typ[1:len(typ)-1] + " " + strconv.Quote(name)
 }
 
 // Set makes v input k of the node, growing the inputs with omitted ones where needed; nil omits it.

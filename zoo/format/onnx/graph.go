@@ -120,7 +120,7 @@ func label(n *model.Node) string {
 	if n == nil || n.Type == "" {
 		return ""
 	}
-	return fmt.Sprintf(" (%s %q)", n.Type, n.Name)
+	return fmt.Sprintf(" (%v)", n)
 }
 
 func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) error {
