@@ -34,9 +34,13 @@ func Infer(m *model.Model, consts *eval.Folder) {
 }
 
 // Each is Infer for one node after the other, in an order in which each stands behind those that it reads: for who builds a
-// graph, and needs to know shapes on the way.
+// graph, whose inputs are there, and needs to know shapes on the way.
 func Each(m *model.Model, consts *eval.Folder) func(*model.Node) {
-	return newInference(m, consts).node
+	in := newInference(m, consts)
+	for _, v := range m.Graph.Inputs {
+		in.name(v)
+	}
+	return in.node
 }
 
 // newInference goes on behind the numbers that free extents have already.

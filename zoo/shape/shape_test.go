@@ -69,3 +69,19 @@ func TestShapesFollowFromOperators(t *testing.T) {
 		})
 	}
 }
+
+func TestEachTellsShapesOnTheWay(t *testing.T) {
+	m := modeltest.New(1)
+	x := m.Input(-1, 3, 8, 8)
+	node := shape.Each(m.Model, eval.Constants(m.Model))
+	y := m.Op("Conv", in(x, m.Weight(4, 3, 3, 3)))
+	node(y.Producer)
+	z := m.Op("Flatten", in(y))
+	node(z.Producer)
+	if y, z := y.Shape, z.Shape; len(y) != 4 || !slices.Equal(y[1:], []int64{4, 6, 6}) || !slices.Equal(z[1:], []int64{4 * 6 * 6}) {
+		t.Fatalf("shapes %v and %v", y, z)
+	}
+	if n := x.Shape[0]; n >= 0 || y.Shape[0] != n || z.Shape[0] != n {
+		t.Errorf("the batch of %v is not that of %v and %v", x.Shape, y.Shape, z.Shape)
+	}
+}

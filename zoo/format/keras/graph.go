@@ -37,7 +37,6 @@ func build(n *network, v version) (*builder, error) {
 	b := &builder{version: v, names: map[string]bool{}, consts: map[constKey]*model.Value{}}
 	b.m = &model.Model{Opset: map[string]int64{"": opset}}
 	b.m.Graph = &model.Graph{Model: b.m, Name: n.layer.name}
-	b.infer = shape.Each(b.m, eval.Constants(b.m))
 	var inputs []*value
 	for _, d := range n.faces() {
 		x := &model.Value{Name: b.unique(d.name), DType: d.dtype, Shape: d.shape, Graph: b.m.Graph, Input: true}
@@ -48,6 +47,7 @@ func build(n *network, v version) (*builder, error) {
 		}
 		inputs = append(inputs, &value{name: x.Name, rank: rank, main: 1, forms: map[int]*model.Value{1: x}})
 	}
+	b.infer = shape.Each(b.m, eval.Constants(b.m))
 	outputs, err := b.network(n, inputs, "", true)
 	if err != nil {
 		return nil, err

@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
+	_ "github.com/zoofold/zoofold/zoo/format/darknet"
 	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/formattest"
@@ -230,4 +233,77 @@ func TestKerasAgreesOnModelsOfOurOwn(t *testing.T) {
 		t.Errorf("%d models were compared, %d per-channel nodes became %d", compared, before, after)
 	}
 	t.Logf("%d models: %d -> %d per-channel nodes", compared, before, after)
+}
+
+// A Darknet detector and what YAD2K makes of it, the same network in Keras, fold to the same weights, bit for bit: both add
+// the epsilon to the variance.
+func TestADetectorFoldsAlikeInDarknetAndKeras(t *testing.T) {
+	folder := t.TempDir()
+	cfg, o, err := zootest.TinyYOLO(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Epsilon = "alexeyab"
+	names := lines[comparison](t, "yolo", folder, cfg, "1e-5")
+	f, err := format.Open(cfg, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	out := formattest.Folder{Path: filepath.Join(folder, "darknet"), Name: filepath.Base(cfg)}
+	if _, err := f.Write(context.Background(), out, cpu.New(2)); err != nil {
+		t.Fatal(err)
+	}
+	o.Weights = filepath.Join(out.Path, format.Beside(cfg, f.Inputs()[1]))
+	want := convolutions(t, filepath.Join(out.Path, out.Name), o)
+	if len(want) < 10 || len(names) != 2 {
+		t.Fatalf("%d convolutions, %d twins", len(want), len(names))
+	}
+	args := []string{"compare", folder}
+	for _, m := range names {
+		if list := left(prepare(t, folder, m.Name)); len(list) > 0 {
+			t.Errorf("%s: these are left: %v", m.Name, list)
+		}
+		got := convolutions(t, filepath.Join(folder, "folded", m.Name), format.Options{})
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: the folded weights are others than Darknet's", m.Name)
+		}
+		args = append(args, m.Name)
+	}
+	for _, c := range lines[comparison](t, args...) {
+		if c.Folded > 1e-5 || c.Read > 1e-5 || c.Outputs != 2 {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// convolutions are the kernels and biases of a model's convolutions, in ONNX's order of axes, sorted: formats list layers
+// in orders of their own.
+func convolutions(t *testing.T, path string, o format.Options) (list [][2][]float64) {
+	t.Helper()
+	f, err := format.Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, n := range f.Model().Graph.Nodes {
+		if n.Type == "BatchNormalization" {
+			t.Errorf("%s: %v is left", path, n)
+		}
+		if n.Type != "Conv" {
+			continue
+		}
+		var both [2][]float64
+		for k := range both {
+			if both[k], err = n.Inputs[1+k].Const.Float64s(1 << 24); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list = append(list, both)
+	}
+	slices.SortFunc(list, func(a, b [2][]float64) int { return slices.Compare(a[0], b[0]) })
+	return list
 }

@@ -3,6 +3,7 @@
 oracle.py make FOLDER             writes models into FOLDER/models, and prints for each how many maps no fold can take away
 oracle.py keras1 FOLDER           writes models as Keras 1 did into FOLDER/models, and into FOLDER/twins what they are in Keras 3
 oracle.py twins FOLDER NAME...    runs FOLDER/twins/NAME.keras and FOLDER/onnx/NAME.h5.onnx and FOLDER/onnx/NAME.h5.folded.onnx
+oracle.py yolo FOLDER CFG EPSILON   writes into FOLDER/models what a Darknet detector, CFG and its weights, is in Keras
 oracle.py compare FOLDER NAME...  runs FOLDER/models/NAME, FOLDER/folded/NAME and FOLDER/onnx/NAME.onnx on the same inputs,
                                   and prints how far the answers are apart
 """
@@ -696,6 +697,62 @@ def twins(folder, names):
         print(json.dumps({"Name": name, "Read": off[0], "Folded": off[1]}), flush=True)
 
 
+def yolo(folder, cfg, epsilon):
+    """A Darknet detector in Keras, as YAD2K makes it: kernels are transposed to (height, width, in, out). The inputs of the
+    yolo layers are the outputs."""
+    sections = []
+    for line in open(cfg):
+        line = line.split("#")[0].strip()
+        if line.startswith("["):
+            sections.append((line[1:-1], {}))
+        elif line:
+            key, value = line.split("=")
+            sections[-1][1][key.strip()] = value.strip()
+    data = open(cfg[: -len("cfg")] + "weights", "rb").read()
+    major, minor = np.frombuffer(data, "<i4", 2)
+    at = 20 if major * 10 + minor >= 2 else 16
+
+    def read(*shape):
+        nonlocal at
+        n = int(np.prod(shape))
+        at += 4 * n
+        return np.frombuffer(data, "<f4", n, at - 4 * n).reshape(shape)
+
+    net = sections[0][1]
+    x = i = keras.Input((int(net["height"]), int(net["width"]), int(net["channels"])), name="image")
+    made, outputs = [], []
+    for kind, o in sections[1:]:
+        if kind == "convolutional":
+            n, k, norm = int(o["filters"]), int(o["size"]), o.get("batch_normalize") == "1"
+            conv = L.Conv2D(n, k, strides=int(o["stride"]), padding="same", use_bias=not norm)
+            y = conv(x)
+            bias = read(n)
+            if norm:
+                layer = L.BatchNormalization(epsilon=epsilon)
+                y = layer(y)
+                gamma, mean, variance = read(n), read(n), read(n)
+                layer.set_weights([gamma, bias, mean, variance])
+            kernel = read(n, x.shape[-1], k, k).transpose(2, 3, 1, 0)
+            conv.set_weights([kernel] if norm else [kernel, bias])
+            x = L.LeakyReLU(negative_slope=0.1)(y) if o["activation"] == "leaky" else y
+        elif kind == "maxpool":
+            x = L.MaxPooling2D(int(o["size"]), strides=int(o["stride"]), padding="same")(x)
+        elif kind == "upsample":
+            x = L.UpSampling2D(int(o["stride"]))(x)
+        elif kind == "route":
+            parts = [made[int(k)] for k in o["layers"].split(",")]
+            x = parts[0] if len(parts) == 1 else L.Concatenate()(parts)
+        elif kind == "yolo":
+            outputs.append(x)
+        made.append(x)
+    assert at == len(data), (at, len(data))
+    model = keras.Model(i, outputs)
+    os.makedirs(os.path.join(folder, "models"), exist_ok=True)
+    for ext in (".h5", ".keras"):
+        model.save(os.path.join(folder, "models", "yolo" + ext))
+        print(json.dumps({"Name": "yolo" + ext}), flush=True)
+
+
 if __name__ == "__main__":
     command, folder, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     if command == "make":
@@ -704,5 +761,7 @@ if __name__ == "__main__":
         keras1(folder)
     elif command == "twins":
         twins(folder, names)
+    elif command == "yolo":
+        yolo(folder, names[0], float(names[1]))
     else:
         compare(folder, names)
