@@ -19,12 +19,9 @@ const Unknown = -1
 func Infer(m *model.Model, consts *eval.Folder) {
 	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
 	m.Walk(func(g *model.Graph) { // numbers that were given before
+		in.given(g.Inputs)
 		for _, n := range g.Nodes {
-			for _, v := range slices.Concat(g.Inputs, n.Outputs) {
-				if v != nil && len(v.Shape) > 0 {
-					in.named = max(in.named, Unknown-slices.Min(v.Shape))
-				}
-			}
+			in.given(n.Outputs)
 		}
 	})
 	var walk func(*model.Graph)
@@ -73,6 +70,15 @@ func extent(element int64) int64 {
 		return element - noElement
 	}
 	return element
+}
+
+// given notes the numbers of free extents that values have already.
+func (in *inference) given(values []*model.Value) {
+	for _, v := range values {
+		if v != nil && len(v.Shape) > 0 {
+			in.named = max(in.named, Unknown-slices.Min(v.Shape))
+		}
+	}
 }
 
 // name gives a value's free extents numbers.
