@@ -25,7 +25,7 @@ type Move struct {
 type side uint8
 
 const (
-	noSide     side = iota + 1 // the node is the map's own, or only reads what changes
+	noSide side = iota + 1 // the node is the map's own, or only reads what changes
 	inputSide
 	outputSide
 )
