@@ -6,7 +6,7 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: build header emulator kernels gpu-check demo test bench fuzz lint conformance compare man install dist soak fetch clean help
+.PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,17 +28,23 @@ emulator: ## bin/libcuda.so.1, a driver for tests that runs the shipped device c
 kernels: ## compile the device code to gpu/kernels/rescale.ptx
 	sh testdata/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
 
-gpu-check: build ## on a machine with a GPU: the suite on it, and figures as JSON
+mutants: emulator header ## plant every bug of gpu/mutant_test.go in the device code; the tests have to find each
+	CGO_CFLAGS="-O2 -I$(if $(CUDA_HOME),$(CUDA_HOME),$(abspath $(CACHE)/cuda))/include" ZOOFOLD_MUTANTS=all $(GO) test -tags cuda -count=1 -timeout 60m -v -run BugsPlanted ./gpu
+
+gpu-check: build fetch ## on a machine with a GPU: the suite on it, and figures as JSON
 	sh testdata/gpu.sh
 
 fetch: ## ONNX Runtime's library and published models into .cache, by hash
 	@python3 testdata/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"
 
-demo: build fetch ## fold published models, or generated ones where no registry answers
+networks: ## generated networks of the formats of which no package publishes files
+	@$(GO) run ./cmd/zoogen -networks $(CACHE)/zoo/networks
+
+demo: build fetch networks ## fold published ONNX models, or generated ones where no registry answers, and generated Caffe, Darknet and Keras networks
 	@if ! find $(CACHE)/zoo -name '*.onnx' 2>/dev/null | grep -q .; then \
 		echo "no published model could be fetched: the demo folds generated ones"; \
 		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi
-	bin/zoofold -manifest manifests/demo.yaml
+	bin/zoofold -manifest manifests/demo.yaml -latency
 
 test: build fetch emulator $(CACHE)/venv/done ## everything that CI runs
 	PYTHON=$(abspath $(PYTHON)) FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/check.sh
@@ -73,7 +79,7 @@ install: build ## the program, its manual page and its completions into $(DESTDI
 dist: ## reproducible archives and checksums of a release into dist/
 	GO=$(GO) MAKE=$(MAKE) sh testdata/dist.sh $(VERSION)
 
-compare: build fetch $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
+compare: build fetch networks $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
 	bin/zoofold -manifest manifests/demo.yaml -quiet -force
 	$(CACHE)/compare/bin/python testdata/compare.py bin/zoofold $(CACHE)/zoo demo $(CACHE)/compare.md
 
@@ -82,5 +88,5 @@ $(CACHE)/compare/done: testdata/compare.txt
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
 	touch $@
 
-soak: ## a hundred thousand random graphs, folded and compared
-	ZOOFOLD_GRAPHS=100000 $(GO) test -count=1 -v -run RandomGraphs ./zoo/fold
+soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs
+	GO=$(GO) sh testdata/soak.sh

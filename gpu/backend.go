@@ -18,7 +18,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Backend spreads tensors over all devices. A device that fails is started once more; after that the CPU does its work.
+// Backend spreads tensors over all devices. A device that loses its context is started once more; after that the CPU does
+// its work.
 type Backend struct {
 	options Options
 	name    string
@@ -27,7 +28,11 @@ type Backend struct {
 	lock  sync.Mutex
 	all   []*device
 	notes []string
+	more  int // notes that were not kept
 }
+
+// maxNotes is how many notes are kept: a device that is short of memory fails with every tensor.
+const maxNotes = 20
 
 // perDevice is how many tensors are on a device at once: while one waits for the disk, another one's copies run.
 const perDevice = 2
@@ -55,12 +60,14 @@ func Open(o Options) (*Backend, error) {
 		}
 		names = append(names, d.name)
 		b.all = append(b.all, d)
-		for range perDevice {
-			b.seats <- &seat{device: d}
-		}
 	}
 	if len(b.all) == 0 {
 		return nil, fmt.Errorf("%w: %s", ErrNone, strings.Join(b.notes, "; "))
+	}
+	for range perDevice {
+		for _, d := range b.all { // by turns
+			b.seats <- &seat{device: d}
+		}
 	}
 	b.name = fmt.Sprintf("cuda: %s, driver %s", strings.Join(names, ", "), dotted(version))
 	return b, nil
@@ -85,12 +92,20 @@ func (b *Backend) Name() string { return b.name }
 func (b *Backend) Notes() []string {
 	b.lock.Lock()
 	defer b.lock.Unlock()
-	return slices.Clone(b.notes)
+	notes := slices.Clone(b.notes)
+	if b.more > 0 {
+		notes = append(notes, fmt.Sprintf("devices failed %d times more", b.more))
+	}
+	return notes
 }
 
 func (b *Backend) note(text string, args ...any) {
 	b.lock.Lock()
 	defer b.lock.Unlock()
+	if len(b.notes) == maxNotes {
+		b.more++
+		return
+	}
 	b.notes = append(b.notes, fmt.Sprintf(text, args...))
 }
 
@@ -112,37 +127,27 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	var s *seat
 	select {
 	case s = <-b.seats:
-		defer func() { b.seats <- s }()
 	case <-ctx.Done():
 		return tensor.NewTally(), fmt.Errorf("stopped before byte 0: %w", ctx.Err())
 	}
 	tally, done, err := s.rescale(ctx, dst, src, job)
+	b.seats <- s
 	var failed *deviceError
-	if !errors.As(err, &failed) {
-		return tally, err
+	switch {
+	case err == nil:
+		return tally, nil
+	case !errors.As(err, &failed):
+		return tensor.NewTally(), err
+	case done == 0:
+		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
-	b.note("%s: %v; the CPU took over from byte %d of a tensor on", s.device.name, failed, done)
-	// What was written stays: it has the bits that the CPU would give, and src may be the same file.
-	rest, err := b.options.CPU.Rescale(ctx, &after{dst, done}, src, job)
+	// What was written stays, and what was read for it is not read again: it may be gone, if src and dst are the same file.
+	rest, err := tensor.Reference{}.From(ctx, dst, src, job, done/int64(job.DType.Size()))
 	if err != nil {
 		return rest, err
 	}
-	return rest, nil
-}
-
-// after writes what lies from a byte on, and drops what lies before it.
-type after struct {
-	io.WriterAt
-	from int64
-}
-
-func (a *after) WriteAt(p []byte, off int64) (int, error) {
-	skip := min(max(a.from-off, 0), int64(len(p)))
-	if skip == int64(len(p)) {
-		return len(p), nil
-	}
-	n, err := a.WriterAt.WriteAt(p[skip:], off+skip)
-	return int(skip) + n, err
+	tally.Add(rest)
+	return tally, nil
 }
 
 // deviceError is a failure of the device or the driver, not of src, dst or the context.

@@ -11,11 +11,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+
+	"gorgonia.org/cu"
 
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu/kernels"
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(Describe())
 		os.Exit(0)
 	case "rescale":
-		os.Exit(rescaleOnce())
+		os.Exit(rescaleOften())
 	}
 	folder, err := os.MkdirTemp("", "zoofold-")
 	if err == nil {
@@ -48,12 +50,14 @@ func TestMain(m *testing.M) {
 // ran says which of the tests that the kernels' instructions are counted over have run.
 var ran struct{ suite, far bool }
 
+const emulator = "bin/libcuda.so.1"
+
 // library is the driver that tests run on: the emulator, unless ZOOFOLD_LIBCUDA names another one.
 func library(t *testing.T) string {
 	if path := os.Getenv("ZOOFOLD_LIBCUDA"); path != "" {
 		return path
 	}
-	path, err := filepath.Abs("../bin/libcuda.so.1")
+	path, err := filepath.Abs("../" + emulator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,15 +88,81 @@ func TestTheDevicePassesTheSuiteOfAllBackends(t *testing.T) {
 	}
 }
 
-func TestLittleDeviceMemoryMakesSmallChunks(t *testing.T) {
-	b := open(t, Options{Memory: 1 << 18})
-	if b.all[0].chunk > 1<<15 {
-		t.Fatalf("chunks of %d bytes", b.all[0].chunk)
+// gauge is a source that looks, whenever it is read, at how much memory is free on the device.
+type gauge struct {
+	io.ReaderAt
+	lock  sync.Mutex
+	least int64
+}
+
+func (g *gauge) ReadAt(p []byte, off int64) (int, error) {
+	if free, _, err := cu.MemInfo(); err == nil { // otherwise it is the CPU that reads
+		g.lock.Lock()
+		g.least = min(g.least, free)
+		g.lock.Unlock()
 	}
-	src, job := example(100_000)
-	got, want := run(t, b, src, job), run(t, tensor.Reference{}, src, job)
-	if !bytes.Equal(got, want) {
-		t.Error("chunks give other bytes")
+	return g.ReaderAt.ReadAt(p, off)
+}
+
+func TestDeviceMemoryStaysWithinItsBound(t *testing.T) {
+	const all = 2 << 20
+	emulated(t, fmt.Sprintf("memory=%d", all))
+	src, job := example(200_000)
+	want := run(t, tensor.Reference{}, src, job)
+	for _, test := range []struct {
+		memory, bound int64
+		fits          bool // the factors
+	}{{0, all / 2, true}, {all + 1, all / 2, true}, {1 << 19, 1 << 19, true}, {1 << 16, 1 << 16, false}} {
+		memory, bound := test.memory, test.bound
+		b := open(t, Options{Memory: memory})
+		g := &gauge{ReaderAt: bytes.NewReader(src), least: all}
+		var tensors sync.WaitGroup
+		for range 2 * perDevice {
+			tensors.Go(func() {
+				got := make(tensor.Buffer, len(src))
+				if _, err := b.Rescale(context.Background(), got, g, job); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%d bytes of memory: %v, or other bytes", memory, err)
+				}
+			})
+		}
+		tensors.Wait()
+		if used := all - g.least; used > bound || test.fits && used < bound/2 {
+			t.Errorf("%d bytes of memory: %d are used, at most %d may be", memory, used, bound)
+		}
+		if notes := b.Notes(); test.fits != (len(notes) == 0) {
+			t.Errorf("%d bytes of memory: %q", memory, notes)
+		}
+		b.Close()
+	}
+	if _, err := Open(Options{Memory: 1000}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "1000 bytes of device memory are too few") {
+		t.Error(err)
+	}
+}
+
+// counting is a backend that counts its tensors.
+type counting struct {
+	tensor.Backend
+	tensors int
+}
+
+func (c *counting) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tensor.Tally, error) {
+	c.tensors++
+	return c.Backend.Rescale(ctx, dst, src, job)
+}
+
+func TestSmallTensorsStayOnTheCPU(t *testing.T) {
+	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
+	host := &counting{Backend: cpu.New(1)}
+	b, err := Open(Options{CPU: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for elements, tensors := range map[int64]int{100: 1, DefaultSmallest/4 - 100: 1, DefaultSmallest / 4: 0} {
+		job, src := &tensor.Rescale{DType: tensor.Float32, Elements: elements}, make([]byte, 4*elements)
+		if host.tensors = 0; !bytes.Equal(run(t, b, src, job), src) || host.tensors != tensors {
+			t.Errorf("%d elements: %d tensors on the CPU", elements, host.tensors)
+		}
 	}
 }
 
@@ -126,86 +196,7 @@ func run(t *testing.T, b tensor.Backend, src []byte, job *tensor.Rescale) []byte
 	return dst
 }
 
-// child runs this test binary as a program of its own, with that environment.
-func child(t *testing.T, what string, env ...string) string {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command(exe)
-	c.Env = append(append(os.Environ(), "ZOOFOLD_TEST="+what), env...)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func TestADriverThatIsNotThereIsSaidPlainly(t *testing.T) {
-	emulator := "ZOOFOLD_LIBCUDA=" + library(t)
-	text := filepath.Join(t.TempDir(), "text.so")
-	if err := os.WriteFile(text, []byte("no library"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		name string
-		env  []string
-		want string
-	}{
-		{"a driver and a device", []string{emulator}, "emulator 0, driver 12.9"},
-		{"no driver", []string{"ZOOFOLD_LIBCUDA=/nowhere/libcuda.so.1"}, "/nowhere/libcuda.so.1: cannot open shared object file"},
-		{"no device", []string{emulator, "ZOOFOLD_EMULATOR=devices=0"}, "driver 12.9 found, but no device"},
-		{"cuInit fails", []string{emulator, "ZOOFOLD_EMULATOR=init=100"}, "driver 12.9 found, but cuInit: no CUDA-capable device is detected"},
-		{"a library that lacks symbols", []string{"ZOOFOLD_LIBCUDA=libc.so.6"}, "libc.so.6 has no cuInit"},
-		{"no library", []string{"ZOOFOLD_LIBCUDA=" + text}, "text.so: file too short"},
-	} {
-		if got := child(t, "describe", test.env...); !strings.Contains(got, test.want) {
-			t.Errorf("%s: %q does not say %q", test.name, got, test.want)
-		}
-	}
-}
-
-// rescaleOnce rescales several tensors, compares them with the reference, and prints the backend's notes.
-func rescaleOnce() int {
-	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 18})
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	src, job := example(40_000)
-	want := make(tensor.Buffer, len(src))
-	wanted, err := (tensor.Reference{}).Rescale(context.Background(), want, bytes.NewReader(src), job)
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	for range 4 {
-		got := make(tensor.Buffer, len(src))
-		tally, err := b.Rescale(context.Background(), got, bytes.NewReader(src), job)
-		if err != nil || !bytes.Equal(got, want) || tally != wanted {
-			fmt.Printf("wrong: %v, tally %+v, want %+v\n", err, tally, wanted)
-			return 1
-		}
-	}
-	fmt.Println(strings.Join(b.Notes(), "\n"))
-	return 0
-}
-
-func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
-	emulator := "ZOOFOLD_LIBCUDA=" + library(t)
-	for _, test := range []struct{ fault, want string }{
-		{"none=0", ""},
-		{"alloc=1", "the CPU took over"}, {"alloc=5", "the CPU took over"}, {"alloc=9", "the CPU took over"},
-		{"launch=1", "was started anew"}, {"launch=3", "was started anew"}, {"launch=9", "was started anew"},
-		{"lost=1", "was started anew"}, {"lost=4", "was started anew"}, {"lost=7", "was started anew"},
-	} {
-		got := child(t, "rescale", emulator, "ZOOFOLD_EMULATOR="+test.fault)
-		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
-			t.Errorf("%s: %q does not say %q", test.fault, got, test.want)
-		}
-	}
-}
+var floats = []tensor.DType{tensor.Float64, tensor.Float32, tensor.Float16, tensor.BFloat16}
 
 // far is a source that is the same wherever it is read, and a destination that keeps what is written.
 type far struct {
@@ -220,44 +211,64 @@ func (f *far) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// beyond rescales elements whose numbers have more than 32 bits, and says whether they came out right.
+func beyond(d *device, dtype tensor.DType) error {
+	const inner, count = 1<<30 + 2, 256 + 7 // whole vectors, and a tail
+	size := int64(dtype.Size())
+	job := &tensor.Rescale{DType: dtype, Elements: 10 * inner, Factors: []tensor.Factor{
+		{Layout: tensor.Layout{Blocks: 2, Outer: 1, Channels: 5, Inner: inner}, Scale: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, -10}},
+		{Layout: tensor.Layout{Blocks: 1, Outer: 10 * inner / 3, Channels: 3, Inner: 1}, Scale: []float64{1.5, -0.5, 0.75}},
+	}}
+	first := 8*int64(inner) - count/2 // from the eighth channel into the ninth; 32 bits of it would say other channels
+	values, want := make([]float64, count), make([]float64, count)
+	for k := range values {
+		values[k] = float64(k%100) / 8
+		want[k] = values[k] * job.Scale(first+int64(k))
+	}
+	f, expected := &far{pattern: make([]byte, count*size)}, make([]byte, count*size)
+	if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
+		return err
+	}
+	r := (&seat{device: d}).take(f, f, job)
+	err := d.bound(func() error {
+		defer r.give()
+		defer r.close()
+		return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
+	})
+	if err == nil && (f.off != first*size || !bytes.Equal(f.got, expected)) {
+		err = fmt.Errorf("other values, or not written at %d", f.off)
+	}
+	return err
+}
+
 func TestElementsBeyond32BitsHaveTheirScales(t *testing.T) {
 	b := open(t, Options{})
-	d := b.all[0]
-	for dtype, size := range map[tensor.DType]int64{tensor.Float64: 8, tensor.Float32: 4, tensor.Float16: 2, tensor.BFloat16: 2} {
-		const inner, count = 1<<30 + 3, 256 + 7 // whole vectors, and a tail
-		job := &tensor.Rescale{DType: dtype, Elements: 10 * inner, Factors: []tensor.Factor{
-			{Layout: tensor.Layout{Blocks: 2, Outer: 1, Channels: 5, Inner: inner}, Scale: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, -10}},
-			{Layout: tensor.Layout{Blocks: 1, Outer: 5 * inner, Channels: 2, Inner: 1}, Scale: []float64{1.5, -0.5}},
-		}}
-		first := 9*int64(inner) - count/2 // from the ninth channel into the tenth
-		values, want := make([]float64, count), make([]float64, count)
-		for k := range values {
-			values[k] = float64(k%100) / 8
-			want[k] = values[k] * job.Scale(first+int64(k))
-		}
-		f, expected := &far{pattern: make([]byte, count*size)}, make([]byte, count*size)
-		if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
-			t.Fatal(err)
-		}
-		r := (&seat{device: d}).take(f, f, job)
-		err := d.bound(func() error {
-			defer r.give()
-			defer r.close()
-			return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
-		})
-		if err != nil || f.off != first*size || !bytes.Equal(f.got, expected) {
-			t.Errorf("%v: %v, written at %d", dtype, err, f.off)
+	for _, dtype := range floats {
+		if err := beyond(b.all[0], dtype); err != nil {
+			t.Errorf("%v: %v", dtype, err)
 		}
 	}
 	ran.far = true
 }
 
+// A file fails while the chunks before it are under way; the next tensor takes their lanes.
 func TestErrorsOfFilesAreNotTheDevices(t *testing.T) {
-	b := open(t, Options{})
-	src, job := example(10_000)
-	_, err := b.Rescale(context.Background(), make(tensor.Buffer, len(src)), bytes.NewReader(src[:len(src)/2]), job)
-	if !errors.Is(err, io.ErrUnexpectedEOF) || len(b.Notes()) > 0 {
-		t.Errorf("%v, %v", err, b.Notes())
+	b := open(t, Options{Memory: 1 << 18})
+	src, job := example(20_000)
+	want := run(t, tensor.Reference{}, src, job)
+	for range len(b.all) * perDevice { // each seat
+		_, err := b.Rescale(context.Background(), make(tensor.Buffer, len(src)), bytes.NewReader(src[:len(src)/2]), job)
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Error(err)
+		}
+	}
+	for range len(b.all) * perDevice {
+		if !bytes.Equal(run(t, b, src, job), want) {
+			t.Error("the next tensor has other bytes")
+		}
+	}
+	if notes := b.Notes(); len(notes) > 0 {
+		t.Error(notes)
 	}
 }
 

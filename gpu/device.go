@@ -3,12 +3,8 @@
 package gpu
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -29,7 +25,9 @@ type device struct {
 	lock     sync.Mutex // of what follows
 	context  cu.CUContext
 	kernels  map[tensor.DType]cu.Function
+	blocks   int64 // of threads, that a launch has at most
 	chunk    int64 // bytes that a lane holds
+	scales   int64 // bytes that a tensor's factors may take
 	starts   int   // how many contexts it has had
 	failures int
 	users    int
@@ -45,6 +43,14 @@ const lanes = 2
 
 // maxChunk bounds a lane's buffers, in bytes.
 const maxChunk = 8 << 20
+
+// A block is 256 threads, each of which does a vector of 16 bytes at a time. A processor holds 2048 threads, fewer if it is
+// a small one: more blocks than that would wait for each other.
+const (
+	threadsPerBlock    = 256
+	vector             = 16
+	blocksPerProcessor = 2048 / threadsPerBlock
+)
 
 // start makes a context and loads the kernels.
 func (d *device) start() error {
@@ -70,6 +76,11 @@ func (d *device) start() error {
 			return errors.Join(onDevice(name, err), d.context.Destroy())
 		}
 	}
+	processors, err := id.Attribute(cu.MultiprocessorCount)
+	if err != nil {
+		return errors.Join(onDevice("multiprocessors", err), d.context.Destroy())
+	}
+	d.blocks = int64(processors) * blocksPerProcessor
 	free, _, err := cu.MemInfo()
 	if err != nil {
 		return errors.Join(onDevice("memory", err), d.context.Destroy())
@@ -78,8 +89,9 @@ func (d *device) start() error {
 	if budget <= 0 || budget > free {
 		budget = free / 2
 	}
-	// Half of the budget is for scales; a lane has two buffers.
-	d.chunk = min(maxChunk, budget/2/perDevice/lanes/2) &^ 4095
+	// Half of the budget is for factors; a lane has two buffers.
+	d.scales = budget / 2 / perDevice
+	d.chunk = min(maxChunk, d.scales/lanes/2) &^ 4095
 	if d.chunk < 4096 {
 		return errors.Join(fmt.Errorf("%d bytes of device memory are too few", budget), d.context.Destroy())
 	}
@@ -90,18 +102,21 @@ func (d *device) start() error {
 
 func (d *device) stop() { _ = d.context.Destroy() } // the process ends, or the device is lost
 
+// errLost is for tensors that find a device without a context. What it was lost of is noted already.
+var errLost = errors.New("its context is lost")
+
 // use counts a tensor on the device in. A lost context is made anew once, when nobody uses the old one.
 func (d *device) use() error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	if d.broken {
 		if d.failures > 1 || d.users > 0 {
-			return onDevice("device", errors.New("it was lost"))
+			return onDevice("device", errLost)
 		}
 		d.stop()
 		if err := d.start(); err != nil {
-			d.failures++
-			return onDevice("restart", err)
+			d.fail(onDevice("restart", err), 0)
+			return onDevice("device", errLost)
 		}
 		d.backend.note("%s was started anew", d.name)
 	}
@@ -109,35 +124,30 @@ func (d *device) use() error {
 	return nil
 }
 
-func (d *device) release(err error) {
+// release counts a tensor out, of which done bytes are written. An error of the device, other than a lack of memory, means
+// that the context is lost.
+func (d *device) release(err error, done int64) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	d.users--
 	var failed *deviceError
-	if errors.As(err, &failed) && !d.broken && !errors.Is(err, cu.OutOfMemory) {
-		d.broken = true
-		d.failures++
+	switch {
+	case !errors.As(err, &failed):
+	case errors.Is(err, cu.OutOfMemory):
+		d.backend.note(tookOver, d.name, failed, done)
+	case !d.broken: // the others on this context fail too
+		d.fail(failed, done)
 	}
 }
 
-// rescale does a tensor. done is how many of its bytes, from the first on, are written.
-func (s *seat) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, done int64, err error) {
-	if err := s.device.use(); err != nil {
-		return tensor.NewTally(), 0, err
+const tookOver = "%s: %v; the CPU took over from byte %d of a tensor on"
+
+func (d *device) fail(err error, done int64) {
+	d.backend.note(tookOver, d.name, err, done)
+	d.broken = true
+	if d.failures++; d.failures == 2 {
+		d.backend.note("%s was lost twice: the CPU does its work from there on", d.name)
 	}
-	defer func() { s.device.release(err) }()
-	r := s.take(dst, src, job)
-	err = s.device.bound(func() error {
-		defer r.close()
-		if err := r.prepare(); err != nil {
-			return err
-		}
-		return r.run(ctx)
-	})
-	if err != nil {
-		return tensor.NewTally(), r.done, err
-	}
-	return r.tally, r.done, nil
 }
 
 // seat is a tensor's place on a device: its lanes, which stay for the next tensor.
@@ -158,7 +168,7 @@ type lane struct {
 	first    int64 // its first byte
 }
 
-const tallyBytes = 6 * 8
+const tallyBytes, factorBytes = 6 * 8, 4 * 8
 
 // ready makes the lanes, unless the device's context has them already.
 func (s *seat) ready() error {
@@ -213,173 +223,4 @@ func (s *seat) give() {
 		}
 	}
 	s.lanes, s.start = [lanes]lane{}, 0
-}
-
-// rescaling is one tensor on the device.
-type rescaling struct {
-	*seat
-	job     *tensor.Rescale
-	dst     io.WriterAt
-	src     io.ReaderAt
-	size    int64 // of an element
-	scales  []cu.DevicePtr
-	factors cu.DevicePtr
-	table   []uint64 // what factors points to holds; it lives until the copy is done
-	tally   tensor.Tally
-	done    int64 // bytes written
-}
-
-func (s *seat) take(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) *rescaling {
-	return &rescaling{seat: s, job: job, dst: dst, src: src, size: int64(job.DType.Size())}
-}
-
-// prepare puts the factors on the device.
-func (r *rescaling) prepare() error {
-	if err := r.ready(); err != nil {
-		return err
-	}
-	factors := r.job.Factors
-	if len(factors) == 0 { // the kernels take one at least
-		factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: 1, Inner: r.job.Elements}, Scale: []float64{1}}}
-	}
-	for _, f := range factors {
-		p, err := r.upload(unsafe.Pointer(unsafe.SliceData(f.Scale)), int64(len(f.Scale))*8)
-		if err != nil {
-			return err
-		}
-		r.scales = append(r.scales, p)
-		r.table = append(r.table, uint64(f.Inner), uint64(f.Channels), uint64(f.Outer*f.Channels*f.Inner), uint64(p))
-	}
-	var err error
-	r.factors, err = r.upload(unsafe.Pointer(unsafe.SliceData(r.table)), int64(len(r.table))*8)
-	return err
-}
-
-// upload copies host memory of ours to the device, and waits for it.
-func (r *rescaling) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, error) {
-	p, err := cu.MemAlloc(bytes)
-	if err != nil {
-		return 0, onDevice("device memory", err)
-	}
-	stream := r.lanes[0].stream
-	if err := cu.MemcpyHtoDAsync(p, from, bytes, stream); err != nil {
-		return p, onDevice("copy of scales", err)
-	}
-	return p, onDevice("copy of scales", stream.Synchronize())
-}
-
-// run sends chunk after chunk, each on the next lane; before a lane is used again, its chunk is taken off and written.
-func (r *rescaling) run(ctx context.Context) error {
-	r.tally = tensor.NewTally()
-	total := r.job.Elements * r.size
-	turn := 0
-	for first := int64(0); first < total; first += r.device.chunk {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("stopped before byte %d: %w", first, err)
-		}
-		l := &r.lanes[turn]
-		turn = (turn + 1) % lanes
-		if err := r.collect(l); err != nil {
-			return err
-		}
-		if err := r.send(l, first, min(r.device.chunk, total-first)); err != nil {
-			return err
-		}
-	}
-	for range lanes {
-		if err := r.collect(&r.lanes[turn]); err != nil {
-			return err
-		}
-		turn = (turn + 1) % lanes
-	}
-	return nil
-}
-
-func (l *lane) chunk(bytes int64) []byte { return unsafe.Slice((*byte)(l.host), bytes) }
-
-// counted is where the lane's tally is on the host.
-func (r *rescaling) counted(l *lane) []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(l.host, r.device.chunk)), tallyBytes)
-}
-
-// send reads a chunk and puts its copies and its kernel on the lane's stream.
-func (r *rescaling) send(l *lane, first, bytes int64) error {
-	if err := tensor.ReadFull(r.src, l.chunk(bytes), first); err != nil {
-		return err
-	}
-	counts := r.counted(l)
-	for k := range 6 {
-		none := uint64(0)
-		if k%2 == 1 {
-			none = math.MaxUint64
-		}
-		binary.LittleEndian.PutUint64(counts[8*k:], none)
-	}
-	if err := errors.Join(
-		cu.MemcpyHtoDAsync(l.from, l.host, bytes, l.stream),
-		cu.MemcpyHtoDAsync(l.counts, unsafe.Pointer(unsafe.SliceData(counts)), tallyBytes, l.stream),
-	); err != nil {
-		return onDevice("copy to the device", err)
-	}
-	const block, vector = 256, 16 // threads, and bytes that each does at a time
-	elements := bytes / r.size
-	grid := min((bytes+block*vector-1)/(block*vector), 1<<14)
-	arguments := [7]uint64{
-		uint64(l.to), uint64(l.from), uint64(elements), uint64(first / r.size),
-		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
-	}
-	var pointers [7]unsafe.Pointer
-	for k := range arguments {
-		pointers[k] = unsafe.Pointer(&arguments[k])
-	}
-	if err := r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, block, 1, 1, 0, l.stream, pointers[:]); err != nil {
-		return onDevice("launch", err)
-	}
-	if err := errors.Join(
-		cu.MemcpyDtoHAsync(l.host, l.to, bytes, l.stream),
-		cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(counts)), l.counts, tallyBytes, l.stream),
-	); err != nil {
-		return onDevice("copy from the device", err)
-	}
-	l.first, l.bytes = first, bytes
-	return nil
-}
-
-// collect waits for the lane's chunk and writes it.
-func (r *rescaling) collect(l *lane) error {
-	if l.bytes == 0 {
-		return nil
-	}
-	bytes := l.bytes
-	l.bytes = 0
-	if err := l.stream.Synchronize(); err != nil {
-		return onDevice("wait", err)
-	}
-	if err := tensor.WriteFull(r.dst, l.chunk(bytes), l.first); err != nil {
-		return err
-	}
-	r.done = l.first + bytes
-	var n [6]int64
-	counts := r.counted(l)
-	for k := range n {
-		n[k] = int64(binary.LittleEndian.Uint64(counts[8*k:])) // no first element: -1
-	}
-	r.tally.Add(tensor.Tally{NonFinite: n[0], FirstNonFinite: n[1], Overflow: n[2], FirstOverflow: n[3], Subnormal: n[4], FirstSubnormal: n[5]})
-	return nil
-}
-
-// close gives the factors back. A lane's work may still be under way after an error: it is waited for, since the next tensor
-// takes the lane.
-func (r *rescaling) close() {
-	for k := range r.lanes {
-		if l := &r.lanes[k]; l.bytes > 0 {
-			_ = l.stream.Synchronize()
-			l.bytes = 0
-		}
-	}
-	for _, p := range append(r.scales, r.factors) {
-		if p != 0 {
-			_ = cu.MemFree(p)
-		}
-	}
 }

@@ -13,7 +13,7 @@ var ErrNone = errors.New("no CUDA")
 
 // Options are a backend's.
 type Options struct {
-	Memory   int64          // of each device, in bytes, that may be used at a time; 0: half of what is free
+	Memory   int64          // of each device, in bytes, that may be used at a time; 0, or more than is free: half of what is free
 	Smallest int64          // tensors of fewer bytes stay on the CPU; 0: DefaultSmallest
 	CPU      tensor.Backend // does these, and takes over when a device fails
 }

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,6 +44,9 @@ func (m *Manifest) Jobs() (jobs []Job, unmatched []string, err error) {
 	used := map[*Rule]map[int]bool{}
 	weights := map[string]bool{}
 	err = filepath.WalkDir(m.Zoo, func(file string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && file != m.Zoo {
+			return nil // it went while the zoo was walked
+		}
 		if err != nil {
 			return err
 		}
@@ -63,6 +67,9 @@ func (m *Manifest) Jobs() (jobs []Job, unmatched []string, err error) {
 			return nil
 		}
 		info, err := os.Stat(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

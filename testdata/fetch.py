@@ -76,7 +76,7 @@ def header(path):
 
 
 def toolkit(path):
-    return pathlib.Path(*path.parts[2:]) if path.parts[:2] == ("nvidia", "cu13") else None
+    return pathlib.Path(*path.parts[2:]) if path.parts[:2] in (("nvidia", "cu13"), ("nvidia", "cuda_nvcc")) else None
 
 
 def main():

@@ -55,7 +55,7 @@ func measure(program string, models int, width int64, many, rounds int) error {
 	if err := b.speed(models, width, rounds); err != nil {
 		return err
 	}
-	return b.unchanged(many)
+	return b.unchanged(many, rounds)
 }
 
 // contestant is one way to make a second zoo of the first.
@@ -78,8 +78,8 @@ func (b *bench) speed(models int, width int64, rounds int) error {
 	list := []*contestant{
 		{name: "cp -r", run: func(out string) (int64, error) { return 0, b.command("cp", "-r", zoo, out) }},
 		{name: "parallel copy", run: func(out string) (int64, error) { return 0, b.copy(zoo, out) }},
-		{name: "zoofold -verify none", run: func(out string) (int64, error) { return b.fold("zoo", out, "none") }},
-		{name: "zoofold -verify parity", run: func(out string) (int64, error) { return b.fold("zoo", out, "parity") }},
+		{name: "zoofold -verify none", run: func(out string) (int64, error) { return b.peak("zoo", out, "none") }},
+		{name: "zoofold -verify parity", run: func(out string) (int64, error) { return b.peak("zoo", out, "parity") }},
 	}
 	for range rounds + 1 {
 		for _, c := range list {
@@ -107,7 +107,7 @@ func (b *bench) speed(models int, width int64, rounds int) error {
 		fmt.Printf("%-32s %8.2f %8.2f %8.2f %15.2f %12s\n", c.name, t, float64(bytes)/1e9/t, t/median(list[0].took[1:]), t/median(list[1].took[1:]), peak)
 	}
 	started := time.Now()
-	peak, err := b.fold("zoo", filepath.Join(b.folder, "out"), "parity,algebra")
+	peak, err := b.peak("zoo", filepath.Join(b.folder, "out"), "parity,algebra")
 	if err != nil {
 		return err
 	}
@@ -116,23 +116,41 @@ func (b *bench) speed(models int, width int64, rounds int) error {
 	return nil
 }
 
-// unchanged measures a run that has nothing to do.
-func (b *bench) unchanged(models int) error {
-	if _, err := zootest.Write(filepath.Join(b.folder, "many"), models, 2, 1); err != nil {
-		return err
-	}
-	out := filepath.Join(b.folder, "manyout")
-	started := time.Now()
-	if _, err := b.fold("many", out, "none"); err != nil {
-		return err
-	}
-	first := time.Since(started)
-	started = time.Now()
-	peak, err := b.fold("many", out, "none")
+// unchanged measures runs that have nothing to do, and runs that have one model to do.
+func (b *bench) unchanged(models, rounds int) error {
+	paths, err := zootest.Write(filepath.Join(b.folder, "many"), models, 2, 1)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%d small models: folded in %.1f s, found unchanged in %.2f s, %d MiB\n", models, first.Seconds(), time.Since(started).Seconds(), peak>>20)
+	out := filepath.Join(b.folder, "manyout")
+	first, err := b.fold("many", out, "none")
+	if err != nil {
+		return err
+	}
+	var none, one []float64
+	peak := int64(0)
+	for k := range rounds {
+		r, err := b.fold("many", out, "none")
+		if err != nil {
+			return err
+		}
+		none, peak = append(none, r.took.Seconds()), max(peak, r.PeakMemory)
+		other, err := zootest.Kinds[0].Bytes(uint64(models+k+1), 2, 1) // paths[0] is of that kind too
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(paths[0], other, 0o666); err != nil {
+			return err
+		}
+		if r, err = b.fold("many", out, "none"); err != nil {
+			return err
+		}
+		if r.Counts["folded"] != 1 || r.Counts["unchanged"] != models-1 {
+			return fmt.Errorf("one model changed, the run ended in %v", r.Counts)
+		}
+		one = append(one, r.took.Seconds())
+	}
+	fmt.Printf("\n%d small models: folded in %.1f s, found unchanged in %.2f s, one of them changed in %.2f s, %d MiB\n", models, first.took.Seconds(), median(none), median(one), peak>>20)
 	return nil
 }
 
@@ -158,33 +176,46 @@ func (b *bench) command(name string, args ...string) error {
 	return nil
 }
 
-// fold runs zoofold over a zoo; peak is its largest resident memory, in bytes. Every model has to be folded, or unchanged.
-func (b *bench) fold(zoo, out, checks string) (peak int64, err error) {
+// ended is how a run of zoofold ended.
+type ended struct {
+	Counts     map[string]int
+	PeakMemory int64 `json:"peak_memory"` // bytes
+	took       time.Duration
+}
+
+// fold runs zoofold over a zoo. Every model has to be folded, or unchanged.
+func (b *bench) fold(zoo, out, checks string) (ended, error) {
 	manifest := filepath.Join(b.folder, "models.yaml")
 	text := fmt.Sprintf("version: 1\nzoo: %s\nout: %s\nmodels:\n  - match: '**/*.onnx'\n", zoo, out)
 	if err := os.WriteFile(manifest, []byte(text), 0o666); err != nil {
-		return 0, err
+		return ended{}, err
 	}
-	if err := b.command(b.program, "-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet"); err != nil {
-		return 0, err
+	started := time.Now()
+	err := b.command(b.program, "-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet")
+	took := time.Since(started)
+	if err != nil {
+		return ended{}, err
 	}
 	data, err := os.ReadFile(filepath.Join(out, "report.json"))
 	if err != nil {
-		return 0, err
+		return ended{}, err
 	}
-	var report struct {
-		End struct {
-			Counts     map[string]int
-			PeakMemory int64 `json:"peak_memory"`
-		}
-	}
+	var report struct{ End ended }
 	if err := json.Unmarshal(data, &report); err != nil {
-		return 0, err
+		return ended{}, err
 	}
-	if c := report.End.Counts; c["failed"]+c["copied"] > 0 || c["folded"]+c["unchanged"] == 0 {
-		return 0, fmt.Errorf("the run ended in %v", c)
+	r := report.End
+	r.took = took
+	if c := r.Counts; c["failed"]+c["copied"] > 0 || c["folded"]+c["unchanged"] == 0 {
+		return r, fmt.Errorf("the run ended in %v", c)
 	}
-	return report.End.PeakMemory, nil
+	return r, nil
+}
+
+// peak is fold's memory.
+func (b *bench) peak(zoo, out, checks string) (int64, error) {
+	r, err := b.fold(zoo, out, checks)
+	return r.PeakMemory, err
 }
 
 // copy is the plain parallel copier: as many files at once as there are processors, 256 KiB at a time.

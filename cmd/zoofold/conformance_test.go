@@ -9,30 +9,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
-// shared is the conformance kit beside a developer's checkout, and CI's.
-const shared = "../../../shared/conformance"
-
-// python is a Python with numpy, onnx and onnxruntime: $PYTHON, or the one that make test set up.
-func python(t *testing.T) string {
-	if _, err := os.Stat(filepath.Join(shared, "judge.py")); err != nil {
-		t.Skip("the conformance kit is not beside this checkout: its cases are not run here")
-	}
-	for _, path := range []string{os.Getenv("PYTHON"), "../../.cache/venv/bin/python"} {
-		if path == "" {
-			continue
-		}
-		abs, err := filepath.Abs(path)
-		if err == nil && exec.Command(abs, "-c", "import numpy, onnx, onnxruntime").Run() == nil {
-			return abs
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("no Python with numpy, onnx and onnxruntime: make test sets one up")
-	}
-	t.Skip("no Python with numpy, onnx and onnxruntime: make test sets one up")
-	return ""
+// kit is the conformance kit beside a developer's checkout, and CI's, and a Python that can run it.
+func kit(t *testing.T) (folder, python string) {
+	return oracle.Shared(t, "conformance"), oracle.Python(t, "numpy", "onnx", "onnxruntime")
 }
 
 // foldAll folds a folder of models with all checks that can run here.
@@ -55,7 +38,8 @@ func foldAll(t *testing.T, zoo, out string, args ...string) {
 var verdicts = regexp.MustCompile(`ideal (\d+) partial (\d+) BROKEN (\d+) missing (\d+)`)
 
 // judge runs originals and folded models in ONNX Runtime, by themselves and apart from zoofold's own checks.
-func judge(t *testing.T, python, originals, folded string) (ideal, partial string) {
+func judge(t *testing.T, originals, folded string) (ideal, partial string) {
+	shared, python := kit(t)
 	out, err := exec.Command(python, filepath.Join(shared, "judge.py"), originals, folded, "--table").CombinedOutput()
 	t.Logf("%s", out)
 	m := verdicts.FindSubmatch(out)
@@ -69,20 +53,20 @@ func judge(t *testing.T, python, originals, folded string) (ideal, partial strin
 }
 
 func TestConformanceEdgeCasesAreIdeal(t *testing.T) {
-	py := python(t)
+	shared, python := kit(t)
 	dir := t.TempDir()
 	edge, out := filepath.Join(dir, "edge"), filepath.Join(dir, "folded")
-	if text, err := exec.Command(py, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
+	if text, err := exec.Command(python, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	foldAll(t, edge, out)
-	if ideal, partial := judge(t, py, edge, out); partial != "0" {
+	if ideal, partial := judge(t, edge, out); partial != "0" {
 		t.Errorf("%s ideal, %s partial", ideal, partial)
 	}
 }
 
 func TestConformancePublishedModelsPredictTheSame(t *testing.T) {
-	py := python(t)
+	kit(t)
 	paths, _ := filepath.Glob("../../.cache/zoo/*/*/*.onnx")
 	more, _ := filepath.Glob("../../.cache/zoo/*/*.onnx")
 	deeper, _ := filepath.Glob("../../.cache/zoo/*/*/*/*.onnx")
@@ -112,5 +96,5 @@ func TestConformancePublishedModelsPredictTheSame(t *testing.T) {
 		}
 	}
 	foldAll(t, zoo, out)
-	judge(t, py, zoo, out)
+	judge(t, zoo, out)
 }

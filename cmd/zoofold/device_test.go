@@ -4,15 +4,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
 // program is the zoofold that make build made, and driver the CUDA driver of these tests: the emulator, or the one that
@@ -34,20 +34,27 @@ func program(t *testing.T) (path, driver string) {
 	return path, driver
 }
 
-// foldOn runs the program over a zoo and returns the outputs by path.
-func foldOn(t *testing.T, zoo, device string) (outputs map[string][]byte, stdout string) {
+// foldOn runs the program with -device over a zoo, in an environment, and returns the outputs by path, what it said, and its
+// exit code.
+func foldOn(t *testing.T, zoo, device string, env ...string) (outputs map[string][]byte, text string, exit int) {
+	t.Helper()
+	return foldBy(t, zoo, "  - match: '**/*.onnx'\n", []string{"-device", device}, env...)
+}
+
+// foldBy is foldOn with rules and flags of one's own.
+func foldBy(t *testing.T, zoo, rules string, flags []string, env ...string) (outputs map[string][]byte, text string, exit int) {
 	t.Helper()
 	path, driver := program(t)
 	dir := t.TempDir()
 	out, manifest := filepath.Join(dir, "out"), filepath.Join(dir, "models.yaml")
-	if err := os.WriteFile(manifest, fmt.Appendf(nil, "version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.onnx'\n", zoo, out), 0o666); err != nil {
+	if err := os.WriteFile(manifest, fmt.Appendf(nil, "version: 1\nzoo: %q\nout: %q\nmodels:\n%s", zoo, out, rules), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "-manifest", manifest, "-device", device, "-verify", "parity", "-j", "2")
-	c.Env = append(os.Environ(), "ZOOFOLD_LIBCUDA="+driver, "ZOOFOLD_CUDA_SMALLEST=1")
-	text, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, text)
+	c := exec.Command(path, append(flags, "-manifest", manifest, "-verify", "parity", "-j", "2")...)
+	c.Env = append(append(os.Environ(), "ZOOFOLD_LIBCUDA="+driver, "ZOOFOLD_CUDA_SMALLEST=1"), env...)
+	said, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		t.Fatal(err)
 	}
 	outputs = map[string][]byte{}
 	err = filepath.WalkDir(out, func(p string, d fs.DirEntry, err error) error {
@@ -58,17 +65,22 @@ func foldOn(t *testing.T, zoo, device string) (outputs map[string][]byte, stdout
 		outputs[rel], err = os.ReadFile(p)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("%v: %s", err, said)
 	}
-	return outputs, string(text)
+	return outputs, string(said), c.ProcessState.ExitCode()
 }
 
-func sameBytes(t *testing.T, zoo string) {
-	onCPU, _ := foldOn(t, zoo, "cpu")
-	onDevice, text := foldOn(t, zoo, "cuda")
-	if !strings.Contains(text, "; cuda: ") || strings.Contains(text, "the CPU took over") {
-		t.Fatalf("the device did not do it: %s", text)
+// sameBytes folds a zoo on the CPU and on the device, and returns what the latter run said.
+func sameBytes(t *testing.T, zoo string, env ...string) string {
+	t.Helper()
+	onCPU, said, exit := foldOn(t, zoo, "cpu")
+	if exit != exitDone {
+		t.Fatalf("exit %d: %s", exit, said)
+	}
+	onDevice, text, exit := foldOn(t, zoo, "cuda", env...)
+	if exit != exitDone || !strings.Contains(text, "; cuda: ") {
+		t.Fatalf("exit %d: %s", exit, text)
 	}
 	if len(onCPU) == 0 || len(onCPU) != len(onDevice) {
 		t.Fatalf("%d outputs on the CPU, %d on the device", len(onCPU), len(onDevice))
@@ -79,15 +91,20 @@ func sameBytes(t *testing.T, zoo string) {
 		}
 	}
 	t.Logf("%d outputs are the same", len(onCPU))
+	return text
+}
+
+// onDevice is sameBytes where the device does it all.
+func onDevice(t *testing.T, zoo string) {
+	t.Helper()
+	if text := sameBytes(t, zoo); strings.Contains(text, "the CPU took over") {
+		t.Fatalf("the device did not do it: %s", text)
+	}
 }
 
 func TestSameBytesOnTheDevice(t *testing.T) {
 	t.Run("generated models", func(t *testing.T) {
-		zoo := t.TempDir()
-		if _, err := zootest.Write(zoo, 10, 8, 3); err != nil {
-			t.Fatal(err)
-		}
-		sameBytes(t, zoo)
+		onDevice(t, filepath.Join(generated(t, 10), "zoo"))
 	})
 	t.Run("published models", func(t *testing.T) {
 		zoo, err := filepath.Abs("../../.cache/zoo/speechmos")
@@ -97,15 +114,20 @@ func TestSameBytesOnTheDevice(t *testing.T) {
 		if _, err := os.Stat(zoo); err != nil {
 			t.Skip("make fetch has brought no published models")
 		}
-		sameBytes(t, zoo)
-		sameBytes(t, filepath.Join(filepath.Dir(zoo), "rapidocr-onnxruntime"))
+		if _, driver := program(t); !strings.HasSuffix(driver, emulator) { // all of them take hours on the emulator
+			onDevice(t, filepath.Dir(zoo))
+			return
+		}
+		onDevice(t, zoo)
+		onDevice(t, filepath.Join(filepath.Dir(zoo), "rapidocr-onnxruntime"))
 	})
 	t.Run("conformance cases", func(t *testing.T) {
-		py, edge := python(t), filepath.Join(t.TempDir(), "edge")
-		if text, err := exec.Command(py, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
+		shared, python := kit(t)
+		edge := filepath.Join(t.TempDir(), "edge")
+		if text, err := exec.Command(python, filepath.Join(shared, "make_edge.py"), edge).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
-		sameBytes(t, edge)
+		onDevice(t, edge)
 	})
 }
 
@@ -120,5 +142,70 @@ func TestADeviceThatIsAskedForAndNotThereIsWrongUsage(t *testing.T) {
 	text, err := c.CombinedOutput()
 	if c.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(text), "/nowhere/libcuda.so.1") {
 		t.Errorf("%v: %s", err, text)
+	}
+}
+
+const emulator = "bin/libcuda.so.1"
+
+// emulated skips unless the driver of these tests is the emulator, which fails on demand.
+func emulated(t *testing.T) {
+	t.Helper()
+	if _, driver := program(t); !strings.HasSuffix(driver, emulator) {
+		t.Skip("for the emulator alone")
+	}
+}
+
+func TestADeviceThatFailsChangesNoByteOfAZoo(t *testing.T) {
+	emulated(t)
+	zoo := filepath.Join(generated(t, 10), "zoo")
+	for fault, note := range map[string]string{
+		"alloc=12": "the CPU took over", "launch=3": "was started anew", "lost=9": "was started anew", "lost=9+": "was lost twice", "devices=2,lost=9+": "was lost twice",
+	} {
+		if text := sameBytes(t, zoo, "ZOOFOLD_EMULATOR="+fault); !strings.Contains(text, note) {
+			t.Errorf("%s: the run does not say %q: %s", fault, note, text)
+		}
+	}
+}
+
+func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
+	emulated(t)
+	outputs, text, exit := foldOn(t, filepath.Join(generated(t, 10), "zoo"), "cuda", "ZOOFOLD_EMULATOR=flip=1")
+	mismatch := regexp.MustCompile(`(?m)^(\S+\.onnx) .*parity: tensor "\w+": .*element 0 \(float32, .* has ([0-9a-f]{8}), the reference ([0-9a-f]{8})$`).FindStringSubmatch(text)
+	if exit != exitFailed || mismatch == nil || mismatch[2] == mismatch[3] {
+		t.Fatalf("exit %d: %s", exit, text)
+	}
+	if outputs[mismatch[1]] != nil || len(outputs) != 9 {
+		t.Errorf("%d of ten models are in the zoo, and of %s %d bytes", len(outputs), mismatch[1], len(outputs[mismatch[1]]))
+	}
+}
+
+func TestEachRuleHasItsDevice(t *testing.T) {
+	emulated(t)
+	zoo := filepath.Join(generated(t, 10), "zoo")
+	const rules = "  - match: 'dense/*'\n    device: cpu\n  - match: '**/*.onnx'\n"
+	const wrong = "ZOOFOLD_EMULATOR=flip=1+" // all that the device does is refused
+	for device, folded := range map[string]int{"": 2, "cpu": 10, "cuda": 0} {
+		var flags []string
+		if device != "" {
+			flags = []string{"-device", device}
+		}
+		if outputs, text, _ := foldBy(t, zoo, rules, flags, wrong); len(outputs) != folded {
+			t.Errorf("-device %q: %d models are folded, want %d: %s", device, len(outputs), folded, text)
+		}
+	}
+	if _, text, exit := foldBy(t, zoo, "  - match: '**/*.onnx'\n    device: cuda\n", nil, "ZOOFOLD_EMULATOR=devices=0"); exit != exitUsage || !strings.Contains(text, "no device") {
+		t.Errorf("exit %d: %s", exit, text)
+	}
+}
+
+// The dynamic linker says what it loads.
+func TestOnlyARunThatMayUseADeviceLoadsTheDriver(t *testing.T) {
+	_, driver := program(t)
+	zoo := filepath.Join(generated(t, 10), "zoo")
+	for device, loads := range map[string]bool{"cpu": false, "auto": true, "cuda": true} {
+		_, text, exit := foldOn(t, zoo, device, "LD_DEBUG=files")
+		if exit != exitDone || !strings.Contains(text, "calling init: ") || strings.Contains(text, driver) != loads {
+			t.Errorf("-device %s: exit %d, loads the driver: %v", device, exit, !loads)
+		}
 	}
 }

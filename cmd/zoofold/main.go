@@ -31,6 +31,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
+	_ "github.com/zoofold/zoofold/zoo/format/caffe"
+	_ "github.com/zoofold/zoofold/zoo/format/darknet"
+	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 )
@@ -64,12 +67,12 @@ func command(args []string, stdout, stderr io.Writer) int {
 
 // flags are those of a run.
 type flags struct {
-	manifest, device, verify, report, library, log string
-	workers                                        int
-	memory                                         int64
-	timeout                                        time.Duration
-	dryRun, json, quiet, version                   bool
-	force                                          forceFlag
+	manifest, device, verify, report, metrics, library, log string
+	workers                                                 int
+	memory                                                  int64
+	timeout                                                 time.Duration
+	latency, dryRun, prune, json, quiet, version            bool
+	force                                                   forceFlag
 }
 
 // forceFlag is -force, or -force=hash.
@@ -96,13 +99,16 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
 	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
 	set.Lookup("j").DefValue = "one a core"
-	set.StringVar(&f.device, "device", "auto", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"`")
+	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: what the manifest says, auto if nothing)")
 	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: what the manifest says)")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
+	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
+	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds a model")
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
 	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
 	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
 	set.StringVar(&f.log, "log", "", "log to standard error too, a record an event: `text|json`")
@@ -134,6 +140,8 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
 	case f.memory < 0:
 		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
+	case f.metrics != "" && f.dryRun:
+		return nil, errors.New("-metrics: a dry run has none, it is no success")
 	case f.timeout < 0:
 		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
 	}
@@ -166,17 +174,22 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(err)
 		return exitUsage
 	}
-	backend, why, err := openBackend(f)
+	if f.device != "" {
+		for k := range m.Rules {
+			m.Rules[k].Device = f.device
+		}
+	}
+	backend, host, why, err := openBackend(f, m)
 	if err != nil {
-		c.fail(fmt.Errorf("-device cuda: %w", err))
+		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
 	ctx, stop := interruptible(c.note)
 	defer stop()
 	doc := report.NewDocument()
 	o := run.Options{
-		Manifest: m, Workers: f.workers, Backend: backend, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Version: version, NoEngine: noEngine, Predict: engine,
+		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
+		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
 		Sink: report.Tee{c, doc},
 	}
 	end, err := run.Run(ctx, o)
@@ -204,6 +217,12 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 			return max(end.Exit, exitFailed)
 		}
 	}
+	if f.metrics != "" {
+		if err := run.WriteMetrics(f.metrics, doc); err != nil {
+			c.fail(fmt.Errorf("the metrics: %w", err))
+			return max(end.Exit, exitFailed)
+		}
+	}
 	return end.Exit
 }
 
@@ -225,21 +244,24 @@ func checkList(s string) (*[]string, error) {
 	return &list, nil
 }
 
-// openBackend is what rescales: with -device auto a GPU if there is one, and otherwise why not.
-func openBackend(f *flags) (b tensor.Backend, why string, err error) {
-	host := cpu.New(f.workers)
-	if f.device == "cpu" {
-		return host, "", nil
+// openBackend is what rescales, a GPU if there is one and a rule may use it, otherwise the host, and why.
+func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why string, err error) {
+	host = cpu.New(f.workers)
+	asked := func(device string) bool {
+		return slices.ContainsFunc(m.Rules, func(r manifests.Rule) bool { return r.Device == device })
+	}
+	if !asked("auto") && !asked("cuda") {
+		return host, host, "", nil
 	}
 	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
 	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
 	switch {
 	case err == nil:
-		return device, "", nil
-	case f.device == "auto":
-		return host, err.Error(), nil
+		return device, host, "", nil
+	case asked("cuda"):
+		return nil, nil, "", err
 	}
-	return nil, "", err
+	return host, host, err.Error(), nil
 }
 
 // openEngine finds ONNX Runtime, or says why predictions cannot run.

@@ -16,8 +16,22 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"zoofold": main})
+// commands are the programs that this test binary can be.
+var commands = map[string]func(){"zoofold": main}
+
+func TestMain(m *testing.M) { testscript.Main(tests{m}, commands) }
+
+// tests are those of this package, with a folder for the program.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	folder, err := os.MkdirTemp("", "zoofold-program-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(folder)
+	built.folder = folder
+	return t.M.Run()
 }
 
 func TestTheCommandLine(t *testing.T) {

@@ -32,7 +32,7 @@ type stopped struct {
 
 func stop(t *testing.T, folder string, signal os.Signal) *stopped {
 	t.Helper()
-	c := binary(folder, "-manifest", "models.yaml", "-j", "2", "-verify", "parity", "-json")
+	c := spawn(folder, "-manifest", "models.yaml", "-j", "2", "-verify", "parity", "-json")
 	stdout, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func outputs(t *testing.T, folder string) (models map[string][]byte, staged int)
 // made again.
 func finish(t *testing.T, folder string, want map[string][]byte, least, most int) {
 	t.Helper()
-	said, err := binary(folder, "-manifest", "models.yaml", "-verify", "parity").CombinedOutput()
+	said, err := spawn(folder, "-manifest", "models.yaml", "-verify", "parity").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}
@@ -128,7 +128,7 @@ func exitCode(err error) int {
 
 func TestSignals(t *testing.T) {
 	undisturbed := generated(t, manyModels)
-	if said, err := binary(undisturbed, "-manifest", "models.yaml", "-verify", "none").CombinedOutput(); err != nil {
+	if said, err := spawn(undisturbed, "-manifest", "models.yaml", "-verify", "none").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}
 	want, _ := outputs(t, undisturbed)

@@ -32,7 +32,7 @@ func subcommands() []subcommand {
 		{"explain", "MODEL", "for every affine map: what becomes of it, and why", explain},
 		{"verify", "A B", "whether two models predict the same", verify},
 		{"export", "MODEL OUT", "write a model's weights for Metal, or the model as ONNX", export},
-		{"schema", "", "print the JSON Schema of manifests", schema},
+		{"schema", "", "print the JSON Schema of manifests, or of report.json", schema},
 		{"completion", "bash|zsh|fish", "print what a shell completes zoofold's command lines with", completion},
 		{"man", "", "print the manual page", man},
 	}
@@ -66,9 +66,14 @@ func (s *subcommand) run(args []string, stdout, stderr io.Writer) int {
 	return act(set.Args(), stdout, stderr)
 }
 
-func schema(*flag.FlagSet) action {
+func schema(set *flag.FlagSet) action {
+	ofReport := set.Bool("report", false, "that of report.json")
 	return func(_ []string, stdout, _ io.Writer) int {
-		_, _ = stdout.Write(manifests.Schema())
+		text := manifests.Schema()
+		if *ofReport {
+			text = report.JSONSchema()
+		}
+		_, _ = stdout.Write(text)
 		return exitDone
 	}
 }

@@ -33,8 +33,8 @@ func generated(t *testing.T, models int) string {
 	return folder
 }
 
-// binary is the program in a process of its own.
-func binary(folder string, args ...string) *exec.Cmd {
+// spawn is zoofold in a process of its own.
+func spawn(folder string, args ...string) *exec.Cmd {
 	c := exec.Command("zoofold", args...)
 	c.Dir = folder
 	c.Env = append(os.Environ(), "TERM=xterm", "ONNXRUNTIME_LIB=/none")
@@ -77,7 +77,7 @@ var timings = regexp.MustCompile(`[0-9.]+ s\b`)
 func TestOnATerminalABarComesAndGoes(t *testing.T) {
 	for _, columns := range []uint16{80, 20} {
 		folder := generated(t, 30)
-		c := binary(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
+		c := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
 		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: columns})
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +94,7 @@ func TestOnATerminalABarComesAndGoes(t *testing.T) {
 		if columns == 80 && !strings.Contains(last, "30/30 models, ") {
 			t.Errorf("80 columns show too little: %q", last)
 		}
-		plain := binary(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity", "-force")
+		plain := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity", "-force")
 		lines, err := plain.Output()
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestOnATerminalABarComesAndGoes(t *testing.T) {
 }
 
 func TestADumbTerminalGetsLines(t *testing.T) {
-	c := binary(generated(t, 1), "-manifest", "models.yaml", "-verify", "none")
+	c := spawn(generated(t, 1), "-manifest", "models.yaml", "-verify", "none")
 	c.Env = append(c.Env, "TERM=dumb")
 	terminal, err := pty.Start(c)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"os"
 	"sync"
 	"unsafe"
+
+	"gorgonia.org/cu"
 )
 
 // ErrAbsent says that there is no driver that works.
@@ -49,8 +51,11 @@ func Load() (version int, err error) { return load() }
 // Pinned allocates host memory that the device copies from and to directly. It is freed by cu.MemFreeHost.
 func Pinned(bytes int) (unsafe.Pointer, error) {
 	var p unsafe.Pointer
-	if result := C.zoofold_cuda_pinned(&p, C.size_t(bytes)); result != 0 {
-		return nil, fmt.Errorf("%d bytes of pinned host memory: CUDA error %d", bytes, int(result))
+	switch result := C.zoofold_cuda_pinned(&p, C.size_t(bytes)); {
+	case result == C.int(cu.OutOfMemory):
+		return nil, fmt.Errorf("%d bytes: %w", bytes, cu.OutOfMemory)
+	case result != 0:
+		return nil, fmt.Errorf("%d bytes: CUDA error %d", bytes, int(result))
 	}
 	return p, nil
 }

@@ -49,7 +49,7 @@ int zoofold_cuda_load(const char *path, int *version, char *why, size_t room) {
 		return 0;
 	}
 	static const char *const needed[] = {
-		"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuCtxCreate_v2", "cuCtxDestroy_v2",
+		"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute", "cuCtxCreate_v2", "cuCtxDestroy_v2",
 		"cuCtxSetCurrent", "cuModuleLoadDataEx", "cuModuleGetFunction", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemGetInfo_v2",
 		"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuLaunchKernel", "cuStreamCreate", "cuStreamSynchronize",
 		"cuStreamDestroy_v2", "cuMemHostAlloc", "cuMemFreeHost",

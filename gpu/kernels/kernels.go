@@ -3,7 +3,7 @@ package kernels
 
 import _ "embed"
 
-// PTX is for compute capability 7.5 and later; drivers from 10.0 (410) on load it. Its entries are rescale_f64,
+// PTX is for compute capability 7.0 and later; drivers from 10.0 (410) on load it. Its entries are rescale_f64,
 // rescale_f32, rescale_f16 and rescale_bf16.
 //
 //go:embed rescale.ptx

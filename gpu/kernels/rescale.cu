@@ -54,31 +54,31 @@ __device__ void note(u64 *count, u64 *first, u64 e) {
 	atomicMin(first, e);
 }
 
-const u64 sign64 = 1ULL << 63, infinity64 = 2047ULL << 52;
-
-__device__ bool not_finite(double x) { return (__double_as_longlong(x) & infinity64) == infinity64; }
-
-__device__ void count(Tally *t, u64 e, double before, double after, double scale, double smallest) {
-	if (not_finite(before)) {
+// count is tensor.Tally.Count, by the exponents: all ones where a number is not finite, 0 where it is subnormal or zero.
+template <typename T> __device__ void count(Tally *t, u64 e, typename T::bits before, typename T::bits after, double scale) {
+	const typename T::bits was = before & T::exponent, is = after & T::exponent;
+	if (was == T::exponent) {
 		note(&t->non_finite, &t->first_non_finite, e);
-	} else if (not_finite(after)) {
+	} else if (is == T::exponent) {
 		note(&t->overflow, &t->first_overflow, e);
-	} else if (scale != 0 && fabs(before) >= smallest && fabs(after) < smallest) {
+	} else if (scale != 0 && was != 0 && is == 0) {
 		note(&t->subnormal, &t->first_subnormal, e);
 	}
 }
 
-// F64, F32, F16 and BF16 read and write one element.
+const u64 sign64 = 1ULL << 63, infinity64 = 2047ULL << 52;
+
+// F64, F32, F16 and BF16 read and write one element; exponent is the mask of its exponent.
 struct F64 {
 	typedef u64 bits;
-	static __device__ double smallest() { return 0x1p-1022; }
+	static const bits exponent = infinity64;
 	static __device__ double decode(bits b) { return __longlong_as_double(b); }
 	static __device__ bits encode(double x) { return x == x ? __double_as_longlong(x) : 0x7ff8000000000000ULL; }
 };
 
 struct F32 {
 	typedef u32 bits;
-	static __device__ double smallest() { return 0x1p-126; }
+	static const bits exponent = 255u << 23;
 	static __device__ double decode(bits b) { return __uint_as_float(b); }
 	static __device__ bits encode(double x) { return x == x ? __float_as_uint(__double2float_rn(x)) : 0x7fc00000u; }
 };
@@ -87,18 +87,16 @@ struct F32 {
 template <int mantissa, int bias> struct Small {
 	typedef u16 bits;
 	static const int exponents = (1 << (15 - mantissa)) - 1; // the exponent of infinity
-	static __device__ double smallest() { return __longlong_as_double((u64)(1023 + 1 - bias) << 52); }
+	static const bits exponent = exponents << mantissa;
 	static __device__ double decode(bits b) {
 		u64 sign = (u64)(b >> 15) << 63, fraction = b & ((1u << mantissa) - 1);
 		int exponent = b >> mantissa & exponents;
-		if (exponent == exponents) {
-			return __longlong_as_double(sign | infinity64 | fraction << (52 - mantissa));
-		}
 		if (exponent == 0) { // fraction · 2^(1-bias-mantissa), exactly
 			double x = (double)fraction * __longlong_as_double((u64)(1023 + 1 - bias - mantissa) << 52);
 			return __longlong_as_double(sign | __double_as_longlong(x));
 		}
-		return __longlong_as_double(sign | (u64)(exponent - bias + 1023) << 52 | fraction << (52 - mantissa));
+		u64 wide = exponent == exponents ? 2047 : exponent - bias + 1023;
+		return __longlong_as_double(sign | wide << 52 | fraction << (52 - mantissa));
 	}
 	static __device__ bits encode(double x) {
 		u64 b = __double_as_longlong(x);
@@ -112,16 +110,12 @@ template <int mantissa, int bias> struct Small {
 			return sign | exponents << mantissa;
 		}
 		u64 significand = (magnitude & ((1ULL << 52) - 1)) | 1ULL << 52;
-		int drop = 52 - mantissa;
-		u64 head = 0;
-		if (exponent <= 0) { // subnormal: no hidden bit, further right
-			drop += 1 - exponent;
-			if (drop > 54) {
-				return sign;
-			}
-		} else {
-			head = (u64)(exponent - 1) << mantissa; // the hidden bit adds one
+		int below = max(1 - exponent, 0); // a subnormal has no hidden bit, and lies so much further right
+		int drop = 52 - mantissa + below;
+		if (drop > 53) { // less than half of the least subnormal
+			return sign;
 		}
+		u64 head = (u64)(exponent - 1 + below) << mantissa; // the hidden bit adds one
 		u64 kept = significand >> drop, rest = significand & ((1ULL << drop) - 1), half = 1ULL << (drop - 1);
 		if (rest > half || (rest == half && (kept & 1))) {
 			kept++;
@@ -132,9 +126,8 @@ template <int mantissa, int bias> struct Small {
 
 // one does the element e of the tensor.
 template <typename T> __device__ typename T::bits one(typename T::bits b, double s, u64 e, Tally *tally) {
-	double before = T::decode(b);
-	typename T::bits after = T::encode(before * s);
-	count(tally, e, before, T::decode(after), s, T::smallest());
+	typename T::bits after = T::encode(T::decode(b) * s);
+	count<T>(tally, e, b, after, s);
 	return after;
 }
 

@@ -99,6 +99,9 @@ func binary(f func(a, b float64) float64) operator {
 		}
 		out := in[0]
 		for _, b := range in[1:] {
+			if err := within(maxWork, int64(len(in)), int64(len(out.Data))); err != nil {
+				return nil, err
+			}
 			if opset(n) < 7 && n.Int("broadcast", 0) != 0 && len(b.Shape) < len(out.Shape) {
 				axis := n.Int("axis", int64(len(out.Shape)-len(b.Shape)))
 				shape := slices.Repeat([]int64{1}, len(out.Shape))

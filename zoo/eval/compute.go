@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -44,6 +45,11 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 	if len(kernel) != rank || len(w.stride) != rank || len(w.dilation) != rank || len(pads) != 2*rank {
 		return nil, fmt.Errorf("a kernel of %d axes over %d", len(kernel), rank)
 	}
+	for _, list := range [][]int64{w.stride, w.dilation, pads, kernel} {
+		if slices.ContainsFunc(list, func(d int64) bool { return d > maxElements || d < -maxElements }) {
+			return nil, fmt.Errorf("a window of %v: %w", list, ErrTooLarge)
+		}
+	}
 	for k := range in {
 		if w.stride[k] < 1 || w.dilation[k] < 1 || kernel[k] < 1 {
 			return nil, fmt.Errorf("kernel %v, strides %v, dilations %v", kernel, w.stride, w.dilation)
@@ -76,7 +82,7 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 		}
 		w.out, w.begin = append(w.out, out), append(w.begin, begin)
 	}
-	return w, nil
+	return w, within(maxTaps, slices.Concat(w.out, kernel)...)
 }
 
 func list(n *model.Node, name string, count int, def int64) []int64 {
@@ -140,6 +146,9 @@ func conv(n *model.Node, in []*Array) ([]*Array, error) {
 	bias := input(in, 2)
 	if bias != nil && int64(len(bias.Data)) != w.Shape[0] {
 		return nil, fmt.Errorf("a bias of shape %v for %d channels", bias.Shape, w.Shape[0])
+	}
+	if err := within(maxWork, int64(len(out.Data)), product(w.Shape[1:])); err != nil {
+		return nil, err
 	}
 	c := &convolver{x: x, w: w, out: out, taps: win.taps(), groups: int(groups)}
 	for b := range int(x.Shape[0]) {
@@ -225,6 +234,9 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	out, err := New(shape)
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(within(maxTaps, slices.Concat(x.Shape[2:], w.Shape[2:])...), within(maxWork, int64(len(x.Data)), product(w.Shape[1:]))); err != nil {
 		return nil, err
 	}
 	step := strides(shape[2:])
@@ -316,6 +328,9 @@ func gemm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := within(maxWork, int64(m), int64(k), int64(cols)); err != nil {
+		return nil, err
+	}
 	multiply(out.Data, a.Data, b.Data, m, k, cols, aRow, aCol, bRow, bCol)
 	alpha, beta := n.Float("alpha", 1), n.Float("beta", 1)
 	for e := range out.Data {
@@ -348,6 +363,9 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 	}
 	out, err := New(slices.Concat(batch, []int64{m, n}))
 	if err != nil {
+		return nil, err
+	}
+	if err := within(maxWork, append(batch, m, k, n)...); err != nil {
 		return nil, err
 	}
 	offset := func(shape []int64, index []int64) int64 {
@@ -562,6 +580,9 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		if err != nil {
 			return nil, err
 		}
+		if err := within(maxWork, int64(len(out.Data)), product(w.kernel)); err != nil {
+			return nil, err
+		}
 		taps, size := w.taps(), int(product(x.Shape[2:]))
 		for plane := range int(x.Shape[0] * x.Shape[1]) {
 			from := x.Data[plane*size:][:size]
@@ -654,6 +675,9 @@ func pad(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	mode, step, e := n.Str("mode", "constant"), strides(x.Shape), 0
+	if mode != "constant" && len(x.Data) == 0 {
+		return nil, fmt.Errorf("nothing to pad with in shape %v", x.Shape)
+	}
 	if mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap" {
 		return nil, fmt.Errorf("mode %q: %w", mode, ErrUnsupported)
 	}

@@ -12,12 +12,20 @@ const maxConstant = 1 << 22
 // maxKept bounds the elements of a stored constant that is remembered.
 const maxKept = 1 << 12
 
+// What a model's expressions of constants may take in all: elements that are remembered, and multiplications.
+const (
+	maxMemory = 1 << 24
+	maxEffort = 1 << 32
+)
+
 // Folder evaluates expressions of constants, each value once.
 type Folder struct {
 	Overridable bool // initializers that callers may override count as constants
 	known       map[*model.Value]*Array
 	busy        map[*model.Value]bool
 	depth       int
+	memory      int64
+	effort      float64
 }
 
 // Constants is a Folder for a model's values.
@@ -42,6 +50,9 @@ func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	delete(f.busy, v)
 	if v.Const == nil || a == nil || len(a.Data) <= maxKept { // stored constants can be read again
 		f.known[v] = a
+		if a != nil {
+			f.memory += int64(len(a.Data))
+		}
 	}
 	return a, a != nil
 }
@@ -58,7 +69,7 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 		return a
 	}
 	n := v.Producer
-	if n == nil || len(n.Bodies) > 0 || len(n.Inputs) == 0 {
+	if n == nil || len(n.Bodies) > 0 || len(n.Inputs) == 0 || f.memory > maxMemory || f.effort > maxEffort {
 		return nil
 	}
 	if n.Type == "Shape" && n.In(0) != nil && n.In(0).Const == nil {
@@ -78,6 +89,11 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 	out, err := Node(n, in)
 	if err != nil {
 		return nil
+	}
+	for _, a := range out {
+		if a != nil {
+			f.effort += float64(Terms(n, in)) * float64(len(a.Data)+len(in))
+		}
 	}
 	for k, x := range n.Outputs {
 		if x == v && k < len(out) && out[k] != nil && len(out[k].Data) <= maxConstant {

@@ -5,10 +5,10 @@ package eval
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // ErrUnsupported says that an operator, or a form of it, is not known here.
@@ -20,14 +20,49 @@ type Array struct {
 	Data  []float64
 }
 
-// maxElements bounds every array.
-const maxElements = 1 << 26
+// A file may ask for any extents, of its constants and of what is computed with them. These bounds are for one node.
+const (
+	maxElements = 1 << 25 // of an array
+	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
+	maxWork     = 1 << 34 // multiplications
+)
+
+// ErrTooLarge says that an array, or the work for it, exceeds what is granted.
+var ErrTooLarge = errors.New("too large to evaluate")
+
+// elements is the number of elements of a shape. Arrays without elements are not granted larger extents than others, for
+// there is work in each.
+func elements(shape []int64) (int64, error) {
+	n := int64(1)
+	for _, d := range shape {
+		if d < 0 || max(d, 1) > maxElements/n {
+			return 0, fmt.Errorf("an array of shape %v: %w", shape, ErrTooLarge)
+		}
+		n *= max(d, 1)
+	}
+	if slices.Contains(shape, 0) {
+		return 0, nil
+	}
+	return n, nil
+}
+
+// within says whether a product of counts is within a bound.
+func within(bound int64, counts ...int64) error {
+	n := int64(1)
+	for _, c := range counts {
+		if c < 0 || max(c, 1) > bound/n {
+			return fmt.Errorf("%v operations: %w", counts, ErrTooLarge)
+		}
+		n *= max(c, 1)
+	}
+	return nil
+}
 
 // New is an array of zeros. It fails if the shape makes no sense or has more elements than memory is granted for.
 func New(shape []int64) (*Array, error) {
-	n, ok := tensor.Elements(shape)
-	if !ok || n > maxElements {
-		return nil, fmt.Errorf("an array of shape %v is too large", shape)
+	n, err := elements(shape)
+	if err != nil {
+		return nil, err
 	}
 	return &Array{slices.Clone(shape), make([]float64, n)}, nil
 }
@@ -39,7 +74,9 @@ func Scalar(x float64) *Array { return &Array{[]int64{}, []float64{x}} }
 func (a *Array) Ints() []int64 {
 	out := make([]int64, len(a.Data))
 	for k, x := range a.Data {
-		out[k] = int64(max(min(x, Huge), -Huge))
+		if !math.IsNaN(x) {
+			out[k] = int64(max(min(x, Huge), -Huge))
+		}
 	}
 	return out
 }
@@ -49,9 +86,10 @@ const Huge = 1 << 61
 
 // FromConstant reads a constant, its factors applied but not rounded.
 func FromConstant(c *model.Constant, limit int64) (*Array, error) {
-	n, ok := c.Elements()
-	if !ok || n > limit {
-		return nil, fmt.Errorf("a constant of shape %v is too large", c.Shape)
+	if n, err := elements(c.Shape); err != nil {
+		return nil, err
+	} else if n > limit {
+		return nil, fmt.Errorf("a constant of shape %v: %w", c.Shape, ErrTooLarge)
 	}
 	data, err := c.Float64s(limit)
 	if err != nil {

@@ -70,7 +70,9 @@ func truth(b bool) float64 {
 
 // reshaped is the same data with another shape.
 func reshaped(a *Array, shape []int64) (*Array, error) {
-	if n, ok := tensor.Elements(shape); !ok || n != int64(len(a.Data)) {
+	if n, err := elements(shape); err != nil {
+		return nil, err
+	} else if n != int64(len(a.Data)) {
 		return nil, fmt.Errorf("%d elements do not have shape %v", len(a.Data), shape)
 	}
 	return &Array{shape, a.Data}, nil

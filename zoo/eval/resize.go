@@ -36,6 +36,9 @@ func resizeBy(n *model.Node, in []*Array, by func(weight float64) float64) ([]*A
 	if n.Int("antialias", 0) != 0 || n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
 		return nil, ErrUnsupported
 	}
+	if _, err := elements(shape); err != nil {
+		return nil, err
+	}
 	for axis := range shape {
 		if shape[axis] == x.Shape[axis] && factors[axis] == 1 {
 			continue

@@ -60,12 +60,13 @@ func (a Affine) Inverse() (Affine, bool) {
 	return z, z.Finite()
 }
 
-// Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays.
+// Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays. A file may claim
+// any n: more than maxValues are refused.
 func (a Affine) Over(axis, n int) (Affine, bool) {
 	switch {
 	case a.Axis == axis && len(a.Scale) == n:
 		return a, true
-	case a.Axis == Uniform:
+	case a.Axis == Uniform && 0 <= n && n <= maxValues:
 		return Affine{axis, slices.Repeat(a.Scale, n), slices.Repeat(a.Shift, n)}, true
 	}
 	return Affine{}, false

@@ -193,7 +193,7 @@ func (p *Planner) dirac(a, b *branch) bool {
 	groups := a.conv.Int("group", 1)
 	out, in := a.shape[0], a.shape[1]
 	affine, ok := b.a.Over(1, int(out))
-	if !ok || in*groups != out {
+	if !ok || groups < 1 || in*groups != out || in > maxValues/max(out, 1) {
 		return false
 	}
 	b.shape, b.bounds, b.bias = []int64{out, in}, nil, affine.Shift

@@ -18,7 +18,9 @@ func axisOf(n *model.Node, def int64, v *model.Value) (int, *Reason) {
 		if v.Shape == nil {
 			return 0, because(NotPerChannel, "the rank of the values of %v is not known", n)
 		}
-		axis += int64(len(v.Shape))
+		if axis += int64(len(v.Shape)); axis < 0 {
+			return 0, because(Unsupported, "%v has axis %d", n, n.Int("axis", def))
+		}
 	}
 	return int(axis), nil
 }
@@ -30,7 +32,9 @@ func extents(n *model.Node, values []*model.Value, axis int) ([]int, *Reason) {
 		if v == nil || axis >= len(v.Shape) || v.Shape[axis] < 0 {
 			return nil, because(NotPerChannel, "%v has a part of unknown extent along axis %d", n, axis)
 		}
-		out[k] = int(v.Shape[axis])
+		if out[k] = int(min(v.Shape[axis], maxValues+1)); total(out) > maxValues {
+			return nil, because(NotPerChannel, "the parts of %v have more than %d channels", n, maxValues)
+		}
 	}
 	return out, nil
 }

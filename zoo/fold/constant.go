@@ -31,6 +31,9 @@ func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok 
 // isConstant says whether the value is a constant or an expression of constants. What a quantised weight is dequantised to is
 // none: it would be larger than what the file holds.
 func (p *Planner) isConstant(v *model.Value) bool {
+	if v == nil {
+		return false
+	}
 	if v.Const != nil {
 		return !v.Input || p.opt.Overridable
 	}
@@ -96,7 +99,7 @@ func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 	if !ok || len(shape) != 1 {
 		return nil, false
 	}
-	if len(values) == 1 {
+	if len(values) == 1 && 0 <= n && n <= maxValues {
 		values = slices.Repeat(values, n)
 	}
 	return values, len(values) == n

@@ -56,6 +56,11 @@ func gatherSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	along, rank, why := gatherAxis(n)
 	data := n.In(0)
+	if m.p.isConstant(data) && (a.Axis == Uniform || a.Shifts()) { // the table as a whole becomes another
+		if why := m.Absorbed(n); why != nil {
+			return why
+		}
+	}
 	switch {
 	case a.Axis == Uniform && why != nil:
 		return m.Back(n, 0, a)

@@ -172,6 +172,11 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "add"})
 			} else if n.Edited {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "change"})
+			} else {
+				continue
+			}
+			if slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return a.Kind == model.FloatAttr }) {
+				plan.Unit = max(plan.Unit, tensor.Float32.Unit()) // attributes are float32
 			}
 			if n.Edited && slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return newFloat(a, old.attrs) }) {
 				plan.Unit = max(plan.Unit, tensor.Float32.Unit())

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -63,6 +64,9 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		return nil
 	}
 	v := n.In(k)
+	if v == nil {
+		return because(Unsupported, "%v has no input %d", n, k)
+	}
 	if m.p.isConstant(v) {
 		return m.backConstant(n, k, a, v.Shape)
 	}
@@ -203,7 +207,19 @@ func (m *Move) stores(n *model.Node, k int) *Reason {
 	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
 		return nil
 	}
-	return because(Unsupported, "%v has no place in its file for another input %d", n, k)
+	return because(Unsupported, "the file of %v has no place for another %s", n, inputName(n, k))
+}
+
+// inputName is what ONNX calls input k of a node that holds parameters, in words.
+func inputName(n *model.Node, k int) string {
+	names := map[string][]string{
+		"Conv": {1: "weight", 2: "bias"}, "ConvTranspose": {1: "weight", 2: "bias"}, "Gemm": {1: "weight", 2: "bias"}, "MatMul": {"weight", "weight"},
+		"BatchNormalization": {1: "scale", 2: "bias", 3: "mean", 4: "variance"}, "PRelu": {1: "slope"},
+	}[n.Type]
+	if k < len(names) && names[k] != "" {
+		return names[k]
+	}
+	return fmt.Sprintf("input %d", k)
 }
 
 func otherReader(v *model.Value, n *model.Node) *model.Node {

@@ -67,9 +67,9 @@ func register(ops ...*Operator) {
 	}
 }
 
-// operator is what folding knows of a node: never nil.
+// operator is what folding knows of a node: never nil. It knows nothing of a node that lacks its first input or output.
 func (p *Planner) operator(n *model.Node) *Operator {
-	if n.Domain != "" && n.Domain != "ai.onnx" {
+	if n.Domain != "" && n.Domain != "ai.onnx" || n.In(0) == nil || len(n.Outputs) == 0 || n.Outputs[0] == nil {
 		return &Operator{}
 	}
 	o := operators[n.Type]

@@ -12,7 +12,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "1"
+const Version = "2"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
@@ -76,6 +76,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	for p.pass() {
 		m.Walk((*model.Graph).Compact)
 	}
+	p.cancelTransposes()
 	p.shareAlike()
 	p.prune(before)
 	m.Walk((*model.Graph).Compact)
@@ -137,6 +138,11 @@ func (p *Planner) find(n *model.Node) *found {
 		f.data, f.a, f.why = o.Map(p, n)
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)
+		}
+		if stays := p.model.Stays; f.why == nil && stays != nil {
+			if why, ok := stays(n); ok {
+				f.why = &Reason{Unsupported, why}
+			}
 		}
 		if f.why == nil && !f.a.Finite() {
 			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
@@ -326,7 +332,8 @@ func (p *Planner) accepted(m *Move, r *run) {
 	for _, h := range p.heirs {
 		p.entries[h.node] = h.maps
 		for _, entry := range h.maps {
-			if entry.Verdict = Merged; !slices.Contains(entry.Into, h.node.String()) {
+			entry.Verdict = Merged
+			if !slices.Contains(entry.Into, h.node.String()) {
 				entry.Into = append(entry.Into, h.node.String())
 			}
 		}

@@ -64,6 +64,9 @@ func spread(n *model.Node, a Affine) (Affine, *Reason) {
 	}
 	b := int(n.Int("blocksize", 1))
 	few := len(a.Scale)
+	if b < 1 || b > maxValues || few*b > maxValues/b {
+		return a, because(NotPerChannel, "%v has blocks of %d positions", n, b)
+	}
 	of := channelOf(n, few)
 	out := Affine{1, make([]float64, few*b*b), make([]float64, few*b*b)}
 	for c := range out.Scale {
@@ -78,7 +81,7 @@ func gathered(n *model.Node, a Affine) (Affine, *Reason) {
 		return a, nil
 	}
 	b := int(n.Int("blocksize", 1))
-	if a.Axis != 1 || b < 1 || len(a.Scale)%(b*b) != 0 {
+	if a.Axis != 1 || b < 1 || b > len(a.Scale) || len(a.Scale)%(b*b) != 0 {
 		return a, because(NotPerChannel, "the map is over axis %d, %v moves channels", a.Axis, n)
 	}
 	few := len(a.Scale) / (b * b)

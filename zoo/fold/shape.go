@@ -5,6 +5,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 func init() {
@@ -17,6 +18,7 @@ func init() {
 
 // Shape and Size take no notice of elements.
 
+// extentForward: elements do not matter to what asks for extents.
 func extentForward(*Move, *model.Node, int, Affine) *Reason { return nil }
 
 func extentSees(*Move, *model.Node, int, int) ([]int64, *Reason) { return nil, nil }
@@ -116,10 +118,10 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 		if b, ok := periodic(a, j, inner, behind, to[j]); ok {
 			return b, nil
 		}
-		behind *= to[j]
-		if behind == 0 {
+		if to[j] == 0 || behind > maxStatic/to[j] {
 			break
 		}
+		behind *= to[j]
 	}
 	return a, because(NotPerChannel, "%v spreads the channels over several axes", n)
 }
@@ -127,6 +129,9 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
 func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	channels := int64(len(a.Scale))
+	if extent > maxValues { // that many channels are no weight's
+		return Affine{}, false
+	}
 	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
 	switch {
 	case inner%behind == 0 && extent%(inner/behind*channels) == 0: // the axis holds the channels and what is behind them
@@ -151,16 +156,13 @@ func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 	return Affine{}, false
 }
 
-// static is the product of extents, and false where one is free.
+// maxStatic bounds products of extents: files may claim any.
+const maxStatic = 1 << 40
+
+// static is the product of extents, and false where one is free or the product is too large to be true.
 func static(extents []int64) (int64, bool) {
-	p := int64(1)
-	for _, d := range extents {
-		if d < 0 {
-			return 0, false
-		}
-		p *= d
-	}
-	return p, true
+	n, ok := tensor.Elements(extents)
+	return n, ok && n <= maxStatic
 }
 
 // sameBefore says whether the extents before an axis are the same on both sides of a node.

@@ -124,6 +124,9 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"forward through Relu", []step{op("Sigmoid"), positive, op("Relu"), same}, 0, ""},
 		{"forward through MaxPool", []step{op("Sigmoid"), positive, shift, pool("MaxPool"), valid}, 0, ""},
 		{"forward through Flatten into Gemm", []step{op("Sigmoid"), negative, shift, op("Flatten"), gemm}, 0, ""},
+		{"what asks for the extents reads no elements", []step{op("Sigmoid"), negative, shift, func(m *b, x *v) *v {
+			return m.Op("Mul", in(valid(m, x), m.Op("Cast", in(m.Op("Size", in(x))), "to", 1)))
+		}}, 0, ""},
 		{"Clip takes a uniform map", []step{func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, 6)}, 0, ""},
 		{"Clip at the largest number has no limit there", []step{clip(0, math.MaxFloat32), positive}, 0, ""},
 		{"Clip from above at 0 lets a positive scale through", []step{clip(-math.MaxFloat32, 0), positive}, 0, ""},

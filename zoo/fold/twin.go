@@ -15,7 +15,7 @@ func (p *Planner) mergeTwin(r *run) bool {
 	n := r.first()
 	f, out := p.find(n), n.Outputs[0]
 	in := n.In(f.data)
-	if out.Output || p.kept(n) || len(in.Uses) > maxReaders {
+	if out.Output || p.kept(n) || len(in.Uses) > maxReaders || p.newMove([]*model.Node{n}).Rebuild(n) != nil {
 		return false
 	}
 	at := slices.IndexFunc(in.Uses, func(u model.Use) bool {
@@ -32,6 +32,9 @@ func (p *Planner) mergeTwin(r *run) bool {
 	}
 	one := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
 	m := p.newMove(one.nodes)
+	if m.Rebuild(n) != nil {
+		return false
+	}
 	m.nodes, m.into = append(m.nodes, twin), []*model.Node{twin}
 	p.regions.renamed[out] = twin.Outputs[0]
 	return m.settle(one, func() {

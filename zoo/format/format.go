@@ -54,6 +54,12 @@ type File interface {
 	Close() error
 }
 
+// Warner is a File that may have to say of what it wrote, for whoever reads the report.
+type Warner interface {
+	// Warnings are whole sentences without a full stop, about the last Write.
+	Warnings() []string
+}
+
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.
 type Output interface {
 	// Create makes a file for a path relative to the model's own folder; "" is the model file itself. It fails if the
@@ -114,6 +120,13 @@ func Register(f Format) {
 	registry.Lock()
 	defer registry.Unlock()
 	registry.formats = append(registry.formats, f)
+}
+
+// All are the formats that are known, in the order of their names.
+func All() []Format {
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // RegisterExporter makes an exporter known; packages call it from init.

@@ -49,8 +49,9 @@ func (p Piece) Size() int64 {
 	return p.Copied.Len()
 }
 
-// maxSubnormal is the share of a 16-bit tensor's elements that may become subnormal or zero in being rescaled.
-const maxSubnormal = 1e-3
+// maxSubnormal is the share of a 16-bit tensor's elements that may become subnormal or zero in being rescaled. Some do in
+// every tensor that holds numbers of all sizes, and lose nothing that matters beside the others.
+const maxSubnormal = 1.0 / 64
 
 // Write writes the rescaled elements at a place of a file. Its error is an *OverflowError where they do not fit their type.
 func (s *Scaled) Write(ctx context.Context, backend tensor.Backend, to io.WriterAt, at int64) error {

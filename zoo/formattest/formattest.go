@@ -38,6 +38,9 @@ type Suite struct {
 
 // Run runs the suite.
 func (s Suite) Run(t *testing.T) {
+	if testing.Short() {
+		s.Seeds, s.Damages = max(s.Seeds/4, 1), s.Damages/8
+	}
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *subject)

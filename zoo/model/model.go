@@ -23,6 +23,10 @@ type Model struct {
 	// attributes. It is nil where the file stores whatever the graph holds.
 	Takes func(n *Node, k int) bool
 
+	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
+	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
+	Stays func(n *Node) (why string, stays bool)
+
 	names map[string]bool // every value and node name in use, for NewName
 }
 
@@ -406,6 +410,19 @@ func (g *Graph) NewConst(hint string, c *Constant) *Value {
 	v := &Value{Name: g.Model.NewName(hint), DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
 	g.Consts = append(g.Consts, v)
 	return v
+}
+
+// Foreign are the main graph's nodes that no ONNX model can hold: of domains of which the model imports no operator set, a
+// detector's head say, and all that depend on them.
+func (m *Model) Foreign() map[*Node]bool {
+	foreign := map[*Node]bool{}
+	for _, n := range m.Graph.Nodes {
+		_, known := m.Opset[n.Domain]
+		if !known || slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && foreign[v.Producer] }) {
+			foreign[n] = true
+		}
+	}
+	return foreign
 }
 
 // NewName returns the hint, or the hint with a number behind it, such that nothing else in the model has that name.

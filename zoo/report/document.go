@@ -5,17 +5,21 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"io"
 	"slices"
-	"strings"
 )
 
 // Schema names the layout of report.json. A new name comes with a change that old readers would misread.
 const Schema = "zoofold-report/1"
 
-// Document collects a run for report.json and report.html. As JSON it is an object of "schema", "start", "models" (in the
-// order of their paths) and "end", with the fields of the types of this package.
+//go:embed report.schema.json
+var jsonSchema []byte
+
+// JSONSchema is the JSON Schema of report.json.
+func JSONSchema() []byte { return jsonSchema }
+
+// Document collects a run for report.json and report.html. As JSON it is an object of "schema", "start", "end" and "models"
+// (in the order of their paths), with the fields of the types of this package.
 type Document struct {
 	Schema string  `json:"schema"`
 	Run    Start   `json:"start"`
@@ -44,11 +48,28 @@ func (d *Document) End(e End) {
 	slices.SortFunc(d.Models, func(a, b Model) int { return cmp.Compare(a.Path, b.Path) })
 }
 
-// WriteJSON writes report.json.
+// WriteJSON writes report.json, one model after the other: a large zoo's is never in memory as a whole.
 func (d *Document) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", " ")
-	return e.Encode(d)
+	var failed error
+	put := func(before, indent string, value any) {
+		text, err := json.MarshalIndent(value, indent, " ")
+		if err == nil && failed == nil {
+			_, err = fmt.Fprintf(w, "%s%s", before, text)
+		}
+		failed = cmp.Or(failed, err)
+	}
+	put("{\n \"schema\": ", " ", d.Schema)
+	put(",\n \"start\": ", " ", d.Run)
+	put(",\n \"end\": ", " ", d.Result)
+	before, after := ",\n \"models\": [\n  ", ",\n \"models\": []\n}\n"
+	for _, m := range d.Models {
+		put(before, "  ", m)
+		before, after = ",\n  ", "\n ]\n}\n"
+	}
+	if failed == nil {
+		_, failed = io.WriteString(w, after)
+	}
+	return failed
 }
 
 // Load reads a report.json.
@@ -61,70 +82,4 @@ func Load(r io.Reader) (*Document, error) {
 		return nil, fmt.Errorf("report: its schema is %q, this program reads %q", d.Schema, Schema)
 	}
 	return d, nil
-}
-
-//go:embed report.html
-var page string
-
-// maxMaps bounds the maps of one model that the page lists; report.json has them all.
-const maxMaps = 400
-
-// maxListed bounds the maps that the page lists in all.
-const maxListed = 40000
-
-// reason is why some maps of a model were left, for the page.
-type reason struct {
-	Code  string
-	Count int
-}
-
-// row is a model on the page.
-type row struct {
-	Model
-	Reasons []reason
-	Shown   []Map
-	Hidden  int
-	Order   int // failed models first
-}
-
-func (d *Document) rows() []row {
-	var rows []row
-	listed := 0
-	for _, m := range d.Models {
-		r := row{Model: m, Shown: m.Maps, Order: 1}
-		if m.Status == Failed || m.Status == Interrupted {
-			r.Order = 0
-		}
-		counts := map[string]int{}
-		for _, x := range m.Maps {
-			if x.Verdict == "left" {
-				counts[x.Code]++
-			}
-		}
-		for code, n := range counts {
-			r.Reasons = append(r.Reasons, reason{code, n})
-		}
-		slices.SortFunc(r.Reasons, func(a, b reason) int {
-			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code))
-		})
-		if limit := max(0, min(maxMaps, maxListed-listed)); len(r.Shown) > limit {
-			r.Hidden = len(r.Shown) - limit
-			r.Shown = r.Shown[:limit]
-		}
-		listed += len(r.Shown)
-		rows = append(rows, r)
-	}
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.Order, b.Order) })
-	return rows
-}
-
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"bytes": Bytes, "short": short, "text": Printable, "join": strings.Join,
-	"seconds": func(x float64) string { return fmt.Sprintf("%.2f", x) },
-	"share":   func(x float64) string { return fmt.Sprintf("%.2g", x) },
-}).Parse(page))
-
-// WriteHTML writes report.html: one file that needs nothing else.
-func (d *Document) WriteHTML(w io.Writer) error {
-	return pageTemplate.Execute(w, map[string]any{"Run": d.Run, "End": d.Result, "Rows": d.rows()})
 }

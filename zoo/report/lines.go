@@ -1,12 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -14,16 +11,16 @@ import (
 // Lines writes one plain line a model, for logs.
 type Lines struct {
 	w       io.Writer
-	quiet   bool           // failures only
-	missing map[string]int // checks that did not run, by what and why
+	quiet   bool // failures only
+	missing gaps
 	start   Start
 }
 
 // NewLines writes plain lines.
-func NewLines(w io.Writer) *Lines { return &Lines{w: w, missing: map[string]int{}} }
+func NewLines(w io.Writer) *Lines { return &Lines{w: w, missing: gaps{}} }
 
 // NewQuiet writes the lines of models that failed, and nothing if all is well.
-func NewQuiet(w io.Writer) *Lines { return &Lines{w: w, quiet: true, missing: map[string]int{}} }
+func NewQuiet(w io.Writer) *Lines { return &Lines{w: w, quiet: true, missing: gaps{}} }
 
 // Start writes what is going to be done.
 func (l *Lines) Start(s Start) {
@@ -46,14 +43,7 @@ func (l *Lines) Progress(int64) {}
 
 // Done writes the model's line. Unchanged models are only counted, and so are those that an interrupted run did not begin.
 func (l *Lines) Done(m Model) {
-	for _, c := range []struct {
-		name  string
-		check Check
-	}{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}} {
-		if m.Status == Folded && c.check.Status == NotRun && c.check.Note != NotAsked {
-			l.missing[c.name+"\x00"+c.check.Note]++
-		}
-	}
+	l.missing.add(m)
 	if m.Status == Unchanged || m.Error == NotBegun || l.quiet && m.Status != Failed {
 		return
 	}
@@ -80,6 +70,9 @@ func (l *Lines) line(m Model) string {
 	text := fmt.Sprintf("%4d -> %-4d %8s", m.Before, m.After, Bytes(m.OutputBytes))
 	if p := m.Predictions; p.Status == Passed {
 		text += fmt.Sprintf("   off by %s, jitter %s", short(p.Difference), short(p.Jitter))
+		if l := p.Latency; l != nil && l.Pairs > 0 {
+			text += fmt.Sprintf(", latency x %.2f", l.Ratio)
+		}
 	}
 	if m.Predictions.Status != Passed && m.Algebra.Status == Passed {
 		text += "   algebra holds"
@@ -87,11 +80,16 @@ func (l *Lines) line(m Model) string {
 	return text
 }
 
-func short(x float64) string {
+func short(x float64) string { return power(x, 0) }
+
+var shorter = strings.NewReplacer(".0e-0", "e-", ".0e", "e", "e-0", "e-")
+
+// power is a number with so many digits after its point: "8.2e-7", "1e-5".
+func power(x float64, digits int) string {
 	if x == 0 {
 		return "0"
 	}
-	return strings.Replace(fmt.Sprintf("%.0e", x), "e-0", "e-", 1)
+	return shorter.Replace(fmt.Sprintf("%.*e", digits, x))
 }
 
 // End sums the run up.
@@ -99,28 +97,16 @@ func (l *Lines) End(e End) {
 	if l.quiet {
 		return
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(l.missing), cmp.Compare) {
-		name, why, _ := strings.Cut(key, "\x00")
-		fmt.Fprintf(l.w, "%s not run for %s: %s\n", name, count(l.missing[key], "model"), Printable(why))
+	for _, line := range l.missing.lines() {
+		fmt.Fprintln(l.w, line)
 	}
-	var parts []string
-	total := 0
-	for _, s := range []struct {
-		status Status
-		words  string
-	}{{Folded, "folded"}, {Copied, "had nothing to fold"}, {Skipped, "left out"}, {Unchanged, "unchanged"}, {Failed, "failed"}, {Interrupted, "interrupted"}} {
-		if n := e.Counts[s.status]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, s.words))
-			total += n
-		}
-	}
-	if len(parts) == 0 {
-		parts = []string{"nothing to do"}
-	}
-	fmt.Fprintf(l.w, "%s: %s; %d -> %d per-channel nodes; %.1f s\n", count(total, "model"), strings.Join(parts, ", "), e.Before, e.After, e.Seconds)
+	text, total := e.tally()
+	fmt.Fprintf(l.w, "%s: %s; %d -> %d per-channel nodes; %.1f s\n", count(total, "model"), text, e.Before, e.After, e.Seconds)
 	for _, note := range e.Notes {
 		fmt.Fprintf(l.w, "note: %s\n", Printable(note))
 	}
+	l.list(e.Pruned, "output", "removed")
+	l.list(e.Orphans, "output", "made by no model of the zoo any more: -prune removes them")
 	if n := len(e.Unmatched); n > 0 {
 		fmt.Fprintf(l.w, "%s of the zoo matched by no rule\n", count(n, "file"))
 	}
@@ -130,6 +116,23 @@ func (l *Lines) End(e End) {
 	}
 	if e.Report != "" {
 		fmt.Fprintf(l.w, "report: %s%s\n", e.Report, exit)
+	}
+}
+
+// maxLines bounds the files of a list; report.json has them all.
+const maxLines = 20
+
+// list writes what is to be said of some files, and their names.
+func (l *Lines) list(paths []string, what, text string) {
+	if len(paths) == 0 {
+		return
+	}
+	fmt.Fprintf(l.w, "%s %s\n", count(len(paths), what), text)
+	for _, p := range paths[:min(len(paths), maxLines)] {
+		fmt.Fprintf(l.w, "  %s\n", Printable(p))
+	}
+	if n := len(paths) - maxLines; n > 0 {
+		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
 	}
 }
 
@@ -143,7 +146,7 @@ func count(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return fmt.Sprintf("%d %s", n, what)
+	return number(n) + " " + what
 }
 
 // Bytes is a size for people: "4.7 MB", "223 MB", "12 kB".

@@ -110,11 +110,11 @@ func (p *progress) names(columns int) string {
 	if len(p.inHand) == 0 || columns < leastNames {
 		return ""
 	}
-	return tail(some(p.inHand[:1]), columns)
+	return lastColumns(some(p.inHand[:1]), columns)
 }
 
-// tail is text cut in front to so many columns.
-func tail(text string, columns int) string {
+// lastColumns is text cut in front to so many columns.
+func lastColumns(text string, columns int) string {
 	width := uniseg.StringWidth(text)
 	if width <= columns {
 		return text

@@ -93,6 +93,21 @@ type Check struct {
 	Decisions  int64       `json:"decisions,omitempty"`  // predictions: rows whose largest element was looked for
 	Flipped    int64       `json:"flipped,omitempty"`    // predictions: rows where it is another one in the folded model, within the noise
 	Compared   int64       `json:"compared,omitempty"`   // parity: elements; algebra: regions; predictions: output elements
+	Limit      float64     `json:"limit,omitempty"`      // predictions: the largest difference that passes
+	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil where nobody asked for it
+}
+
+// Latency is how long ONNX Runtime takes for a prediction before and after folding: one thread, its own optimisations on,
+// the runs of both models interleaved. On Linux it is the processor time of that thread: the latency on an idle machine.
+type Latency struct {
+	Note   string  `json:"note,omitempty"` // why it was not measured; the other fields are 0 then
+	Before float64 `json:"before"`         // median of the original's runs, in seconds
+	After  float64 `json:"after"`          // median of the folded model's
+	Ratio  float64 `json:"ratio"`          // median over the pairs of runs of after/before
+	Low    float64 `json:"low"`            // a quarter of the pairs is below
+	High   float64 `json:"high"`           // a quarter of the pairs is above
+	Pairs  int     `json:"pairs"`
+	Input  string  `json:"input"` // names and shapes: "x[1,3,320,320]"
 }
 
 // End sums the run up.
@@ -105,7 +120,9 @@ type End struct {
 	Bytes       int64          `json:"bytes"`
 	OutputBytes int64          `json:"output_bytes"`
 	PeakMemory  int64          `json:"peak_memory,omitempty"` // bytes, of the process
+	Orphans     []string       `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
+	Pruned      []string       `json:"pruned,omitempty"`      // those that were removed
 	Report      string         `json:"report,omitempty"`      // path of report.html
-	Notes       []string       `json:"notes,omitempty"`       // what went wrong with devices
+	Notes       []string       `json:"notes,omitempty"`       // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
 	Exit        int            `json:"exit"`
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
@@ -25,11 +27,14 @@ type stage struct {
 	target string // of the model file
 	folder string
 	mode   fs.FileMode
-	order  []string // relative paths, as created
+	order  []string // relative paths, the model file's first
 	open   map[string]*stagedFile
+
+	outdated []string // outputs of other models that these files would break
+	meter    *meter   // of what is written; may be nil
 }
 
-// newStage prepares an output beside its target.
+// newStage prepares an output beside its target, with the permissions of mode.
 func newStage(fsys files, target string, mode fs.FileMode) (*stage, error) {
 	if err := makeFolder(fsys, filepath.Dir(target)); err != nil {
 		return nil, err
@@ -75,22 +80,24 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	staged := &stagedFile{writable: f, mode: s.mode}
+	staged := &stagedFile{writable: f, mode: s.mode, meter: s.meter}
 	s.open[rel] = staged
-	s.order = append(s.order, rel)
+	if rel == "" {
+		s.order = slices.Insert(s.order, 0, rel)
+	} else {
+		s.order = append(s.order, rel)
+	}
 	return staged, nil
 }
 
 // stagedFile stays open when its writer closes it: sync needs it once more.
 type stagedFile struct {
 	writable
-	mode fs.FileMode
-	once sync.Once
-	err  error
+	mode  fs.FileMode
+	meter *meter
+	once  sync.Once
+	err   error
 }
-
-// ReadFrom lets the kernel copy from file to file where it can.
-func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) { return io.Copy(f.writable, r) }
 
 // Close is the writer's: what it wrote can be read, and is not on disk yet.
 func (f *stagedFile) Close() error { return nil }
@@ -118,12 +125,21 @@ func (s *stage) sync() error {
 	return nil
 }
 
-// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it.
+// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
+// others, an old model goes before them, for it does not fit them.
 func (s *stage) commit() error {
 	if err := s.sync(); err != nil {
 		return err
 	}
-	for _, rel := range append(s.others(), "") {
+	if len(s.order) > 1 {
+		for _, model := range append(s.outdated, s.target) {
+			if err := removeLasting(s.fsys, model); err != nil {
+				return err
+			}
+		}
+	}
+	isModel := func(rel string) bool { return rel == "" }
+	for _, rel := range append(slices.DeleteFunc(slices.Clone(s.order), isModel), "") {
 		if rel != "" {
 			if err := makeFolder(s.fsys, filepath.Dir(s.final(rel))); err != nil {
 				return err
@@ -151,17 +167,6 @@ func (s *stage) restart() error {
 	return nil
 }
 
-// others are the files beside the model file.
-func (s *stage) others() []string {
-	var list []string
-	for _, rel := range s.order {
-		if rel != "" {
-			list = append(list, rel)
-		}
-	}
-	return list
-}
-
 // close closes the files of a stage that is read and then thrown away with its folder.
 func (s *stage) close() {
 	for _, f := range s.open {
@@ -175,30 +180,47 @@ func (s *stage) discard() error {
 	return s.fsys.RemoveAll(s.folder)
 }
 
-// sweep removes what runs that were killed left below the output folder. The caller holds the lock.
+// sweep removes what runs that were killed left below the output folder. The caller holds the lock. Folders that cannot be
+// looked into are none of a run's; the error is about what cannot be removed, and the sweep goes on behind it.
 func sweep(fsys files, out string) error {
-	return filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+	var failed []error
+	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
+		case err != nil && d != nil && d.IsDir():
+			return fs.SkipDir
 		case err != nil:
 			return err
 		case d.IsDir() && strings.HasPrefix(d.Name(), stagePrefix) && strings.HasSuffix(d.Name(), ".tmp"):
-			if err := fsys.RemoveAll(path); err != nil {
-				return err
-			}
+			failed = append(failed, fsys.RemoveAll(path))
 			return fs.SkipDir
 		}
 		return nil
 	})
+	return errors.Join(append(failed, err)...)
+}
+
+// removeLasting removes a file, if it is there, and makes that last.
+func removeLasting(fsys files, path string) error {
+	err := fsys.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fsys.SyncFolder(filepath.Dir(path))
 }
 
 // writeWhole writes one small file so that it appears whole or not at all.
 func writeWhole(fsys files, path string, write func(io.Writer) error) (err error) {
-	s, err := newStage(fsys, path, 0o644)
-	if err != nil {
+	if err := makeFolder(fsys, filepath.Dir(path)); err != nil {
 		return err
 	}
+	folder := filepath.Join(filepath.Dir(path), stagePrefix+filepath.Base(path)+".tmp") // the one that a killed run has left
+	if err := errors.Join(fsys.RemoveAll(folder), fsys.MkdirAll(folder)); err != nil {
+		return err
+	}
+	s := &stage{fsys: fsys, target: path, folder: folder, mode: 0o644, open: map[string]*stagedFile{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.discard())
@@ -215,18 +237,10 @@ func writeWhole(fsys files, path string, write func(io.Writer) error) (err error
 	return s.commit()
 }
 
-// modeOf is a file's permissions, or the usual ones.
-func modeOf(path string) fs.FileMode {
-	if info, err := os.Stat(path); err == nil {
-		return info.Mode()
-	}
-	return 0o644
-}
-
 // WriteReport writes report.json and report.html into a folder.
 func WriteReport(folder string, d *report.Document) error {
-	if err := writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON); err != nil {
-		return err
-	}
-	return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML)
+	p := pool.New().WithErrors()
+	p.Go(func() error { return writeWhole(disk{}, filepath.Join(folder, "report.json"), d.WriteJSON) })
+	p.Go(func() error { return writeWhole(disk{}, filepath.Join(folder, "report.html"), d.WriteHTML) })
+	return p.Wait()
 }

@@ -1,18 +1,20 @@
 package run
 
 import (
-	"bufio"
+	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"maps"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 
+	"github.com/sourcegraph/conc/iter"
 	"github.com/zeebo/blake3"
 
 	"github.com/zoofold/zoofold/zoo/report"
@@ -21,11 +23,12 @@ import (
 // ledger remembers which outputs were made of which inputs, so that a run does only what is new. It is a file of lines,
 // each with a checksum, that is only ever added to; a line that is damaged costs the work of its model and nothing else.
 type ledger struct {
+	fsys    files
 	path    string
 	lock    sync.Mutex
-	file    *os.File
+	file    writable
+	torn    bool // the file does not end with a whole line
 	entries map[string]*entry
-	lines   int // in the file
 }
 
 // entry is one model's last success.
@@ -34,6 +37,7 @@ type entry struct {
 	Rule    string  `json:"rule"`  // manifests.Rule.Fingerprint and the fold version
 	Inputs  []stamp `json:"inputs"`
 	Outputs []stamp `json:"outputs,omitempty"`
+	Former  []stamp `json:"former,omitempty"` // outputs of earlier runs under names that the model no longer has
 	Status  string  `json:"status"`
 	Before  int     `json:"before"`
 	After   int     `json:"after"`
@@ -44,44 +48,47 @@ type entry struct {
 	Engineless  bool         `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }
 
-// stamp is how a file is recognised without reading it, and its content's BLAKE3.
-type stamp struct {
-	Path  string `json:"path"`
-	Size  int64  `json:"size"`
-	Time  int64  `json:"time"` // of the last change, in nanoseconds
-	Inode uint64 `json:"inode,omitempty"`
-	Hash  string `json:"hash"`
-}
+// forgotten is the status of a line that takes its model's entry back.
+const forgotten = "forgotten"
 
-// openLedger reads the ledger below an output folder; readonly ones are never written.
-func openLedger(out string, readonly bool) (*ledger, error) {
-	l := &ledger{path: filepath.Join(out, stateFolder, "ledger"), entries: map[string]*entry{}}
-	data, err := os.ReadFile(l.path)
+// openLedger reads the ledger below an output folder; readonly ones are never written. One with damaged lines, or with more
+// old lines than new ones, is written anew.
+func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
+	l := &ledger{fsys: fsys, path: filepath.Join(out, stateFolder, ledgerFile), entries: map[string]*entry{}}
+	data, err := readAll(fsys, l.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, fmt.Errorf("%w (if it cannot be mended, delete it: the models are folded again)", err)
 	}
-	lines := strings.SplitAfter(string(data), "\n")
-	for _, line := range lines {
-		if e := parseLine(line); e != nil {
-			l.entries[e.Model] = e
-		}
-		if line != "" {
-			l.lines++
-		}
-	}
+	lines, damaged := l.read(data)
 	if readonly {
 		return l, nil
 	}
-	if l.lines > 2*len(l.entries)+100 {
-		if err := l.compact(); err != nil {
-			return nil, err
+	l.torn = len(data) > 0 && data[len(data)-1] != '\n'
+	if damaged > 0 || lines > 2*len(l.entries)+100 {
+		if l.compact() == nil { // otherwise the old one is as good as it was
+			l.torn = false
 		}
 	}
-	l.file, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
-	if err == nil && len(data) > 0 && !strings.HasSuffix(string(data), "\n") {
-		_, err = l.file.WriteString("\n") // a line that a dying run left unfinished ends here
-	}
+	l.file, err = fsys.Append(l.path)
 	return l, err
+}
+
+// read takes in the lines of a ledger file and counts them. Ten thousand lines take a tenth of a second to decode: all
+// processors do it.
+func (l *ledger) read(data []byte) (lines, damaged int) {
+	entries := iter.Mapper[[]byte, *entry]{}.Map(slices.Collect(bytes.Lines(data)), func(line *[]byte) *entry { return parseLine(*line) })
+	for _, e := range entries {
+		lines++
+		switch {
+		case e == nil:
+			damaged++
+		case e.Status == forgotten:
+			delete(l.entries, e.Model)
+		default:
+			l.entries[e.Model] = e
+		}
+	}
+	return lines, damaged
 }
 
 func line(e *entry) ([]byte, error) {
@@ -98,28 +105,57 @@ func checksum(text []byte) string {
 }
 
 // parseLine is a line's entry, or nil if the line is damaged.
-func parseLine(text string) *entry {
-	sum, body, ok := strings.Cut(strings.TrimSuffix(text, "\n"), " ")
-	if !ok || !strings.HasSuffix(text, "\n") || checksum([]byte(body)) != sum {
+func parseLine(line []byte) *entry {
+	sum, body, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
+	if !ok || line[len(line)-1] != '\n' || checksum(body) != string(sum) {
 		return nil
 	}
 	e := &entry{}
-	if json.Unmarshal([]byte(body), e) != nil {
+	if json.Unmarshal(body, e) != nil {
 		return nil
 	}
 	return e
 }
 
-// add remembers a success, on disk before it returns.
+// add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is
+// lost costs the work of its model.
 func (l *ledger) add(e *entry) error {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.entries[e.Model] = e
+	return l.write(e)
+}
+
+// leftOver are the files that a model's earlier runs wrote and this one does not.
+func (l *ledger) leftOver(now *entry) []stamp {
+	old := l.get(now.Model)
+	if old == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Concat(old.Former, old.Outputs), func(s stamp) bool { return now.hashOf(s.Path) != "" })
+}
+
+// forget drops a model.
+func (l *ledger) forget(model string) error {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	delete(l.entries, model)
+	return l.write(&entry{Model: model, Status: forgotten})
+}
+
+// write adds a line, in one piece. What a failed write left of another line is ended first.
+func (l *ledger) write(e *entry) error {
 	text, err := line(e)
 	if err != nil {
 		return err
 	}
-	l.lock.Lock()
-	defer l.lock.Unlock()
-	l.entries[e.Model] = e
-	_, err = l.file.Write(text)
+	if l.torn {
+		text = append([]byte("\n"), text...)
+	}
+	n, err := l.file.Write(text)
+	if n > 0 {
+		l.torn = text[n-1] != '\n'
+	}
 	return err
 }
 
@@ -130,15 +166,54 @@ func (l *ledger) get(model string) *entry {
 	return l.entries[model]
 }
 
-// owner is the model whose output a file is, or "".
-func (l *ledger) owner(path string) string {
+// all are the entries, in the order of their models.
+func (l *ledger) all() []*entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
+	return slices.SortedFunc(maps.Values(l.entries), func(a, b *entry) int { return cmp.Compare(a.Model, b.Model) })
+}
+
+// sharing are the entries of other models that have a file among their outputs.
+func (l *ledger) sharing(path, model string) []*entry {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	var list []*entry
 	for _, e := range l.entries {
-		for _, s := range e.Outputs {
-			if s.Path == path {
-				return e.Model
+		if e.Model != model && slices.ContainsFunc(e.Outputs, func(s stamp) bool { return s.Path == path }) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// check says whether an entry is of this rule and its files are as they were. It returns the entry with the files' present
+// stamps, the same one if they have not changed.
+func (e *entry) check(fsys files, rule string, content bool) (now *entry, ok bool) {
+	if e == nil || e.Rule != rule || e.Status == string(report.Failed) {
+		return e, false
+	}
+	fresh := *e
+	same := true
+	for _, list := range []*[]stamp{&fresh.Inputs, &fresh.Outputs} {
+		*list = slices.Clone(*list)
+		for k, s := range *list {
+			if (*list)[k], ok = s.holds(fsys, content); !ok {
+				return e, false
 			}
+			same = same && (*list)[k] == s
+		}
+	}
+	if same {
+		return e, true
+	}
+	return &fresh, true
+}
+
+// hashOf is the content that an output of the entry has.
+func (e *entry) hashOf(path string) string {
+	for _, s := range e.Outputs {
+		if s.Path == path {
+			return s.Hash
 		}
 	}
 	return ""
@@ -146,26 +221,18 @@ func (l *ledger) owner(path string) string {
 
 // compact writes the ledger anew with its live entries alone.
 func (l *ledger) compact() error {
-	f, err := os.CreateTemp(filepath.Dir(l.path), "ledger-*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	w := bufio.NewWriter(f)
-	for _, e := range l.entries {
-		text, err := line(e)
-		if err == nil {
-			_, err = w.Write(text)
+	return writeWhole(l.fsys, l.path, func(w io.Writer) error {
+		for _, e := range l.all() {
+			text, err := line(e)
+			if err == nil {
+				_, err = w.Write(text)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-	if err := errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	l.lines = len(l.entries)
-	return os.Rename(f.Name(), l.path)
+		return nil
+	})
 }
 
 func (l *ledger) close() error {
@@ -173,57 +240,4 @@ func (l *ledger) close() error {
 		return nil
 	}
 	return errors.Join(l.file.Sync(), l.file.Close())
-}
-
-// stampOf recognises a file; its content is hashed if asked for.
-func stampOf(path string, hash bool) (stamp, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}, err
-	}
-	s := stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}
-	if hash {
-		s.Hash, err = hashFile(path)
-	}
-	return s, err
-}
-
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := blake3.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 256<<10)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// same says whether a file is as its stamp says: by size, time and inode, or, where these differ or always if asked for,
-// by its content.
-func (s stamp) same(always bool) bool {
-	now, err := stampOf(s.Path, false)
-	if err != nil || now.Size != s.Size {
-		return false
-	}
-	if now.Time == s.Time && now.Inode == s.Inode && !always {
-		return true
-	}
-	now.Hash, err = hashFile(s.Path)
-	return err == nil && now.Hash == s.Hash
-}
-
-// unchanged says whether the entry's inputs and outputs are all as they were.
-func (e *entry) unchanged(rule string, hash bool) bool {
-	if e == nil || e.Rule != rule {
-		return false
-	}
-	for _, s := range append(append([]stamp{}, e.Inputs...), e.Outputs...) {
-		if !s.same(hash) {
-			return false
-		}
-	}
-	return e.Status != string(report.Failed)
 }

@@ -3,43 +3,130 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 // ErrLocked says that another run works on the same output folder.
 var ErrLocked = errors.New("locked by another run")
 
-// stateFolder is where a run keeps its lock and its ledger, below the output folder.
-const stateFolder = ".zoofold"
+// The files of a run's state, in a folder below the output folder: the lock, who holds it, and the ledger.
+const (
+	stateFolder = ".zoofold"
+	lockFile    = "lock"
+	holderFile  = "holder"
+	ledgerFile  = "ledger"
+)
 
-// lock makes this run the only one on an output folder. The lock goes with the process, however it ends.
-func lock(out string) (unlock func(), err error) {
+// lock makes this run the only one on an output folder. The lock is the kernel's (flock) and goes with the process, however
+// it ends; the holder's file only says whose it is. Where the file system has no such locks, the holder's file is the lock.
+func lock(fsys files, out string) (unlock func(), err error) {
 	folder := filepath.Join(out, stateFolder)
-	if err := os.MkdirAll(folder, 0o777); err != nil {
+	if err := makeFolder(fsys, folder); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(folder, "lock")
-	l := flock.New(path)
-	held, err := l.TryLock()
+	note := filepath.Join(folder, holderFile)
+	release, err := fsys.Lock(filepath.Join(folder, lockFile))
+	switch {
+	case isNoLock(err):
+		return lockByName(fsys, out, note)
+	case errors.Is(err, ErrLocked):
+		return nil, lockedBy(fsys, out, note)
+	case err != nil:
+		return nil, err
+	}
+	err = fsys.Remove(note) // of a run that was killed
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = self().write(fsys, note)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, errors.Join(err, release())
 	}
-	if !held {
-		owner, _ := os.ReadFile(path)
-		who := strings.TrimSpace(string(owner))
-		if who == "" {
-			who = "another process"
+	return func() { _ = errors.Join(fsys.Remove(note), release()) }, nil
+}
+
+// lockByName takes the lock on a file system without flock: a holder's file that only one process can create. A process
+// that is killed leaves it behind. The next run on the same host sees that and takes it over; one on another host cannot
+// know, and says what to do. Runs of one host look one after another, under a lock on the folder of temporary files.
+func lockByName(fsys files, out, note string) (unlock func(), err error) {
+	release, err := fsys.Lock(os.TempDir())
+	for end := time.Now().Add(momentary); errors.Is(err, ErrLocked) && time.Now().Before(end); release, err = fsys.Lock(os.TempDir()) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s has no file locks, and neither has %s to do without: %w", out, os.TempDir(), err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	me := self()
+	err = me.write(fsys, note)
+	if errors.Is(err, fs.ErrExist) {
+		other, ok := readHolder(fsys, note)
+		if !ok || other.host != me.host || other.pid != me.pid && alive(other.pid) {
+			return nil, fmt.Errorf("%w (its file system has no locks: if that run has ended, remove %s)", lockedBy(fsys, out, note), note)
 		}
-		return nil, fmt.Errorf("%s is %w: %s", out, ErrLocked, who)
+		if err = fsys.Remove(note); err == nil {
+			err = me.write(fsys, note)
+		}
 	}
-	note := fmt.Sprintf("process %d, since %s\n", os.Getpid(), time.Now().Format(time.RFC3339))
-	if err := os.WriteFile(path, []byte(note), 0o666); err != nil {
-		return nil, errors.Join(err, l.Unlock())
+	if err != nil {
+		return nil, err
 	}
-	return func() { _ = l.Unlock() }, nil
+	return func() { _ = fsys.Remove(note) }, nil
+}
+
+// momentary bounds how long runs look for each other's files.
+const momentary = 5 * time.Second
+
+// lockedBy is the error that names the run in the way.
+func lockedBy(fsys files, out, note string) error {
+	who := "it has not said yet who it is"
+	if h, ok := readHolder(fsys, note); ok {
+		who = h.String()
+	}
+	return fmt.Errorf("%s is %w: %s", out, ErrLocked, who)
+}
+
+// holder is a process that has a lock.
+type holder struct {
+	pid   int
+	host  string
+	since string // RFC 3339
+}
+
+func self() holder {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unknown"
+	}
+	return holder{os.Getpid(), strings.ReplaceAll(host, " ", "_"), time.Now().Format(time.RFC3339)}
+}
+
+const holderFormat = "process %d on %s since %s"
+
+func (h holder) String() string { return fmt.Sprintf(holderFormat, h.pid, h.host, h.since) }
+
+// write makes the holder's file; it fails with fs.ErrExist if there is one.
+func (h holder) write(fsys files, path string) error {
+	f, err := fsys.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(h.String() + "\n"))
+	if err = errors.Join(err, f.Close()); err != nil {
+		err = errors.Join(err, fsys.Remove(path))
+	}
+	return err
+}
+
+// readHolder reads a holder's file; ok is false where there is none that can be read.
+func readHolder(fsys files, path string) (h holder, ok bool) {
+	text, err := readAll(fsys, path)
+	if err != nil {
+		return h, false
+	}
+	_, err = fmt.Sscanf(string(text), holderFormat, &h.pid, &h.host, &h.since)
+	return h, err == nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
 )
 
@@ -26,17 +26,13 @@ var ErrChanged = errors.New("changed while it was read")
 var ErrUnproven = errors.New("the folded model failed a check and was not kept")
 
 // model folds one model, proves it and commits it.
-func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model) error {
-	source, plan, err := r.plan(j, nil)
+func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) error {
+	source, plan, before, err := r.open(j)
 	if err != nil {
 		return err
 	}
 	defer func() { source.Close() }()
 	inputs := source.Inputs()
-	before, err := stamps(inputs, false)
-	if err != nil {
-		return err
-	}
 	m.Bytes = total(before)
 	describe(m, plan)
 	changed := slices.ContainsFunc(plan.Maps, func(x fold.Map) bool { return x.Verdict != fold.Left }) || len(plan.Regions) > 0
@@ -49,12 +45,21 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	}
 	if !changed && j.Rule.Unfoldable == "skip" {
 		m.Status = report.Skipped
-		return r.remember(j, rule, m, before, nil, nil)
+		after, err := unchanged(r.fsys, before)
+		if err != nil {
+			return err
+		}
+		return r.remember(j, rule, m, after, nil, nil)
 	}
-	out, err := newStage(r.fsys, j.Target, modeOf(j.Source))
+	like, err := r.fsys.Stat(j.Source)
 	if err != nil {
 		return err
 	}
+	out, err := newStage(r.fsys, j.Target, like.Mode())
+	if err != nil {
+		return err
+	}
+	out.meter = meter
 	committed := false
 	defer func() {
 		if !committed {
@@ -69,6 +74,9 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 			return err
 		}
 		describe(m, w.plan)
+		if f, ok := w.source.(format.Warner); ok {
+			m.Warnings = append(m.Warnings, f.Warnings()...)
+		}
 		if err := r.prove(ctx, j, out, w, m); err != nil {
 			return err
 		}
@@ -82,19 +90,18 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	if err := r.export(ctx, j, inputs, out); err != nil {
 		return err
 	}
-	after, hashes, err := settle(inputs, out)
+	after, hashes, err := settle(before, out)
 	if err != nil {
 		return err
-	}
-	for k := range after {
-		if after[k].Size != before[k].Size || after[k].Time != before[k].Time || after[k].Inode != before[k].Inode {
-			return fmt.Errorf("%s: %w: fold it again when it is complete", inputs[k], ErrChanged)
-		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := r.claim(j, out); err != nil {
+	if len(out.order) > 1 { // files beside the model may be another's too: what it is told must be what is there
+		r.commits.Lock()
+		defer r.commits.Unlock()
+	}
+	if err := r.claim(j, out, hashes); err != nil {
 		return err
 	}
 	if err := out.commit(); err != nil {
@@ -104,17 +111,18 @@ func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *re
 	return r.remember(j, rule, m, after, out, hashes)
 }
 
-// settle waits for the disk, and meanwhile hashes what was read and what was written, in the order of its files.
-func settle(inputs []string, out *stage) (read []stamp, written []string, err error) {
+// settle waits for the disk, and meanwhile hashes what was read, which must not have changed, and what was written, in the
+// order of its files.
+func settle(before []stamp, out *stage) (read []stamp, written []string, err error) {
 	p := pool.New().WithErrors()
 	p.Go(out.sync)
 	p.Go(func() (err error) {
-		read, err = stamps(inputs, true)
+		read, err = unchanged(out.fsys, before)
 		return err
 	})
 	p.Go(func() error {
 		for _, rel := range out.order {
-			hash, err := hashFile(out.path(rel))
+			hash, err := hashFile(out.fsys, out.path(rel))
 			if err != nil {
 				return err
 			}
@@ -125,17 +133,40 @@ func settle(inputs []string, out *stage) (read []stamp, written []string, err er
 	return read, written, p.Wait()
 }
 
+// open opens a model and plans its folding; before are its files as they were before they were opened. Which files a model
+// is made of is known when it is open: one of several is opened twice.
+func (r *runner) open(j *manifests.Job) (source format.File, plan *fold.Plan, before []stamp, err error) {
+	if before, err = watch(r.fsys, j.Source); err != nil {
+		return nil, nil, nil, err
+	}
+	source, plan, err = r.plan(j, nil)
+	if err != nil || len(source.Inputs()) == 1 {
+		return source, plan, before, err
+	}
+	inputs := source.Inputs()
+	source.Close()
+	if before, err = watch(r.fsys, inputs...); err != nil {
+		return nil, nil, nil, err
+	}
+	if source, plan, err = r.plan(j, nil); err == nil && !slices.Equal(inputs, source.Inputs()) {
+		source.Close()
+		err = fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
+	}
+	return source, plan, before, err
+}
+
 // plan opens a model and plans its folding; refuse names constants that may not be rescaled.
 func (r *runner) plan(j *manifests.Job, refuse map[string]fold.Code) (format.File, *fold.Plan, error) {
 	source, err := format.Open(j.Source, options(j))
 	if err != nil {
 		return nil, nil, err
 	}
+	l := listen(source.Model())
 	plan, err := fold.Fold(source.Model(), fold.Options{
 		Overridable: j.Rule.Overridable == "constant", Keep: j.Rule.Keep,
 		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse,
 	})
-	if err != nil {
+	if err = errors.Join(err, l.failure()); err != nil {
 		source.Close()
 		return nil, nil, err
 	}
@@ -156,6 +187,13 @@ func staged(j *manifests.Job, inputs []string, out *stage) format.Options {
 	return o
 }
 
+func (r *runner) backend(rule *manifests.Rule) tensor.Backend {
+	if rule.Device == "cpu" && r.Host != nil {
+		return r.Host
+	}
+	return r.Backend
+}
+
 // maxReplans bounds how often a model is planned again because a constant would not fit its type.
 const maxReplans = 64
 
@@ -170,7 +208,7 @@ type written struct {
 // write writes the folded model into the stage. Where a constant would not fit its type, the model is planned again
 // without it.
 func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *stage, m *report.Model) error {
-	backend := r.Backend
+	backend := r.backend(j.Rule)
 	var parity *verify.Parity
 	if slices.Contains(r.checks(j.Rule), "parity") {
 		parity = verify.NewParity(backend)
@@ -226,7 +264,7 @@ func (r *runner) export(ctx context.Context, j *manifests.Job, inputs []string, 
 			return err
 		}
 		rel := strings.TrimSuffix(name, filepath.Ext(name)) + e.Suffix
-		if err := e.Export(ctx, f.Model(), out, rel, r.Backend); err != nil {
+		if err := e.Export(ctx, f.Model(), out, rel, r.backend(j.Rule)); err != nil {
 			return fmt.Errorf("export to %s: %w", to, err)
 		}
 	}
@@ -234,31 +272,40 @@ func (r *runner) export(ctx context.Context, j *manifests.Job, inputs []string, 
 }
 
 // claim makes sure that files beside the model file, external data, are this model's alone, or the same for all who have
-// them.
-func (r *runner) claim(j *manifests.Job, out *stage) error {
-	for _, rel := range out.others() {
-		path := out.final(rel)
-		r.lock.Lock()
-		owner := r.claims[path]
-		if owner == "" {
-			if owner = r.books.owner(path); owner == j.Path {
-				owner = ""
-			}
-			r.claims[path] = j.Path
-		}
-		r.lock.Unlock()
-		if owner == "" || owner == j.Path {
+// them. A model of an earlier run that has become out of date loses them, and with them its output.
+func (r *runner) claim(j *manifests.Job, out *stage, hashes []string) error {
+	for k, rel := range out.order {
+		if rel == "" {
 			continue
 		}
-		mine, err := hashFile(out.path(rel))
-		if err != nil {
-			return err
+		path, mine := out.final(rel), claim{j.Path, hashes[k]}
+		r.lock.Lock()
+		first, taken := r.claims[path]
+		if !taken {
+			r.claims[path] = mine
 		}
-		if theirs, err := hashFile(path); err != nil || theirs != mine {
-			return fmt.Errorf("%s belongs to %s too, which needs other bytes: give one of them another output folder", path, owner)
+		r.lock.Unlock()
+		if taken && first.hash != mine.hash {
+			return sharedError(path, first.model)
+		}
+		for _, e := range r.books.sharing(path, j.Path) {
+			if e.hashOf(path) == mine.hash {
+				continue
+			}
+			if _, ok := e.check(r.fsys, e.Rule, false); ok {
+				return sharedError(path, e.Model)
+			}
+			out.outdated = append(out.outdated, e.Outputs[0].Path)
 		}
 	}
 	return nil
+}
+
+// claim is a model's on a file beside its model file, with the content that it needs.
+type claim struct{ model, hash string }
+
+func sharedError(path, owner string) error {
+	return fmt.Errorf("%s belongs to %s too, which needs other bytes: give one of them another output folder", path, owner)
 }
 
 // remember notes a success in the ledger.
@@ -271,7 +318,7 @@ func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs
 	if out != nil {
 		m.Output, m.OutputBytes = r.relative(j.Target), 0
 		for k, rel := range out.order {
-			s, err := stampOf(out.final(rel), false)
+			s, err := stampOf(r.fsys, out.final(rel))
 			if err != nil {
 				return err
 			}
@@ -280,7 +327,11 @@ func (r *runner) remember(j *manifests.Job, rule string, m *report.Model, inputs
 			m.OutputBytes += s.Size
 		}
 	}
-	return r.books.add(e)
+	e.Former = r.books.leftOver(e)
+	if err := r.books.add(e); err != nil {
+		r.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, j.Path))
+	}
+	return nil
 }
 
 func (r *runner) relative(target string) string {
@@ -291,28 +342,9 @@ func (r *runner) relative(target string) string {
 	return filepath.ToSlash(rel)
 }
 
-func stamps(paths []string, hash bool) ([]stamp, error) {
-	var list []stamp
-	for _, p := range paths {
-		s, err := stampOf(p, hash)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, nil
-}
-
-func total(list []stamp) (bytes int64) {
-	for _, s := range list {
-		bytes += s.Size
-	}
-	return bytes
-}
-
 // describe writes what the plan says into the report.
 func describe(m *report.Model, plan *fold.Plan) {
-	m.Before, m.After, m.Maps = plan.Before, plan.After, nil
+	m.Before, m.After, m.Maps, m.Warnings = plan.Before, plan.After, nil, nil
 	for _, x := range plan.Maps {
 		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {
@@ -340,7 +372,7 @@ func copyFiles(ctx context.Context, inputs []string, out *stage) error {
 }
 
 func copyFile(ctx context.Context, path, rel string, out *stage) (err error) {
-	from, err := os.Open(path)
+	from, err := out.fsys.Open(path)
 	if err != nil {
 		return err
 	}

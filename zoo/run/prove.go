@@ -33,12 +33,12 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 	verify.Rename(folded.Model(), w.renamed)
 	taps := verify.Taps(original.Model(), folded.Model())
 	checks := r.checks(j.Rule)
-	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps}
+	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps, Latency: r.Latency}
 	if slices.Contains(checks, "predictions") && r.Predict != nil { // before the algebra gives free extents a size
-		if c.Original, err = Runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original"), r.Backend); err != nil {
+		if c.Original, err = Runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original"), r.backend(j.Rule)); err != nil {
 			return fmt.Errorf("the original as an ONNX model: %w", err)
 		}
-		if c.Folded, err = Runnable(ctx, folded, out.path(""), filepath.Join(out.folder, ".folded"), r.Backend); err != nil {
+		if c.Folded, err = Runnable(ctx, folded, out.path(""), filepath.Join(out.folder, ".folded"), r.backend(j.Rule)); err != nil {
 			return fmt.Errorf("the folded model as an ONNX model: %w", err)
 		}
 	}
@@ -54,7 +54,12 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 	}
 	if slices.Contains(checks, "predictions") {
 		c.Jittered = func(folder string) (string, error) { return r.jittered(ctx, j, folder, w.plan) }
-		return r.predict(ctx, c, m)
+		if err := r.predict(ctx, c, m); err != nil {
+			return err
+		}
+		if foreign := len(original.Model().Foreign()); foreign > 0 && m.Predictions.Status == report.Passed && c.Original != j.Source {
+			m.Predictions.Note = fmt.Sprintf("%d of %d operators are not ONNX's: what they read was compared", foreign, len(original.Model().Graph.Nodes))
+		}
 	}
 	return nil
 }
@@ -122,11 +127,11 @@ func (r *runner) jittered(ctx context.Context, j *manifests.Job, folder string, 
 		}
 	})
 	if !strings.EqualFold(filepath.Ext(j.Source), ".onnx") {
-		return Runnable(ctx, f, j.Source, folder, r.Backend)
+		return Runnable(ctx, f, j.Source, folder, r.backend(j.Rule))
 	}
 	s := &stage{fsys: disk{}, target: filepath.Join(folder, filepath.Base(j.Source)), folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
 	defer s.close()
-	_, err = f.Write(ctx, s, r.Backend)
+	_, err = f.Write(ctx, s, r.backend(j.Rule))
 	return s.path(""), err
 }
 

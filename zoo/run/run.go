@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -38,13 +39,16 @@ type Options struct {
 	Manifest *manifests.Manifest
 	Workers  int
 	Backend  tensor.Backend
-	Why      string        // why this backend
-	Predict  Predictor     // nil: predictions are reported as not run
-	NoEngine string        // why Predict is nil
-	Verify   *[]string     // overrides the manifest's checks
-	Timeout  time.Duration // overrides the manifest's; 0: does not
+	Host     tensor.Backend // for rules whose device is cpu; nil: Backend
+	Why      string         // why this backend
+	Predict  Predictor      // nil: predictions are reported as not run
+	NoEngine string         // why Predict is nil
+	Latency  bool           // measure that of models whose predictions are compared
+	Verify   *[]string      // overrides the manifest's checks
+	Timeout  time.Duration  // overrides the manifest's; 0: does not
 	Force    Force
 	DryRun   bool
+	Prune    bool // outputs that no model of the zoo makes any more are removed
 	Version  string
 	Sink     report.Sink
 
@@ -71,28 +75,32 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 		return end, err
 	}
 	if !o.DryRun {
-		unlock, err := lock(o.Manifest.Out)
+		unlock, err := lock(o.fsys, o.Manifest.Out)
 		if err != nil {
 			return end, err
 		}
 		defer unlock()
-		if err := sweep(o.fsys, o.Manifest.Out); err != nil {
-			return end, fmt.Errorf("sweep %s: %w", o.Manifest.Out, err)
-		}
 	}
-	books, err := openLedger(o.Manifest.Out, o.DryRun)
+	books, err := openLedger(o.fsys, o.Manifest.Out, o.DryRun)
 	if err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	r := &runner{Options: o, books: books, claims: map[string]string{}, end: report.End{Counts: map[report.Status]int{}, Unmatched: unmatched}}
+	r := &runner{Options: o, books: books, claims: map[string]claim{}, end: report.End{Counts: map[report.Status]int{}}}
 	r.heavy = make(chan struct{}, max(1, o.Workers/2))
+	if !o.DryRun {
+		r.note("sweep", sweep(o.fsys, o.Manifest.Out))
+	}
 	r.start(jobs, started)
 	r.all(ctx, jobs)
-	err = books.close()
+	r.end.Unmatched = r.strangers(unmatched, jobs)
+	if ctx.Err() == nil {
+		r.orphans(jobs)
+	}
+	r.note("ledger", books.close())
 	r.end.Seconds = time.Since(started).Seconds()
 	r.end.PeakMemory = peakMemory()
 	if b, ok := o.Backend.(interface{ Notes() []string }); ok {
-		r.end.Notes = b.Notes()
+		r.end.Notes = append(r.end.Notes, b.Notes()...)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -100,7 +108,7 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	case r.end.Counts[report.Failed] > 0:
 		r.end.Exit = 1
 	}
-	return r.end, err
+	return r.end, nil
 }
 
 // runner is a run under way.
@@ -109,9 +117,35 @@ type runner struct {
 	books *ledger
 	heavy chan struct{} // a place for each model that may be loaded whole at a time
 
+	commits sync.Mutex // of models of several files, from their claims to the ledger
+
 	lock   sync.Mutex
 	end    report.End
-	claims map[string]string // outputs beside model files, and whose they are
+	claims map[string]claim // by path: the outputs beside model files
+}
+
+// note keeps an error that fails no model for the end of the run.
+func (r *runner) note(what string, err error) {
+	if err != nil {
+		r.lock.Lock()
+		defer r.lock.Unlock()
+		r.end.Notes = append(r.end.Notes, what+": "+oneLine(err))
+	}
+}
+
+// strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
+func (r *runner) strangers(unmatched []string, jobs []manifests.Job) []string {
+	parts := map[string]bool{}
+	for _, j := range jobs {
+		if e := r.books.get(j.Path); e != nil {
+			for _, s := range e.Inputs {
+				parts[s.Path] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(unmatched, func(rel string) bool {
+		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
+	})
 }
 
 func (r *runner) start(jobs []manifests.Job, at time.Time) {
@@ -146,6 +180,11 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	started := time.Now()
 	m := report.Model{Path: j.Path, Bytes: j.Size, Status: report.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
 	rule := r.fingerprint(j.Rule)
+	meter := &meter{left: j.Size, tell: func(n int64) {
+		r.lock.Lock()
+		defer r.lock.Unlock()
+		r.Sink.Progress(n)
+	}}
 	switch {
 	case ctx.Err() != nil:
 		m.Error = report.NotBegun
@@ -160,7 +199,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		r.lock.Lock()
 		r.Sink.Begin(report.Begin{Path: j.Path, Bytes: j.Size})
 		r.lock.Unlock()
-		r.fold(ctx, j, rule, &m)
+		r.fold(ctx, j, rule, &m, meter)
 	}
 	m.Seconds = time.Since(started).Seconds()
 	r.lock.Lock()
@@ -170,14 +209,21 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	r.end.After += m.After
 	r.end.Bytes += m.Bytes
 	r.end.OutputBytes += m.OutputBytes
-	r.Sink.Progress(j.Size)
+	r.Sink.Progress(meter.finish())
 	r.Sink.Done(m)
 }
 
 // upToDate says whether a model was folded before as it would be now, and proven as well as it can be now.
 func (r *runner) upToDate(j *manifests.Job, rule string) bool {
 	e := r.books.get(j.Path)
-	return e.unchanged(rule, r.Force == ForceHash) && (!e.Engineless || r.Predict == nil)
+	now, ok := e.check(r.fsys, rule, r.Force == ForceHash)
+	if !ok || e.Engineless && r.Predict != nil || len(e.Outputs) > 0 && e.Outputs[0].Path != j.Target {
+		return false
+	}
+	if now != e { // the same contents, at other times
+		r.note("ledger", r.books.add(now))
+	}
+	return true
 }
 
 var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}
@@ -196,7 +242,7 @@ func (r *runner) checks(rule *manifests.Rule) []string {
 }
 
 // fold runs one model within its time. A panic fails the model, not the run.
-func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *report.Model) {
+func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) {
 	timeout := j.Rule.Timeout
 	if r.Timeout > 0 {
 		timeout = r.Timeout
@@ -204,7 +250,7 @@ func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *rep
 	inner, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %v", timeout))
 	defer cancel()
 	var err error
-	if caught := panics.Try(func() { err = r.model(inner, j, rule, m) }); caught != nil {
+	if caught := panics.Try(func() { err = r.model(inner, j, rule, m, meter) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
 	}
 	switch {
@@ -239,8 +285,15 @@ func where(stack []byte) string {
 	return "an unknown place"
 }
 
+// maxError bounds the bytes of an error in the report: what a hostile file calls its tensors may be long.
+const maxError = 1000
+
 func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	if len(text) > maxError {
+		text = text[:maxError*3/4] + " ... " + text[len(text)-maxError/4:]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // peakMemory is the most memory that the process has had, in bytes; 0 where the system does not say.

@@ -740,9 +740,12 @@ func resize(in *inference, n *model.Node) {
 	set(n, 0, typeOf(n.In(0)), out)
 }
 
+// maxBlock bounds blocksize: its square is no overflow.
+const maxBlock = 1 << 16
+
 func depthToSpace(in *inference, n *model.Node) {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 {
+	if len(x) != 4 || b < 1 || b > maxBlock {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}
@@ -761,7 +764,7 @@ func depthToSpace(in *inference, n *model.Node) {
 
 func spaceToDepth(in *inference, n *model.Node) {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 {
+	if len(x) != 4 || b < 1 || b > maxBlock {
 		set(n, 0, typeOf(n.In(0)), nil)
 		return
 	}

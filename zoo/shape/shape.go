@@ -17,13 +17,7 @@ const Unknown = -1
 // Infer fills in DType and Shape of the values of a model, where they are not declared and the operators tell them. A
 // declared extent is believed, a free one is narrowed to what the operators tell.
 func Infer(m *model.Model, consts *eval.Folder) {
-	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
-	m.Walk(func(g *model.Graph) { // numbers that were given before
-		in.given(g.Inputs)
-		for _, n := range g.Nodes {
-			in.given(n.Outputs)
-		}
-	})
+	in := newInference(m, consts)
 	var walk func(*model.Graph)
 	walk = func(g *model.Graph) {
 		for _, v := range g.Inputs {
@@ -37,6 +31,29 @@ func Infer(m *model.Model, consts *eval.Folder) {
 		}
 	}
 	walk(m.Graph)
+}
+
+// Each is Infer for one node after the other, in an order in which each stands behind those that it reads: for who builds a
+// graph, and needs to know shapes on the way.
+func Each(m *model.Model, consts *eval.Folder) func(*model.Node) {
+	return newInference(m, consts).node
+}
+
+// newInference goes on behind the numbers that free extents have already.
+func newInference(m *model.Model, consts *eval.Folder) *inference {
+	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""]}
+	m.Walk(func(g *model.Graph) {
+		values := slices.Clone(g.Inputs)
+		for _, n := range g.Nodes {
+			values = append(values, n.Outputs...)
+		}
+		for _, v := range values {
+			if v != nil && len(v.Shape) > 0 {
+				in.named = max(in.named, Unknown-slices.Min(v.Shape))
+			}
+		}
+	})
+	return in
 }
 
 type inference struct {
@@ -70,15 +87,6 @@ func extent(element int64) int64 {
 		return element - noElement
 	}
 	return element
-}
-
-// given notes the numbers of free extents that values have already.
-func (in *inference) given(values []*model.Value) {
-	for _, v := range values {
-		if v != nil && len(v.Shape) > 0 {
-			in.named = max(in.named, Unknown-slices.Min(v.Shape))
-		}
-	}
 }
 
 // name gives a value's free extents numbers.
@@ -226,7 +234,9 @@ func (in *inference) vector(n *model.Node) {
 				}
 				part = slices.Repeat([]int64{noElement}, int(s[0]))
 			}
-			out = append(out, part...)
+			if out = append(out, part...); len(out) > 64 {
+				return
+			}
 		}
 		keep(out)
 	case "Slice":

@@ -14,13 +14,19 @@ type Reference struct{}
 func (Reference) Name() string { return "scalar reference" }
 
 // Rescale widens, multiplies and rounds one element after the other, in parts of 4096.
-func (Reference) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error) {
+func (r Reference) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error) {
+	return r.From(ctx, dst, src, job, 0)
+}
+
+// From is Rescale for the elements from element first on, at most job.Elements: those before it are neither read nor
+// counted. It finishes what another backend began.
+func (Reference) From(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale, first int64) (Tally, error) {
 	if err := job.Check(); err != nil {
 		return NewTally(), err
 	}
 	tally := NewTally()
 	var before, after [4096]float64
-	for first := int64(0); first < job.Elements; first += int64(len(before)) {
+	for ; first < job.Elements; first += int64(len(before)) {
 		n := min(int64(len(before)), job.Elements-first)
 		t, err := reference(ctx, dst, src, job, first, before[:n], after[:n])
 		if err != nil {

@@ -42,10 +42,10 @@ func (r Result) Check() report.Check {
 // as planned, with unrounded weights, or as read back from a file. With S and S' the magnitudes of the sums before and
 // after, n the terms added up, u64 = 2^-53 and u the unit roundoff of the weights' storage type, a difference passes up to
 //
-//	8·(n+8)·u64·(S+S') + 8·u·w·S'
+//	8·(n+8)·u64·(S+S') + 8·u·w·S' + (n+8)·v·m
 //
-// where w is the number of weights, rounded once each, between a region's inputs and outputs; with unrounded weights u
-// is 0.
+// where w is the number of weights, rounded once each, between a region's inputs and outputs, v the smallest number of
+// their type and m the largest number that goes in, or 1; with unrounded weights u and v are 0.
 func Algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan) (Result, error) {
 	return algebra(ctx, original, folded, plan, plan.Unit)
 }
@@ -138,12 +138,31 @@ type comparison struct {
 	before, after names
 	consts        *eval.Folder // of the original
 	unit          float64
+	largest       float64 // number that goes in, or 1
 }
 
 var errDiffers = errors.New("differs")
 
-// run compares on all probes, and is the largest share of the limit that was used.
+// run compares on all probes, and is the largest share of the limit that was used. Of regions that need much memory there is
+// one at a time in the whole process.
 func (c *comparison) run(ctx context.Context) (float64, error) {
+	share, err := c.compareAll(ctx, maxLight)
+	if !errors.Is(err, eval.ErrTooLarge) {
+		return share, err
+	}
+	select {
+	case large <- struct{}{}:
+		defer func() { <-large }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return c.compareAll(ctx, maxHeld)
+}
+
+// large is the one place for a region that needs much memory.
+var large = make(chan struct{}, 1)
+
+func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error) {
 	indices, err := c.indices()
 	if err != nil {
 		return 0, err
@@ -154,6 +173,7 @@ func (c *comparison) run(ctx context.Context) (float64, error) {
 	}
 	same := func(name string) string { return name }
 	before, after := c.side(c.before, same), c.side(c.after, c.region.Folded)
+	before.limit, after.limit = limit, limit
 	share := 0.0
 	for k, draw := range probes {
 		if err := ctx.Err(); err != nil {
@@ -178,11 +198,17 @@ func (c *comparison) run(ctx context.Context) (float64, error) {
 			draw(rng, a)
 			inputs[name] = a
 		}
-		x, err := before.evaluate(inputs)
+		c.largest = 1
+		for _, a := range inputs {
+			for _, v := range a.Data {
+				c.largest = max(c.largest, math.Abs(v))
+			}
+		}
+		x, err := before.evaluate(ctx, inputs)
 		if err != nil {
 			return share, fmt.Errorf("the original: %w", err)
 		}
-		y, err := after.evaluate(inputs)
+		y, err := after.evaluate(ctx, inputs)
 		if err != nil {
 			return share, fmt.Errorf("the folded model: %w", err)
 		}
@@ -206,11 +232,43 @@ func (c *comparison) indices() (map[string]*eval.Array, error) {
 		}
 		a, ok := c.consts.Value(v)
 		if !ok {
+			a, ok = rows(v)
+		}
+		if !ok {
 			return nil, fmt.Errorf("the elements of %q, a %v, are not known before the model runs", name, v.DType)
 		}
 		out[name] = a
 	}
 	return out, nil
+}
+
+// rows are indices for a value that only takes rows of stored tables, as an embedding's does: all of them, in turn.
+func rows(v *model.Value) (*eval.Array, bool) {
+	if v.Shape == nil || len(v.Uses) == 0 {
+		return nil, false
+	}
+	count := int64(math.MaxInt64)
+	for _, u := range v.Uses {
+		table := u.Node.In(0)
+		if u.Node.Type != "Gather" || u.Index != 1 || table == nil || table.Const == nil || u.Node.Int("axis", 0) != 0 || len(table.Const.Shape) == 0 {
+			return nil, false
+		}
+		count = min(count, table.Const.Shape[0])
+	}
+	shape := slices.Clone(v.Shape)
+	for k, d := range shape {
+		if d < 0 {
+			shape[k] = freeExtent / 4
+		}
+	}
+	a, err := eval.New(shape)
+	if err != nil || count < 1 {
+		return nil, false
+	}
+	for k := range a.Data {
+		a.Data[k] = float64(int64(k) % count)
+	}
+	return a, true
 }
 
 // maxWork bounds the multiplications of a region on its probes after the first.
@@ -372,6 +430,8 @@ type side struct {
 	values  names
 	name    func(string) string // what this model calls an input or output of the region
 	weights map[*model.Value]*eval.Array
+	limit   int // of elements held
+	held    int // elements in weights
 	spent   float64
 }
 
@@ -429,19 +489,41 @@ type measured struct {
 	terms, weights   int64
 }
 
-// maxWeight bounds the elements of one weight.
-const maxWeight = 1 << 24
+// maxWeight bounds the elements of one weight, maxHeld those of all arrays that one side of a region needs at a time, and
+// maxLight those of one that any number of workers may need at a time.
+const (
+	maxWeight = 1 << 24
+	maxHeld   = 1 << 26
+	maxLight  = 1 << 22
+)
 
-func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
+func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]measured, error) {
 	nodes, err := s.nodes()
 	if err != nil {
 		return nil, err
 	}
+	readers := map[*model.Value]int{} // that are still to come
+	for _, n := range nodes {
+		for _, v := range n.Inputs {
+			readers[v]++
+		}
+	}
+	for _, name := range s.c.region.Outputs {
+		readers[s.values[s.name(name)]]++
+	}
+	held := 0
 	known := map[*model.Value]measured{}
 	for name, a := range inputs {
 		known[s.values[s.name(name)]] = measured{value: a, magnitude: absolute(a)}
+		held += 2 * len(a.Data)
 	}
 	for _, n := range nodes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if held+s.held+expected(n) > s.limit {
+			return nil, fmt.Errorf("the region holds more than %d numbers at %v: %w", s.limit, n, eval.ErrTooLarge)
+		}
 		in, magnitudes := make([]*eval.Array, len(n.Inputs)), make([]*eval.Array, len(n.Inputs))
 		terms, weights := int64(0), int64(0)
 		for k, v := range n.Inputs {
@@ -452,10 +534,14 @@ func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
 			if !ok && v.Const != nil {
 				w := s.weights[v]
 				if w == nil {
+					if size, _ := v.Const.Elements(); int64(held+s.held)+size > int64(s.limit) {
+						return nil, fmt.Errorf("the region holds more than %d numbers with %q: %w", s.limit, v.Name, eval.ErrTooLarge)
+					}
 					if w, err = eval.FromConstant(v.Const, maxWeight); err != nil {
 						return nil, err
 					}
 					s.weights[v] = w
+					s.held += len(w.Data)
 				}
 				m, ok = measured{value: w, magnitude: w, weights: 1}, true
 				if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
@@ -482,10 +568,19 @@ func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
 		}
 		for k, v := range n.Outputs {
 			if v != nil && k < len(out) && k < len(magnitude) {
-				if v.DType != tensor.Undefined && !v.DType.Float() {
+				if v.DType != tensor.Undefined && !v.DType.Float() && whole(out[k]) {
 					magnitude[k] = out[k]
 				}
 				known[v] = measured{out[k], magnitude[k], terms + own, weights + 1}
+				held += 2 * len(out[k].Data)
+			}
+		}
+		for _, v := range n.Inputs {
+			if readers[v]--; readers[v] == 0 && v != nil {
+				if m, ok := known[v]; ok {
+					held -= 2 * len(m.value.Data)
+				}
+				delete(known, v)
 			}
 		}
 	}
@@ -498,6 +593,33 @@ func (s *side) evaluate(inputs map[string]*eval.Array) ([]measured, error) {
 		results = append(results, m)
 	}
 	return results, nil
+}
+
+// whole says whether all elements are integers, as a value's type may only claim.
+func whole(a *eval.Array) bool {
+	return !slices.ContainsFunc(a.Data, func(x float64) bool { return x != math.Trunc(x) })
+}
+
+// expected is how many numbers a node's outputs will hold, as far as their shapes tell.
+func expected(n *model.Node) (numbers int) {
+	for _, v := range n.Outputs {
+		if v != nil && len(v.Shape) > 0 {
+			size, _ := tensor.Elements(v.Shape) // 0 where an extent is free
+			numbers += 2 * int(min(size, maxHeld))
+		}
+	}
+	return numbers
+}
+
+// subnormal is the distance between the smallest numbers of the type with that unit roundoff: weights as small are rounded
+// by half of it, whatever they are.
+func subnormal(unit float64) float64 {
+	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16, tensor.Float32} {
+		if unit >= d.Unit() {
+			return 2 * d.Unit() * d.SmallestNormal()
+		}
+	}
+	return 0
 }
 
 func absolute(a *eval.Array) *eval.Array {
@@ -516,8 +638,8 @@ func (c *comparison) compare(name string, x, y measured) (share float64, err err
 	terms := float64(max(x.terms, y.terms) + 8)
 	for e, a := range x.value.Data {
 		b := y.value.Data[e]
-		s, t := x.magnitude.Data[e], y.magnitude.Data[e]
-		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t
+		s, t := math.Abs(x.magnitude.Data[e]), math.Abs(y.magnitude.Data[e]) // of integers they are the integers themselves
+		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t + terms*subnormal(c.unit)*c.largest
 		d := math.Abs(a - b)
 		switch {
 		case a == b || math.IsNaN(a) && math.IsNaN(b):

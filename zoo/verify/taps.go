@@ -11,12 +11,13 @@ import (
 // 1e-7 says nothing; what its Sigmoid reads does.
 func Taps(original, folded *model.Model) []predict.Tap {
 	var taps []predict.Tap
+	foreign := original.Foreign()
 	for k, v := range original.Graph.Outputs {
 		if k >= len(folded.Graph.Outputs) {
 			break
 		}
 		a, b := squashed(v), squashed(folded.Graph.Outputs[k])
-		if a == nil || b == nil || a.Type != b.Type || a.In(0) == nil || b.In(0) == nil || a.In(0).Name == "" {
+		if a == nil || b == nil || foreign[a] || a.Type != b.Type || a.In(0) == nil || b.In(0) == nil || a.In(0).Name == "" {
 			continue
 		}
 		t := predict.Tap{Original: a.In(0).Name, Folded: b.In(0).Name}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -21,20 +22,20 @@ type encoder struct {
 }
 
 // model is the ModelProto.
-func (e *encoder) model(m *model.Model) (*message, error) {
-	out, functions := &message{}, 0
+func (e *encoder) model(m *model.Model) (*wire.Message, error) {
+	out, functions := &wire.Message{}, 0
 	for _, f := range e.fields {
-		switch f.number {
+		switch f.Number {
 		case modelGraph:
 			inner, changed, err := e.graph(m.Graph)
 			if err != nil {
 				return nil, err
 			}
 			if !changed {
-				out.copy(f.all)
+				out.Copy(f.All)
 				continue
 			}
-			out.message(modelGraph, inner)
+			out.Message(modelGraph, inner)
 		case modelFunction:
 			i := e.functions[functions]
 			functions++
@@ -47,12 +48,12 @@ func (e *encoder) model(m *model.Model) (*message, error) {
 				return nil, err
 			}
 			if !changed {
-				out.copy(f.all)
+				out.Copy(f.All)
 				continue
 			}
-			out.message(modelFunction, inner)
+			out.Message(modelFunction, inner)
 		default:
-			out.copy(f.all)
+			out.Copy(f.All)
 		}
 	}
 	return out, nil
@@ -69,7 +70,7 @@ func functionOf(m *model.Model, graphs map[*model.Graph]*graphIndex, i *graphInd
 
 // graph is a GraphProto or FunctionProto, and whether it differs from the stored one. Fields keep their order: new nodes
 // follow the nodes they follow in the graph, new initializers the last stored one.
-func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
+func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 	i := e.graphs[g]
 	if i == nil {
 		return nil, false, fmt.Errorf("graph %q is not one of this file", g.Name)
@@ -78,7 +79,7 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 	if i.function {
 		nodeField = functionNode
 	}
-	out, changed := &message{}, false
+	out, changed := &wire.Message{}, false
 	live := map[string]bool{}
 	consts := map[*model.Value]bool{}
 	for _, v := range g.Inputs {
@@ -96,7 +97,7 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 	}
 	nextNode, lastConst, lastNode, lastInput := 0, -1, -1, -1
 	for k, f := range i.fields {
-		switch f.number {
+		switch f.Number {
 		case nodeField:
 			lastNode = k
 		case graphInitializer:
@@ -115,10 +116,10 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 			}
 			if edited {
 				changed = true
-				out.message(nodeField, inner)
+				out.Message(nodeField, inner)
 			} else {
 				at := n.Source.(*nodeIndex)
-				out.copy(format.Span{From: at.field, To: at.where.To})
+				out.Copy(format.Span{From: at.field, To: at.where.To})
 			}
 			nextNode++
 			if n == upTo {
@@ -141,7 +142,7 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 			if err != nil {
 				return err
 			}
-			out.message(graphInitializer, inner)
+			out.Message(graphInitializer, inner)
 		}
 		return nil
 	}
@@ -151,13 +152,13 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 		}
 		for _, v := range g.Consts {
 			if e.original[v] == nil {
-				out.message(graphInput, typed(v.Name, v.Const.DType, append([]int64{}, v.Const.Shape...)))
+				out.Message(graphInput, typed(v.Name, v.Const.DType, append([]int64{}, v.Const.Shape...)))
 			}
 		}
 	}
 	for k, f := range i.fields {
 		switch {
-		case f.number == nodeField:
+		case f.Number == nodeField:
 			n := i.parts[k].(*model.Node)
 			if !remaining[n] {
 				changed = true
@@ -170,33 +171,33 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 				}
 			}
 		case i.function:
-			out.copy(f.all)
-		case f.number == graphInitializer:
+			out.Copy(f.All)
+		case f.Number == graphInitializer:
 			v := i.parts[k].(*model.Value)
 			switch {
 			case !consts[v]:
 				changed = true
 			case v.Const == e.original[v] || e.inPlace[v]:
-				out.copy(f.all)
+				out.Copy(f.All)
 			default:
 				changed = true
 				inner, err := e.initializer(v)
 				if err != nil {
 					return nil, false, err
 				}
-				out.message(graphInitializer, inner)
+				out.Message(graphInitializer, inner)
 			}
-		case f.number == graphInput:
+		case f.Number == graphInput:
 			v := i.parts[k].(*model.Value)
 			if v.Const != nil && !consts[v] { // an initializer listed as input leaves with it
 				changed = true
 			} else {
-				out.copy(f.all)
+				out.Copy(f.All)
 			}
-		case f.number == graphValueInfo && !live[i.names[k]]:
+		case f.Number == graphValueInfo && !live[i.names[k]]:
 			changed = true
 		default:
-			out.copy(f.all)
+			out.Copy(f.All)
 		}
 		if k == lastConst {
 			if err := putConsts(); err != nil {
@@ -219,9 +220,9 @@ func (e *encoder) graph(g *model.Graph) (*message, bool, error) {
 }
 
 // node is a NodeProto, and whether it differs from the stored one.
-func (e *encoder) node(n *model.Node) (*message, bool, error) {
+func (e *encoder) node(n *model.Node) (*wire.Message, bool, error) {
 	at, _ := n.Source.(*nodeIndex)
-	var bodies []*message
+	var bodies []*wire.Message
 	edited := at == nil || n.Edited || !slices.Equal(names(n.Inputs), at.inputs) || !slices.Equal(names(n.Outputs), at.outputs)
 	for _, b := range n.Bodies {
 		inner, changed, err := e.graph(b)
@@ -237,25 +238,25 @@ func (e *encoder) node(n *model.Node) (*message, bool, error) {
 	if !edited {
 		return nil, false, nil
 	}
-	out := &message{}
+	out := &wire.Message{}
 	inputs := names(n.Inputs)
 	for len(inputs) > 0 && inputs[len(inputs)-1] == "" {
 		inputs = inputs[:len(inputs)-1]
 	}
 	for _, name := range inputs {
-		out.text(nodeInput, name)
+		out.Text(nodeInput, name)
 	}
 	for _, name := range names(n.Outputs) {
-		out.text(nodeOutput, name)
+		out.Text(nodeOutput, name)
 	}
 	if n.Name != "" {
-		out.text(nodeName, n.Name)
+		out.Text(nodeName, n.Name)
 	}
-	out.text(nodeType, n.Type)
+	out.Text(nodeType, n.Type)
 	written := map[string]bool{}
 	if at != nil {
 		for _, f := range at.fields {
-			switch f.number {
+			switch f.Number {
 			case nodeInput, nodeOutput, nodeName, nodeType:
 			case nodeAttribute:
 				name := at.nameOf(f)
@@ -266,12 +267,12 @@ func (e *encoder) node(n *model.Node) (*message, bool, error) {
 				written[name] = true
 				inner, same := e.attribute(n, a, at, f, bodies)
 				if same {
-					out.copy(f.all)
+					out.Copy(f.All)
 				} else {
-					out.message(nodeAttribute, inner)
+					out.Message(nodeAttribute, inner)
 				}
 			default:
-				out.copy(f.all)
+				out.Copy(f.All)
 			}
 		}
 	}
@@ -281,21 +282,21 @@ func (e *encoder) node(n *model.Node) (*message, bool, error) {
 			if err != nil {
 				return nil, false, fmt.Errorf("%v: %w", n, err)
 			}
-			out.message(nodeAttribute, inner)
+			out.Message(nodeAttribute, inner)
 		}
 	}
 	if at == nil && n.Domain != "" {
-		out.text(nodeDomain, n.Domain)
+		out.Text(nodeDomain, n.Domain)
 	}
 	if at == nil && n.Overload != "" {
-		out.text(nodeOverload, n.Overload)
+		out.Text(nodeOverload, n.Overload)
 	}
 	return out, true, nil
 }
 
-func (at *nodeIndex) nameOf(f field) string {
+func (at *nodeIndex) nameOf(f wire.Field) string {
 	for name, g := range at.attrs {
-		if g.all == f.all {
+		if g.All == f.All {
 			return name
 		}
 	}
@@ -303,7 +304,7 @@ func (at *nodeIndex) nameOf(f field) string {
 }
 
 // attribute is a stored attribute as it is now; same says that it is as it was.
-func (e *encoder) attribute(n *model.Node, a *model.Attr, at *nodeIndex, f field, bodies []*message) (out *message, same bool) {
+func (e *encoder) attribute(n *model.Node, a *model.Attr, at *nodeIndex, f wire.Field, bodies []*wire.Message) (out *wire.Message, same bool) {
 	if old := at.values[a.Name]; reflect.DeepEqual(old, *a) {
 		same = true
 		for k, b := range n.Bodies {
@@ -314,19 +315,19 @@ func (e *encoder) attribute(n *model.Node, a *model.Attr, at *nodeIndex, f field
 		if same {
 			return nil, true
 		}
-		out = &message{}
+		out = &wire.Message{}
 		k := slices.IndexFunc(n.Bodies, func(b *model.Graph) bool { return b.Attr == a.Name })
-		_ = e.each(f.body, func(g field) error { // read before, without error
-			if (g.number == attrGraph || g.number == attrGraphs) && k < len(bodies) {
+		_ = e.Each(f.Body, func(g wire.Field) error { // read before, without error
+			if (g.Number == attrGraph || g.Number == attrGraphs) && k < len(bodies) {
 				if bodies[k] != nil {
-					out.message(g.number, bodies[k])
+					out.Message(g.Number, bodies[k])
 				} else {
-					out.copy(g.all)
+					out.Copy(g.All)
 				}
 				k++
 				return nil
 			}
-			out.copy(g.all)
+			out.Copy(g.All)
 			return nil
 		})
 		return out, false
@@ -339,31 +340,31 @@ func (e *encoder) attribute(n *model.Node, a *model.Attr, at *nodeIndex, f field
 }
 
 // newAttribute is an AttributeProto of a number or a list of numbers.
-func newAttribute(a *model.Attr) (*message, error) {
-	out := &message{}
-	out.text(attrName, a.Name)
+func newAttribute(a *model.Attr) (*wire.Message, error) {
+	out := &wire.Message{}
+	out.Text(attrName, a.Name)
 	switch a.Kind {
 	case model.FloatAttr:
 		b := protowire.AppendTag(nil, attrFloat, protowire.Fixed32Type)
-		out.add(format.Piece{Made: protowire.AppendFixed32(b, math.Float32bits(float32(a.Float)))})
-		out.varint(attrType, 1)
+		out.Add(format.Piece{Made: protowire.AppendFixed32(b, math.Float32bits(float32(a.Float)))})
+		out.Varint(attrType, 1)
 	case model.IntAttr:
-		out.varint(attrInt, uint64(a.Int))
-		out.varint(attrType, 2)
+		out.Varint(attrInt, uint64(a.Int))
+		out.Varint(attrType, 2)
 	case model.StringAttr:
-		out.text(attrString, a.String)
-		out.varint(attrType, 3)
+		out.Text(attrString, a.String)
+		out.Varint(attrType, 3)
 	case model.FloatsAttr:
 		for _, v := range a.Floats {
 			b := protowire.AppendTag(nil, attrFloats, protowire.Fixed32Type)
-			out.add(format.Piece{Made: protowire.AppendFixed32(b, math.Float32bits(float32(v)))})
+			out.Add(format.Piece{Made: protowire.AppendFixed32(b, math.Float32bits(float32(v)))})
 		}
-		out.varint(attrType, 6)
+		out.Varint(attrType, 6)
 	case model.IntsAttr:
 		for _, v := range a.Ints {
-			out.varint(attrInts, uint64(v))
+			out.Varint(attrInts, uint64(v))
 		}
-		out.varint(attrType, 7)
+		out.Varint(attrType, 7)
 	default:
 		return nil, fmt.Errorf("attribute %q is of a kind that cannot be written", a.Name)
 	}
@@ -381,60 +382,60 @@ func names(values []*model.Value) []string {
 }
 
 // initializer is the TensorProto of a new or edited constant. A stored one keeps its other fields.
-func (e *encoder) initializer(v *model.Value) (*message, error) {
+func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	c := v.Const
-	out := &message{}
+	out := &wire.Message{}
 	if at, ok := c.Source.(*stored); ok && c.Data != nil {
 		for _, f := range at.fields {
-			switch f.number {
+			switch f.Number {
 			case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data,
 				tensorExternalData, tensorLocation, tensorName:
 			default:
-				out.copy(f.all)
+				out.Copy(f.All)
 			}
 		}
 	} else {
 		for _, d := range c.Shape {
-			out.varint(tensorDims, uint64(d))
+			out.Varint(tensorDims, uint64(d))
 		}
-		out.varint(tensorDataType, uint64(c.DType))
+		out.Varint(tensorDataType, uint64(c.DType))
 	}
-	out.text(tensorName, v.Name)
+	out.Text(tensorName, v.Name)
 	if c.Data != nil {
 		b := protowire.AppendTag(nil, tensorRawData, protowire.BytesType)
-		out.add(format.Piece{Made: protowire.AppendVarint(b, uint64(c.Bytes()))})
-		out.add(scaled(v))
+		out.Add(format.Piece{Made: protowire.AppendVarint(b, uint64(c.Bytes()))})
+		out.Add(scaled(v))
 		return out, nil
 	}
 	raw, err := c.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", v.Name, err)
 	}
-	out.bytes(tensorRawData, raw)
+	out.Bytes(tensorRawData, raw)
 	return out, nil
 }
 
 // typed is the ValueInfoProto of a value: its name, element type and shape. A nil shape is of unknown rank.
-func typed(name string, d tensor.DType, extents []int64) *message {
-	kind := &message{}
-	kind.varint(1, uint64(d))
+func typed(name string, d tensor.DType, extents []int64) *wire.Message {
+	kind := &wire.Message{}
+	kind.Varint(1, uint64(d))
 	if extents != nil {
-		shape := &message{}
+		shape := &wire.Message{}
 		for k, d := range extents {
-			dim := &message{}
+			dim := &wire.Message{}
 			if d >= 0 {
-				dim.varint(1, uint64(d))
+				dim.Varint(1, uint64(d))
 			} else {
-				dim.text(2, fmt.Sprintf("%s.%d", name, k))
+				dim.Text(2, fmt.Sprintf("%s.%d", name, k))
 			}
-			shape.message(1, dim)
+			shape.Message(1, dim)
 		}
-		kind.message(2, shape)
+		kind.Message(2, shape)
 	}
-	typ := &message{}
-	typ.message(1, kind)
-	out := &message{}
-	out.text(1, name)
-	out.message(2, typ)
+	typ := &wire.Message{}
+	typ.Message(1, kind)
+	out := &wire.Message{}
+	out.Text(1, name)
+	out.Message(2, typ)
 	return out
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/shape"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -28,36 +29,36 @@ func Export(ctx context.Context, m *model.Model, out format.Output, rel string, 
 	if err != nil {
 		return err
 	}
-	file := &message{}
-	file.varint(modelIR, exportIR)
-	file.text(modelProducer, "zoofold")
-	file.message(modelGraph, graph)
+	file := &wire.Message{}
+	file.Varint(modelIR, exportIR)
+	file.Text(modelProducer, "zoofold")
+	file.Message(modelGraph, graph)
 	var domains []string
 	for d := range m.Opset {
 		domains = append(domains, d)
 	}
 	slices.Sort(domains)
 	for _, d := range domains {
-		set := &message{}
-		set.text(1, d)
-		set.varint(2, uint64(m.Opset[d]))
-		file.message(modelOpset, set)
+		set := &wire.Message{}
+		set.Text(1, d)
+		set.Varint(2, uint64(m.Opset[d]))
+		file.Message(modelOpset, set)
 	}
-	if file.size > maxFile {
-		return fmt.Errorf("the model has %d bytes, an ONNX file holds %d: %w", file.size, maxFile, format.ErrLimit)
+	if file.Size > maxFile {
+		return fmt.Errorf("the model has %d bytes, an ONNX file holds %d: %w", file.Size, maxFile, format.ErrLimit)
 	}
-	return format.Splice(ctx, out, rel, nil, file.pieces, backend)
+	return format.Splice(ctx, out, rel, nil, file.Pieces, backend)
 }
 
 // exported is the main graph as a new GraphProto.
-func exported(m *model.Model) (*message, error) {
+func exported(m *model.Model) (*wire.Message, error) {
 	shape.Infer(m, eval.Constants(m))
 	g, e := m.Graph, &encoder{}
 	nodes, outputs, err := expressible(m)
 	if err != nil {
 		return nil, err
 	}
-	graph, used := &message{}, map[*model.Value]bool{}
+	graph, used := &wire.Message{}, map[*model.Value]bool{}
 	for _, n := range nodes {
 		for _, v := range n.Inputs {
 			used[v] = true
@@ -67,7 +68,7 @@ func exported(m *model.Model) (*message, error) {
 			if err != nil {
 				return nil, err
 			}
-			graph.message(graphInitializer, inner)
+			graph.Message(graphInitializer, inner)
 			continue
 		}
 		if len(n.Bodies) > 0 {
@@ -82,13 +83,13 @@ func exported(m *model.Model) (*message, error) {
 		if err != nil {
 			return nil, err
 		}
-		graph.message(graphNode, inner)
+		graph.Message(graphNode, inner)
 	}
 	name := g.Name
 	if name == "" {
 		name = "graph"
 	}
-	graph.text(graphName, name)
+	graph.Text(graphName, name)
 	for _, v := range g.Consts {
 		if !used[v] {
 			continue
@@ -97,15 +98,15 @@ func exported(m *model.Model) (*message, error) {
 		if err != nil {
 			return nil, err
 		}
-		graph.message(graphInitializer, inner)
+		graph.Message(graphInitializer, inner)
 	}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
-			graph.message(graphInput, typed(v.Name, v.DType, v.Shape))
+			graph.Message(graphInput, typed(v.Name, v.DType, v.Shape))
 		}
 	}
 	for _, v := range outputs {
-		graph.message(graphOutput, typed(v.Name, v.DType, v.Shape))
+		graph.Message(graphOutput, typed(v.Name, v.DType, v.Shape))
 	}
 	return graph, nil
 }
@@ -113,26 +114,22 @@ func exported(m *model.Model) (*message, error) {
 // expressible are the main graph's nodes that ONNX has operators for and that depend on nothing else, and the outputs of
 // what they make: the graph's own, and those that the other nodes read.
 func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, err error) {
-	foreign := map[*model.Value]bool{}
+	foreign := m.Foreign()
 	var cut []*model.Value // what the other nodes read
 	for _, n := range m.Graph.Nodes {
-		_, known := m.Opset[n.Domain]
-		if known && !slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return foreign[v] }) {
+		if foreign[n] {
+			cut = append(cut, n.Inputs...)
+		} else {
 			nodes = append(nodes, n)
-			continue
-		}
-		cut = append(cut, n.Inputs...)
-		for _, v := range n.Outputs {
-			foreign[v] = v != nil
 		}
 	}
 	for _, v := range m.Graph.Outputs {
-		if !foreign[v] {
+		if !foreign[v.Producer] {
 			outputs = append(outputs, v)
 		}
 	}
 	for _, v := range cut {
-		if v != nil && !foreign[v] && v.Producer != nil && v.Const == nil && !slices.Contains(outputs, v) {
+		if v != nil && v.Producer != nil && !foreign[v.Producer] && v.Const == nil && !slices.Contains(outputs, v) {
 			outputs = append(outputs, v)
 		}
 	}
@@ -143,7 +140,7 @@ func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, e
 }
 
 // exportConst is a constant as a new TensorProto, whatever format it came from.
-func (e *encoder) exportConst(v *model.Value) (*message, error) {
+func (e *encoder) exportConst(v *model.Value) (*wire.Message, error) {
 	c := *v.Const
 	c.Source = nil
 	fresh := *v

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -39,16 +40,16 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 	i.parts, i.names = map[int]any{}, map[int]string{}
 	var inputs, outputs, infos, nodes []int
 	s := &scope{map[string]*model.Value{}, outer}
-	err := x.each(i.where, func(f field) (err error) {
+	err := x.Each(i.where, func(f wire.Field) (err error) {
 		k := len(i.fields)
 		i.fields = append(i.fields, f)
-		switch f.number {
+		switch f.Number {
 		case graphName:
-			g.Name, err = x.text(f)
+			g.Name, err = x.Text(f)
 		case graphNode:
 			nodes = append(nodes, k)
 			if x.nodes++; x.nodes > maxNodes {
-				return fmt.Errorf("byte %d: more than %d nodes: %w", f.all.From, maxNodes, format.ErrLimit)
+				return fmt.Errorf("byte %d: more than %d nodes: %w", f.All.From, maxNodes, format.ErrLimit)
 			}
 		case graphInitializer:
 			err = x.readInitializer(g, i, s, k)
@@ -80,7 +81,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		case v.Const != nil && !v.Input:
 			v.Input = x.ir >= 4
 		default:
-			return corrupt(i.fields[k].all.From, "%q is an input twice", name)
+			return wire.Corrupt(i.fields[k].All.From, "%q is an input twice", name)
 		}
 		i.parts[k] = v
 		g.Inputs = append(g.Inputs, v)
@@ -106,7 +107,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 	for _, k := range outputs {
 		v := s.find(i.names[k])
 		if v == nil {
-			return corrupt(i.fields[k].all.From, "the graph output %q is not computed", i.names[k])
+			return wire.Corrupt(i.fields[k].All.From, "the graph output %q is not computed", i.names[k])
 		}
 		i.parts[k] = v
 		v.Output = true // also where a body outputs a value of a graph around it: it must stay as it is
@@ -124,15 +125,15 @@ func label(n *model.Node) string {
 
 func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) error {
 	f := i.fields[k]
-	if f.kind != protowire.BytesType {
-		return corrupt(f.all.From, "an initializer is no message")
+	if f.Kind != protowire.BytesType {
+		return wire.Corrupt(f.All.From, "an initializer is no message")
 	}
-	c, at, err := x.tensor(f.body)
+	c, at, err := x.tensor(f.Body)
 	if err != nil {
 		return err
 	}
 	if at.name == "" || s.values[at.name] != nil {
-		return corrupt(f.all.From, "the initializer's name %q is empty or there twice", at.name)
+		return wire.Corrupt(f.All.From, "the initializer's name %q is empty or there twice", at.name)
 	}
 	v := &model.Value{Name: at.name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
 	s.values[at.name], i.parts[k], x.asRead[v] = v, v, c
@@ -141,16 +142,16 @@ func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) 
 }
 
 // readSparse makes a sparse initializer known as a value whose elements nobody reads.
-func (x *index) readSparse(g *model.Graph, s *scope, f field) error {
-	return x.each(f.body, func(v field) error {
-		if v.number != 1 {
+func (x *index) readSparse(g *model.Graph, s *scope, f wire.Field) error {
+	return x.Each(f.Body, func(v wire.Field) error {
+		if v.Number != 1 {
 			return nil
 		}
-		return x.each(v.body, func(t field) error {
-			if t.number != tensorName {
+		return x.Each(v.Body, func(t wire.Field) error {
+			if t.Number != tensorName {
 				return nil
 			}
-			name, err := x.text(t)
+			name, err := x.Text(t)
 			s.values[name] = &model.Value{Name: name, Graph: g}
 			return err
 		})
@@ -158,32 +159,32 @@ func (x *index) readSparse(g *model.Graph, s *scope, f field) error {
 }
 
 // valueInfo reads a ValueInfoProto: a name, and the type of a tensor.
-func (x *index) valueInfo(f field) (name string, d tensor.DType, shape []int64, err error) {
-	err = x.each(f.body, func(g field) (err error) {
-		switch g.number {
+func (x *index) valueInfo(f wire.Field) (name string, d tensor.DType, shape []int64, err error) {
+	err = x.Each(f.Body, func(g wire.Field) (err error) {
+		switch g.Number {
 		case 1:
-			name, err = x.text(g)
+			name, err = x.Text(g)
 		case 2: // TypeProto
-			err = x.each(g.body, func(t field) error {
-				if t.number != 1 { // Tensor
+			err = x.Each(g.Body, func(t wire.Field) error {
+				if t.Number != 1 { // Tensor
 					return nil
 				}
-				return x.each(t.body, func(e field) error {
-					switch e.number {
+				return x.Each(t.Body, func(e wire.Field) error {
+					switch e.Number {
 					case 1:
-						d = tensor.DType(e.value)
+						d = tensor.DType(e.Value)
 					case 2: // TensorShapeProto
 						shape = []int64{}
-						return x.each(e.body, func(dim field) error {
+						return x.Each(e.Body, func(dim wire.Field) error {
 							extent := int64(-1)
-							err := x.each(dim.body, func(v field) error {
-								if v.number == 1 && int64(v.value) > 0 {
-									extent = int64(v.value)
+							err := x.Each(dim.Body, func(v wire.Field) error {
+								if v.Number == 1 && int64(v.Value) > 0 {
+									extent = int64(v.Value)
 								}
 								return nil
 							})
 							if shape = append(shape, extent); len(shape) > 64 {
-								return corrupt(e.all.From, "%q has more than 64 axes", name)
+								return wire.Corrupt(e.All.From, "%q has more than 64 axes", name)
 							}
 							return err
 						})
@@ -198,31 +199,31 @@ func (x *index) valueInfo(f field) (name string, d tensor.DType, shape []int64, 
 }
 
 // readNode reads a NodeProto. Its inputs have to be known by then: nodes are stored in topological order.
-func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string]int, i *graphIndex, depth int) (*model.Node, error) {
-	if f.kind != protowire.BytesType {
-		return nil, corrupt(f.all.From, "a node is no message")
+func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[string]int, i *graphIndex, depth int) (*model.Node, error) {
+	if f.Kind != protowire.BytesType {
+		return nil, wire.Corrupt(f.All.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.all.From, where: f.body, attrs: map[string]field{}, values: map[string]model.Attr{}}
+	at := &nodeIndex{field: f.All.From, where: f.Body, attrs: map[string]wire.Field{}, values: map[string]model.Attr{}}
 	n := &model.Node{Graph: g, Source: at}
-	var attrs []field
-	err := x.each(f.body, func(e field) (err error) {
+	var attrs []wire.Field
+	err := x.Each(f.Body, func(e wire.Field) (err error) {
 		at.fields = append(at.fields, e)
 		var text string
-		switch e.number {
+		switch e.Number {
 		case nodeInput:
-			text, err = x.text(e)
+			text, err = x.Text(e)
 			at.inputs = append(at.inputs, text)
 		case nodeOutput:
-			text, err = x.text(e)
+			text, err = x.Text(e)
 			at.outputs = append(at.outputs, text)
 		case nodeName:
-			n.Name, err = x.text(e)
+			n.Name, err = x.Text(e)
 		case nodeType:
-			n.Type, err = x.text(e)
+			n.Type, err = x.Text(e)
 		case nodeDomain:
-			n.Domain, err = x.text(e)
+			n.Domain, err = x.Text(e)
 		case nodeOverload:
-			n.Overload, err = x.text(e)
+			n.Overload, err = x.Text(e)
 		case nodeAttribute:
 			attrs = append(attrs, e)
 		}
@@ -238,7 +239,7 @@ func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string
 		var v *model.Value
 		if name != "" {
 			if v = s.find(name); v == nil {
-				return n, corrupt(f.all.From, "input %q is not defined", name)
+				return n, wire.Corrupt(f.All.From, "input %q is not defined", name)
 			}
 			v.Uses = append(v.Uses, model.Use{Node: n, Index: len(n.Inputs)})
 		}
@@ -255,7 +256,7 @@ func (x *index) readNode(g *model.Graph, f field, s *scope, described map[string
 			continue
 		}
 		if s.values[name] != nil {
-			return n, corrupt(f.all.From, "output %q is there already", name)
+			return n, wire.Corrupt(f.All.From, "output %q is there already", name)
 		}
 		v := &model.Value{Name: name, Graph: g, Producer: n}
 		if k, ok := described[name]; ok {
@@ -299,30 +300,30 @@ func constantOf(n *model.Node) *model.Constant {
 }
 
 // readAttr reads an AttributeProto. A file may leave its type out; what it holds then tells.
-func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth int) error {
+func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, depth int) error {
 	a := model.Attr{}
-	var graphs []field
-	err := x.each(f.body, func(e field) (err error) {
-		switch e.number {
+	var graphs []wire.Field
+	err := x.Each(f.Body, func(e wire.Field) (err error) {
+		switch e.Number {
 		case attrName:
-			a.Name, err = x.text(e)
+			a.Name, err = x.Text(e)
 		case attrFloat:
 			var bits uint64
-			bits, err = x.fixed(e.body)
+			bits, err = x.Fixed(e.Body)
 			a.Kind, a.Float = model.FloatAttr, float64(math.Float32frombits(uint32(bits)))
 		case attrInt:
-			a.Kind, a.Int = model.IntAttr, int64(e.value)
+			a.Kind, a.Int = model.IntAttr, int64(e.Value)
 		case attrString:
-			if e.body.Len() <= maxText {
-				a.String, err = x.text(e)
+			if e.Body.Len() <= wire.MaxText {
+				a.String, err = x.Text(e)
 				a.Kind = model.StringAttr
 			}
 		case attrTensor:
-			a.Tensor, _, err = x.tensor(e.body)
+			a.Tensor, _, err = x.tensor(e.Body)
 			a.Kind = model.TensorAttr
 		case attrInts:
 			a.Kind = model.IntsAttr
-			a.Ints, err = x.numbers(a.Ints, e, maxNumbers)
+			a.Ints, err = x.Numbers(a.Ints, e, maxNumbers)
 		case attrFloats:
 			a.Kind = model.FloatsAttr
 			a.Floats, err = x.floats(a.Floats, e)
@@ -330,13 +331,13 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth 
 			graphs = append(graphs, e)
 		case attrRef:
 			a.Kind = model.RefAttr
-			a.String, err = x.text(e)
+			a.String, err = x.Text(e)
 		case attrType:
 			switch { // an empty list has no elements to tell its type
 			case a.Kind == model.RefAttr:
-			case e.value == 6:
+			case e.Value == 6:
 				a.Kind = model.FloatsAttr
-			case e.value == 7:
+			case e.Value == 7:
 				a.Kind = model.IntsAttr
 			}
 		}
@@ -349,30 +350,30 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f field, s *scope, depth 
 		body := &model.Graph{Model: n.Graph.Model, Parent: n, Attr: a.Name}
 		a.Kind = model.OtherAttr
 		n.Bodies = append(n.Bodies, body)
-		if err := x.readGraph(body, &graphIndex{where: e.body}, s, depth+1); errors.Is(err, errDeep) {
+		if err := x.readGraph(body, &graphIndex{where: e.Body}, s, depth+1); errors.Is(err, errDeep) {
 			return err
 		} else if err != nil {
 			return fmt.Errorf("attribute %q: %w", a.Name, err)
 		}
 	}
 	if _, twice := at.attrs[a.Name]; twice {
-		return corrupt(f.all.From, "attribute %q is there twice", a.Name)
+		return wire.Corrupt(f.All.From, "attribute %q is there twice", a.Name)
 	}
 	at.attrs[a.Name], at.values[a.Name] = f, a
 	n.Attrs = append(n.Attrs, a)
 	return nil
 }
 
-func (x *index) floats(list []float64, f field) ([]float64, error) {
-	if f.kind == protowire.Fixed32Type {
-		bits, err := x.fixed(f.body)
+func (x *index) floats(list []float64, f wire.Field) ([]float64, error) {
+	if f.Kind == protowire.Fixed32Type {
+		bits, err := x.Fixed(f.Body)
 		return append(list, float64(math.Float32frombits(uint32(bits)))), err
 	}
-	if f.kind != protowire.BytesType || f.body.Len()%4 != 0 || int64(len(list))+f.body.Len()/4 > maxNumbers {
-		return nil, corrupt(f.all.From, "a list of floats of %d bytes", f.body.Len())
+	if f.Kind != protowire.BytesType || f.Body.Len()%4 != 0 || int64(len(list))+f.Body.Len()/4 > maxNumbers {
+		return nil, wire.Corrupt(f.All.From, "a list of floats of %d bytes", f.Body.Len())
 	}
-	for off := f.body.From; off < f.body.To; off += 4 {
-		bits, err := x.fixed(format.Span{From: off, To: off + 4})
+	for off := f.Body.From; off < f.Body.To; off += 4 {
+		bits, err := x.Fixed(format.Span{From: off, To: off + 4})
 		if err != nil {
 			return nil, err
 		}
@@ -382,11 +383,11 @@ func (x *index) floats(list []float64, f field) ([]float64, error) {
 }
 
 // readFunction reads a FunctionProto: a graph whose inputs and outputs are names alone.
-func (x *index) readFunction(m *model.Model, f field) error {
+func (x *index) readFunction(m *model.Model, f wire.Field) error {
 	fn := &model.Function{Opset: map[string]int64{}}
 	g := &model.Graph{Model: m}
 	fn.Graph = g
-	i := &graphIndex{where: f.body, function: true, parts: map[int]any{}, names: map[int]string{}}
+	i := &graphIndex{where: f.Body, function: true, parts: map[int]any{}, names: map[int]string{}}
 	x.graphs[g] = i
 	x.functions = append(x.functions, i)
 	m.Functions = append(m.Functions, fn)
@@ -394,33 +395,33 @@ func (x *index) readFunction(m *model.Model, f field) error {
 	var nodes []int
 	var outputs []string
 	described := map[string]int{}
-	err := x.each(f.body, func(e field) (err error) {
+	err := x.Each(f.Body, func(e wire.Field) (err error) {
 		k := len(i.fields)
 		i.fields = append(i.fields, e)
 		var text string
-		switch e.number {
+		switch e.Number {
 		case functionName:
-			fn.Name, err = x.text(e)
+			fn.Name, err = x.Text(e)
 		case functionDomain:
-			fn.Domain, err = x.text(e)
+			fn.Domain, err = x.Text(e)
 		case functionOverload:
-			fn.Overload, err = x.text(e)
+			fn.Overload, err = x.Text(e)
 		case functionDefault:
 			of := &model.Node{Graph: g}
-			err = x.readAttr(of, &nodeIndex{attrs: map[string]field{}, values: map[string]model.Attr{}}, e, s, 1)
+			err = x.readAttr(of, &nodeIndex{attrs: map[string]wire.Field{}, values: map[string]model.Attr{}}, e, s, 1)
 			fn.Defaults = append(fn.Defaults, of.Attrs...)
 		case functionInput:
-			text, err = x.text(e)
+			text, err = x.Text(e)
 			v := &model.Value{Name: text, Graph: g, Input: true}
 			s.values[text] = v
 			g.Inputs = append(g.Inputs, v)
 		case functionOutput:
-			text, err = x.text(e)
+			text, err = x.Text(e)
 			outputs = append(outputs, text)
 		case functionNode:
 			nodes = append(nodes, k)
 			if x.nodes++; x.nodes > maxNodes {
-				return fmt.Errorf("byte %d: more than %d nodes: %w", e.all.From, maxNodes, format.ErrLimit)
+				return fmt.Errorf("byte %d: more than %d nodes: %w", e.All.From, maxNodes, format.ErrLimit)
 			}
 		case functionOpset:
 			err = x.opset(e, fn.Opset)
@@ -444,7 +445,7 @@ func (x *index) readFunction(m *model.Model, f field) error {
 	for _, name := range outputs {
 		v := s.values[name]
 		if v == nil {
-			return corrupt(f.all.From, "function %q: output %q is not computed", fn.Name, name)
+			return wire.Corrupt(f.All.From, "function %q: output %q is not computed", fn.Name, name)
 		}
 		v.Output = true
 		g.Outputs = append(g.Outputs, v)

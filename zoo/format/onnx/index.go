@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -81,10 +81,10 @@ type file struct {
 
 // index is what is known of where things stand in the file.
 type index struct {
-	wire
+	wire.Reader
 	path      string
 	ir        int64
-	fields    []field // of ModelProto
+	fields    []wire.Field // of ModelProto
 	graph     *graphIndex
 	functions []*graphIndex
 	others    map[string]*otherFile
@@ -97,7 +97,7 @@ type index struct {
 // graphIndex is a GraphProto, or a FunctionProto.
 type graphIndex struct {
 	where    format.Span
-	fields   []field
+	fields   []wire.Field
 	parts    map[int]any // what field k of fields stands for: *model.Node, *model.Value
 	names    map[int]string
 	function bool
@@ -107,10 +107,10 @@ type graphIndex struct {
 type nodeIndex struct {
 	field   int64 // where the field starts that holds the node
 	where   format.Span
-	fields  []field
+	fields  []wire.Field
 	inputs  []string
 	outputs []string
-	attrs   map[string]field // by name
+	attrs   map[string]wire.Field // by name
 	values  map[string]model.Attr
 }
 
@@ -121,7 +121,7 @@ func Open(path string, _ format.Options) (format.File, error) {
 		return nil, err
 	}
 	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}, asRead: map[*model.Value]*model.Constant{}}
-	x.file = f
+	x.File = f
 	m, err := x.read()
 	if err != nil {
 		x.Close()
@@ -142,7 +142,7 @@ func (x *index) Inputs() []string {
 }
 
 func (x *index) Close() error {
-	err := x.file.Close()
+	err := x.File.Close()
 	for _, o := range x.others {
 		err = errors.Join(err, o.file.Close())
 	}
@@ -150,34 +150,34 @@ func (x *index) Close() error {
 }
 
 func (x *index) read() (*model.Model, error) {
-	info, err := x.file.Stat()
+	info, err := x.File.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: x.path, Err: errors.New("not a regular file")}
 	}
-	x.size = info.Size()
-	if err := x.looksLike(); err != nil {
+	x.Size = info.Size()
+	if err := x.Recognise("an ONNX model"); err != nil {
 		return nil, err
 	}
 	m := &model.Model{Opset: map[string]int64{}}
-	var graph *field
-	var functions []field
-	err = x.each(format.Span{From: 0, To: x.size}, func(f field) error {
+	var graph *wire.Field
+	var functions []wire.Field
+	err = x.Each(format.Span{From: 0, To: x.Size}, func(f wire.Field) error {
 		x.fields = append(x.fields, f)
 		if len(x.fields) > maxNodes {
-			return fmt.Errorf("byte %d: more than %d fields: %w", f.all.From, maxNodes, format.ErrLimit)
+			return fmt.Errorf("byte %d: more than %d fields: %w", f.All.From, maxNodes, format.ErrLimit)
 		}
-		switch f.number {
+		switch f.Number {
 		case modelIR:
-			x.ir = int64(f.value)
+			x.ir = int64(f.Value)
 		case modelGraph:
 			if graph != nil {
-				return corrupt(f.all.From, "a second graph")
+				return wire.Corrupt(f.All.From, "a second graph")
 			}
-			if f.kind != protowire.BytesType {
-				return corrupt(f.all.From, "the graph is no message")
+			if f.Kind != protowire.BytesType {
+				return wire.Corrupt(f.All.From, "the graph is no message")
 			}
 			graph = &f
 		case modelOpset:
@@ -197,7 +197,7 @@ func (x *index) read() (*model.Model, error) {
 		return nil, fmt.Errorf("not an ONNX model: it holds no graph: %w", format.ErrCorrupt)
 	}
 	m.Graph = &model.Graph{Model: m}
-	x.graph = &graphIndex{where: graph.body}
+	x.graph = &graphIndex{where: graph.Body}
 	if err := x.readGraph(m.Graph, x.graph, nil, 0); err != nil {
 		return nil, err
 	}
@@ -209,35 +209,14 @@ func (x *index) read() (*model.Model, error) {
 	return m, nil
 }
 
-// looksLike refuses what is plainly something else, by its first bytes.
-func (x *index) looksLike() error {
-	if x.size == 0 {
-		return fmt.Errorf("not an ONNX model: the file is empty: %w", format.ErrCorrupt)
-	}
-	head, err := x.at(0, int(min(x.size, 64)))
-	if err != nil {
-		return err
-	}
-	start := string(head[:min(len(head), 64)])
-	for prefix, kind := range map[string]string{
-		"PK\x03\x04": "a zip archive", "\x89HDF": "an HDF5 file", "\x1f\x8b": "a gzip file", "version https://git-lfs": "a Git LFS pointer: fetch the real file",
-		"<": "HTML or XML", "{": "JSON", "\x80\x02": "a pickle", "ORTM": "ONNX Runtime's own format",
-	} {
-		if strings.HasPrefix(start, prefix) {
-			return fmt.Errorf("not an ONNX model: it looks like %s: %w", kind, format.ErrCorrupt)
-		}
-	}
-	return nil
-}
-
-func (x *index) opset(f field, into map[string]int64) error {
+func (x *index) opset(f wire.Field, into map[string]int64) error {
 	domain, version := "", int64(0)
-	err := x.each(f.body, func(g field) (err error) {
-		switch g.number {
+	err := x.Each(f.Body, func(g wire.Field) (err error) {
+		switch g.Number {
 		case 1:
-			domain, err = x.text(g)
+			domain, err = x.Text(g)
 		case 2:
-			version = int64(g.value)
+			version = int64(g.Value)
 		}
 		return err
 	})

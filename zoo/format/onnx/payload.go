@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -36,8 +37,8 @@ const (
 // stored is where a tensor stands in the file.
 type stored struct {
 	name     string
-	where    format.Span // the TensorProto's content
-	fields   []field     // all of its fields, in order
+	where    format.Span  // the TensorProto's content
+	fields   []wire.Field // all of its fields, in order
 	external *external
 }
 
@@ -55,28 +56,28 @@ const maxDecoded = 1 << 26
 func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	s := &stored{where: where}
 	c := &model.Constant{Shape: []int64{}, Source: s}
-	var payload []field
+	var payload []wire.Field
 	entries := map[string]string{}
 	isExternal := false
-	err := x.each(where, func(f field) (err error) {
+	err := x.Each(where, func(f wire.Field) (err error) {
 		s.fields = append(s.fields, f)
-		switch f.number {
+		switch f.Number {
 		case tensorDims:
-			c.Shape, err = x.numbers(c.Shape, f, 64)
+			c.Shape, err = x.Numbers(c.Shape, f, 64)
 		case tensorDataType:
-			c.DType = tensor.DType(f.value)
+			c.DType = tensor.DType(f.Value)
 		case tensorName:
-			s.name, err = x.text(f)
+			s.name, err = x.Text(f)
 		case tensorLocation:
-			isExternal = f.value == 1
+			isExternal = f.Value == 1
 		case tensorExternalData:
 			var key, value string
-			err = x.each(f.body, func(g field) (err error) {
-				switch g.number {
+			err = x.Each(f.Body, func(g wire.Field) (err error) {
+				switch g.Number {
 				case 1:
-					key, err = x.text(g)
+					key, err = x.Text(g)
 				case 2:
-					value, err = x.text(g)
+					value, err = x.Text(g)
 				}
 				return err
 			})
@@ -84,7 +85,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
 			payload = append(payload, f)
 			if len(payload) > maxDecoded {
-				err = fmt.Errorf("byte %d: a tensor in more than %d pieces: %w", f.all.From, maxDecoded, format.ErrLimit)
+				err = fmt.Errorf("byte %d: a tensor in more than %d pieces: %w", f.All.From, maxDecoded, format.ErrLimit)
 			}
 		}
 		return err
@@ -94,11 +95,11 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	}
 	elements, ok := c.Elements()
 	if !ok {
-		return nil, nil, corrupt(where.From, "tensor %q has shape %v", s.name, c.Shape)
+		return nil, nil, wire.Corrupt(where.From, "tensor %q has shape %v", s.name, c.Shape)
 	}
 	want := elements * int64(c.DType.Size())
 	if elements > 0 && want/elements != int64(c.DType.Size()) {
-		return nil, nil, corrupt(where.From, "tensor %q of shape %v has too many elements", s.name, c.Shape)
+		return nil, nil, wire.Corrupt(where.From, "tensor %q of shape %v has too many elements", s.name, c.Shape)
 	}
 	switch {
 	case isExternal:
@@ -106,12 +107,12 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 			return nil, nil, fmt.Errorf("tensor %q: %w", s.name, err)
 		}
 	case c.DType.Size() == 0: // strings, packed 4-bit types: carried along, never read
-		c.Data = io.NewSectionReader(x.file, 0, 0)
+		c.Data = io.NewSectionReader(x.File, 0, 0)
 	case len(payload) == 1 && contiguous(payload[0], c.DType):
-		if got := payload[0].body.Len(); got != want {
-			return nil, nil, corrupt(payload[0].all.From, "tensor %q of shape %v and type %v wants %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
+		if got := payload[0].Body.Len(); got != want {
+			return nil, nil, wire.Corrupt(payload[0].All.From, "tensor %q of shape %v and type %v wants %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
 		}
-		c.Data = io.NewSectionReader(x.file, payload[0].body.From, want)
+		c.Data = io.NewSectionReader(x.File, payload[0].Body.From, want)
 	default:
 		if elements > maxDecoded {
 			return nil, nil, fmt.Errorf("tensor %q has %d elements in a form that has to be decoded as a whole: %w", s.name, elements, format.ErrLimit)
@@ -119,22 +120,22 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		// every element takes a byte at least: a tensor cannot claim more than are there
 		room := int64(0)
 		for _, f := range payload {
-			room += f.body.Len()
+			room += f.Body.Len()
 		}
 		if room < elements {
-			return nil, nil, corrupt(where.From, "tensor %q of shape %v has %d bytes of elements", s.name, c.Shape, room)
+			return nil, nil, wire.Corrupt(where.From, "tensor %q of shape %v has %d bytes of elements", s.name, c.Shape, room)
 		}
-		c.Data = &decoded{file: x.file, size: x.size, payload: payload, dtype: c.DType, elements: elements, name: s.name}
+		c.Data = &decoded{file: x.File, size: x.Size, payload: payload, dtype: c.DType, elements: elements, name: s.name}
 	}
 	return c, s, nil
 }
 
 // contiguous says whether a payload field holds the elements as they are.
-func contiguous(f field, d tensor.DType) bool {
-	if f.kind != protowire.BytesType {
+func contiguous(f wire.Field, d tensor.DType) bool {
+	if f.Kind != protowire.BytesType {
 		return false
 	}
-	switch f.number {
+	switch f.Number {
 	case tensorRawData:
 		return true
 	case tensorFloatData:
@@ -150,7 +151,7 @@ func contiguous(f field, d tensor.DType) bool {
 type decoded struct {
 	file     *os.File
 	size     int64
-	payload  []field
+	payload  []wire.Field
 	dtype    tensor.DType
 	elements int64
 	name     string
@@ -168,12 +169,12 @@ func (d *decoded) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (d *decoded) decode() ([]byte, error) {
-	w := &wire{file: d.file, size: d.size}
+	w := &wire.Reader{File: d.file, Size: d.size}
 	size := d.dtype.Size()
 	out := make([]byte, 0, d.elements*int64(size))
 	put := func(bits uint64) error {
 		if len(out) == cap(out) {
-			return corrupt(d.payload[0].all.From, "tensor %q has more than %d elements", d.name, d.elements)
+			return wire.Corrupt(d.payload[0].All.From, "tensor %q has more than %d elements", d.name, d.elements)
 		}
 		var b [8]byte
 		binary.LittleEndian.PutUint64(b[:], bits)
@@ -182,26 +183,26 @@ func (d *decoded) decode() ([]byte, error) {
 	}
 	for _, f := range d.payload {
 		switch {
-		case f.kind != protowire.BytesType && f.kind != protowire.VarintType:
-			bits, err := w.fixed(f.body)
+		case f.Kind != protowire.BytesType && f.Kind != protowire.VarintType:
+			bits, err := w.Fixed(f.Body)
 			if err == nil {
 				err = put(bits)
 			}
 			if err != nil {
 				return nil, err
 			}
-		case f.number == tensorFloatData || f.number == tensorDoubleData || f.number == tensorRawData:
-			b := make([]byte, f.body.Len())
-			if _, err := d.file.ReadAt(b, f.body.From); err != nil {
+		case f.Number == tensorFloatData || f.Number == tensorDoubleData || f.Number == tensorRawData:
+			b := make([]byte, f.Body.Len())
+			if _, err := d.file.ReadAt(b, f.Body.From); err != nil {
 				return nil, err
 			}
 			if len(out)+len(b) > cap(out) {
-				return nil, corrupt(f.all.From, "tensor %q has more than %d elements", d.name, d.elements)
+				return nil, wire.Corrupt(f.All.From, "tensor %q has more than %d elements", d.name, d.elements)
 			}
 			out = append(out, b...)
 		default:
 			var list []int64
-			list, err := w.numbers(nil, f, maxDecoded)
+			list, err := w.Numbers(nil, f, maxDecoded)
 			if err != nil {
 				return nil, err
 			}
@@ -213,7 +214,7 @@ func (d *decoded) decode() ([]byte, error) {
 		}
 	}
 	if len(out) != cap(out) {
-		return nil, corrupt(d.payload[0].all.From, "tensor %q has %d of %d bytes of elements", d.name, len(out), cap(out))
+		return nil, wire.Corrupt(d.payload[0].All.From, "tensor %q has %d of %d bytes of elements", d.name, len(out), cap(out))
 	}
 	return out, nil
 }

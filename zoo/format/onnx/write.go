@@ -1,10 +1,13 @@
 package onnx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -18,7 +21,7 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	e := &encoder{index: f.index, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}}
 	for _, i := range f.graphs {
 		for k, v := range i.parts {
-			if v, ok := v.(*model.Value); ok && i.fields[k].number == graphInitializer && !i.function {
+			if v, ok := v.(*model.Value); ok && i.fields[k].Number == graphInitializer && !i.function {
 				e.original[v] = f.asRead[v]
 			}
 		}
@@ -28,10 +31,10 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	if err != nil {
 		return nil, err
 	}
-	if m.size > maxFile {
-		return nil, fmt.Errorf("the folded model has %d bytes, an ONNX file holds %d: keep the weights in external data: %w", m.size, maxFile, format.ErrLimit)
+	if m.Size > maxFile {
+		return nil, fmt.Errorf("the folded model has %d bytes, an ONNX file holds %d: keep the weights in external data: %w", m.Size, maxFile, format.ErrLimit)
 	}
-	if err := format.Splice(ctx, out, "", f.file, m.pieces, backend); err != nil {
+	if err := format.Splice(ctx, out, "", f.File, m.Pieces, backend); err != nil {
 		return nil, err
 	}
 	for _, rel := range f.order {
@@ -62,13 +65,15 @@ func (f *file) place(e *encoder) map[string][]placement {
 	})
 	out := map[string][]placement{}
 	for path, list := range readers {
+		slices.SortFunc(list, func(a, b placement) int {
+			return cmp.Or(cmp.Compare(a.at.From, b.at.From), cmp.Compare(a.at.To, b.at.To))
+		})
+		before := int64(0) // where the tensors before this one end
 		for k, p := range list {
+			alone := before <= p.at.From && (k+1 == len(list) || p.at.To <= list[k+1].at.From)
+			before = max(before, p.at.To)
 			if e.original[p.v] == nil || len(p.v.Const.Factors) == 0 || e.original[p.v].Source != p.v.Const.Source {
 				continue
-			}
-			alone := true
-			for j, q := range list {
-				alone = alone && (j == k || q.at.To <= p.at.From || p.at.To <= q.at.From)
 			}
 			if alone {
 				e.inPlace[p.v] = true
@@ -79,24 +84,16 @@ func (f *file) place(e *encoder) map[string][]placement {
 	return out
 }
 
-// withPlaced is an external file with some tensors rescaled in their places.
+// withPlaced is an external file with some tensors rescaled in their places, which are in order.
 func withPlaced(placed []placement, size int64) []format.Piece {
-	m, at := &message{}, int64(0)
-	for len(placed) > 0 {
-		next := 0
-		for k := range placed {
-			if placed[k].at.From < placed[next].at.From {
-				next = k
-			}
-		}
-		p := placed[next]
-		placed = append(placed[:next:next], placed[next+1:]...)
-		m.copy(format.Span{From: at, To: p.at.From})
-		m.add(scaled(p.v))
+	m, at := &wire.Message{}, int64(0)
+	for _, p := range placed {
+		m.Copy(format.Span{From: at, To: p.at.From})
+		m.Add(scaled(p.v))
 		at = p.at.To
 	}
-	m.copy(format.Span{From: at, To: size})
-	return m.pieces
+	m.Copy(format.Span{From: at, To: size})
+	return m.Pieces
 }
 
 // scaled is a constant's elements with its factors.

@@ -229,38 +229,45 @@ func patterns(t *testing.T, b tensor.Backend) {
 	}
 }
 
+// Special is a tensor of every special value times every awkward scale, each element with its own.
+func Special(d tensor.DType) (*tensor.Rescale, []byte) {
+	f := formats[d]
+	infinity := f.infinity()
+	magnitudes := []uint64{
+		0, 1, 2, 1<<f.fraction - 1, 1 << f.fraction, 1<<f.fraction + 1, infinity - 1, infinity,
+		infinity | 1, infinity | 1<<(f.fraction-1), infinity | 1<<(f.fraction-1) | 5, infinity | (1<<f.fraction - 1),
+		Round(1, d), Round(1, d) + 1, Round(1, d) - 1, Round(3, d), Round(0.1, d),
+	}
+	var src []byte
+	var scale []float64
+	for _, m := range magnitudes {
+		for _, sign := range []uint64{0, 1 << (8*f.size() - 1)} {
+			for _, s := range awkward {
+				src = append(src, make([]byte, f.size())...)
+				store(src[len(src)-f.size():], f.size(), m|sign)
+				scale = append(scale, s)
+			}
+		}
+	}
+	return perElement(d, scale), src
+}
+
 func specials(t *testing.T, b tensor.Backend) {
 	r := random(t)
 	for _, d := range floats {
-		f := formats[d]
-		infinity := f.infinity()
-		magnitudes := []uint64{
-			0, 1, 2, 1<<f.fraction - 1, 1 << f.fraction, 1<<f.fraction + 1, infinity - 1, infinity,
-			infinity | 1, infinity | 1<<(f.fraction-1), infinity | 1<<(f.fraction-1) | 5, infinity | (1<<f.fraction - 1),
-			Round(1, d), Round(1, d) + 1, Round(1, d) - 1, Round(3, d), Round(0.1, d),
-		}
-		var src []byte
-		var scale []float64
-		for _, m := range magnitudes {
-			for _, sign := range []uint64{0, 1 << (8*f.size() - 1)} {
-				for _, s := range awkward {
-					src = append(src, make([]byte, f.size())...)
-					store(src[len(src)-f.size():], f.size(), m|sign)
-					scale = append(scale, s)
-				}
-			}
-		}
-		check(t, b, perElement(d, scale), src)
-		tail := 16/f.size() - 1 // what the elements of a vector of 16 bytes leave at most
+		job, src := Special(d)
+		scale, size := job.Factors[0].Scale, d.Size()
+		check(t, b, job, src)
+		tail := 16/size - 1 // what the elements of a vector of 16 bytes leave at most
 		for k := 0; k < len(scale); k += tail {
 			end := min(k+tail, len(scale))
-			check(t, b, perElement(d, scale[k:end]), src[k*f.size():end*f.size()])
+			check(t, b, perElement(d, scale[k:end]), src[k*size:end*size])
 		}
 		for k := range src[:256] { // special values among others, at every place of a vector
-			if k%f.size() == 0 {
+			if k%size == 0 {
 				one := weights(r, d, 64)
-				copy(one[k%len(one):], src[k:k+f.size()])
-				check(t, b, uniform(d, 64, scale[k/f.size()]), one)
+				copy(one[k%len(one):], src[k:k+size])
+				check(t, b, uniform(d, 64, scale[k/size]), one)
 			}
 		}
 	}

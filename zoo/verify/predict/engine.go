@@ -54,6 +54,8 @@ func (e *Engine) Compare(ctx context.Context, c Comparison) report.Check {
 		return report.Check{Status: report.NotRun, Note: "interrupted"}
 	case err != nil:
 		return report.Check{Status: report.NotRun, Note: err.Error()}
+	case c.Latency && check.Status == report.Passed:
+		check.Latency = measure(ctx, c.Original, c.Folded)
 	}
 	return check
 }
@@ -64,12 +66,12 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	for k, t := range c.Taps {
 		before[k], after[k] = t.Original, t.Folded
 	}
-	original, err := open(c.Original, before)
+	original, err := open(c.Original, before, asWritten)
 	if err != nil {
 		return check, fmt.Errorf("the original does not run: %s", firstLine(err))
 	}
 	defer original.close()
-	folded, err := open(c.Folded, after)
+	folded, err := open(c.Folded, after, asWritten)
 	if err != nil {
 		return failed("the folded model does not load: %s", firstLine(err)), nil
 	}
@@ -79,7 +81,7 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	}
 	check.Status = report.Passed
 	for _, seed := range seeds {
-		inputs, want, err := original.try(ctx, seed)
+		inputs, want, err := original.try(ctx, seed, small)
 		if err != nil {
 			return check, err
 		}
@@ -106,6 +108,7 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 			limit = c.limit(noise)
 		}
 		check.Difference, check.Jitter = max(check.Difference, g.largest), max(check.Jitter, noise)
+		check.Limit = c.limit(check.Jitter)
 		check.Compared += g.compared
 		decisions, flipped, worst := decide(want, got, limit)
 		check.Decisions, check.Flipped = check.Decisions+decisions, check.Flipped+flipped
@@ -129,7 +132,7 @@ func failed(text string, args ...any) report.Check { return over(report.Check{},
 
 // parameterJitter is the original's answer to a jitter of the parameters that were folded.
 func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, inputs, want []value) (float64, error) {
-	folder, err := os.MkdirTemp("", "zoofold-")
+	folder, err := os.MkdirTemp(filepath.Dir(c.Folded), "jitter-") // what a killed run leaves is swept with the folded model
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +141,7 @@ func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, i
 	if err != nil {
 		return 0, fmt.Errorf("the jitter of parameters: %w", err)
 	}
-	s, err := open(filepath.Clean(path), taps)
+	s, err := open(filepath.Clean(path), taps, asWritten)
 	if err != nil {
 		return 0, fmt.Errorf("the jitter of parameters: %s", firstLine(err))
 	}

@@ -18,6 +18,7 @@ type Comparison struct {
 	Unit             float64 // unit roundoff of the narrowest type that was folded; 0: float32's
 	Taps             []Tap
 	Unnamed          bool // inputs and outputs belong together by their number, whatever they are called
+	Latency          bool // measure it too, if both predict the same
 
 	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
 	// place, and returns its path. It may be nil.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"time"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -23,15 +25,23 @@ type session struct {
 	session         *ort.DynamicAdvancedSession
 }
 
+// level is how much ONNX Runtime changes a graph before it runs it.
+type level = ort.GraphOptimizationLevel
+
+const (
+	asWritten  level = ort.GraphOptimizationLevelDisableAll // for comparisons: what is in the file is what runs
+	production level = ort.GraphOptimizationLevelEnableAll  // for latency: what users have
+)
+
 // open loads a model. taps are inner values that are computed beside the outputs.
-func open(path string, taps []string) (*session, error) {
+func open(path string, taps []string, optimize level) (*session, error) {
 	options, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, err
 	}
 	defer options.Destroy()
 	if err := errors.Join(
-		options.SetGraphOptimizationLevel(ort.GraphOptimizationLevelDisableAll), options.SetIntraOpNumThreads(1), options.SetInterOpNumThreads(1),
+		options.SetGraphOptimizationLevel(optimize), options.SetIntraOpNumThreads(1), options.SetInterOpNumThreads(1),
 		options.SetLogSeverityLevel(ort.LoggingLevelFatal),
 		options.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", filepath.Dir(path)),
 	); err != nil {
@@ -101,11 +111,17 @@ func (s *session) differs(o *session, unnamed bool) string {
 	return ""
 }
 
-// sizes are tried, in order, for the free extents of a model's inputs; a free first one is 1.
-var sizes = []int64{2, 64, 320, 256, 160, 513, 512, 576, 1}
+// extents are tried for the free axes of a model's inputs.
+type extents struct {
+	sizes []int64 // in this order; a free first axis is 1
+	most  int64   // elements of one input
+}
+
+// small are for comparisons: any size shows a difference, a small one soonest.
+var small = extents{[]int64{2, 64, 320, 256, 160, 513, 512, 576, 1}, 1 << 27}
 
 // try finds extents of free axes with which the model runs, and is the inputs and what it outputs.
-func (s *session) try(ctx context.Context, seed uint64) (inputs, outputs []value, err error) {
+func (s *session) try(ctx context.Context, seed uint64, e extents) (inputs, outputs []value, err error) {
 	for _, x := range s.inputs {
 		if x.OrtValueType != ort.ONNXTypeTensor || tensor.DType(x.DataType) == tensor.String || tensor.DType(x.DataType).Size() == 0 {
 			return nil, nil, fmt.Errorf("input %q is no tensor of numbers", x.Name)
@@ -117,17 +133,15 @@ func (s *session) try(ctx context.Context, seed uint64) (inputs, outputs []value
 		}
 	}
 	var last error
-	for _, size := range sizes {
+	for _, size := range e.sizes {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		inputs, free, err := s.draw(size, seed)
-		if err != nil {
-			return nil, nil, err
-		}
-		outputs, err = s.run(ctx, inputs)
+		inputs, free, err := s.draw(size, seed, e.most)
 		if err == nil {
-			return inputs, outputs, nil
+			if outputs, err = s.run(ctx, inputs); err == nil {
+				return inputs, outputs, nil
+			}
 		}
 		last = err
 		if !free {
@@ -137,11 +151,8 @@ func (s *session) try(ctx context.Context, seed uint64) (inputs, outputs []value
 	return nil, nil, fmt.Errorf("the original does not run: %s", firstLine(last))
 }
 
-// maxInput bounds the elements of one input.
-const maxInput = 1 << 27
-
-// draw makes random inputs; free says that some extent was chosen.
-func (s *session) draw(size int64, seed uint64) (inputs []value, free bool, err error) {
+// draw makes random inputs of at most so many elements; free says that some extent was chosen.
+func (s *session) draw(size int64, seed uint64, most int64) (inputs []value, free bool, err error) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	for _, x := range s.inputs {
 		v := value{dtype: tensor.DType(x.DataType), shape: []int64{}}
@@ -155,8 +166,8 @@ func (s *session) draw(size int64, seed uint64) (inputs []value, free bool, err 
 			v.shape = append(v.shape, d)
 		}
 		n, ok := tensor.Elements(v.shape)
-		if !ok || n > maxInput {
-			return nil, false, fmt.Errorf("input %q of shape %v is too large to try", x.Name, v.shape)
+		if !ok || n > most {
+			return nil, free, fmt.Errorf("input %q of shape %v is too large to try", x.Name, v.shape)
 		}
 		v.data = make([]float64, n)
 		for k := range v.data {
@@ -178,39 +189,13 @@ func (s *session) draw(size int64, seed uint64) (inputs []value, free bool, err 
 
 // run is one prediction. It ends early when the context does.
 func (s *session) run(ctx context.Context, inputs []value) (out []value, err error) {
-	var in []ort.Value
-	results := make([]ort.Value, len(s.asked))
-	defer func() {
-		for _, v := range append(in, results...) {
-			if v != nil {
-				_ = v.Destroy()
-			}
-		}
-	}()
-	for _, v := range inputs {
-		t, err := feed(v)
-		if err != nil {
-			return nil, err
-		}
-		in = append(in, t)
-	}
-	options, err := ort.NewRunOptions()
+	in, err := feeds(inputs)
+	defer destroy(in)
 	if err != nil {
 		return nil, err
 	}
-	defer options.Destroy()
-	done := make(chan struct{})
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case <-ctx.Done():
-			_ = options.Terminate()
-		case <-done:
-		}
-	})
-	err = s.session.RunWithOptions(in, results, options)
-	close(done)
-	watch.Wait()
+	results, _, err := s.execute(ctx, in)
+	defer destroy(results)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +207,54 @@ func (s *session) run(ctx context.Context, inputs []value) (out []value, err err
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+// execute is the part of a prediction that is ONNX Runtime's, and the time that it took by the clock. The results have to be
+// destroyed, also after an error.
+func (s *session) execute(ctx context.Context, in []ort.Value) (results []ort.Value, took time.Duration, err error) {
+	options, err := ort.NewRunOptions()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer options.Destroy()
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+			_ = options.Terminate()
+		case <-done:
+		}
+	})
+	results = make([]ort.Value, len(s.asked))
+	runtime.LockOSThread() // all of it happens on this thread, which the clock may be of
+	started := clock()
+	err = s.session.RunWithOptions(in, results, options)
+	took = clock() - started
+	runtime.UnlockOSThread()
+	close(done)
+	watch.Wait()
+	return results, took, err
+}
+
+// feeds makes inputs of ONNX Runtime's. They have to be destroyed, also after an error.
+func feeds(inputs []value) (in []ort.Value, err error) {
+	for _, v := range inputs {
+		t, err := feed(v)
+		if err != nil {
+			return in, err
+		}
+		in = append(in, t)
+	}
+	return in, nil
+}
+
+func destroy(list []ort.Value) {
+	for _, v := range list {
+		if v != nil {
+			_ = v.Destroy() // it is not used again, whatever the answer
+		}
+	}
 }
 
 // feed makes an input of ONNX Runtime's.

@@ -1,0 +1,18 @@
+#!/bin/sh
+# The tests that chance decides, for long. Each prints what it counted, and how to see a failure again; SEED repeats all.
+set -eu
+: "${GO:=go}" "${SEED:=$(date +%s)}"
+export ZOOFOLD_SEED="$SEED" ZOOFOLD_KILLS=1000 ZOOFOLD_MUTANTS=100000 ZOOFOLD_GRAPHS=100000 ZOOFOLD_STRIDE=1
+echo "SEED=$SEED make soak"
+
+echo "== faults at every operation: errors, half reads and writes, power failures"
+$GO test -count=1 -timeout 1h -v -run 'EveryFileOperation|PowerMayFail' ./zoo/run
+
+echo "== the program, killed, out of space, and with every system call failing"
+$GO test -count=1 -timeout 6h -v -run 'Killed|FullDisk|ReadOnly|SystemCall|WithoutLocks' ./cmd/zoofold
+
+echo "== hostile models"
+$GO test -count=1 -timeout 6h -v -run Hostile ./cmd/zoofold
+
+echo "== random graphs, folded and compared"
+$GO test -count=1 -timeout 6h -v -run RandomGraphs ./zoo/fold

@@ -1,0 +1,203 @@
+package caffe
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+func init() {
+	for typ, op := range map[string]string{"Sigmoid": "Sigmoid", "TanH": "Tanh", "AbsVal": "Abs", "BNLL": "Softplus"} {
+		rules[typ] = func(b *builder) error {
+			if err := b.counts(1, 1); err != nil {
+				return err
+			}
+			b.only(op, []*model.Value{b.in(0)})
+			return nil
+		}
+	}
+	rules["ReLU"] = relu
+	rules["ReLU6"] = relu6
+	rules["PReLU"] = prelu
+	rules["ELU"] = elu
+	rules["Exp"] = exponential("exp_param", "Exp")
+	rules["Log"] = exponential("log_param", "Log")
+	rules["Swish"] = swish
+	rules["Clip"] = clip
+	rules["Softmax"] = softmax
+	rules["LRN"] = lrn
+	rules["Eltwise"] = eltwise
+}
+
+func relu(b *builder) error {
+	p := b.params("relu_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	if slope := p.float("negative_slope", 0); slope != 0 {
+		b.only("LeakyRelu", []*model.Value{b.in(0)}, floatAttr("alpha", slope))
+	} else {
+		b.only("Relu", []*model.Value{b.in(0)})
+	}
+	return nil
+}
+
+func relu6(b *builder) error {
+	b.params("relu_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	b.clip(0, 6)
+	return nil
+}
+
+func clip(b *builder) error {
+	p := b.params("clip_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	if !p.has("min") || !p.has("max") {
+		return errOpaque
+	}
+	b.clip(p.float("min", 0), p.float("max", 0))
+	return nil
+}
+
+func (b *builder) clip(lo, hi float64) {
+	limit := func(part string, x float64) *model.Value {
+		return b.added(part, tensor.Float32, []int64{}, []float64{x})
+	}
+	b.only("Clip", []*model.Value{b.in(0), limit("min", lo), limit("max", hi)})
+}
+
+// prelu has a slope for each channel, or one for all.
+func prelu(b *builder) error {
+	p := b.params("prelu_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	in, one := b.shape(0), p.bool("channel_shared", false)
+	if err := b.wants(1); err != nil {
+		return err
+	}
+	if len(in) < 2 {
+		return errOpaque
+	}
+	want := slices.Repeat([]int64{1}, len(in)-1)
+	if !one {
+		want[0] = in[1]
+	}
+	extents, err := b.weightShape(0, want[0])
+	if err != nil {
+		return err
+	}
+	want[0] = extents[0]
+	b.only("PRelu", []*model.Value{b.in(0), b.weight(0, "slope", want)})
+	return nil
+}
+
+func elu(b *builder) error {
+	p := b.params("elu_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	b.only("Elu", []*model.Value{b.in(0)}, floatAttr("alpha", p.float("alpha", 1)))
+	return nil
+}
+
+// exponential is base^(shift + scale·x), or its inverse; a base of −1 is e.
+func exponential(kind, op string) func(*builder) error {
+	return func(b *builder) error {
+		p := b.params(kind)
+		if err := b.counts(1, 1); err != nil {
+			return err
+		}
+		if p.float("base", -1) != -1 || p.float("scale", 1) != 1 || p.float("shift", 0) != 0 {
+			return errOpaque
+		}
+		b.only(op, []*model.Value{b.in(0)})
+		return nil
+	}
+}
+
+// swish is x·sigmoid(βx).
+func swish(b *builder) error {
+	p := b.params("swish_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	if p.float("beta", 1) != 1 {
+		return errOpaque
+	}
+	gate := b.node("Sigmoid", "sigmoid", []*model.Value{b.in(0)}, 1)
+	b.only("Mul", []*model.Value{b.in(0), gate.Outputs[0]})
+	return nil
+}
+
+func softmax(b *builder) error {
+	p := b.params("softmax_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	b.only("Softmax", []*model.Value{b.in(0)}, intAttr("axis", p.int("axis", 1)))
+	return nil
+}
+
+// lrn divides by (k + α/n·Σ x²)^β, over the n channels around each.
+func lrn(b *builder) error {
+	p := b.params("lrn_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	size := p.int("local_size", 5)
+	alpha, beta, bias := p.float("alpha", 1), p.float("beta", 0.75), p.float("k", 1)
+	if p.enum("norm_region", "ACROSS_CHANNELS", "ACROSS_CHANNELS", "WITHIN_CHANNEL") != "ACROSS_CHANNELS" || size < 1 || size%2 == 0 {
+		return errOpaque
+	}
+	b.only("LRN", []*model.Value{b.in(0)}, floatAttr("alpha", alpha), floatAttr("beta", beta), floatAttr("bias", bias), intAttr("size", size))
+	return nil
+}
+
+// eltwise adds, multiplies or takes the maximum of blobs of one shape. A sum may have coefficients; of those, 1 for all, and
+// 1 and −1, are operators.
+func eltwise(b *builder) error {
+	p := b.params("eltwise_param")
+	if err := b.counts(-1, 1); err != nil {
+		return err
+	}
+	l := b.layer
+	if len(l.in) < 2 {
+		return errOpaque
+	}
+	for k := range l.in {
+		if b.shape(0) == nil || !slices.Equal(b.shape(k), b.shape(0)) {
+			return errOpaque
+		}
+	}
+	op := map[string]string{"PROD": "Mul", "SUM": "Add", "MAX": "Max"}[p.enum("operation", "SUM", "PROD", "SUM", "MAX")]
+	var coefficients []float64
+	for _, f := range p.list("coeff") {
+		x, ok := f.float()
+		if !ok {
+			p.fail(f, "want a number as value")
+		}
+		coefficients = append(coefficients, x)
+	}
+	switch {
+	case op == "":
+		return errOpaque
+	case op != "Add" || !slices.ContainsFunc(coefficients, func(x float64) bool { return x != 1 }):
+	case slices.Equal(coefficients, []float64{1, -1}):
+		op = "Sub"
+	default:
+		return errOpaque
+	}
+	x := b.in(0)
+	for k := 1; k < len(l.in)-1; k++ {
+		x = b.node(op, fmt.Sprint(k), []*model.Value{x, b.in(k)}, 1).Outputs[0]
+	}
+	b.only(op, []*model.Value{x, b.in(len(l.in) - 1)})
+	return nil
+}

@@ -1,0 +1,151 @@
+// Package caffe reads and writes Caffe's nets: a prototxt, which lists layers, and a caffemodel with their weights.
+//
+// Layers are matched with their weights by name. What the net of phase TEST computes becomes a graph; layers of other phases
+// stay in the prototxt. Writing changes the user's text only where folding changed the net: comments, order and fields that
+// nobody knows stay. Of the caffemodel, the messages of changed layers are made anew and all other bytes copied.
+//
+// Layers as in BVLC's caffe.proto, with those of the SSD, ENet and mobile forks that OpenCV runs too. A layer, or a form of
+// one, that ONNX's operators do not express exactly is one node of the domain "caffe", through which nothing is folded.
+package caffe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	format.Register(format.Format{Name: "caffe", Extensions: []string{".prototxt"}, Open: Open})
+}
+
+// file is an open net.
+type file struct {
+	path    string
+	net     *network
+	weights *weightsFile
+	model   *model.Model
+	values  map[*blob]*model.Value
+	blobs   map[*model.Value]*blob
+}
+
+// Open opens a prototxt with the caffemodel that the options name, or the one beside it that has its name. Errors wrap
+// format.ErrCorrupt or format.ErrLimit where a file is to blame; in the prototxt they say line and column.
+func Open(path string, o format.Options) (format.File, error) {
+	name := filepath.Base(path)
+	text, err := readText(path, name)
+	if err != nil {
+		return nil, err
+	}
+	net, err := readNetwork(&source{name: name, text: text})
+	if err != nil {
+		return nil, err
+	}
+	weights := o.Weights
+	if weights == "" {
+		weights = strings.TrimSuffix(path, filepath.Ext(path)) + ".caffemodel"
+	}
+	w, err := readWeights(weights, filepath.Base(weights))
+	if errors.Is(err, fs.ErrNotExist) && o.Weights == "" {
+		return nil, fmt.Errorf("%s has no weights beside it: the manifest's weights names another caffemodel: %w", name, err)
+	} else if err != nil {
+		return nil, err
+	}
+	f := &file{path: path, net: net, weights: w, blobs: map[*model.Value]*blob{}}
+	if err := f.read(); err != nil {
+		w.File.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readText reads a prototxt, which is text of moderate size.
+func readText(path, name string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if info.Size() > maxText {
+		return "", fmt.Errorf("%s: %d bytes of text: %w", name, info.Size(), format.ErrLimit)
+	}
+	data, err := os.ReadFile(path)
+	return string(data), err
+}
+
+// read matches layers with weights and builds the graph.
+func (f *file) read() error {
+	users := map[string]int{} // of shared weights, by their param's name
+	everyone := slices.Concat(f.net.layers, f.net.others)
+	named := map[string]int{}
+	for _, l := range everyone {
+		named[l.name]++
+		for _, name := range l.paramNames() {
+			if name != "" {
+				users[name]++
+			}
+		}
+	}
+	for _, l := range f.net.layers {
+		if l.where == nil {
+			continue
+		}
+		if l.stored = f.weights.layers[l.name]; l.stored != nil {
+			l.weights = l.stored.weights
+		}
+		l.shared = map[int]bool{}
+		for k, name := range l.paramNames() {
+			l.shared[k] = users[name] > 1
+		}
+		for k := range len(l.weights) + 1 { // a namesake reads the same weights
+			l.shared[k] = l.shared[k] || named[l.name] > 1
+		}
+	}
+	b, err := build(f.net, f.weights)
+	if err != nil {
+		return err
+	}
+	f.model, f.values = b.graph.Model, b.values
+	for x, v := range b.values {
+		f.blobs[v] = x
+	}
+	f.model.Takes = takes
+	return nil
+}
+
+// paramNames are the names that the layer gives its weights, by which others share them; "" for no name.
+func (l *layer) paramNames() (names []string) {
+	for _, f := range l.text.all("param") {
+		name := f.value // as a V1LayerParameter has it
+		for _, g := range f.inner.all("name") {
+			name = g.value
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// takes says whether the files can store another constant as input k of a node.
+func takes(n *model.Node, k int) bool {
+	l, ok := n.Source.(*layer)
+	if !ok || n != l.main {
+		return false
+	}
+	w, ok := l.place[k]
+	return ok && !l.shared[w] && (w < len(l.weights) || l.gains != "" && w == len(l.weights))
+}
+
+func (f *file) Model() *model.Model { return f.model }
+
+// Inputs are the prototxt and the caffemodel.
+func (f *file) Inputs() []string { return []string{f.path, f.weights.path} }
+
+func (f *file) Close() error { return f.weights.File.Close() }

@@ -1,0 +1,291 @@
+package caffe
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+func init() {
+	rules["BatchNorm"] = batchNorm
+	rules["Scale"] = scale
+	rules["Bias"] = bias
+	rules["Power"] = power
+}
+
+// float32Of is a parameter's default, as the float32 that Caffe computes with.
+func float32Of(x float64) float64 { return float64(float32(x)) }
+
+// normalise adds the layer's BatchNormalization: y = γ·(x − μ)/√(σ² + ε) + β for each channel of axis 1.
+func (b *builder) normalise(gamma, beta, mean, variance *model.Value, epsilon float64) *model.Node {
+	return b.only("BatchNormalization", []*model.Value{b.in(0), gamma, beta, mean, variance}, floatAttr("epsilon", epsilon))
+}
+
+// all is a constant of n equal elements.
+func (b *builder) all(part string, n int64, x float64) *model.Value {
+	return b.added(part, tensor.Float32, []int64{n}, slices.Repeat([]float64{x}, int(n)))
+}
+
+// batchNorm has the weights sum of means, sum of variances, and the factor by which both are too large; a factor of 0 is
+// that of a layer that was never trained, and makes both 0. It has no γ and β: a Scale layer behind it may.
+func batchNorm(b *builder) error {
+	p := b.params("batch_norm_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	global, epsilon := p.bool("use_global_stats", true), p.float("eps", float32Of(1e-5))
+	if in := b.shape(0); in != nil && len(in) < 2 || p.bool("scale_bias", false) { // five weights, as in NVIDIA's Caffe
+		return errOpaque
+	}
+	if err := b.wants(3); err != nil {
+		return err
+	}
+	channels, err := b.channels(0)
+	if err != nil {
+		return err
+	}
+	for k, want := range map[int]int64{1: channels, 2: 1} {
+		if _, err := b.weightShape(k, want); err != nil {
+			return err
+		}
+	}
+	factor, err := b.layer.weights[2].floats()
+	if err != nil {
+		return err
+	}
+	var statistics [2]*model.Value
+	for k, part := range []string{"mean", "variance"} {
+		values, err := b.layer.weights[k].floats()
+		if err != nil {
+			return err
+		}
+		for c := range values {
+			if factor[0] == 0 {
+				values[c] = 0
+			} else {
+				values[c] /= factor[0]
+			}
+		}
+		statistics[k] = b.added(part, tensor.Float32, []int64{channels}, values)
+	}
+	gamma, beta := b.all("gamma", channels, 1), b.all("beta", channels, 0)
+	if global {
+		b.normalise(gamma, beta, statistics[0], statistics[1], epsilon)
+		return nil
+	}
+	// A false that is written there holds in phase TEST too. ONNX has the running statistics as outputs then.
+	in := []*model.Value{b.in(0), gamma, beta, statistics[0], statistics[1]}
+	n := b.node("BatchNormalization", "", in, 3, intAttr("training_mode", 1), floatAttr("epsilon", epsilon))
+	b.layer.makes = []model.Use{{Node: n}}
+	return nil
+}
+
+// span is what a weight of Scale and Bias stands beside: the axes from axis on, num of them, of the first bottom. -1 is all
+// that follow.
+func (b *builder) span(p *params) (axis, num int64, err error) {
+	in := b.shape(0)
+	axis, num = p.int("axis", 1), p.int("num_axes", 1)
+	if p.err != nil {
+		return 0, 0, p.err
+	}
+	if axis < 0 && in != nil {
+		axis += int64(len(in))
+	}
+	if num == -1 && in != nil {
+		num = int64(len(in)) - axis
+	}
+	if axis < 0 || num < 0 || in != nil && axis+num > int64(len(in)) || in != nil && len(in) < 2 {
+		return 0, 0, errOpaque
+	}
+	return axis, num, nil
+}
+
+// scale multiplies by its first weight, or by its second bottom, and adds its bias where it has one.
+func scale(b *builder) error {
+	l := b.layer
+	p := b.params("scale_param")
+	if len(l.in) == 2 {
+		if p.bool("bias_term", false) {
+			return errOpaque
+		}
+		return b.withSecond("Mul", p)
+	}
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	axis, num, err := b.span(p)
+	if err != nil {
+		return err
+	}
+	biased := p.bool("bias_term", false)
+	if err := b.wants(1 + truth(biased)); err != nil {
+		return err
+	}
+	switch {
+	case num == 0:
+		return b.uniform(biased)
+	case axis != 1 || num != 1:
+		if biased {
+			return errOpaque
+		}
+		return b.beside("Mul", axis, num)
+	}
+	channels, err := b.channels(0)
+	if err != nil {
+		return err
+	}
+	gamma, beta, place := b.weight(0, "gamma", []int64{channels}), (*model.Value)(nil), map[int]int{1: 0, 2: 1}
+	if biased {
+		if _, err := b.weightShape(1, channels); err != nil {
+			return err
+		}
+		beta = b.weight(1, "beta", []int64{channels})
+	} else {
+		beta = b.all("beta", channels, 0)
+	}
+	b.stores(b.normalise(gamma, beta, b.all("mean", channels, 0), b.all("variance", channels, 1), 0), place)
+	l.gains = "scale_param"
+	return nil
+}
+
+// bias adds its weight, or its second bottom.
+func bias(b *builder) error {
+	p := b.params("bias_param")
+	if len(b.layer.in) == 2 {
+		return b.withSecond("Add", p)
+	}
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	axis, num, err := b.span(p)
+	if err != nil {
+		return err
+	}
+	if err := b.wants(1); err != nil {
+		return err
+	}
+	if num == 0 || axis != 1 || num != 1 {
+		return b.beside("Add", axis, num)
+	}
+	channels, err := b.channels(0)
+	if err != nil {
+		return err
+	}
+	beta := b.weight(0, "beta", []int64{channels})
+	b.stores(b.normalise(b.all("gamma", channels, 1), beta, b.all("mean", channels, 0), b.all("variance", channels, 1), 0), map[int]int{2: 0})
+	return nil
+}
+
+// channels is the number of elements of weight k, which has one for each channel.
+func (b *builder) channels(k int) (int64, error) {
+	channels := int64(-1)
+	if in := b.shape(0); in != nil {
+		channels = in[1]
+	}
+	extents, err := b.weightShape(k, channels)
+	if err != nil {
+		return 0, err
+	}
+	if extents[0] > maxSmall {
+		return 0, fmt.Errorf("%d channels: %w", extents[0], format.ErrLimit)
+	}
+	return extents[0], nil
+}
+
+// maxRepeated bounds how often one number of a file is written out, for each channel of a net that claims to have so many.
+const maxRepeated = 1 << 16
+
+// uniform writes a Scale of one number for all elements.
+func (b *builder) uniform(biased bool) error {
+	var values [2]float64
+	for k := range 1 + truth(biased) {
+		list, err := b.layer.weights[k].floats()
+		if err != nil {
+			return err
+		}
+		if len(list) != 1 {
+			return fmt.Errorf("blob %d has %d elements, want 1 (num_axes is 0): %w", k, len(list), format.ErrCorrupt)
+		}
+		values[k] = list[0]
+	}
+	return b.affine(values[0], values[1])
+}
+
+// affine writes s·x + t for all elements as a batch normalisation of equal channels.
+func (b *builder) affine(s, t float64) error {
+	in := b.shape(0)
+	if len(in) < 2 || in[1] < 1 || in[1] > maxRepeated {
+		return errOpaque
+	}
+	n := in[1]
+	b.normalise(b.all("gamma", n, s), b.all("beta", n, t), b.all("mean", n, 0), b.all("variance", n, 1), 0)
+	return nil
+}
+
+// power computes (shift + scale·x)^power.
+func power(b *builder) error {
+	p := b.params("power_param")
+	if err := b.counts(1, 1); err != nil {
+		return err
+	}
+	exponent, s, t := p.float("power", 1), p.float("scale", 1), p.float("shift", 0)
+	switch {
+	case exponent == 1 && s == 1 && t == 0:
+		b.only("Identity", []*model.Value{b.in(0)})
+	case exponent == 1:
+		return b.affine(s, t)
+	case s == 1 && t == 0:
+		b.only("Pow", []*model.Value{b.in(0), b.added("power", tensor.Float32, []int64{}, []float64{exponent})})
+	default:
+		return errOpaque
+	}
+	return nil
+}
+
+// beside writes an operation of the first bottom and a weight that has the extents of some of its axes.
+func (b *builder) beside(op string, axis, num int64) error {
+	in := b.shape(0)
+	if in == nil {
+		return errOpaque
+	}
+	want := slices.Clone(in[axis : axis+num])
+	extents, err := b.weightShape(0, want...)
+	if err != nil {
+		return err
+	}
+	for range int64(len(in)) - axis - num {
+		extents = append(extents, 1)
+	}
+	b.only(op, []*model.Value{b.in(0), b.weight(0, "weight", extents)})
+	return nil
+}
+
+// withSecond writes an operation of two bottoms, the second of which has the extents of the first's axes from axis on.
+func (b *builder) withSecond(op string, p *params) error {
+	if err := b.counts(2, 1); err != nil {
+		return err
+	}
+	first, second := b.shape(0), b.shape(1)
+	axis := p.int("axis", 1)
+	p.int("num_axes", 1) // says nothing where there are two bottoms
+	if axis < 0 {
+		axis += int64(len(first))
+	}
+	if len(b.layer.weights) > 0 || first == nil || second == nil || axis < 0 || axis+int64(len(second)) > int64(len(first)) ||
+		!slices.Equal(second, first[axis:axis+int64(len(second))]) {
+		return errOpaque
+	}
+	y := b.in(1)
+	if behind := int64(len(first)) - axis - int64(len(second)); behind > 0 {
+		var axes []int64
+		for k := range behind {
+			axes = append(axes, int64(len(second))+k)
+		}
+		y = b.node("Unsqueeze", "unsqueeze", []*model.Value{y, b.integers("axes", axes...)}, 1).Outputs[0]
+	}
+	b.only(op, []*model.Value{b.in(0), y})
+	return nil
+}

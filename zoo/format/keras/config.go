@@ -1,0 +1,411 @@
+package keras
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// network is a model as its configuration describes it: the whole one, or one that is used as a layer.
+type network struct {
+	layer           *layer // the model itself as a layer
+	sequential      bool
+	layers          []*layer // as listed
+	names           map[string]*layer
+	inputs, outputs []*ref // of a functional model
+	outlets         map[callKey]*outlet
+}
+
+// layer is one layer of a network, or an operation that stands among layers.
+type layer struct {
+	net     *network // that it is in; nil for the model itself
+	class   string
+	name    string
+	foreign bool        // the class is not one of Keras' layers
+	counted bool        // it is a layer: operations are not among a model's layers
+	tree    *json       // all that is said of the layer
+	config  *json       // its settings, called as in Keras 2 and 3
+	calls   []*call     // where it is used
+	inner   *network    // of a model that is used as a layer
+	base    [2]int      // how references to a model's calls count them, by what the references are for
+	vars    []*variable // its own weights, as Keras keeps them
+	mixed   bool        // of a model whose weights cannot be told apart in the file
+	group   *hdf5.Group // what a .keras file has of it
+	twin    bool        // the same object is a layer in another place too
+	old     bool        // it is as Keras 1 wrote it
+}
+
+// call is one use of a layer.
+type call struct {
+	layer *layer
+	index int
+	tree  *json  // the inbound node; nil in a sequential model
+	refs  []*ref // the tensors that it reads
+	plain bool   // it reads one tensor, or a list of tensors, and nothing else is said
+}
+
+// ref names a tensor: an output of a call.
+type ref struct {
+	tree   *json  // a list of the layer's name, the call and the output; nil in a sequential model
+	layer  *layer // nil for the input of a sequential model
+	call   int    // counted from 0
+	output int
+	shape  []int64 // where it is said; -1 for free extents
+	dtype  tensor.DType
+	tensor bool // it is one of Keras 3's, which say more of it
+}
+
+const (
+	maxLayers = 1 << 16 // of a model, those of models within it included
+	maxInner  = 32      // models within each other
+)
+
+// What references are for.
+const (
+	reading = 0 // what a layer reads
+	facing  = 1 // an input or output of the model
+)
+
+// parser reads configurations.
+type parser struct {
+	major  int // version of the Keras that wrote the file: 1, 2 or 3
+	layers int
+	shared map[string]*layer // by the number that Keras 3 gives objects which are in several places
+}
+
+func wrong(l *layer, text string, args ...any) error {
+	return fmt.Errorf("layer %q: %s: %w", l.name, fmt.Sprintf(text, args...), format.ErrCorrupt)
+}
+
+// parseModel reads a model's configuration: an object with class_name and config.
+func parseModel(tree *json, major int) (*network, error) {
+	class, ok := tree.get("class_name").str()
+	if !ok || tree.get("config").null() {
+		return nil, fmt.Errorf("not the configuration of a Keras model: it has no class_name or no config: %w", format.ErrCorrupt)
+	}
+	whole := &layer{class: class, name: "model", tree: tree}
+	if name, ok := tree.get("config", "name").str(); ok {
+		whole.name = name
+	}
+	if !isNetwork(tree) {
+		return nil, fmt.Errorf("the model is a %q: only Sequential and functional models have their layers in the file: %w", class, format.ErrLimit)
+	}
+	p := &parser{major: major, shared: map[string]*layer{}}
+	if err := p.network(whole, 0); err != nil {
+		return nil, err
+	}
+	return whole.inner, nil
+}
+
+// isNetwork says whether an object describes a model by its layers.
+func isNetwork(tree *json) bool {
+	class, _ := tree.get("class_name").str()
+	switch class {
+	case "Sequential":
+		return tree.get("config").list() != nil || tree.get("config", "layers").list() != nil
+	case "Functional", "Model":
+		return tree.get("config", "layers").list() != nil
+	}
+	return false
+}
+
+// network reads the layers of a model.
+func (p *parser) network(of *layer, depth int) error {
+	n := &network{layer: of, names: map[string]*layer{}, outlets: map[callKey]*outlet{}}
+	of.inner = n
+	if depth > maxInner {
+		return fmt.Errorf("more than %d models within each other: %w", maxInner, format.ErrLimit)
+	}
+	config := of.tree.get("config")
+	list := config.get("layers").list()
+	if config.kind == '[' { // Keras before 2.2.3
+		list = config.items
+	}
+	n.sequential = of.class == "Sequential"
+	if p.layers += len(list); p.layers > maxLayers {
+		return fmt.Errorf("more than %d layers: %w", maxLayers, format.ErrLimit)
+	}
+	for k, tree := range list {
+		l, err := p.layer(n, tree, k)
+		if err != nil {
+			return err
+		}
+		if n.names[l.name] != nil {
+			return wrong(l, "a second layer of that name")
+		}
+		n.names[l.name] = l
+		n.layers = append(n.layers, l)
+		if isNetwork(tree) && !l.foreign {
+			if err := p.network(l, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	if n.sequential {
+		n.chain()
+		return nil
+	}
+	return p.connect(n, config)
+}
+
+// layer reads one layer but for what it reads.
+func (p *parser) layer(n *network, tree *json, at int) (*layer, error) {
+	l := &layer{net: n, tree: tree, counted: true}
+	class, ok := tree.get("class_name").str()
+	if !ok || tree.get("config") == nil {
+		return nil, fmt.Errorf("layer %d of %q has no class_name or no config: %w", at, n.layer.name, format.ErrCorrupt)
+	}
+	l.class = class
+	for _, v := range []*json{tree.get("name"), tree.get("config", "name")} {
+		if name, ok := v.str(); ok && l.name == "" {
+			l.name = name
+		}
+	}
+	if l.name == "" {
+		l.name = fmt.Sprintf("%s_%d", snake(class), at)
+	}
+	module, said := tree.get("module").str()
+	switch {
+	case strings.HasPrefix(module, "keras.src.ops") || strings.HasPrefix(module, "keras.ops"):
+		l.foreign, l.counted = true, false
+	case said || tree.get("registered_name") != nil:
+		registered, _ := tree.get("registered_name").str()
+		l.foreign = !strings.HasPrefix(module, "keras.") && module != "keras" || registered != "" && registered != class
+	default:
+		l.foreign = strings.Contains(class, ">")
+	}
+	l.config = tree.get("config")
+	if p.major == 1 {
+		if err := l.modern(); err != nil {
+			return nil, fmt.Errorf("layer %q: %w", l.name, err)
+		}
+	}
+	if id := tree.get("shared_object_id"); !id.null() {
+		if first := p.shared[id.text]; first != nil {
+			first.twin, l.twin = true, true
+		}
+		p.shared[id.text] = l
+	}
+	return l, nil
+}
+
+// chain connects the layers of a sequential model: each reads the one before it, the first one the model's input.
+func (n *network) chain() {
+	var before *layer
+	for k, l := range n.layers {
+		if k == 0 && l.class == "InputLayer" {
+			continue
+		}
+		c := &call{layer: l, plain: true, refs: []*ref{{layer: before}}}
+		l.calls = []*call{c}
+		before = l
+	}
+	n.outputs = []*ref{{layer: before}}
+}
+
+// connect reads which tensors the layers of a functional model read, and which are its inputs and outputs.
+func (p *parser) connect(n *network, config *json) error {
+	for _, l := range n.layers {
+		for k, tree := range l.tree.get("inbound_nodes").list() {
+			c := &call{layer: l, index: k, tree: tree}
+			l.calls = append(l.calls, c)
+			var err error
+			if c.refs, err = n.refs(tree); err != nil {
+				return fmt.Errorf("layer %q: %w", l.name, err)
+			}
+			c.plain = n.plain(tree, len(c.refs))
+		}
+		if len(l.calls) == 0 && l.class != "InputLayer" {
+			return wrong(l, "nothing says what it reads")
+		}
+	}
+	var err error
+	if n.inputs, err = n.refs(config.get("input_layers")); err != nil {
+		return fmt.Errorf("input_layers of %q: %w", n.layer.name, err)
+	}
+	if n.outputs, err = n.refs(config.get("output_layers")); err != nil {
+		return fmt.Errorf("output_layers of %q: %w", n.layer.name, err)
+	}
+	if len(n.inputs) == 0 || len(n.outputs) == 0 {
+		return fmt.Errorf("the model %q has no input_layers or no output_layers: %w", n.layer.name, format.ErrCorrupt)
+	}
+	for _, r := range n.inputs {
+		if r.layer.class != "InputLayer" || len(r.layer.calls) > 0 {
+			return wrong(r.layer, "it is named as an input and is none")
+		}
+	}
+	var read []*ref
+	for _, l := range n.layers {
+		for _, c := range l.calls {
+			read = append(read, c.refs...)
+		}
+	}
+	p.count(read, reading)
+	p.count(slices.Concat(n.inputs, n.outputs), facing)
+	if err := n.look(slices.Concat(read, n.outputs)); err != nil {
+		return err
+	}
+	for _, r := range slices.Concat(read, n.inputs, n.outputs) {
+		if calls := r.layer.used(); r.call < 0 || r.call >= calls || r.output < 0 {
+			return wrong(r.layer, "output %d of its call %d is read, it has %d calls", r.output, r.call, calls)
+		}
+	}
+	return nil
+}
+
+// used is the number of calls that a layer has outputs of.
+func (l *layer) used() int {
+	if l.class == "InputLayer" {
+		return 1
+	}
+	return len(l.calls)
+}
+
+// count makes references to the calls of models that are used as layers count from 0. To most versions of Keras such a
+// model has had a call before the first, its own.
+func (p *parser) count(refs []*ref, what int) {
+	of := map[*layer][]*ref{}
+	for _, r := range refs {
+		if r.layer.inner != nil {
+			of[r.layer] = append(of[r.layer], r)
+		}
+	}
+	for l, refs := range of {
+		base := 1
+		if p.major >= 3 && (what == reading || l.class == "Sequential") {
+			base = 0
+		}
+		outside := func(r *ref) bool { return r.call < base || r.call >= base+len(l.calls) }
+		if slices.ContainsFunc(refs, outside) {
+			base = 1 - base
+		}
+		l.base[what] = base
+		for _, r := range refs {
+			r.call -= base
+		}
+	}
+}
+
+// refs are the tensors that a value names, in the order in which Keras flattens it: that of lists, and of keys sorted.
+func (n *network) refs(v *json) ([]*ref, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var list []*ref
+	var walk func(*json) error
+	walk = func(v *json) error {
+		if class, _ := v.get("class_name").str(); class == "__keras_tensor__" {
+			r, ok := n.ref(v.get("config", "keras_history"))
+			if !ok {
+				return fmt.Errorf("a tensor of no layer of the model: %w", format.ErrCorrupt)
+			}
+			r.tensor = true
+			r.shape, r.dtype = shapeOf(v.get("config", "shape")), tensor.Float32
+			if name, ok := v.get("config", "dtype").str(); ok {
+				r.dtype = dtypes[name]
+			}
+			list = append(list, r)
+			return nil
+		}
+		items := v.items
+		if r, ok := n.ref(v); ok {
+			list, items = append(list, r), v.items[3:]
+		} else if isRef(v) {
+			name, _ := v.items[0].str()
+			if v.items[1].text != "-1" { // otherwise a constant, as TensorFlow's Keras writes it
+				return fmt.Errorf("there is no layer %q: %w", name, format.ErrCorrupt)
+			}
+		}
+		order := make([]int, len(items))
+		for k := range order {
+			order[k] = k
+		}
+		if v.kind == '{' {
+			slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(v.keys[i], v.keys[j]) })
+		}
+		for _, k := range order {
+			if err := walk(items[k]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return list, walk(v)
+}
+
+// isRef says whether a value has the form of a tensor's name: a list of a text and two whole numbers, and perhaps of
+// further arguments.
+func isRef(v *json) bool {
+	if v.kind != '[' || len(v.items) != 3 && len(v.items) != 4 || v.items[0].kind != '"' {
+		return false
+	}
+	_, first := v.items[1].int()
+	_, second := v.items[2].int()
+	return first && second
+}
+
+func (n *network) ref(v *json) (*ref, bool) {
+	if v == nil || !isRef(v) {
+		return nil, false
+	}
+	name, _ := v.items[0].str()
+	call, _ := v.items[1].int()
+	output, _ := v.items[2].int()
+	l := n.names[name]
+	return &ref{tree: v, layer: l, call: int(call), output: int(output)}, l != nil
+}
+
+// plain says whether an inbound node gives the layer that many tensors, alone or as one list, and nothing else.
+func (n *network) plain(v *json, tensors int) bool {
+	if args := v.get("args").list(); args != nil {
+		if len(args) != 1 || !silent(v.get("kwargs")) {
+			return false
+		}
+		items := args
+		if args[0].kind == '[' {
+			items = args[0].items
+		}
+		return len(items) == tensors && !slices.ContainsFunc(items, func(v *json) bool {
+			class, _ := v.get("class_name").str()
+			return class != "__keras_tensor__"
+		})
+	}
+	return len(v.list()) == tensors && !slices.ContainsFunc(v.items, func(v *json) bool {
+		_, ok := n.ref(v)
+		return !ok || len(v.items) == 4 && !silent(v.items[3])
+	})
+}
+
+// silent says whether arguments ask for nothing: no mask, no training.
+func silent(v *json) bool {
+	return v.null() || v.kind == '{' && !slices.ContainsFunc(v.items, func(v *json) bool { return v.kind != 'n' && v.kind != 'f' })
+}
+
+// shapeOf reads a shape; nil where v is none.
+func shapeOf(v *json) []int64 {
+	if v == nil || v.kind != '[' || len(v.items) > 16 {
+		return nil
+	}
+	shape := []int64{}
+	for _, item := range v.items {
+		d, ok := item.int()
+		switch {
+		case item.null():
+			d = -1
+		case !ok || d < 0:
+			return nil
+		}
+		shape = append(shape, d)
+	}
+	return shape
+}
+
+// class is an object's class_name.
+func (v *json) class() string {
+	class, _ := v.get("class_name").str()
+	return class
+}

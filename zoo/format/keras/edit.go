@@ -1,0 +1,273 @@
+package keras
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// changes are what folding has done to the graph, in terms of layers.
+type changes struct {
+	dropped map[callKey]bool        // calls that are no more
+	plain   map[*layer]bool         // layers that lose the scale and the center they end in
+	weights map[weightKey]*weightIs // weights that are others now, or that layers have gained
+	names   map[*layer]string       // layers that are called otherwise, after those whose work they do for the model's outputs
+}
+
+// weightKey is a weight by its layer and role.
+type weightKey struct {
+	layer *layer
+	role  string
+}
+
+// weightIs is what a weight is now.
+type weightIs struct {
+	constant *model.Constant
+	name     string // in the original model
+}
+
+func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights) == 0 }
+
+// changes compares the graph with what was made of the file.
+func (h *file) changes() (*changes, error) {
+	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, names: map[*layer]string{}}
+	kept := map[callKey]bool{}
+	for _, s := range h.built.sites {
+		gone := 0
+		for _, p := range s.parts {
+			if p.node.Removed() {
+				gone++
+				continue
+			}
+			if err := c.inputs(p); err != nil {
+				return nil, err
+			}
+		}
+		key := callKey{s.layer, s.call}
+		switch {
+		case gone == 0:
+			kept[key] = true
+		case gone == len(s.parts):
+			c.dropped[key] = true
+		case gone == 1 && s.parts[len(s.parts)-1].tail && s.parts[len(s.parts)-1].node.Removed():
+			c.plain[s.layer] = true
+		default:
+			return nil, fmt.Errorf("layer %q: %d of its %d operators were left out, which no Keras file can say", s.layer.name, gone, len(s.parts))
+		}
+	}
+	for key := range c.dropped {
+		if kept[key] {
+			return nil, fmt.Errorf("layer %q is left out in one of several places, which no Keras file can say", key.layer.name)
+		}
+		if refs := key.layer.calls[key.call].refs; len(refs) != 1 {
+			return nil, fmt.Errorf("layer %q reads %d tensors and is left out, which no Keras file can say", key.layer.name, len(refs))
+		}
+	}
+	if !c.none() { // what nothing depends on goes too: Keras writes no such layers
+		for _, n := range h.built.networks {
+			if n.sequential {
+				continue
+			}
+			reached := n.walk().done
+			for _, l := range n.layers {
+				for k := range l.calls {
+					if !reached[callKey{l, k}] {
+						c.dropped[callKey{l, k}] = true
+					}
+				}
+			}
+		}
+	}
+	c.nameOutputs(h.net)
+	return c, nil
+}
+
+// nameOutputs keeps the names of the model's outputs, which are those of the layers that make them: a layer that makes one
+// in the place of a dropped one gets its name.
+func (c *changes) nameOutputs(n *network) {
+	own := map[*layer]bool{nil: true}
+	for _, r := range n.outputs {
+		if c.resolve(r) == r {
+			own[r.layer] = true
+		}
+	}
+	for _, r := range n.outputs {
+		to := c.resolve(r).layer
+		if !own[to] && c.gone(r.layer) && len(to.calls) == 1 {
+			own[to] = true
+			c.names[to] = r.layer.name
+		}
+	}
+}
+
+// name is what a layer is called in the edited model.
+func (c *changes) name(l *layer) string {
+	if name := c.names[l]; name != "" {
+		return name
+	}
+	return l.name
+}
+
+// inputs notes which weights a node reads that are not those it was made with.
+func (c *changes) inputs(p *part) error {
+	for k := range max(len(p.node.Inputs), len(p.given)) {
+		v := p.node.In(k)
+		var now, given *model.Constant
+		if v != nil {
+			now = v.Const
+		}
+		if k < len(p.given) {
+			given = p.given[k]
+		}
+		if now == given {
+			continue
+		}
+		if now == nil || k >= len(p.roles) || p.roles[k] == "" || !takes(p.node, k) {
+			return fmt.Errorf("%v: its input %d is another one, for which a Keras file has no place", p.node, k)
+		}
+		c.weights[weightKey{p.site.layer, p.roles[k]}] = &weightIs{now, v.Name}
+	}
+	return nil
+}
+
+// resolve is the tensor that takes a tensor's place, where its call is dropped.
+func (c *changes) resolve(r *ref) *ref {
+	for r.layer != nil && c.dropped[callKey{r.layer, r.call}] {
+		r = r.layer.calls[r.call].refs[0]
+	}
+	return r
+}
+
+// number is a call's number once others are dropped.
+func (c *changes) number(l *layer, call int) int {
+	n := call
+	for k := range call {
+		if c.dropped[callKey{l, k}] {
+			n--
+		}
+	}
+	return n
+}
+
+// gone says whether no call of a layer is left.
+func (c *changes) gone(l *layer) bool {
+	for k := range l.calls {
+		if !c.dropped[callKey{l, k}] {
+			return false
+		}
+	}
+	return len(l.calls) > 0
+}
+
+// editConfig makes the changes to a copy of the configuration, in which copies says what became of each part.
+func (c *changes) editConfig(n *network, copies map[*json]*json) error {
+	for _, l := range n.layers {
+		if err := c.editLayer(l, copies[l.tree]); err != nil {
+			return fmt.Errorf("layer %q: %w", l.name, err)
+		}
+		if l.inner != nil {
+			if err := c.editConfig(l.inner, copies); err != nil {
+				return err
+			}
+		}
+	}
+	if n.sequential {
+		return c.unchain(n, copies)
+	}
+	rewire := func(refs []*ref, what int) {
+		for _, r := range refs {
+			to := c.resolve(r)
+			if call := c.number(to.layer, to.call); to != r || call != r.call || c.names[to.layer] != "" {
+				tree := copies[r.tree]
+				tree.items[0].replace(quote(c.name(to.layer)))
+				tree.items[1].replace(strconv.Itoa(call + to.layer.base[what]))
+				tree.items[2].replace(strconv.Itoa(to.output))
+				if to != r && r.tensor && to.tensor && to.tree.up.get("shape") != nil {
+					tree.up.set("shape", to.tree.up.get("shape").String())
+				}
+			}
+		}
+	}
+	rewire(n.inputs, facing)
+	rewire(n.outputs, facing)
+	for _, l := range n.layers {
+		for _, call := range l.calls {
+			if c.dropped[callKey{l, call.index}] {
+				copies[call.tree].up.remove(copies[call.tree])
+				continue
+			}
+			rewire(call.refs, reading)
+		}
+		if c.gone(l) {
+			copies[l.tree].up.remove(copies[l.tree])
+		}
+	}
+	return nil
+}
+
+// editLayer makes a layer's settings say which weights it has.
+func (c *changes) editLayer(l *layer, tree *json) error {
+	settings := tree.get("config")
+	if name := c.names[l]; name != "" {
+		for _, of := range []*json{tree, settings} {
+			if v := of.get("name"); v != nil {
+				v.replace(quote(name))
+			}
+		}
+	}
+	if c.plain[l] {
+		settings.set("scale", "false")
+		settings.set("center", "false")
+	}
+	class := classes[l.class]
+	if l.foreign || class == nil {
+		return nil
+	}
+	for role, setting := range class.gains {
+		if c.weights[weightKey{l, role}] == nil || l.variable(role) != nil {
+			continue
+		}
+		if settings.get("bias") != nil && role == "bias" { // Keras 1
+			setting = "bias"
+		}
+		settings.set(setting, "true")
+	}
+	return nil
+}
+
+// unchain takes dropped layers out of a sequential model. Where the first one said what the model's input is, an InputLayer
+// does so from now on, under the name that Keras gave the input.
+func (c *changes) unchain(n *network, copies map[*json]*json) error {
+	for k, l := range n.layers {
+		if !c.gone(l) {
+			continue
+		}
+		tree := copies[l.tree]
+		if k > 0 || l.class == "InputLayer" {
+			tree.up.remove(tree)
+			continue
+		}
+		input := n.faces()[0]
+		shape := make([]string, len(input.shape))
+		for k, d := range input.shape {
+			if shape[k] = strconv.FormatInt(d, 10); d < 0 {
+				shape[k] = "null"
+			}
+		}
+		dtype := "dtype"
+		if l.old {
+			dtype = "input_dtype"
+		}
+		settings := fmt.Sprintf(`{"batch_input_shape": [%s], %s: %s, "sparse": false, "name": %s}`,
+			strings.Join(shape, ", "), quote(dtype), quote(input.dtype.String()), quote(input.name))
+		read, err := parseJSON(fmt.Sprintf(`{"class_name": "InputLayer", "config": %s}`, settings))
+		if err != nil {
+			return err
+		}
+		tree.up.items[0], read.up = read, tree.up
+		read.up.edited()
+	}
+	return nil
+}

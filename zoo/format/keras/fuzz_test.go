@@ -1,0 +1,246 @@
+package keras
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/onnx"
+	"github.com/zoofold/zoofold/zoo/formattest"
+	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/zootest"
+)
+
+// FuzzConfig reads configurations over the weights of models that are well, folds what is read, and writes it.
+func FuzzConfig(f *testing.F) {
+	folder := f.TempDir()
+	var models []*file
+	for seed := range uint64(8) {
+		path, _, err := zootest.Keras(seed, folder)
+		if err != nil {
+			f.Fatal(err)
+		}
+		h, err := open(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Cleanup(func() { h.Close() })
+		models = append(models, h)
+		f.Add(uint8(seed), h.config.String())
+	}
+	f.Fuzz(func(t *testing.T, which uint8, text string) {
+		tryConfig(t, models[int(which)%len(models)], text)
+	})
+}
+
+// tryConfig reads a configuration over the weights of a model, folds what is read and writes it.
+func tryConfig(t *testing.T, over *file, text string) {
+	h := *over
+	config, err := parseJSON(text)
+	if err == nil {
+		if got := config.String(); got != strings.Trim(text, " \t\r\n") {
+			t.Errorf("%q is read as %q", text, got)
+		}
+		h.config = config
+		h.net, h.built, err = read(config, h.root, h.archive != nil, h.version)
+	}
+	if err != nil {
+		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) {
+			t.Errorf("%v: it does not say whose fault it is\n%s", err, text)
+		}
+		return
+	}
+	h.built.m.Takes, h.built.m.Stays = takes, stays
+	if _, err := fold.Fold(h.built.m, fold.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var overflow *format.OverflowError
+	if _, err := h.Write(context.Background(), &onnx.Memory{}, tensor.Reference{}); err != nil && !errors.As(err, &overflow) {
+		t.Errorf("what was folded cannot be written: %v\n%s", err, difference(over.config.String(), text))
+	}
+}
+
+// difference is what of b is not in a.
+func difference(a, b string) string {
+	k := 0
+	for k < min(len(a), len(b)) && a[k] == b[k] {
+		k++
+	}
+	for len(a) > k && len(b) > k && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return b[max(0, k-300):]
+}
+
+// Configurations in which something was replaced, taken out or said twice are refused, or read, folded and written.
+func TestConfigurationsWithSomethingElse(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for seed := range uint64(12) {
+		path, _, err := zootest.Keras(seed, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		for range 150 {
+			copies := map[*json]*json{}
+			config := h.config.clone(copies)
+			for range 1 + rng.IntN(2) {
+				mutate(rng, config)
+			}
+			tryConfig(t, h, config.String())
+			if t.Failed() {
+				t.FailNow()
+			}
+		}
+	}
+}
+
+// mutate changes something in a configuration.
+func mutate(rng *rand.Rand, config *json) {
+	var all []*json
+	var walk func(*json)
+	walk = func(v *json) {
+		all = append(all, v)
+		for _, item := range v.items {
+			walk(item)
+		}
+	}
+	walk(config)
+	v := all[1+rng.IntN(len(all)-1)]
+	k := slices.Index(v.up.items, v)
+	words := []string{"null", "true", "false", "0", "1", "-1", "2", "7", "1e300", "NaN", `"same"`, `"relu"`, `"channels_first"`, "[]", "{}", "[1, 2]", "[[1, 1], [1, 1]]"}
+	switch rng.IntN(6) {
+	case 0:
+		v.up.remove(v)
+	case 1: // what stands elsewhere
+		text := all[rng.IntN(len(all))].String()
+		if read, err := parseJSON(text); err == nil && len(text) < 2000 {
+			read.up, v.up.items[k] = v.up, read
+			v.up.edited()
+		}
+	case 2: // twice
+		if v.up.kind == '[' {
+			again := v.clone(map[*json]*json{})
+			again.up = v.up
+			v.up.items = slices.Insert(v.up.items, k, again)
+			v.up.edited()
+		}
+	case 3: // the other way round
+		slices.Reverse(v.items)
+		v.edited()
+	default:
+		read, err := parseJSON(words[rng.IntN(len(words))])
+		if err != nil {
+			panic(err)
+		}
+		read.up, v.up.items[k] = v.up, read
+		v.up.edited()
+	}
+}
+
+// FuzzArchive opens, folds and writes .keras files.
+func FuzzArchive(f *testing.F) {
+	for _, seed := range []uint64{1, 3} {
+		path, _, err := zootest.Keras(seed, f.TempDir())
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "model.keras")
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		formattest.Try(t, path, format.Options{})
+	})
+}
+
+func TestJSONIsKeptAsItIsSpelled(t *testing.T) {
+	const text = `{"b": [1.0, -2e-3,1e400, NaN, Infinity, -Infinity], "ä\u00e9\ud83d\ude00\"\\\n": null,"c" :{ "d":true, "e" : false } }`
+	v, err := parseJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := v.String(); got != text {
+		t.Errorf("read as %s", got)
+	}
+	if want := []string{"b", "äé😀\"\\\n", "c"}; !slices.Equal(v.keys, want) {
+		t.Errorf("keys %q, want %q", v.keys, want)
+	}
+	c := v.clone(map[*json]*json{})
+	c.get("c").set("f", `"new"`)
+	c.get("c").remove(c.get("c", "d"))
+	want := `{"b": [1.0, -2e-3,1e400, NaN, Infinity, -Infinity], "\u00e4\u00e9\ud83d\ude00\"\\\u000a": null, "c": {"e": false, "f": "new"}}`
+	if got := c.String(); got != want {
+		t.Errorf("edited: %s\nwant    %s", got, want)
+	}
+	if v.String() != text {
+		t.Error("the original was edited")
+	}
+	for _, bad := range []string{"", "{", "[1,]", `{"a" 1}`, `{"a":1,"a":2}`, `"abc`, "nul", "1 2", "-", "[1 2]", "0x10", `{1:2}`} {
+		if _, err := parseJSON(bad); !errors.Is(err, format.ErrCorrupt) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestSnakeCaseIsPythons(t *testing.T) {
+	for class, want := range map[string]string{
+		"Conv2D": "conv2d", "Conv2DTranspose": "conv2d_transpose", "BatchNormalization": "batch_normalization", "ReLU": "re_lu", "PReLU": "p_re_lu",
+		"LSTM": "lstm", "GRU": "gru", "GlobalAveragePooling2D": "global_average_pooling2d", "TFOpLambda": "tf_op_lambda", "UpSampling2D": "up_sampling2d",
+		"ELU": "elu", "MyLayer3": "my_layer3", "HTTPServer": "http_server",
+	} {
+		if got := snake(class); got != want {
+			t.Errorf("%s: %s, want %s", class, got, want)
+		}
+	}
+}
+
+// The checksum of a member that is written in pieces is that of its bytes, in whatever order they come.
+func TestChecksumOfPieces(t *testing.T) {
+	data := make([]byte, 10_000)
+	for k := range data {
+		if k < 4000 || k > 4100 { // nobody writes the gap
+			data[k] = byte(k * k >> 3)
+		}
+	}
+	var whole, pieces onnx.Memory
+	s := &summed{w: &pieces}
+	for _, span := range [][2]int{{7000, 10_000}, {0, 1}, {4101, 7000}, {1, 17}, {17, 4000}} {
+		if _, err := s.WriteAt(data[span[0]:span[1]], int64(span[0])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &summed{w: &whole}
+	if _, err := w.WriteAt(data, 0); err != nil {
+		t.Fatal(err)
+	}
+	a, errA := s.sum(10_000)
+	b, errB := w.sum(10_000)
+	if a != b || errA != nil || errB != nil || !bytes.Equal(pieces.Bytes(), data) {
+		t.Errorf("%08x, want %08x: %v %v", a, b, errA, errB)
+	}
+	if _, err := s.WriteAt(data[5:9], 5); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.sum(10_000); err == nil {
+		t.Error("bytes that are written twice have a checksum")
+	}
+}

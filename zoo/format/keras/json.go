@@ -1,0 +1,377 @@
+package keras
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/zoofold/zoofold/zoo/format"
+)
+
+// json is a JSON value that remembers its text: what was not edited is written again as it was, in its order and with its
+// numbers as they were spelled. It reads what Python's json module writes, NaN and Infinity among it.
+type json struct {
+	kind  byte     // one of n, t, f for the literals; 0 for numbers; and ", [, {
+	text  string   // as read, or as made; "" for an array or object that has been edited
+	keys  []string // of an object, decoded
+	items []*json  // of an array or object
+	up    *json    // the array or object that this is in
+}
+
+// maxNesting bounds how deep arrays and objects stand within each other.
+const maxNesting = 200
+
+// parseJSON reads a text that is one JSON value.
+func parseJSON(text string) (*json, error) {
+	p := &jsonParser{text: text}
+	v, err := p.value(0)
+	if err == nil {
+		if p.space(); p.at < len(text) {
+			err = p.wrong("something follows the end")
+		}
+	}
+	return v, err
+}
+
+type jsonParser struct {
+	text string
+	at   int
+}
+
+func (p *jsonParser) wrong(what string, args ...any) error {
+	return fmt.Errorf("JSON, byte %d: %s: %w", p.at, fmt.Sprintf(what, args...), format.ErrCorrupt)
+}
+
+func (p *jsonParser) space() {
+	for p.at < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
+		p.at++
+	}
+}
+
+// next skips space and a byte, if it is that one.
+func (p *jsonParser) next(b byte) bool {
+	p.space()
+	if p.at < len(p.text) && p.text[p.at] == b {
+		p.at++
+		return true
+	}
+	return false
+}
+
+func (p *jsonParser) value(depth int) (*json, error) {
+	if depth > maxNesting {
+		return nil, fmt.Errorf("JSON, byte %d: more than %d arrays and objects within each other: %w", p.at, maxNesting, format.ErrLimit)
+	}
+	p.space()
+	if p.at == len(p.text) {
+		return nil, p.wrong("it ends where a value should be")
+	}
+	v, from := &json{}, p.at
+	var err error
+	switch b := p.text[p.at]; b {
+	case '{', '[':
+		v.kind = b
+		err = p.items(v, depth)
+	case '"':
+		v.kind = b
+		_, err = p.string()
+	case 'n', 't', 'f':
+		v.kind = b
+		err = p.literal(map[byte]string{'n': "null", 't': "true", 'f': "false"}[b])
+	case 'N':
+		err = p.literal("NaN")
+	case 'I':
+		err = p.literal("Infinity")
+	default:
+		err = p.number()
+	}
+	v.text = p.text[from:p.at]
+	return v, err
+}
+
+func (p *jsonParser) items(v *json, depth int) error {
+	end := byte(']')
+	if v.kind == '{' {
+		end = '}'
+	}
+	p.at++
+	seen := map[string]bool{}
+	for first := true; !p.next(end); first = false {
+		if !first && !p.next(',') {
+			return p.wrong("neither a comma nor %q", end)
+		}
+		if v.kind == '{' {
+			p.space()
+			key, err := p.string()
+			if err != nil {
+				return err
+			}
+			if seen[key] {
+				return p.wrong("a second key %q", key)
+			}
+			if seen[key] = true; !p.next(':') {
+				return p.wrong("no colon after the key %q", key)
+			}
+			v.keys = append(v.keys, key)
+		}
+		item, err := p.value(depth + 1)
+		if err != nil {
+			return err
+		}
+		item.up = v
+		v.items = append(v.items, item)
+	}
+	return nil
+}
+
+func (p *jsonParser) literal(word string) error {
+	if !strings.HasPrefix(p.text[p.at:], word) {
+		return p.wrong("no value")
+	}
+	p.at += len(word)
+	return nil
+}
+
+func (p *jsonParser) number() error {
+	from := p.at
+	for p.at < len(p.text) && strings.IndexByte("+-.0123456789eE", p.text[p.at]) >= 0 {
+		p.at++
+	}
+	if p.text[from:p.at] == "-" {
+		return p.literal("Infinity")
+	}
+	if _, err := strconv.ParseFloat(p.text[from:p.at], 64); err != nil && !strings.Contains(err.Error(), "range") {
+		p.at = from
+		return p.wrong("no value")
+	}
+	return nil
+}
+
+// string reads a string and decodes it.
+func (p *jsonParser) string() (string, error) {
+	if p.at == len(p.text) || p.text[p.at] != '"' {
+		return "", p.wrong("no string")
+	}
+	p.at++
+	from := p.at
+	for k := p.at; k < len(p.text); k++ {
+		switch p.text[k] {
+		case '"':
+			p.at = k + 1
+			return unescape(p.text[from:k]), nil
+		case '\\':
+			k++
+		}
+	}
+	return "", p.wrong("a string that does not end")
+}
+
+var escapes = map[byte]rune{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// unescape decodes what stands between the quotes of a string.
+func unescape(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	var b strings.Builder
+	unit := func(at int) (rune, bool) { // \uXXXX
+		if at+6 > len(s) || s[at] != '\\' || s[at+1] != 'u' {
+			return 0, false
+		}
+		x, err := strconv.ParseUint(s[at+2:at+6], 16, 16)
+		return rune(x), err == nil
+	}
+	for k := 0; k < len(s); k++ {
+		if s[k] != '\\' || k+1 == len(s) {
+			b.WriteByte(s[k])
+			continue
+		}
+		if r, ok := unit(k); ok {
+			k += 5
+			if low, ok := unit(k + 1); ok && utf16.IsSurrogate(r) {
+				r, k = utf16.DecodeRune(r, low), k+6
+			}
+			b.WriteRune(r)
+			continue
+		}
+		k++
+		if r, ok := escapes[s[k]]; ok {
+			b.WriteRune(r)
+		} else {
+			b.WriteByte(s[k])
+		}
+	}
+	return b.String()
+}
+
+// quote is a string as JSON, in ASCII as Python writes it.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r >= ' ' && r < utf8.RuneSelf-1:
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// String is the value's text. What was edited is spaced as Python does.
+func (v *json) String() string {
+	var b strings.Builder
+	v.write(&b)
+	return b.String()
+}
+
+func (v *json) write(b *strings.Builder) {
+	if v.text != "" {
+		b.WriteString(v.text)
+		return
+	}
+	b.WriteByte(v.kind)
+	for k, item := range v.items {
+		if k > 0 {
+			b.WriteString(", ")
+		}
+		if v.kind == '{' {
+			b.WriteString(quote(v.keys[k]))
+			b.WriteString(": ")
+		}
+		item.write(b)
+	}
+	b.WriteByte(v.kind + 2) // ] follows [ by two, and } follows {
+}
+
+// clone copies a value, and notes in copies what became of each part.
+func (v *json) clone(copies map[*json]*json) *json {
+	c := &json{kind: v.kind, text: v.text, keys: slices.Clone(v.keys)}
+	for _, item := range v.items {
+		i := item.clone(copies)
+		i.up = c
+		c.items = append(c.items, i)
+	}
+	copies[v] = c
+	return c
+}
+
+// edited forgets the text of an array or object and of those that it is in.
+func (v *json) edited() {
+	for ; v != nil; v = v.up {
+		v.text = ""
+	}
+}
+
+// set gives an object's key a value, at the end if it is new.
+func (v *json) set(key, text string) {
+	item := &json{text: text, up: v}
+	if strings.IndexByte(`ntf"[{`, text[0]) >= 0 {
+		item.kind = text[0]
+	}
+	if k := slices.Index(v.keys, key); k >= 0 {
+		v.items[k] = item
+	} else {
+		v.keys, v.items = append(v.keys, key), append(v.items, item)
+	}
+	v.edited()
+}
+
+// replace puts a scalar in the place of another.
+func (v *json) replace(text string) {
+	v.text = text
+	v.up.edited()
+}
+
+// remove takes an item out of an array or object.
+func (v *json) remove(item *json) {
+	k := slices.Index(v.items, item)
+	v.items = slices.Delete(v.items, k, k+1)
+	if v.kind == '{' {
+		v.keys = slices.Delete(v.keys, k, k+1)
+	}
+	v.edited()
+}
+
+// get is an object's value of that key; nil where there is none, or where v is no object.
+func (v *json) get(keys ...string) *json {
+	for _, key := range keys {
+		if v == nil || v.kind != '{' {
+			return nil
+		}
+		k := slices.Index(v.keys, key)
+		if k < 0 {
+			return nil
+		}
+		v = v.items[k]
+	}
+	return v
+}
+
+// list are an array's items, nil where v is none.
+func (v *json) list() []*json {
+	if v == nil || v.kind != '[' {
+		return nil
+	}
+	return v.items
+}
+
+// null says whether v is null or not there.
+func (v *json) null() bool { return v == nil || v.kind == 'n' }
+
+// str is a string, and false where v is none.
+func (v *json) str() (string, bool) {
+	if v == nil || v.kind != '"' {
+		return "", false
+	}
+	return unescape(v.text[1 : len(v.text)-1]), true
+}
+
+// yes is a truth value, or the default where v is none.
+func (v *json) yes(def bool) bool {
+	if v == nil || v.kind != 't' && v.kind != 'f' {
+		return def
+	}
+	return v.kind == 't'
+}
+
+// float is a number, and false where v is none.
+func (v *json) float() (float64, bool) {
+	if v == nil || v.kind != 0 {
+		return 0, false
+	}
+	switch v.text {
+	case "NaN":
+		return math.NaN(), true
+	case "Infinity":
+		return math.Inf(1), true
+	case "-Infinity":
+		return math.Inf(-1), true
+	}
+	x, err := strconv.ParseFloat(v.text, 64)
+	return x, err == nil
+}
+
+// maxExtent bounds the whole numbers that a configuration may hold: extents, sizes, axes.
+const maxExtent = 1 << 40
+
+// int is a whole number, and false where v is none.
+func (v *json) int() (int64, bool) {
+	x, ok := v.float()
+	if !ok || x != math.Trunc(x) || math.Abs(x) > maxExtent {
+		return 0, false
+	}
+	return int64(x), true
+}

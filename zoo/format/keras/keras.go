@@ -1,0 +1,184 @@
+// Package keras reads and writes Keras models: .h5 and .hdf5 files of Keras 1 and 2 (and Keras 3's in that form), and .keras
+// files of Keras 3.
+//
+// A file is a configuration, JSON that lists layers and what they read, and their weights in HDF5. The configuration
+// (config.go) becomes a graph of ONNX operators (graph.go and a file for each family of layers); what is not understood
+// exactly is a node of the domain "keras". To write an edited graph, the same edits are made to the configuration and to the
+// tree of weights (edit.go, place.go), what comes out is read again, and has to be the edited graph (match.go).
+//
+// Lambda layers and other code in a file are never executed.
+package keras
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	format.Register(format.Format{Name: "keras", Extensions: []string{".h5", ".hdf5", ".keras"}, Open: Open})
+}
+
+// file is an open model file.
+type file struct {
+	path    string
+	f       *os.File
+	archive *archive // of a .keras file
+	root    *hdf5.Group
+	config  *json
+	version version
+	net     *network
+	built   *builder
+	dropped []string // what writing leaves out of the file, for the report
+}
+
+// Open reads a model's configuration and the tree of its weights. The weights stay in the file.
+func Open(path string, _ format.Options) (format.File, error) {
+	h, err := open(path)
+	if err != nil {
+		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write
+			err = fmt.Errorf("%w: %w", err, format.ErrLimit)
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return h, nil
+}
+
+func open(path string) (*file, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Unwrap(err) // the path is said already
+	}
+	h := &file{path: path, f: f}
+	if err := h.open(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *file) open() error {
+	info, err := h.f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
+	}
+	var text string
+	if strings.EqualFold(filepath.Ext(h.path), ".keras") {
+		text, err = h.openArchive(info.Size())
+	} else {
+		text, err = h.openLegacy(info.Size())
+	}
+	if err != nil {
+		return err
+	}
+	if h.config, err = parseJSON(text); err != nil {
+		return err
+	}
+	if h.net, h.built, err = read(h.config, h.root, h.archive != nil, h.version); err != nil {
+		return err
+	}
+	h.built.m.Takes, h.built.m.Stays = takes, stays
+	return nil
+}
+
+// read makes a graph of a configuration and a tree of weights.
+func read(config *json, root *hdf5.Group, archived bool, v version) (*network, *builder, error) {
+	n, err := parseModel(config, v.major)
+	if err != nil {
+		return nil, nil, err
+	}
+	if archived {
+		err = archiveWeights(root, n, map[string]*layer{})
+	} else {
+		err = legacyWeights(root, n)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := build(n, v)
+	return n, b, err
+}
+
+// Names of an .h5 file's attributes.
+const (
+	modelConfig    = "model_config"
+	trainingConfig = "training_config"
+	optimizer      = "optimizer_weights"
+)
+
+// maxConfig bounds the text of a configuration.
+const maxConfig = 32 << 20
+
+// openLegacy opens an .h5 file, and returns the configuration.
+func (h *file) openLegacy(size int64) (string, error) {
+	var err error
+	if h.root, err = hdf5.Open(h.f, size); err != nil {
+		return "", err
+	}
+	v, ok := h.root.Attrs.Get(modelConfig)
+	text, isText := v.Text()
+	switch {
+	case !ok && h.root.Links[weightGroup] == nil && h.root.Links["layers"] == nil && !hasAttr(h.root, layerNames):
+		return "", fmt.Errorf("not a Keras model: the HDF5 file has no attribute %s: %w", modelConfig, format.ErrCorrupt)
+	case !ok:
+		return "", fmt.Errorf("the file holds weights only, and nothing of the network (no attribute %s): save the whole model with model.save: %w", modelConfig, format.ErrCorrupt)
+	case !isText:
+		return "", fmt.Errorf("the attribute %s is no text: %w", modelConfig, format.ErrCorrupt)
+	case len(text) > maxConfig:
+		return "", fmt.Errorf("a configuration of %d bytes: %w", len(text), format.ErrLimit)
+	}
+	word := func(group *hdf5.Group, name string) string {
+		v, _ := group.Attrs.Get(name)
+		s, _ := v.Text()
+		return s
+	}
+	weights, _ := h.root.Links[weightGroup].(*hdf5.Group)
+	if weights == nil {
+		weights = &hdf5.Group{}
+	}
+	said, backend := word(weights, "keras_version"), word(weights, "backend")
+	if said == "" {
+		said = word(h.root, "keras_version")
+	}
+	h.version = parseVersion(said, backend)
+	return text, nil
+}
+
+func hasAttr(g *hdf5.Group, name string) bool {
+	_, ok := g.Attrs.Get(name)
+	return ok
+}
+
+// Model is the network as stored, or as edited.
+func (h *file) Model() *model.Model { return h.built.m }
+
+// Inputs is the model file.
+func (h *file) Inputs() []string { return []string{h.path} }
+
+// Warnings are what the written file lacks although it is no part of the network.
+func (h *file) Warnings() []string { return h.dropped }
+
+// Close closes the file; constants cannot be read from then on.
+func (h *file) Close() error {
+	var err error
+	if h.archive != nil {
+		err = h.archive.close()
+	}
+	return errors.Join(err, h.f.Close())
+}
+
+// readerAtSize is a reader whose size is known.
+type readerAtSize interface {
+	io.ReaderAt
+	Size() int64
+}

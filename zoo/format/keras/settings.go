@@ -1,0 +1,257 @@
+package keras
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// class is what is known of a class of layers.
+type class struct {
+	build   func(*site) (*value, error) // nil: its layers are not computed with ONNX operators
+	weights func(*layer) []string       // their roles in the order in which Keras keeps them, those that can be trained first
+	merges  bool                        // it reads several tensors
+	masks   bool                        // it regards a mask
+	gains   map[string]string           // the settings that say whether a layer has a weight of some role
+}
+
+// classes are Keras' layers by name; what is not here is not understood.
+var classes = map[string]*class{}
+
+// register makes a class known under some names.
+func register(c *class, names ...string) {
+	for _, name := range names {
+		classes[name] = c
+	}
+}
+
+// frozen are the roles of weights that are not trained: they are stored behind those that are.
+var frozen = map[string]bool{"moving_mean": true, "moving_variance": true, "mean": true, "variance": true, "count": true}
+
+func (s *site) setting(key string) *json { return s.layer.config.get(key) }
+
+// word is a setting that is a word.
+func (s *site) word(key, def string) string {
+	if w, ok := s.setting(key).str(); ok {
+		return w
+	}
+	return def
+}
+
+// number is a setting that is a number; null stands for the default.
+func (s *site) number(key string, def float64) (float64, error) {
+	v := s.setting(key)
+	if v.null() {
+		return def, nil
+	}
+	x, ok := v.float()
+	if !ok {
+		x, ok = v.get("config", "value").float() // a number of numpy's
+	}
+	if !ok || math.IsNaN(x) || math.IsInf(x, 0) {
+		return 0, unclear(fmt.Sprintf("%s is %s", key, v.short()))
+	}
+	return x, nil
+}
+
+// sizes is a setting that is one number for each of n axes, or one for all.
+func (s *site) sizes(key string, n int, def int64) ([]int64, error) {
+	v := s.setting(key)
+	list := v.list()
+	out := make([]int64, n)
+	for k := range out {
+		item := v
+		switch {
+		case v.null():
+			out[k] = def
+			continue
+		case len(list) == n:
+			item = list[k]
+		case len(list) == 1:
+			item = list[0]
+		}
+		x, ok := item.int()
+		if !ok || x < 0 || x > maxSize {
+			return nil, unclear(fmt.Sprintf("%s is %s", key, v.short()))
+		}
+		out[k] = x
+	}
+	return out, nil
+}
+
+// maxSize bounds kernels, strides and paddings.
+const maxSize = 1 << 20
+
+// positive refuses sizes of zero.
+func positive(sizes []int64) error {
+	for _, x := range sizes {
+		if x < 1 {
+			return unclear("a size of 0")
+		}
+	}
+	return nil
+}
+
+// short is a value's text for a message.
+func (v *json) short() string {
+	if v == nil {
+		return "not there"
+	}
+	if t := v.String(); len(t) <= 40 {
+		return t
+	}
+	return "not a simple value"
+}
+
+// channels is the axis, in Keras' order, that a spatial layer takes for the channels of a tensor of that rank.
+func (s *site) channels(rank int) (int, error) {
+	switch format := s.word("data_format", "channels_last"); format {
+	case "channels_last":
+		return rank - 1, nil
+	case "channels_first":
+		return 1, nil
+	default:
+		return 0, unclear("data_format is " + format)
+	}
+}
+
+// axis is the setting axis, counted from 0.
+func (s *site) axis(rank int, def int64) (int, error) {
+	v := s.setting("axis")
+	if list := v.list(); len(list) == 1 {
+		v = list[0]
+	}
+	a := def
+	if !v.null() {
+		x, ok := v.int()
+		if !ok {
+			return 0, unclear("axis is " + v.short())
+		}
+		a = x
+	}
+	if a < 0 {
+		a += int64(rank)
+	}
+	if a < 0 || a >= int64(rank) {
+		return 0, unclear("axis is " + v.short())
+	}
+	return int(a), nil
+}
+
+// ranked checks that a tensor has that many axes.
+func ranked(v *value, rank int) error {
+	if v.rank != rank && v.rank >= 0 {
+		return unclear(fmt.Sprintf("a tensor of %d axes", v.rank))
+	}
+	return nil
+}
+
+// known checks that a tensor's rank is known, and is the least or more.
+func known(v *value, least int) error {
+	if v.rank < least {
+		return unclear("a tensor of unknown or too small rank")
+	}
+	return nil
+}
+
+// settled says that a tensor has a rank where it was not known: the layer works on no others.
+func (v *value) settled(rank int) {
+	if x := v.forms[v.main]; v.rank < 0 {
+		v.rank = rank
+		if x.Shape == nil {
+			x.Shape = make([]int64, rank)
+			for k := range x.Shape {
+				x.Shape[k] = -1
+			}
+		}
+	}
+}
+
+// sound refuses layers that store or compute otherwise than their class does by itself.
+func (s *site) sound() error {
+	name, ok := s.setting("dtype").str()
+	if !ok {
+		name, _ = s.setting("dtype").get("config", "name").str()
+		if class := s.setting("dtype").class(); class != "" && class != "DTypePolicy" && class != "Policy" && class != "FloatDTypePolicy" {
+			return unclear("its type is " + class)
+		}
+	}
+	if _, known := dtypes[name]; name != "" && !known && name != "mixed_float16" && name != "mixed_bfloat16" {
+		return unclear("its type is " + name)
+	}
+	if !s.setting("lora_rank").null() || !s.setting("quantization_config").null() {
+		return unclear("it is made of more weights than its class has")
+	}
+	return nil
+}
+
+// stored is where a constant's elements are: axis k of what was made of them is axis perm[k] of the weight as stored; no
+// perm stands for all axes in order.
+type stored struct {
+	v    *variable
+	perm []int
+}
+
+// constKey tells forms of stored weights apart.
+type constKey struct {
+	v    *variable
+	perm string
+}
+
+// weight is one of the layer's weights with its axes in another order, perm of those it is stored in, and then seen as
+// having that shape. expect has to have been asked before.
+func (s *site) weight(role string, shape []int64, perm ...int) *model.Value {
+	v := s.layer.variable(role)
+	key := constKey{v, fmt.Sprint(perm)}
+	if c := s.consts[key]; c != nil {
+		return c
+	}
+	c := &model.Constant{DType: v.set.Type.DType(), Shape: shape, Data: v.set.Data, Source: &stored{v, perm}}
+	if !inOrder(perm) {
+		c.Data = tensor.Permuted(v.set.Data, v.set.Shape, perm, c.DType.Size())
+	}
+	x := s.addConst(s.name+"/"+role, c)
+	s.consts[key] = x
+	return x
+}
+
+func inOrder(perm []int) bool {
+	for k, p := range perm {
+		if k != p {
+			return false
+		}
+	}
+	return true
+}
+
+// expect checks that the layer has a weight of that shape, -1 standing for any extent, of the type that it is used with.
+func (s *site) expect(role string, d tensor.DType, shape ...int64) error {
+	v := s.layer.variable(role)
+	if v == nil {
+		return wrong(s.layer, "its %s is not in the file", role)
+	}
+	if v.set.Null || !fits(v.set.Shape, shape) {
+		return wrong(s.layer, "its %s has shape %v, its settings and what it reads ask for %v", role, v.set.Shape, shape)
+	}
+	if got := v.set.Type.DType(); got != d || v.set.Data == nil {
+		return unclear(fmt.Sprintf("its %s is %v, it works on %v", role, v.set.Type, d))
+	}
+	return nil
+}
+
+func fits(shape, want []int64) bool {
+	if len(shape) != len(want) {
+		return false
+	}
+	for k, d := range want {
+		if shape[k] < 1 || d >= 0 && shape[k] != d {
+			return false
+		}
+	}
+	return true
+}
+
+// has says whether the layer has a weight of that role.
+func (s *site) has(role string) bool { return s.layer.variable(role) != nil }

@@ -1,0 +1,56 @@
+package keras
+
+import "github.com/zoofold/zoofold/zoo/model"
+
+// takes says whether the file can store another constant as that input of a node: one of its layer's weights, or one that
+// the layer has if its settings say so. Weights that several places read stay.
+func takes(n *model.Node, k int) bool {
+	p, ok := n.Source.(*part)
+	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.owns() {
+		return false
+	}
+	role := p.roles[k]
+	return p.site.has(role) || classes[p.site.layer.class].gains[role] != ""
+}
+
+// owns says whether nothing but the site reads the layer's weights.
+func (s *site) owns() bool { return s.once && !s.layer.twin }
+
+// stays says whether a node has to stay: all that is not a map by itself, and maps whose layer cannot be left out.
+func stays(n *model.Node) (string, bool) {
+	if n.Source == (view{}) && n.Type == "Transpose" { // no layer's
+		return "", false
+	}
+	p, ok := n.Source.(*part)
+	switch {
+	case !ok || n.Type != "BatchNormalization" || len(p.site.parts) > 1 && !p.tail:
+		return "", true
+	case p.tail && !p.site.owns():
+		return "it is part of a layer that is used in several places", true
+	case p.tail:
+		return "", false
+	case !p.site.alone:
+		return "it is in a model that is used in several places", true
+	case p.site.layer.needed():
+		return "the model that it is in would have no layer without it", true
+	}
+	return "", false
+}
+
+// needed says whether nothing but layers that could be left out stands between the inputs and the outputs of the layer's
+// network.
+func (l *layer) needed() bool {
+	n := l.net
+	if n.layer.net == nil { // the whole model: there is something that takes the map
+		return false
+	}
+	for _, other := range n.layers {
+		if other.class != "InputLayer" && (other.foreign || !leavable[other.class]) {
+			return false
+		}
+	}
+	return true
+}
+
+// leavable are the classes of layers that are maps.
+var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true}

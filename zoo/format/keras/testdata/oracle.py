@@ -1,0 +1,708 @@
+"""Keras itself, on NumPy, as the oracle of the tests.
+
+oracle.py make FOLDER             writes models into FOLDER/models, and prints for each how many maps no fold can take away
+oracle.py keras1 FOLDER           writes models as Keras 1 did into FOLDER/models, and into FOLDER/twins what they are in Keras 3
+oracle.py twins FOLDER NAME...    runs FOLDER/twins/NAME.keras and FOLDER/onnx/NAME.h5.onnx and FOLDER/onnx/NAME.h5.folded.onnx
+oracle.py compare FOLDER NAME...  runs FOLDER/models/NAME, FOLDER/folded/NAME and FOLDER/onnx/NAME.onnx on the same inputs,
+                                  and prints how far the answers are apart
+"""
+
+import json
+import os
+import sys
+import zlib
+
+os.environ["KERAS_BACKEND"] = "numpy"
+os.environ["ABSL_MIN_LOG_LEVEL"] = os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import keras
+import numpy as np
+from keras import layers as L
+
+keras.config.enable_unsafe_deserialization()
+
+
+@keras.saving.register_keras_serializable("oracle")
+class Twice(L.Layer):
+    """A layer of one's own, with a weight."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(shape[-1],), initializer="ones", name="factor")
+
+    def call(self, x):
+        return 2 * x * self.factor
+
+
+CASES = {}
+
+
+def case(left=0, h5=True, archive=True):
+    def add(build):
+        CASES[build.__name__] = (build, left, h5, archive)
+        return build
+
+    return add
+
+
+def image(*shape):
+    return keras.Input(shape or (9, 11, 3))
+
+
+def head(x, n=4):
+    return L.Dense(n, activation="softmax")(L.GlobalAveragePooling2D()(x))
+
+
+@case()
+def sequential():
+    return keras.Sequential([
+        keras.Input((12, 10, 3)),
+        L.Conv2D(8, 3, use_bias=False), L.BatchNormalization(), L.ReLU(),
+        L.Conv2D(6, 3, strides=2, padding="same"), L.BatchNormalization(epsilon=1e-5), L.Activation("relu"),
+        L.GlobalAveragePooling2D(), L.Dense(7, use_bias=False), L.BatchNormalization(), L.Dense(3), L.BatchNormalization(), L.Softmax(),
+    ])
+
+
+@case()
+def conv1d():
+    x = i = keras.Input((17, 5))
+    x = L.BatchNormalization()(L.Conv1D(6, 3, padding="causal", dilation_rate=2)(x))
+    x = L.LeakyReLU(negative_slope=0.1)(x)
+    x = L.BatchNormalization()(L.Conv1D(4, 4, strides=3, padding="same", use_bias=False)(x))
+    x = L.MaxPooling1D(2)(x)
+    return keras.Model(i, L.GlobalMaxPooling1D()(x))
+
+
+@case()
+def conv3d():
+    x = i = keras.Input((5, 6, 7, 2))
+    x = L.BatchNormalization()(L.Conv3D(4, (2, 3, 3), padding="same", strides=(1, 2, 2))(x))
+    x = L.BatchNormalization()(L.Conv3DTranspose(3, 3, strides=2, padding="same", use_bias=False)(x))
+    x = L.AveragePooling3D(2, padding="same")(x)
+    return keras.Model(i, L.GlobalAveragePooling3D()(x))
+
+
+@case()
+def transposed():
+    x = i = keras.Input((5, 6, 3))
+    for k, s, p, o in [(3, 2, "same", None), (4, 2, "same", None), (2, 3, "valid", None), (3, 1, "same", None), (3, 2, "same", 1),
+                       (3, 2, "valid", 1), (1, 2, "same", None), (5, 2, "same", 0), (4, 3, "valid", 2)]:
+        y = L.Conv2DTranspose(3, k, strides=s, padding=p, output_padding=o, use_bias=k % 2 == 0)(x)
+        x = L.Activation("relu")(L.BatchNormalization()(y))
+        x = L.Cropping2D(((0, max(0, x.shape[1] - 7)), (max(0, x.shape[2] - 8), 0)))(x)
+    return keras.Model(i, x)
+
+
+@case()
+def transposed1d():
+    x = i = keras.Input((5, 4))
+    x = L.BatchNormalization()(L.Conv1DTranspose(3, 3, strides=2, padding="same", dilation_rate=1)(x))
+    return keras.Model(i, L.BatchNormalization()(L.Conv1DTranspose(2, 3, dilation_rate=2)(x)))
+
+
+@case()
+def depthwise():
+    x = i = image()
+    x = L.ReLU(max_value=6.0)(L.BatchNormalization()(L.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(x)))
+    x = L.ReLU(6.0)(L.BatchNormalization()(L.DepthwiseConv2D((2, 3), strides=2, padding="same", depth_multiplier=3)(x)))
+    return keras.Model(i, L.DepthwiseConv2D(1)(x))
+
+
+@case()
+def depthwise1d():
+    x = i = keras.Input((13, 4))
+    return keras.Model(i, L.BatchNormalization()(L.DepthwiseConv1D(3, depth_multiplier=2, padding="same")(x)))
+
+
+@case()
+def separable():
+    x = i = image()
+    x = L.BatchNormalization()(L.SeparableConv2D(5, 3, padding="same", use_bias=False)(x))
+    x = L.Activation("elu")(x)
+    x = L.BatchNormalization()(L.SeparableConv2D(4, (3, 2), strides=(2, 2), depth_multiplier=2, activation="linear")(x))
+    x = L.BatchNormalization()(x)
+    x = L.SeparableConv2D(3, 3, use_bias=False)(x)
+    return keras.Model(i, x)
+
+
+@case()
+def separable1d():
+    x = i = keras.Input((13, 4))
+    return keras.Model(i, L.BatchNormalization()(L.SeparableConv1D(6, 3, depth_multiplier=2)(x)))
+
+
+@case()
+def grouped():
+    x = i = image(9, 11, 4)
+    x = L.BatchNormalization()(L.Conv2D(6, 3, groups=2)(x))
+    x = L.Activation("tanh")(x)
+    x = L.Conv2D(6, 1, groups=3)(L.BatchNormalization()(x))
+    return keras.Model(i, x)
+
+
+@case()
+def dense_of_ranks():
+    x = i = keras.Input((4, 3, 5))
+    x = L.BatchNormalization()(L.Dense(6, use_bias=False)(x))
+    x = L.Reshape((12, 6))(x)
+    x = L.BatchNormalization()(L.Dense(4, activation=None)(x))
+    x = L.Dense(3, activation="softmax")(x)
+    x = L.Flatten()(x)
+    x = L.BatchNormalization()(L.Dense(5)(x))
+    return keras.Model(i, x)
+
+
+@case()
+def flags():
+    x = i = image()
+    x = L.BatchNormalization(scale=False)(L.Conv2D(4, 3)(x))
+    x = L.BatchNormalization(center=False, epsilon=0.01)(L.Conv2D(5, 2, use_bias=False)(L.ReLU()(x)))
+    x = L.BatchNormalization(scale=False, center=False)(L.Conv2D(4, 2, use_bias=False)(L.ReLU()(x)))
+    return keras.Model(i, x)
+
+
+@case()
+def channels_first():
+    x = i = keras.Input((3, 9, 11))
+    x = L.BatchNormalization(axis=1)(L.Conv2D(4, 3, padding="same", strides=2, data_format="channels_first")(x))
+    x = L.PReLU(shared_axes=[2, 3])(x)
+    x = L.MaxPooling2D(2, data_format="channels_first")(x)
+    x = L.BatchNormalization(axis=1)(L.DepthwiseConv2D(2, data_format="channels_first")(x))
+    x = L.UpSampling2D(2, data_format="channels_first")(x)
+    x = L.ZeroPadding2D(((1, 0), (2, 1)), data_format="channels_first")(x)
+    x = L.BatchNormalization(axis=1)(L.Conv2DTranspose(4, 3, data_format="channels_first")(x))
+    x = L.Flatten(data_format="channels_first")(x)
+    return keras.Model(i, L.BatchNormalization()(L.Dense(3)(x)))
+
+
+@case(left=1)
+def of_the_width():
+    x = i = keras.Input((6, 6, 6))
+    x = L.BatchNormalization(axis=2)(L.Conv2D(6, 3, padding="same")(x))
+    return keras.Model(i, L.Conv2D(3, 1)(x))
+
+
+@case(left=1)
+def fused_activations():
+    x = i = image()
+    x = L.BatchNormalization()(L.Conv2D(4, 3, activation="relu")(x))  # stays: the next convolution pads
+    x = L.BatchNormalization()(L.Conv2D(4, 3, padding="same", activation="sigmoid")(x))
+    x = L.Conv2D(4, 3, padding="valid", activation="tanh")(x)
+    return keras.Model(i, L.BatchNormalization()(L.Conv2D(4, 1, activation="linear")(x)))
+
+
+@case(left=1)
+def forward():
+    x = i = image(8, 8, 3)
+    x = L.Conv2D(4, 2, strides=2, padding="same")(L.BatchNormalization()(x))  # nothing to pad
+    x = L.DepthwiseConv2D(2, depth_multiplier=2)(L.BatchNormalization()(L.Activation("sigmoid")(x)))
+    x = L.BatchNormalization()(L.Activation("tanh")(x))  # stays: what it adds would have to come between the two kernels
+    x = L.SeparableConv2D(4, 1)(x)
+    x = L.BatchNormalization()(L.Flatten()(L.Activation("tanh")(x)))
+    return keras.Model(i, L.Dense(5, use_bias=False)(x))
+
+
+@case()
+def flattened_input():
+    x = i = image(3, 4, 5)
+    return keras.Model(i, L.Dense(4)(L.Flatten()(L.BatchNormalization()(x))))
+
+
+@case()
+def residual():
+    x = i = image()
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(x)))
+    y = L.BatchNormalization()(L.Conv2D(4, 3, padding="same", use_bias=False)(x))
+    y = L.Dropout(0.3)(y)
+    x = L.Add()([x, y])
+    y = L.BatchNormalization()(L.Conv2D(4, 1)(x))
+    z = L.BatchNormalization()(L.Conv2D(4, 1)(x))
+    x = L.Average()([y, z, x])
+    x = L.Maximum()([x, L.Subtract()([y, z])])
+    return keras.Model(i, head(L.Minimum()([x, z])))
+
+
+@case()
+def concatenated():
+    x = i = image()
+    y = L.Concatenate()([L.Conv2D(3, 3, padding="same")(x), L.Conv2D(2, 1)(x), L.Conv2D(2, 5, padding="same")(x)])
+    y = L.BatchNormalization()(y)
+    z = L.Concatenate(axis=1)([L.Conv2D(7, 1)(y), L.Conv2D(7, 1)(y)])
+    return keras.Model(i, L.BatchNormalization()(z))
+
+
+@case()
+def pooled():
+    x = i = image(10, 9, 3)
+    x = L.BatchNormalization(gamma_initializer="ones")(L.MaxPooling2D(2, padding="same")(L.Conv2D(4, 3, padding="same")(x)))
+    x = L.BatchNormalization()(L.AveragePooling2D(3, strides=1, padding="same")(L.Conv2D(4, 1)(x)))
+    x = L.BatchNormalization()(L.GlobalAveragePooling2D(keepdims=True)(L.Conv2D(4, 1)(x)))
+    return keras.Model(i, x)
+
+
+@case()
+def reshaped():
+    x = i = keras.Input((24,))
+    x = L.Reshape((4, 3, 2))(x)
+    x = L.BatchNormalization()(L.Conv2D(4, 1)(L.ZeroPadding2D(1)(x)))
+    x = L.Permute((2, 1, 3))(x)
+    x = L.BatchNormalization()(L.Conv2D(3, 2)(L.Cropping2D(((1, 0), (0, 1)))(x)))
+    x = L.UpSampling2D((2, 3))(x)
+    x = L.UpSampling2D(2, interpolation="bilinear")(L.BatchNormalization()(L.Conv2D(2, 1)(x)))
+    return keras.Model(i, L.Flatten()(x))
+
+
+@case()
+def repeated():
+    x = i = keras.Input((6,))
+    x = L.RepeatVector(3)(L.Dense(4)(x))
+    x = L.BatchNormalization()(L.Conv1D(3, 2)(x))
+    x = L.UpSampling1D(2)(L.ZeroPadding1D((1, 2))(x))
+    return keras.Model(i, L.Cropping1D(1)(x))
+
+
+@case(left=1)
+def preprocessed():
+    x = i = image()
+    x = L.Rescaling(1 / 127.5, offset=-1)(x)
+    x = L.Conv2D(4, 3)(x)
+    n = L.Normalization(mean=[0.1, -0.2, 0.3, 0.5], variance=[1.0, 0.5, 2.0, 3.0])
+    x = L.Conv2D(4, 3, padding="same")(n(L.Activation("tanh")(x)))  # stays: it pads
+    return keras.Model(i, L.GaussianNoise(0.1)(x))
+
+
+@case()
+def adapted():
+    x = i = keras.Input((5,))
+    n, m = L.Normalization(), L.Normalization(invert=True)
+    n.adapt(np.random.default_rng(3).normal(1, 2, (50, 5)).astype("float32"))
+    m.adapt(np.random.default_rng(4).normal(1, 2, (50, 4)).astype("float32"))
+    return keras.Model(i, m(L.Dense(4)(n(x))))
+
+
+@case(left=2)
+def shared_layers():
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    conv = L.Conv2D(4, 3, name="both")
+    x = L.BatchNormalization()(conv(i))  # another reads the kernel, but the next convolution takes it
+    y = L.BatchNormalization()(conv(j))  # stays
+    norm = L.BatchNormalization(name="twice")
+    x, y = norm(L.Conv2D(4, 1)(x)), norm(L.Activation("relu")(y))  # the first is folded, the second stays
+    return keras.Model([i, j], L.Add()([x, L.Activation("tanh")(y)]))
+
+
+@case()
+def nested():
+    a = image(9, 11, 3)
+    b = L.BatchNormalization(name="ends")(L.Conv2D(4, 3, name="begins")(a))
+    first = keras.Model(a, b, name="first")
+    second = keras.Sequential([L.Conv2D(5, 1), L.BatchNormalization(), L.ReLU(), L.Conv2D(4, 1)], name="second")
+    c = image(7, 9, 4)
+    third = keras.Model(c, L.BatchNormalization()(second(L.BatchNormalization()(L.Activation("tanh")(c)))), name="third")
+    x = i = image(9, 11, 3)
+    x = L.BatchNormalization()(third(first(x)))
+    return keras.Model(i, x)
+
+
+@case(left=2)
+def nested_twice():
+    a = keras.Input((5,))
+    inner = keras.Model(a, L.BatchNormalization()(L.Dense(5)(a)), name="inner")
+    x = i = keras.Input((5,))
+    x = L.BatchNormalization()(L.Dense(5)(inner(inner(x))))
+    return keras.Model(i, x)
+
+
+@case()
+def frozen():
+    inner = keras.Sequential([keras.Input((9, 9, 3)), L.Conv2D(4, 3, trainable=False), L.BatchNormalization(), L.Conv2D(3, 2), L.BatchNormalization(trainable=False), L.ReLU()], name="inner")
+    x = i = image(9, 9, 3)
+    x = L.BatchNormalization(trainable=False)(L.Conv2D(4, 1)(inner(x)))
+    return keras.Model(i, x)
+
+
+@case()
+def inputs_and_outputs():
+    a, b = keras.Input((7, 7, 3), name="a"), keras.Input((4,), name="b")
+    x = L.BatchNormalization(name="one")(L.Conv2D(4, 3, name="conv")(a))
+    y = L.BatchNormalization(name="two")(L.Dense(4)(b))
+    z = L.Multiply()([x, y])
+    return keras.Model({"b": b, "a": a}, {"z": L.GlobalMaxPooling2D()(z), "y": L.Activation("relu")(y), "x": x})
+
+
+@case()
+def in_another_order():
+    x = i = image()
+    a = L.BatchNormalization()(L.Activation("relu")(L.BatchNormalization()(L.Conv2D(4, 1, name="deep")(x))))
+    a = L.BatchNormalization()(L.BatchNormalization()(L.Conv2D(4, 1)(a)))
+    b = L.Conv2D(4, 1)(L.Conv2D(4, 1)(L.Conv2D(4, 1, use_bias=False)(x)))
+    c = L.BatchNormalization()(L.Conv2D(4, 1, use_bias=False)(L.Activation("tanh")(L.Conv2D(3, 1)(x))))
+    return keras.Model(i, head(L.Concatenate()([c, a, b])))
+
+
+@case()
+def embedded():
+    x = i = keras.Input((6,), dtype="int32")
+    x = L.BatchNormalization(center=False)(L.Embedding(20, 5)(x))
+    x = L.BatchNormalization()(L.Conv1D(4, 2)(x))
+    return keras.Model(i, L.GlobalAveragePooling1D()(x))
+
+
+@case(left=1, h5=False)  # Keras writes a file then that it cannot read
+def masked():
+    x = i = keras.Input((6,), dtype="int32")
+    x = L.Embedding(20, 5, mask_zero=True)(x)
+    x = L.BatchNormalization()(L.Dense(4)(x))
+    x = L.BatchNormalization()(L.GlobalAveragePooling1D()(x))
+    return keras.Model(i, L.Dense(3)(L.Activation("relu")(x)))
+
+
+@case(left=1)
+def recurrent():
+    x = i = keras.Input((6, 4))
+    x = L.BatchNormalization()(L.Dense(5)(x))
+    x = L.LSTM(4, return_sequences=True)(x)
+    x = L.Bidirectional(L.GRU(3))(x)
+    x = L.BatchNormalization()(x)  # stays: a ReLU follows
+    x = L.BatchNormalization()(L.Dense(4)(L.Activation("relu")(x)))
+    return keras.Model(i, x)
+
+
+@case()
+def opaque():
+    x = i = image()
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
+    x = Twice()(x)
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
+    x = L.TimeDistributed(L.Dense(3))(x)
+    x = L.Lambda(lambda t: t * 2 + 1)(x)
+    return keras.Model(i, L.BatchNormalization()(L.Conv2D(4, 3)(x)))
+
+
+@case(h5=False)
+def operations():
+    x = i = image()
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
+    x = keras.ops.relu(x) + 1.0
+    x = keras.ops.concatenate([x, x], axis=-1)
+    return keras.Model(i, L.BatchNormalization()(L.Conv2D(4, 3)(x)))
+
+
+@case()
+def activations():
+    x = i = image()
+    outputs = []
+    for name in ["relu", "sigmoid", "tanh", "softplus", "softsign", "exponential", "elu", "selu", "relu6", "leaky_relu", "softmax",
+                 "log_softmax", "hard_sigmoid", "silu", "hard_silu", "mish", "gelu", "linear", "celu", "hard_tanh"]:
+        y = L.BatchNormalization()(L.Conv2D(3, 2)(x))
+        outputs.append(L.Conv2D(2, 1, activation=name)(L.Activation(name)(y)))
+    for layer in [L.ReLU(max_value=2.0), L.ReLU(negative_slope=0.2), L.ReLU(threshold=0.5), L.ReLU(max_value=2.0, negative_slope=0.1, threshold=0.1),
+                  L.LeakyReLU(), L.ELU(alpha=0.7), L.PReLU(alpha_initializer="normal"), L.PReLU(alpha_initializer="normal", shared_axes=[1, 2]), L.Softmax(axis=1)]:
+        outputs.append(layer(L.BatchNormalization()(L.Conv2D(3, 2)(x))))
+    return keras.Model(i, outputs)
+
+
+@case()
+def normalised():
+    x = i = keras.Input((6, 5))
+    x = L.Dense(4)(L.LayerNormalization()(x))
+    x = L.Dense(6)(L.LayerNormalization(scale=False, epsilon=1e-5)(x))
+    x = L.Conv1D(4, 2)(L.GroupNormalization(groups=3)(x))
+    x = L.Conv1D(3, 1, use_bias=False)(L.GroupNormalization(groups=2, center=False)(x))
+    return keras.Model(i, x)
+
+
+@case(h5=False)  # Keras forgets the axes there
+def normalised_over_two_axes():
+    x = i = keras.Input((6, 5))
+    return keras.Model(i, L.BatchNormalization()(L.Conv1D(4, 2)(L.LayerNormalization(axis=[1, 2])(x))))
+
+
+@case(left=1)
+def squeezed():
+    x = i = image()
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3)(x)))
+    s = L.BatchNormalization()(L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    s = L.Dense(4, activation="sigmoid")(L.ReLU()(s))
+    x = L.Multiply()([x, L.Reshape((1, 1, 4))(s)])
+    x = L.Multiply()([x, s])
+    return keras.Model(i, L.ReLU()(L.BatchNormalization()(L.Dot((1, 1))([L.Flatten()(x), L.Flatten()(x)]))))
+
+
+@case()
+def free_extents():
+    x = i = keras.Input((None, None, 3))
+    x = L.BatchNormalization()(L.Conv2D(4, 3, strides=2, padding="same")(x))
+    x = L.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = L.BatchNormalization()(L.Conv2DTranspose(4, 3, strides=2, padding="same")(x))
+    x = L.BatchNormalization()(L.Dense(5)(x))
+    return keras.Model(i, x)
+
+
+@case()
+def trained():
+    m = keras.Sequential([keras.Input((7, 7, 3)), L.Conv2D(4, 3), L.BatchNormalization(), L.Dropout(0.5, seed=3), L.Flatten(), L.Dense(2)])
+    m.compile(optimizer="adam", loss="mse")
+    m.optimizer.build(m.trainable_variables)
+    return m
+
+
+@case(archive=False)
+def long_names():
+    x = i = keras.Input((3,))
+    for k in range(120):
+        x = L.BatchNormalization(name="norm_%03d_%s" % (k, "n" * 600))(L.Dense(3, name="dense_%03d_%s" % (k, "d" * 600))(x))
+    return keras.Model(i, x)
+
+
+@case()
+def halves():
+    x = i = keras.Input((7, 7, 3), dtype="float16")
+    x = L.BatchNormalization(dtype="float16")(L.Conv2D(4, 3, dtype="float16")(x))
+    return keras.Model(i, x)
+
+
+@case()
+def doubles():
+    x = i = keras.Input((7, 7, 3), dtype="float64")
+    x = L.BatchNormalization(dtype="float64")(L.Conv2D(4, 3, use_bias=False, dtype="float64")(x))
+    return keras.Model(i, x)
+
+
+def randomise(model, seed):
+    """Gives all weights values that are neither 0 nor 1."""
+    rng = np.random.default_rng(seed)
+    for v in model.weights:
+        name, shape = v.path.split("/")[-1], v.shape
+        if "seed" in name or not str(v.dtype).startswith("float") or name in ("mean", "variance"):
+            continue
+        if name in ("moving_variance",):
+            value = rng.uniform(0.3, 2, shape)
+        elif name == "gamma":
+            value = rng.uniform(0.5, 1.5, shape)
+            if not any(isinstance(l, (L.MaxPooling2D, L.ReLU)) for l in model.layers):
+                value *= rng.choice([-1, 1], shape)
+        elif len(shape) > 1:
+            value = rng.normal(0, 1, shape) / np.sqrt(np.prod(shape[:-1]))
+        else:
+            value = rng.normal(0, 0.5, shape)
+        v.assign(value.astype(str(v.dtype)))
+
+
+def make(folder):
+    models = os.path.join(folder, "models")
+    os.makedirs(models, exist_ok=True)
+    keras.initializers.get("ones")
+    for name, (build, left, h5, archive) in CASES.items():
+        keras.utils.clear_session()
+        model = build()
+        randomise(model, zlib.crc32(name.encode()))
+        for ext, wanted in ((".h5", h5), (".keras", archive)):
+            if wanted:
+                model.save(os.path.join(models, name + ext))
+                print(json.dumps({"Name": name + ext, "Left": left}), flush=True)
+
+
+def values(model, rng):
+    """Random inputs, in the order in which Keras flattens them."""
+    out = []
+    for t in model.inputs:
+        shape = [2] + [d or 13 for d in t.shape[1:]]
+        out.append(rng.integers(0, 5, shape).astype(t.dtype) if "int" in str(t.dtype) else rng.normal(0, 1, shape).astype(str(t.dtype)))
+    return out
+
+
+def run(model, tensors, x):
+    """What some tensors of a model are for inputs."""
+    inner = keras.Model(model.inputs, tensors)
+    y = inner(x)
+    return [np.asarray(v) for v in keras.tree.flatten(y)]
+
+
+def apart(a, b):
+    a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+    if a.shape != b.shape:
+        return 1e9
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-9))
+
+
+def names_of(model):
+    """How a model's inputs and outputs are called: after the layers that make them."""
+    return [t._keras_history.operation.name for t in model.inputs + model.outputs]
+
+
+def compare(folder, names):
+    import onnxruntime as ort
+
+    for name in names:
+        keras.utils.clear_session()
+        try:
+            before = keras.models.load_model(os.path.join(folder, "models", name), compile=False, safe_mode=False)
+        except ValueError as e:  # Keras 3 counts the calls of models in models otherwise than the Keras 2 that wrote the file
+            if "failed to be resolved" not in str(e):
+                raise
+            print(json.dumps({"Name": name, "Unloadable": True}), flush=True)
+            continue
+        after = keras.models.load_model(os.path.join(folder, "folded", name), compile=False, safe_mode=False)
+        x = values(before, np.random.default_rng(7))
+        answers = run(before, before.outputs, x)
+        result = {"Name": name, "Folded": max(apart(p, q) for p, q in zip(answers, run(after, after.outputs, x))),
+                  "Named": names_of(before) == names_of(after),
+                  "Before": len(before.layers), "After": len(after.layers), "Read": 0.0, "Outputs": 0}
+        path = os.path.join(folder, "onnx", name + ".onnx")
+        try:
+            session = ort.InferenceSession(path, providers=["CPUExecutionProvider"]) if os.path.exists(path) else None
+        except ort.capi.onnxruntime_pybind11_state.NotImplemented:  # convolutions of float16 and float64
+            session = None
+        if session:
+            result["Runs"] = True
+            got = session.run(None, {i.name: v for i, v in zip(session.get_inputs(), x)})
+            for k, (output, y) in enumerate(zip(session.get_outputs(), got)):
+                layer, _, form = output.name.partition("/")
+                if form in ("", "first") and any(l.name == layer and len(l._inbound_nodes) == 1 for l in before.layers):
+                    want = run(before, [before.get_layer(layer).output], x)[0]
+                    if form:
+                        want = np.moveaxis(want, -1, 1)
+                elif len(got) == len(answers):
+                    want = answers[k]
+                else:
+                    continue
+                result["Read"] = max(result["Read"], apart(want, y))
+                result["Outputs"] += 1
+        print(json.dumps(result), flush=True)
+
+
+def old(layer, first):
+    """A layer's class and settings as Keras 1.2's get_config gives them."""
+    c = {"name": layer.name, "trainable": True}
+    if first is not None:
+        c["batch_input_shape"], c["input_dtype"] = first, "float32"
+    kind = type(layer).__name__
+    order = "th" if getattr(layer, "data_format", "") == "channels_first" else "tf"
+    if isinstance(layer, (L.Conv2D, L.SeparableConv2D)):
+        kind = {"Conv2D": "Convolution2D", "SeparableConv2D": "SeparableConvolution2D"}[kind]
+        c.update(nb_filter=layer.filters, nb_row=layer.kernel_size[0], nb_col=layer.kernel_size[1], init="glorot_uniform",
+                 activation=layer.activation.__name__, border_mode=layer.padding, subsample=list(layer.strides), dim_ordering=order,
+                 W_regularizer=None, b_regularizer=None, activity_regularizer=None, W_constraint=None, b_constraint=None, bias=layer.use_bias)
+        if layer.dilation_rate != (1, 1):
+            kind, c["atrous_rate"] = "AtrousConvolution2D", list(layer.dilation_rate)
+    elif kind == "Conv1D":
+        kind = "Convolution1D"
+        c.update(nb_filter=layer.filters, filter_length=layer.kernel_size[0], init="glorot_uniform", activation=layer.activation.__name__,
+                 border_mode=layer.padding, subsample_length=layer.strides[0], bias=layer.use_bias, input_dim=None, input_length=None)
+    elif kind == "Dense":
+        c.update(output_dim=layer.units, init="glorot_uniform", activation=layer.activation.__name__, bias=layer.use_bias, input_dim=None)
+    elif kind == "BatchNormalization":
+        c.update(epsilon=layer.epsilon, mode=0, axis=layer.axis, momentum=0.99, gamma_regularizer=None, beta_regularizer=None)
+    elif kind in ("MaxPooling2D", "AveragePooling2D"):
+        c.update(pool_size=list(layer.pool_size), strides=list(layer.strides), border_mode=layer.padding, dim_ordering=order)
+    elif kind == "MaxPooling1D":
+        c.update(pool_length=layer.pool_size[0], stride=layer.strides[0], border_mode=layer.padding)
+    elif kind == "ZeroPadding2D":
+        c.update(padding=[layer.padding[0][0], layer.padding[1][0]], dim_ordering=order)
+    elif kind == "UpSampling2D":
+        c.update(size=list(layer.size), dim_ordering=order)
+    elif kind in ("Add", "Concatenate"):
+        c.update(mode={"Add": "sum", "Concatenate": "concat"}[kind], mode_type="raw", concat_axis=getattr(layer, "axis", -1), dot_axes=-1,
+                 output_shape=None, output_shape_type="raw", output_mask=None, output_mask_type="raw", arguments={})
+        kind = "Merge"
+    elif kind == "Activation":
+        c.update(activation=layer.activation.__name__)
+    elif kind == "LeakyReLU":
+        c.update(alpha=layer.negative_slope)
+    elif kind == "Dropout":
+        c.update(p=layer.rate)
+    elif kind == "GlobalAveragePooling2D":
+        c.update(dim_ordering=order)
+    elif kind == "InputLayer":
+        c = {"batch_input_shape": list(layer.batch_shape), "input_dtype": "float32", "sparse": False, "name": layer.name}
+    return {"class_name": kind, "config": c}
+
+
+def old_weights(layer):
+    """A layer's weights as Keras 1 with TensorFlow kept them."""
+    values = [np.asarray(w) for w in layer.get_weights()]
+    names = {4: ["gamma", "beta", "running_mean", "running_std"]}.get(len(values), ["W", "b"])
+    if isinstance(layer, L.SeparableConv2D):
+        names = ["depthwise_kernel", "pointwise_kernel", "b"]
+    elif isinstance(layer, L.Conv1D):
+        values[0] = values[0][:, None]
+    elif isinstance(layer, L.Conv2D) and layer.data_format == "channels_first":
+        values[0] = values[0].transpose(3, 2, 0, 1)
+    return [("%s_%s" % (layer.name, n) + (":0" if k % 2 else ""), v) for k, (n, v) in enumerate(zip(names, values))]
+
+
+def old_models():
+    x = i = image(12, 11, 3)
+    x = L.Activation("relu")(L.BatchNormalization()(L.Conv2D(4, (3, 2), strides=2, padding="same", use_bias=False)(x)))
+    y = L.LeakyReLU(negative_slope=0.3)(L.BatchNormalization()(L.Conv2D(4, 3, padding="same", dilation_rate=2)(x)))
+    x = L.Add()([L.MaxPooling2D(2, strides=1, padding="same")(x), y])
+    x = L.Concatenate()([x, L.BatchNormalization()(L.SeparableConv2D(3, 3, padding="same")(x))])
+    x = L.Dropout(0.4)(L.UpSampling2D(2)(L.ZeroPadding2D((1, 2))(x)))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 1)(L.BatchNormalization()(L.Activation("tanh")(x))))
+    x = L.Dense(3, activation="softmax")(L.BatchNormalization()(L.Dense(5)(x)))
+    yield "functional", keras.Model(i, x), i
+    yield "channels_first", keras.Sequential([
+        keras.Input((3, 9, 11)), L.Conv2D(4, 3, data_format="channels_first"), L.BatchNormalization(axis=1),
+        L.Activation("relu"), L.AveragePooling2D(2, data_format="channels_first"), L.Flatten(), L.Dense(4, use_bias=False), L.BatchNormalization()]), None
+    yield "first_is_normalised", keras.Sequential([
+        keras.Input((13, 4)), L.BatchNormalization(), L.Conv1D(4, 3), L.MaxPooling1D(2), L.Conv1D(3, 2, strides=2, use_bias=False), L.BatchNormalization(), L.Activation("sigmoid")]), None
+
+
+def keras1(folder):
+    import h5py
+
+    for sub in ("models", "twins"):
+        os.makedirs(os.path.join(folder, sub), exist_ok=True)
+    for name, model, functional in old_models():
+        randomise(model, 5)
+        model.save(os.path.join(folder, "twins", name + ".keras"))
+        layers = model.layers
+        if functional is None:
+            config = [old(layer, [None] + list(model.input_shape[1:]) if k == 0 else None) for k, layer in enumerate(layers)]
+            config = {"class_name": "Sequential", "config": config}
+        else:
+            listed = []
+            for layer in layers:
+                node = [[t._keras_history.operation.name, 0, 0] for t in layer._inbound_nodes[0].input_tensors]
+                listed.append(dict(old(layer, None), name=layer.name, inbound_nodes=[node] if node else []))
+            config = {"class_name": "Model", "config": {"name": "model_1", "layers": listed, "input_layers": [[layers[0].name, 0, 0]],
+                                                        "output_layers": [[layers[-1].name, 0, 0]]}}
+        with h5py.File(os.path.join(folder, "models", name + ".h5"), "w") as f:
+            f.attrs["keras_version"] = b"1.2.2"
+            f.attrs["model_config"] = json.dumps(config).encode()
+            group = f.create_group("model_weights")
+            group.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+            for layer in layers:
+                own = group.create_group(layer.name)
+                weights = old_weights(layer)
+                own.attrs["weight_names"] = [n.encode() for n, _ in weights]
+                for n, v in weights:
+                    own.create_dataset(n, data=v)
+        print(json.dumps({"Name": name}), flush=True)
+
+
+def twins(folder, names):
+    import onnxruntime as ort
+
+    for name in names:
+        model = keras.models.load_model(os.path.join(folder, "twins", name + ".keras"), compile=False)
+        x = values(model, np.random.default_rng(7))
+        want = run(model, model.outputs, x)[0]
+        off = []
+        for path in (name + ".h5.onnx", name + ".h5.folded.onnx"):
+            session = ort.InferenceSession(os.path.join(folder, "onnx", path), providers=["CPUExecutionProvider"])
+            off.append(apart(want, session.run(None, {session.get_inputs()[0].name: x[0]})[0]))
+        print(json.dumps({"Name": name, "Read": off[0], "Folded": off[1]}), flush=True)
+
+
+if __name__ == "__main__":
+    command, folder, names = sys.argv[1], sys.argv[2], sys.argv[3:]
+    if command == "make":
+        make(folder)
+    elif command == "keras1":
+        keras1(folder)
+    elif command == "twins":
+        twins(folder, names)
+    else:
+        compare(folder, names)

@@ -1,0 +1,158 @@
+package keras
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Write writes the file as it was if nothing was edited. Otherwise the layout is made anew: HDF5 of the same tree but for
+// what was edited, in a .keras file beside the other members as they were. The state of an optimizer and what belongs to it
+// are left out then, since they are about weights that are no more.
+func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
+	c, err := h.changes()
+	if err == nil && c.none() {
+		return nil, h.copy(ctx, out, backend)
+	}
+	if err != nil {
+		return nil, err
+	}
+	copies := map[*json]*json{}
+	config := h.config.clone(copies)
+	if err := c.editConfig(h.net, copies); err != nil {
+		return nil, err
+	}
+	root := copied(h.root)
+	h.drop(config, root)
+	again, err := parseJSON(config.String())
+	if err != nil {
+		return nil, fmt.Errorf("the edited configuration: %w", err)
+	}
+	n, err := parseModel(again, h.version.major)
+	if err != nil {
+		return nil, fmt.Errorf("the edited configuration: %w", err)
+	}
+	old := map[*layer]*layer{}
+	c.pair(h.net, n, old)
+	p, err := newPlacer(c, old)
+	if err != nil {
+		return nil, err
+	}
+	if h.archive != nil {
+		root = p.archive(root, n, map[string]bool{})
+	} else {
+		if root, err = p.legacy(root, h.net, n); err != nil {
+			return nil, err
+		}
+		v, _ := root.Attrs.Get(modelConfig)
+		root.Attrs.Set(modelConfig, v.WithTexts([]string{config.String()}))
+	}
+	_, built, err := read(again, root, h.archive != nil, h.version)
+	if err != nil {
+		return nil, fmt.Errorf("the edited model: %w", err)
+	}
+	sets := map[*model.Constant]*hdf5.Dataset{}
+	for key, is := range c.weights {
+		sets[is.constant] = p.sets[key]
+	}
+	renamed, err := match(h.built.m.Graph, built.m.Graph, sets)
+	if err != nil {
+		return nil, fmt.Errorf("the edited model would be read as another one: %w", err)
+	}
+	content := func(d *hdf5.Dataset, w io.WriterAt) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if is := p.scaled[d]; is != nil {
+			return is.scaled(d).Write(ctx, backend, w, 0)
+		}
+		return d.Copy(w)
+	}
+	to, err := out.Create("")
+	if err != nil {
+		return nil, err
+	}
+	if h.archive != nil {
+		err = h.archive.write(ctx, to, config.String(), func(w io.WriterAt) (int64, error) { return hdf5.Write(w, root, content) })
+	} else {
+		_, err = hdf5.Write(to, root, content)
+	}
+	return renamed, errors.Join(err, to.Close())
+}
+
+// scaled is a weight whose elements are multiplied while it is written, in the order in which it is stored.
+func (is *weightIs) scaled(d *hdf5.Dataset) *format.Scaled {
+	s := format.NewScaled(is.name, is.name, is.constant)
+	from := is.constant.Source.(*stored)
+	s.Data = d.Data
+	if inOrder(from.perm) {
+		return s
+	}
+	shape := make([]int64, len(from.perm))
+	for k, p := range from.perm {
+		shape[k] = d.Shape[p]
+	}
+	s.Factors = slices.Clone(s.Factors)
+	for k, f := range s.Factors {
+		s.Factors[k] = f.Stored(shape, from.perm)
+	}
+	return s
+}
+
+// copy writes the file as it is.
+func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backend) error {
+	info, err := h.f.Stat()
+	if err != nil {
+		return err
+	}
+	return format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: info.Size()}}}, backend)
+}
+
+// drop leaves out what is about training: the state of the optimizer, which is about weights that were folded, and with it
+// how the model was compiled.
+func (h *file) drop(config *json, root *hdf5.Group) {
+	h.dropped = nil
+	state := false
+	for _, name := range []string{optimizer, "optimizer"} {
+		if root.Links[name] != nil {
+			delete(root.Links, name)
+			state = true
+		}
+	}
+	compiled := false
+	if v := config.get("compile_config"); !v.null() {
+		config.set("compile_config", "null")
+		compiled = true
+	}
+	if _, ok := root.Attrs.Get(trainingConfig); ok {
+		root.Attrs.Delete(trainingConfig)
+		compiled = true
+	}
+	switch {
+	case state:
+		h.dropped = []string{"the optimizer's state and the training configuration are left out: the folded model is for inference"}
+	case compiled:
+		h.dropped = []string{"the training configuration is left out: the folded model is for inference"}
+	}
+}
+
+// pair notes which layer of the original each layer of an edited network was.
+func (c *changes) pair(before, n *network, old map[*layer]*layer) {
+	left := slices.DeleteFunc(slices.Clone(before.layers), c.gone)
+	if len(n.layers) > len(left) { // an InputLayer that is new
+		left = slices.Insert(left, 0, &layer{class: "InputLayer"})
+	}
+	for k, l := range n.layers {
+		old[l] = left[k]
+		if l.inner != nil {
+			c.pair(left[k].inner, l.inner, old)
+		}
+	}
+}

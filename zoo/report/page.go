@@ -1,0 +1,241 @@
+package report
+
+import (
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var pageStyle string
+
+//go:embed page.js
+var pageScript string
+
+// What bounds the page, whatever the zoo: report.json has everything.
+const (
+	mostAlerts    = 20
+	mostRows      = 500   // that a browser with scripts shows at first, and paper at all
+	mostSections  = 1000  // models whose row opens
+	mostWarnings  = 20    // of one model
+	mostMaps      = 200   // of one model
+	mostMapsInAll = 20000 // of all models
+	mostInRow     = 160   // characters of an error in a row
+	mostInName    = 500   // characters of a name or reason
+	mostInText    = 4000  // characters of anything else
+)
+
+// view is what the page's template sees.
+type view struct {
+	Run                       Start
+	Headline, Outcome, Sparse string
+	Bad                       bool
+	Totals                    []fact
+	Alerts                    []alert
+	Figures                   []figure
+	Chips                     []chip
+	Most                      int // rows at first
+	Columns                   []column
+	Rows                      []row
+	Facts                     []fact
+	Policy                    template.HTML
+	Style                     template.CSS
+	Script                    template.JS
+}
+
+// alert is a line that has to be read.
+type alert struct {
+	ID         int // of the model's row; 0: none
+	Name, Text string
+}
+
+// chip chooses the models of one status.
+type chip struct {
+	Status Status
+	Count  int
+}
+
+// column is a column of the table; class n is numbers, c is marks.
+type column struct{ Name, Key, Class, Help string }
+
+var columns = []column{
+	{"model", "model", "", ""},
+	{"status", "status", "", ""},
+	{"nodes", "removed", "n", "per-channel nodes before and after; sorted by how many went"},
+	{"left because", "left", "", "maps that were left, by reason"},
+	{"size", "bytes", "n", "of the model's input files"},
+	{"parity", "parity", "c", "rescaled weights are those of a plain scalar loop, bit for bit"},
+	{"algebra", "algebra", "c", "the changed parts compute the same in float64"},
+	{"predictions", "predictions", "c", "ONNX Runtime predicts the same with both files"},
+	{"difference", "difference", "n", "largest difference of an output, relative to its largest value"},
+	{"jitter", "jitter", "n", "the original's own answer to a one-ulp jitter, in the same unit"},
+	{"latency", "latency", "n", "after ÷ before in ONNX Runtime; bold where the quartiles say so"},
+	{"time", "seconds", "n", "checks included"},
+}
+
+// policy lets the page run its own script, and load nothing at all.
+func policy() template.HTML {
+	sum := sha256.Sum256([]byte("\n" + pageScript))
+	return template.HTML(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-` + base64.StdEncoding.EncodeToString(sum[:]) + `'">`)
+}
+
+var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+	"bytes": Bytes, "mark": mark, "into": into,
+	"text":  func(s string) string { return cut(s, mostInText) },
+	"brief": func(s string) string { return cut(s, mostInName) },
+}).Parse(pageText))
+
+// WriteHTML writes report.html: one file that needs nothing else and loads nothing. Failed models come first, then the
+// slowest.
+func (d *Document) WriteHTML(w io.Writer) error {
+	rows := d.rows()
+	v := view{
+		Run: d.Run, Bad: d.Result.Counts[Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows),
+		Figures: d.figures(), Columns: columns, Most: mostRows, Rows: rows, Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
+	}
+	for _, s := range statuses {
+		if n := d.Result.Counts[s.status]; n > 0 {
+			v.Chips = append(v.Chips, chip{s.status, n})
+		}
+	}
+	if len(rows) > mostSections {
+		v.Sparse = fmt.Sprintf("The first %s rows open, failed models and the slowest; report.json says as much of all.", number(mostSections))
+	}
+	return pageTemplate.Execute(w, v)
+}
+
+// row is a model's in the table.
+type row struct {
+	Model
+	ID         int
+	Removed    int
+	Nodes, Why string
+	Difference string
+	Jitter     string
+	Ratio      string
+	Clear      bool // the quartiles of ten or more pairs are on one side of 1, by more than a hundredth
+	Time       string
+	Section    *section
+	Opened     bool // from the start: the row does not say the whole error
+	Far        bool // beyond what a browser shows at first, and paper at all
+}
+
+// rows are in the order in which they want to be read.
+func (d *Document) rows() []row {
+	models := slices.Clone(d.Models)
+	slices.SortStableFunc(models, func(a, b Model) int {
+		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seconds, a.Seconds))
+	})
+	rows, maps := make([]row, len(models)), mostMapsInAll
+	for k, m := range models {
+		r := row{Model: m, ID: k + 1, Removed: m.Before - m.After, Far: k >= mostRows}
+		if m.Before > 0 {
+			r.Nodes = fmt.Sprintf("%d → %d", m.Before, m.After)
+		}
+		reasons := reasonsOf(m)
+		var why []string
+		for _, x := range reasons {
+			why = append(why, fmt.Sprintf("%s %d", x.Code, x.Count))
+		}
+		if r.Why = strings.Join(why, ", "); m.Error != "" {
+			r.Why = cut(m.Error, mostInRow)
+		}
+		if p := m.Predictions; p.Status != NotRun && p.Compared > 0 {
+			r.Difference, r.Jitter = short(p.Difference), short(p.Jitter)
+		}
+		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 {
+			r.Ratio, r.Clear = fmt.Sprintf("%.2f", l.Ratio), l.Pairs >= 10 && (l.Low > 1.01 || l.High < 0.99)
+		}
+		if m.Seconds > 0 && m.Status != Unchanged {
+			r.Time = seconds(m.Seconds)
+		}
+		if k < mostSections {
+			r.Section = sectionOf(m, reasons, &maps)
+			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
+		}
+		rows[k] = r
+	}
+	return rows
+}
+
+// urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
+func urgency(m Model) int {
+	switch m.Status {
+	case Failed:
+		return 0
+	case Interrupted:
+		return 1
+	}
+	return 2
+}
+
+// mark is a check's cell.
+func mark(c Check) template.HTML {
+	switch {
+	case c.Status == Passed:
+		return `<td class="c">✓`
+	case c.Status == Mismatch:
+		return `<td class="c bad">failed`
+	case c.Note == NotAsked:
+		return `<td>`
+	}
+	return template.HTML(`<td class="c" title="not run: ` + template.HTMLEscapeString(cut(c.Note, mostInRow)) + `">–`)
+}
+
+// into is where a map went, or why it did not.
+func into(m Map) string {
+	text := strings.Join(m.Into, ", ")
+	if m.Code == "" {
+		return text
+	}
+	if text != "" {
+		text += "; "
+	}
+	return text + m.Code + ": " + m.Reason
+}
+
+// seconds is a time for people: "1.25 s", "12 ms", "3 h 20 m".
+func seconds(x float64) string {
+	switch {
+	case x >= 3600:
+		return fmt.Sprintf("%d h %02d m", int(x)/3600, int(x)/60%60)
+	case x >= 60:
+		return fmt.Sprintf("%d m %02d s", int(x)/60, int(x)%60)
+	case x >= 10:
+		return fmt.Sprintf("%.1f s", x)
+	case x >= 1:
+		return fmt.Sprintf("%.2f s", x)
+	}
+	return fmt.Sprintf("%.3g ms", x*1000)
+}
+
+// number is a count for people: "964,928".
+func number[T int | int64](n T) string {
+	text := strconv.FormatInt(int64(n), 10)
+	for k := len(text) - 3; k > 0 && text[k-1] != '-'; k -= 3 {
+		text = text[:k] + "," + text[k:]
+	}
+	return text
+}
+
+// cut is the beginning of a text, printable, of at most so many characters.
+func cut(text string, most int) string {
+	if len(text) > 4*most { // bytes: a name may have any length
+		text = text[:4*most]
+	}
+	text = Printable(text)
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}

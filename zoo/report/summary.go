@@ -1,0 +1,253 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// fact is a name and what is so.
+type fact struct {
+	Name, Value, Note string
+	Bad               bool
+}
+
+// statuses are the words for how models ended, in the order in which they are told.
+var statuses = []struct {
+	status Status
+	words  string
+}{{Folded, "folded"}, {Copied, "had nothing to fold"}, {Skipped, "left out"}, {Unchanged, "unchanged"}, {Failed, "failed"}, {Interrupted, "interrupted"}}
+
+// tally says how many models ended how: "11 folded, 15 had nothing to fold".
+func (e End) tally() (text string, total int) {
+	var parts []string
+	for _, s := range statuses {
+		if n := e.Counts[s.status]; n > 0 {
+			parts = append(parts, number(n)+" "+s.words)
+			total += n
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"nothing to do"}
+	}
+	return strings.Join(parts, ", "), total
+}
+
+// headline is the run in one sentence.
+func (d *Document) headline() string {
+	c, total := d.Result.Counts, len(d.Models)
+	switch {
+	case c[Failed] > 0:
+		return fmt.Sprintf("%s of %s failed", number(c[Failed]), count(total, "model"))
+	case c[Interrupted] > 0:
+		return fmt.Sprintf("Interrupted: %s of %s not done", number(c[Interrupted]), count(total, "model"))
+	case d.Run.DryRun:
+		return fmt.Sprintf("A dry run of %s: nothing was written", count(total, "model"))
+	case total == 0:
+		return "No models"
+	case total == 1:
+		return fmt.Sprintf("One model, %s", d.Models[0].Status)
+	case c[Unchanged] == total:
+		return fmt.Sprintf("All %s are unchanged", count(total, "model"))
+	}
+	return fmt.Sprintf("All %s are done", count(total, "model"))
+}
+
+// outcome is what became of the models.
+func (d *Document) outcome() string {
+	text, _ := d.Result.tally()
+	return fmt.Sprintf("%s; %s → %s per-channel nodes; %s", text, number(d.Result.Before), number(d.Result.After), seconds(d.Result.Seconds))
+}
+
+// checks are the three proofs, in the order in which they are told.
+func (m Model) checks() [3]struct {
+	name string
+	Check
+} {
+	return [3]struct {
+		name string
+		Check
+	}{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}}
+}
+
+// totals are the figures on top of the page.
+func (d *Document) totals() []fact {
+	e := d.Result
+	list := []fact{
+		{Name: "per-channel nodes", Value: fmt.Sprintf("%s → %s", number(e.Before), number(e.After)), Note: change(float64(e.Before), float64(e.After))},
+		d.size(),
+	}
+	for k, name := range []string{"parity", "algebra", "predictions"} {
+		passed, failed, missing := 0, 0, 0
+		for _, m := range d.Models {
+			switch c := m.checks()[k]; {
+			case c.Status == Passed:
+				passed++
+			case c.Status == Mismatch:
+				failed++
+			case m.Status == Folded && c.Note != NotAsked:
+				missing++
+			}
+		}
+		f := fact{Name: name, Value: number(passed) + " passed", Bad: failed > 0}
+		var notes []string
+		if failed > 0 {
+			f.Value = number(failed) + " failed"
+			notes = append(notes, number(passed)+" passed")
+		}
+		if missing > 0 {
+			notes = append(notes, number(missing)+" not run")
+		}
+		if passed+failed+missing == 0 {
+			f.Value = "not run"
+			notes = append(notes, "not asked for")
+		}
+		f.Note = strings.Join(notes, ", ")
+		list = append(list, f)
+	}
+	latency := fact{Name: "latency", Value: "not measured", Note: "-latency does, where predictions run"}
+	if mean, n := d.latency(); n > 0 {
+		latency.Value, latency.Note = fmt.Sprintf("× %.2f", mean), "geometric mean of "+count(n, "model")
+	}
+	return append(list, latency, fact{Name: "time", Value: seconds(e.Seconds), Note: d.effort()})
+}
+
+// size is that of the models that have an output.
+func (d *Document) size() fact {
+	var before, after int64
+	for _, m := range d.Models {
+		if m.OutputBytes > 0 {
+			before, after = before+m.Bytes, after+m.OutputBytes
+		}
+	}
+	if after == 0 {
+		return fact{Name: "bytes", Value: Bytes(d.Result.Bytes), Note: "nothing written"}
+	}
+	return fact{Name: "bytes", Value: Bytes(after), Note: Bytes(before) + " before, " + change(float64(before), float64(after))}
+}
+
+// change is from one number to another in per cent.
+func change(before, after float64) string {
+	switch {
+	case before <= 0 || before == after:
+		return "the same"
+	case after < before:
+		return percent(1-after/before) + " less"
+	}
+	return percent(after/before-1) + " more"
+}
+
+// percent is a share for people: "0.26 %", "74 %".
+func percent(share float64) string {
+	if share >= 0.0995 {
+		return fmt.Sprintf("%.0f %%", 100*share)
+	}
+	return fmt.Sprintf("%.2g %%", max(100*share, 0.01))
+}
+
+// latency is the geometric mean over the models that were measured.
+func (d *Document) latency() (mean float64, measured int) {
+	sum := 0.0
+	for _, m := range d.Models {
+		if l := m.Predictions.Latency; l != nil && l.Ratio > 0 {
+			sum += math.Log(l.Ratio)
+			measured++
+		}
+	}
+	return math.Exp(sum / float64(max(measured, 1))), measured
+}
+
+// effort is what the run took besides time.
+func (d *Document) effort() string {
+	text := count(d.Run.Workers, "worker")
+	if d.Result.PeakMemory > 0 {
+		text += ", " + Bytes(d.Result.PeakMemory) + " at most"
+	}
+	return text
+}
+
+// alerts are what has to be read, the worst first.
+func (d *Document) alerts(rows []row) []alert {
+	var list []alert
+	add := func(a alert) {
+		if len(list) < mostAlerts {
+			list = append(list, a)
+		}
+	}
+	for _, note := range d.Result.Notes {
+		add(alert{Text: Printable(note)})
+	}
+	urgent := 0
+	for _, r := range rows {
+		if r.Status == Failed {
+			urgent++
+			add(alert{r.ID, r.Path, cut(r.Error, mostInRow)})
+		}
+	}
+	for _, r := range rows {
+		for _, w := range r.Warnings {
+			urgent++
+			add(alert{r.ID, r.Path, cut(w, mostInRow)})
+		}
+	}
+	if more := urgent + len(d.Result.Notes) - len(list); more > 0 {
+		list = append(list, alert{Text: fmt.Sprintf("%d more, in the table", more)})
+	}
+	return list
+}
+
+// gaps counts the checks of folded models that were asked for and did not run, by what and why.
+type gaps map[[2]string]int
+
+func (g gaps) add(m Model) {
+	for _, c := range m.checks() {
+		if m.Status == Folded && c.Status == NotRun && c.Note != NotAsked {
+			g[[2]string{c.name, c.Note}]++
+		}
+	}
+}
+
+// lines are sorted: "predictions not run for 3 models: …".
+func (g gaps) lines() []string {
+	var list []string
+	for what, n := range g {
+		list = append(list, fmt.Sprintf("%s not run for %s: %s", what[0], count(n, "model"), Printable(what[1])))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// mostMissing bounds the lines on checks that did not run, and mostUnmatched the files without a rule.
+const (
+	mostMissing   = 10
+	mostUnmatched = 20
+)
+
+// facts are how the run was made.
+func (d *Document) facts() []fact {
+	backend := d.Run.Backend
+	if d.Run.Why != "" {
+		backend += " (" + d.Run.Why + ")"
+	}
+	list := []fact{{Name: "backend", Value: backend}, {Name: "predictions", Value: d.Run.Engine}}
+	missing := gaps{}
+	for _, m := range d.Models {
+		missing.add(m)
+	}
+	lines := missing.lines()
+	for _, line := range lines[:min(len(lines), mostMissing)] {
+		list = append(list, fact{Name: "not run", Value: line})
+	}
+	if n := len(lines) - mostMissing; n > 0 {
+		list = append(list, fact{Name: "not run", Value: fmt.Sprintf("%d more reasons in report.json", n)})
+	}
+	if files := d.Result.Unmatched; len(files) > 0 {
+		text := strings.Join(files[:min(len(files), mostUnmatched)], ", ")
+		if n := len(files) - mostUnmatched; n > 0 {
+			text += fmt.Sprintf(" and %s more", number(n))
+		}
+		list = append(list, fact{Name: "no rule for", Value: text})
+	}
+	return list
+}

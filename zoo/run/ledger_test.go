@@ -1,0 +1,105 @@
+package run
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+// remembered is a ledger with some entries, and the bytes of its file.
+func remembered(t testing.TB, folder string, models ...string) (*ledger, []byte) {
+	if err := os.MkdirAll(filepath.Join(folder, stateFolder), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	l, err := openLedger(disk{}, folder, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, m := range models {
+		e := &entry{Model: m, Rule: "a rule", Status: "folded", Inputs: []stamp{{Path: "in/" + m, Size: int64(k), Hash: "x"}}, Outputs: []stamp{{Path: "out/" + m}}}
+		if err := l.add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, data
+}
+
+func TestTheLedgerForgetsWhatItIsTold(t *testing.T) {
+	folder := t.TempDir()
+	remembered(t, folder, "a", "b")
+	l, err := openLedger(disk{}, folder, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.forget("a"); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	if l, err = openLedger(disk{}, folder, true); err != nil || l.get("a") != nil || l.get("b") == nil {
+		t.Errorf("%v, a %v, b %v", err, l.get("a"), l.get("b"))
+	}
+}
+
+func TestALedgerOfOldLinesIsWrittenAnew(t *testing.T) {
+	folder := t.TempDir()
+	var models []string
+	for k := range 300 {
+		models = append(models, fmt.Sprint(k%3))
+	}
+	_, before := remembered(t, folder, models...)
+	l, err := openLedger(disk{}, folder, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	after, err := os.ReadFile(l.path)
+	if err != nil || bytes.Count(after, []byte("\n")) != 3 || len(before) < 90*len(after)/3 {
+		t.Errorf("%d bytes became %d, %v", len(before), len(after), err)
+	}
+	if again, err := openLedger(disk{}, folder, true); err != nil || !reflect.DeepEqual(again.entries, l.entries) {
+		t.Errorf("%v: its entries are others", err)
+	}
+}
+
+func FuzzLedger(f *testing.F) {
+	_, good := remembered(f, f.TempDir(), "a.onnx", "b/c.onnx")
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add(append([]byte("half a li"), good...))
+	f.Add(bytes.Repeat([]byte("\n"), 10))
+	quick := &hooked{before: func(string, string) error { return nil }} // it does not wait for the disk
+	folder := f.TempDir()
+	if err := os.MkdirAll(filepath.Join(folder, stateFolder), 0o777); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(folder, stateFolder, ledgerFile)
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		l, err := openLedger(quick, folder, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.add(&entry{Model: "new", Status: "folded"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.close(); err != nil {
+			t.Fatal(err)
+		}
+		again, err := openLedger(quick, folder, true)
+		if err != nil || !reflect.DeepEqual(again.entries, l.entries) {
+			t.Errorf("%v: %d entries were written, others are read", err, len(l.entries))
+		}
+	})
+}

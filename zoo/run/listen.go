@@ -1,0 +1,62 @@
+package run
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"sync"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// listener remembers the first time that the system could not read a constant. Planning takes what it cannot read for
+// unknown, and leaves maps for that: such a plan is not the model's.
+type listener struct {
+	lock sync.Mutex
+	err  error
+}
+
+// listen hears all reading of a model's constants from now on.
+func listen(m *model.Model) *listener {
+	l := &listener{}
+	hear := func(c *model.Constant) {
+		if c != nil && c.Data != nil {
+			c.Data = &heard{c.Data, l}
+		}
+	}
+	m.Walk(func(g *model.Graph) {
+		for _, v := range g.Consts {
+			hear(v.Const)
+		}
+		for _, n := range g.Nodes {
+			for _, a := range n.Attrs {
+				hear(a.Tensor)
+			}
+		}
+	})
+	return l
+}
+
+// failure is the first error of the system, or nil.
+func (l *listener) failure() error {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.err
+}
+
+type heard struct {
+	io.ReaderAt
+	by *listener
+}
+
+func (h *heard) ReadAt(b []byte, off int64) (int, error) {
+	n, err := h.ReaderAt.ReadAt(b, off)
+	if _, system := errors.AsType[*fs.PathError](err); system {
+		h.by.lock.Lock()
+		defer h.by.lock.Unlock()
+		if h.by.err == nil {
+			h.by.err = err
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,62 @@
+package run
+
+import (
+	"io"
+	"sync"
+)
+
+// meter tells how much of a model is done while its output is written: bytes, in steps, the model's own at most.
+type meter struct {
+	tell func(int64)
+
+	lock    sync.Mutex
+	written int64 // since the last step
+	left    int64 // of the model's bytes
+}
+
+// meterStep is how many bytes are written between two steps.
+const meterStep = 4 << 20
+
+// wrote counts bytes that were written. A nil meter counts nothing.
+func (m *meter) wrote(n int64) {
+	if m == nil {
+		return
+	}
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if m.written += n; m.written >= meterStep {
+		step := min(m.written, m.left)
+		m.written, m.left = 0, m.left-step
+		m.tell(step)
+	}
+}
+
+// finish is what was not told yet.
+func (m *meter) finish() int64 {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	left := m.left
+	m.left = 0
+	return left
+}
+
+// Write is the file's, counted.
+func (f *stagedFile) Write(p []byte) (int, error) {
+	n, err := f.writable.Write(p)
+	f.meter.wrote(int64(n))
+	return n, err
+}
+
+// WriteAt is the file's, counted.
+func (f *stagedFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.writable.WriteAt(p, off)
+	f.meter.wrote(int64(n))
+	return n, err
+}
+
+// ReadFrom lets the kernel copy from file to file where it can.
+func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(f.writable, r)
+	f.meter.wrote(n)
+	return n, err
+}

@@ -1,0 +1,75 @@
+package run
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/report"
+)
+
+// twins are two models that share their weights' file, as decoders with and without a cache do.
+func (s *scene) twins(seed uint64) {
+	s.t.Helper()
+	s.external("m", seed)
+	data, err := os.ReadFile(filepath.Join(s.zoo(), "m", "model.onnx"))
+	if err = errors.Join(err, os.WriteFile(filepath.Join(s.zoo(), "m", "twin.onnx"), data, 0o666)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestModelsMayShareExternalDataThatIsTheSameForBoth(t *testing.T) {
+	s := newScene(t, 0)
+	for seed := range uint64(6) { // which of them is first differs
+		s.twins(seed + 1)
+		s.settled()
+		if r := s.must(nil); r.Counts[report.Folded] != 2 {
+			t.Fatalf("weights %d: %v: %s; %s", seed, r.Counts, r.models["m/model.onnx"].Error, r.models["m/twin.onnx"].Error)
+		}
+		if r := s.must(nil); r.Counts[report.Unchanged] != 2 {
+			t.Fatalf("weights %d, once more: %v", seed, r.Counts)
+		}
+	}
+}
+
+func TestExternalDataThatTwoModelsNeedInTwoFormsIsAnError(t *testing.T) {
+	s := newScene(t, 0)
+	s.rules = "models:\n  - match: '**/twin.onnx'\n    verify: [parity]\n    fold: {norm: off}\n  - match: '**/*.onnx'\n    verify: [parity]\n"
+	s.twins(1)
+	s.settled()
+	first := s.must(nil)
+	if first.Counts[report.Failed] != 1 {
+		t.Fatalf("%v", first.Counts)
+	}
+	kept := contents(t, s.out())
+	again := s.must(nil)
+	if again.Counts[report.Failed] != 1 || again.Counts[report.Unchanged] != 1 || !equal(kept, contents(t, s.out())) {
+		t.Errorf("once more: %v", again.Counts)
+	}
+	for path, m := range again.models {
+		if m.Status == report.Failed && (first.models[path].Status != report.Failed || !strings.Contains(m.Error, "needs other bytes")) {
+			t.Errorf("%s: %s", path, m.Error)
+		}
+	}
+}
+
+func TestAModelThatLosesItsExternalDataIsNotLeftWithAnothers(t *testing.T) {
+	s := newScene(t, 0)
+	s.twins(1)
+	s.settled()
+	s.must(nil)
+	s.twins(2)
+	twin := filepath.Join(s.zoo(), "m", "twin.onnx")
+	if err := os.WriteFile(twin, []byte("no model"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s.settled()
+	if r := s.must(nil); r.Counts[report.Folded] != 1 || r.Counts[report.Failed] != 1 {
+		t.Fatalf("%v", r.Counts)
+	}
+	if _, err := os.Stat(filepath.Join(s.out(), "m", "twin.onnx")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an old model stands beside new weights: %v", err)
+	}
+}

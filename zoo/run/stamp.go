@@ -1,0 +1,114 @@
+package run
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/zeebo/blake3"
+)
+
+// stamp is how a file is recognised without reading it, and its content's BLAKE3.
+type stamp struct {
+	Path  string `json:"path"`
+	Size  int64  `json:"size"`
+	Time  int64  `json:"time"` // of the last change, in nanoseconds
+	Inode uint64 `json:"inode,omitempty"`
+	Hash  string `json:"hash"`
+	Fresh bool   `json:"fresh,omitempty"` // an input whose next change may not show in its time
+}
+
+// tick is more than file systems take to tell two changes apart: FAT counts two seconds.
+const tick = 3 * time.Second
+
+// fresh says whether the file changed so shortly ago that another change may not show in its time.
+func (s stamp) fresh() bool { return time.Since(time.Unix(0, s.Time)).Abs() < tick }
+
+// stampOf recognises a file, without its content.
+func stampOf(fsys files, path string) (stamp, error) {
+	info, err := fsys.Stat(path)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}, nil
+}
+
+// watch recognises inputs before they are read, for unchanged to see whether they still are what was read: by their times, or
+// by their contents where the times are too fresh to tell.
+func watch(fsys files, paths ...string) ([]stamp, error) {
+	var list []stamp
+	for _, p := range paths {
+		s, err := stampOf(fsys, p)
+		if err == nil && s.fresh() {
+			s.Hash, err = hashFile(fsys, p)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// unchanged are the stamps of inputs that were read, with their contents. Its error is ErrChanged if one of them is not what
+// it was.
+func unchanged(fsys files, before []stamp) ([]stamp, error) {
+	var list []stamp
+	for _, b := range before {
+		hash, err := hashFile(fsys, b.Path)
+		if err != nil {
+			return nil, err
+		}
+		s, err := stampOf(fsys, b.Path) // after the content: a change in between shows
+		if err != nil {
+			return nil, err
+		}
+		s.Hash, s.Fresh = hash, s.fresh()
+		if !s.matches(b) {
+			return nil, fmt.Errorf("%s: %w: fold it again when it is complete", b.Path, ErrChanged)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// matches says whether two stamps are of the same file with the same content, as far as both tell.
+func (s stamp) matches(t stamp) bool {
+	return s.Size == t.Size && s.Time == t.Time && s.Inode == t.Inode && (s.Hash == t.Hash || s.Hash == "" || t.Hash == "")
+}
+
+// holds says whether a file is as its stamp says: by size, time and inode, or by its content where these differ or cannot
+// tell, or if asked for. It returns the file's present stamp.
+func (s stamp) holds(fsys files, content bool) (now stamp, ok bool) {
+	now, err := stampOf(fsys, s.Path)
+	if err != nil || now.Size != s.Size {
+		return now, false
+	}
+	if now.matches(s) && !s.Fresh && !content {
+		return s, true
+	}
+	now.Fresh = now.fresh()
+	now.Hash, err = hashFile(fsys, s.Path)
+	return now, err == nil && now.Hash == s.Hash
+}
+
+func total(list []stamp) (bytes int64) {
+	for _, s := range list {
+		bytes += s.Size
+	}
+	return bytes
+}
+
+func hashFile(fsys files, path string) (string, error) {
+	f, err := fsys.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := blake3.New()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 256<<10)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

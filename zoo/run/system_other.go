@@ -1,0 +1,13 @@
+//go:build !unix
+
+package run
+
+import "io/fs"
+
+func inode(fs.FileInfo) uint64 { return 0 }
+
+func isUnsupported(error) bool { return true }
+
+func isNoLock(error) bool { return false }
+
+func alive(int) bool { return true }

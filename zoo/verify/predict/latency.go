@@ -1,0 +1,120 @@
+//go:build cgo
+
+package predict
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zoofold/zoofold/zoo/report"
+)
+
+// What bounds a measurement.
+const (
+	mostPairs   = 20              // of runs
+	fewestPairs = 3               // whatever the time
+	budget      = 2 * time.Second // after which no more than fewestPairs are begun
+	slowest     = time.Second     // for a first run: slower models are not measured
+)
+
+// usual are for latency: the sizes that users are likely to have come first.
+var usual = extents{[]int64{320, 64, 160, 513, 576, 512, 256, 2, 1}, 1 << 22}
+
+// measure is how long both models take for a prediction. What keeps it from measuring is in the result.
+func measure(ctx context.Context, original, folded string) *report.Latency {
+	l, err := latency(ctx, original, folded)
+	if err != nil {
+		return &report.Latency{Note: firstLine(err)}
+	}
+	return l
+}
+
+func latency(ctx context.Context, original, folded string) (*report.Latency, error) {
+	a, err := open(original, nil, production)
+	if err != nil {
+		return nil, err
+	}
+	defer a.close()
+	b, err := open(folded, nil, production)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	started := time.Now()
+	first, cancel := context.WithTimeout(ctx, slowest)
+	defer cancel()
+	inputs, _, err := a.try(first, seeds[0], usual)
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.New("interrupted")
+	case first.Err() != nil:
+		return nil, fmt.Errorf("a prediction takes more than %v", slowest)
+	case err != nil:
+		return nil, err
+	}
+	in, err := feeds(inputs)
+	defer destroy(in)
+	if err != nil {
+		return nil, err
+	}
+	once := func(s *session) (time.Duration, error) {
+		results, took, err := s.execute(ctx, in)
+		destroy(results)
+		return took, err
+	}
+	if _, err := once(b); err != nil { // as warm as the original
+		return nil, err
+	}
+	var before, after []time.Duration
+	for k := 0; k < mostPairs && (k < fewestPairs || time.Since(started) < budget); k++ {
+		pair, took := [2]*session{a, b}, [2]time.Duration{}
+		for j := range pair {
+			who := (j + k) % 2 // they take turns in going first
+			if took[who], err = once(pair[who]); err != nil {
+				return nil, err
+			}
+		}
+		before, after = append(before, took[0]), append(after, took[1])
+	}
+	l := summary(before, after)
+	l.Input = shapes(inputs, names(a.inputs))
+	return l, nil
+}
+
+// summary takes the medians of pairs of runs.
+func summary(before, after []time.Duration) *report.Latency {
+	n := len(before)
+	x, y, ratios := make([]float64, n), make([]float64, n), make([]float64, n)
+	for k := range before {
+		x[k], y[k] = before[k].Seconds(), after[k].Seconds()
+		ratios[k] = y[k] / max(x[k], 1e-9) // clocks have steps
+	}
+	return &report.Latency{
+		Before: quantile(x, 0.5), After: quantile(y, 0.5), Pairs: n,
+		Ratio: quantile(ratios, 0.5), Low: quantile(ratios, 0.25), High: quantile(ratios, 0.75),
+	}
+}
+
+// quantile is the value below which that share of a list lies, interpolated between neighbours.
+func quantile(list []float64, share float64) float64 {
+	sorted := slices.Sorted(slices.Values(list))
+	at := share * float64(len(sorted)-1)
+	k := int(at)
+	if k+1 == len(sorted) {
+		return sorted[k]
+	}
+	return sorted[k] + (at-float64(k))*(sorted[k+1]-sorted[k])
+}
+
+// shapes says what a prediction was made of: "x[1,3,320,320]".
+func shapes(inputs []value, names []string) string {
+	var parts []string
+	for k, v := range inputs {
+		parts = append(parts, names[k]+strings.ReplaceAll(fmt.Sprint(v.shape), " ", ","))
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,64 @@
+// Package oracle finds what tests are compared with: programs and files that zoofold does not bring along.
+package oracle
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Python is a Python that has these modules: $PYTHON, or the one that make test sets up. Without one the test is skipped;
+// where CI is set, which runs make test, it fails. Short tests, under the race detector, have no oracles.
+func Python(t testing.TB, modules ...string) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("no oracles in short tests")
+	}
+	for _, path := range []string{os.Getenv("PYTHON"), filepath.Join(root(t), ".cache/venv/bin/python")} {
+		if path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(path)
+		if err == nil && exec.Command(abs, "-c", "import "+strings.Join(modules, ", ")).Run() == nil {
+			return abs
+		}
+	}
+	missing := "no Python with " + strings.Join(modules, ", ") + ": make test sets one up"
+	if os.Getenv("CI") != "" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
+}
+
+// Shared is a file or folder below the folder shared that stands beside a developer's checkout, and CI's. Where it does
+// not the test is skipped.
+func Shared(t testing.TB, path string) string {
+	t.Helper()
+	full := filepath.Join(root(t), "..", "shared", filepath.FromSlash(path))
+	if _, err := os.Stat(full); err != nil {
+		t.Skipf("shared/%s is not beside this checkout", path)
+	}
+	return full
+}
+
+// root is the folder of the module that the test's package is in.
+func root(t testing.TB) string {
+	t.Helper()
+	folder, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+			return folder
+		}
+		above := filepath.Dir(folder)
+		if above == folder {
+			t.Fatal("the test is in no module")
+		}
+		folder = above
+	}
+}
