@@ -151,7 +151,7 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		case gemm:
 			return m.becomeGemm(n, w.DType, sums)
 		case next != nil:
-			return m.visit(next, false, func(*Operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
+			return m.visit(next, inputSide, func(*Operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
 		}
 		return m.addAfter(n, shift)
 	})
@@ -165,7 +165,7 @@ func (m *Move) biasOf(n *model.Node, kept int) *model.Node {
 		return nil
 	}
 	next := y.Uses[0].Node
-	if f := m.p.find(next); next.Graph != n.Graph || m.seen[next] || f.why != nil || f.data != y.Uses[0].Index || f.a.Scales() || f.a.Axis != Uniform && f.a.Axis != len(y.Shape)-kept {
+	if f := m.p.find(next); next.Graph != n.Graph || m.seen[next] != 0 || f.why != nil || f.data != y.Uses[0].Index || f.a.Scales() || f.a.Axis != Uniform && f.a.Axis != len(y.Shape)-kept {
 		return nil
 	}
 	return next

@@ -13,15 +13,23 @@ type Move struct {
 	p     *Planner
 	start *model.Node   // a node of the map's own
 	nodes []*model.Node // all that the move touches, the map's own nodes first
-	seen  map[*model.Node]bool
-	back  map[*model.Node]bool // of those: the map came from behind
-	into  []*model.Node        // those that absorbed the map
-	late  []func() *Reason     // checks too dear to make before the way is known to be free
+	seen  map[*model.Node]side
+	into  []*model.Node    // those that absorbed the map
+	late  []func() *Reason // checks too dear to make before the way is known to be free
 	edits []func()
 	made  []made // constants that the edits put in, in order
 	added cost   // of per-channel nodes that the edits put in
 	asked *int   // how often a node was asked, what came to nothing included
 }
+
+// side is the side from which a map comes to a node.
+type side uint8
+
+const (
+	noSide side = iota + 1 // the node is the map's own, or only reads what changes
+	inputSide
+	outputSide
+)
 
 // maxAsked bounds how often a move asks: where there is a choice, and again at the next node, the ways multiply.
 const maxAsked = 1 << 14
@@ -41,10 +49,10 @@ var (
 	costSimple    = cost{1, 1} // Mul, Add and their like
 )
 
-func (p *Planner) newMove(own []*model.Node) *Move {
-	m := &Move{p: p, start: own[0], seen: map[*model.Node]bool{}, back: map[*model.Node]bool{}, asked: new(int)}
-	for _, n := range own {
-		m.seen[n] = true
+func (p *Planner) newMove(run []*model.Node) *Move {
+	m := &Move{p: p, start: run[0], seen: map[*model.Node]side{}, asked: new(int)}
+	for _, n := range run {
+		m.seen[n] = noSide
 		m.nodes = append(m.nodes, n)
 	}
 	return m
@@ -65,22 +73,22 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	if v.Producer == nil {
 		return because(NoLinear, "%q is an input", v.Name)
 	}
-	before := v.Producer
+	producer := v.Producer
 	switch {
-	case before.Graph != m.start.Graph:
-		return because(Subgraph, "%v is in another graph body", before)
+	case producer.Graph != m.start.Graph:
+		return because(Subgraph, "%v is in another graph body", producer)
 	case v.Output:
-		return because(SharedOutput, "the output of %v is a graph output as it is", before)
+		return because(SharedOutput, "the output of %v is a graph output as it is", producer)
 	case len(v.Uses) != 1 && !m.unseen(v, n, k, a):
-		return because(SharedOutput, "the output of %v has other readers, %v among them", before, otherReader(v, n))
+		return because(SharedOutput, "the output of %v has other readers, %v among them", producer, otherReader(v, n))
 	}
-	return m.visit(before, true, func(o *Operator) *Reason {
+	return m.visit(producer, outputSide, func(o *Operator) *Reason {
 		if o.Back == nil {
-			return because(Nonlinear, "%v does not let a map through", before)
+			return because(Nonlinear, "%v does not let a map through", producer)
 		}
-		for j, out := range before.Outputs {
+		for j, out := range producer.Outputs {
 			if out == v {
-				return o.Back(m, before, j, a)
+				return o.Back(m, producer, j, a)
 			}
 		}
 		panic("fold: a value that its producer does not output")
@@ -96,14 +104,14 @@ func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
 			continue
 		}
 		o := m.p.operator(u.Node)
-		if o.Sees == nil || u.Node.Graph != n.Graph || m.seen[u.Node] && !o.Again {
+		if o.Sees == nil || u.Node.Graph != n.Graph || m.seen[u.Node] != 0 && !o.Again {
 			return false
 		}
 		seen, why := o.Sees(m, u.Node, u.Index, a.Axis)
 		if why != nil || slices.ContainsFunc(seen, func(c int64) bool { return a.Scale[c] != 1 || a.Shift[c] != 0 }) {
 			return false
 		}
-		if !m.seen[u.Node] {
+		if m.seen[u.Node] == 0 {
 			others = append(others, u.Node)
 		}
 	}
@@ -126,7 +134,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		if u.Node.Graph != m.start.Graph {
 			return because(Subgraph, "%v reads it in another graph body", u.Node)
 		}
-		why := m.visit(u.Node, false, func(o *Operator) *Reason {
+		why := m.visit(u.Node, inputSide, func(o *Operator) *Reason {
 			if o.Forward == nil {
 				return because(Nonlinear, "%v does not let a map through", u.Node)
 			}
@@ -140,9 +148,9 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 }
 
 // visit makes the node part of the move. A node takes one map in a move, or several from the same side if it says so.
-func (m *Move) visit(n *model.Node, back bool, ask func(*Operator) *Reason) *Reason {
+func (m *Move) visit(n *model.Node, from side, ask func(*Operator) *Reason) *Reason {
 	o := m.p.operator(n)
-	if m.seen[n] && !(o.Again && m.back[n] == back) {
+	if s := m.seen[n]; s != 0 && !(o.Again && s == from) {
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
 	if err := m.p.ended(); err != nil {
@@ -151,8 +159,8 @@ func (m *Move) visit(n *model.Node, back bool, ask func(*Operator) *Reason) *Rea
 	if *m.asked++; *m.asked > maxAsked {
 		return because(Unsupported, "there are too many ways before and after %v to try", n)
 	}
-	if !m.seen[n] {
-		m.seen[n], m.back[n] = true, back
+	if m.seen[n] == 0 {
+		m.seen[n] = from
 		m.nodes = append(m.nodes, n)
 	}
 	return ask(o)
@@ -160,13 +168,13 @@ func (m *Move) visit(n *model.Node, back bool, ask func(*Operator) *Reason) *Rea
 
 // Try asks for something that the move can do without: if it is refused, nothing of it remains.
 func (m *Move) Try(ask func() *Reason) *Reason {
-	before := *m
+	saved := *m
 	why := ask()
 	if why != nil {
-		for _, n := range m.nodes[len(before.nodes):] {
+		for _, n := range m.nodes[len(saved.nodes):] {
 			delete(m.seen, n)
 		}
-		*m = before
+		*m = saved
 	}
 	return why
 }

@@ -80,7 +80,7 @@ func (m *Move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *
 		switch y := x.Outputs[0]; {
 		case len(y.Uses) != 1 || y.Output:
 			return nil, nil, because(Quantized, "the quantised weight of %v has other users", n)
-		case m.seen[x]:
+		case m.seen[x] != 0:
 			return nil, nil, because(Quantized, "the map would reach %v twice", x)
 		case m.p.kept(x):
 			return nil, nil, because(Keep, "%v is to be kept", x)
@@ -142,7 +142,7 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 		})
 	}
 	for _, x := range way {
-		m.seen[x], m.nodes = true, append(m.nodes, x)
+		m.seen[x], m.nodes = noSide, append(m.nodes, x)
 	}
 	m.Edit(func() { d.SetAttr(model.Attr{Name: "axis", Kind: model.IntAttr, Int: int64(axis)}) })
 	return m.Values(d, 1, d.In(1).DType, []int64{int64(len(values))}, values)
