@@ -101,7 +101,7 @@ func (p *Planner) replace(r *run, a Affine) {
 			continue
 		}
 		shape, _ := p.shape(a, in)
-		c := g.NewConst(out.Name+"_"+step.op, &model.Constant{DType: out.DType, Shape: shape, Values: step.values})
+		c := g.NewConst(out.Name+"_"+step.op, &model.Constant{DType: in.DType, Shape: shape, Values: step.values})
 		z := out
 		if k == 0 && steps[1].needed {
 			z = g.NewValue(out.Name+"_scaled", out)
