@@ -44,7 +44,7 @@ func overhangs(n *model.Node, kernel []int64) bool {
 
 // at is element k of a list, or what stands for one that is not there.
 func at(list []int64, k int, def int64) int64 {
-	if k < len(list) {
+	if k >= 0 && k < len(list) {
 		return list[k]
 	}
 	return def

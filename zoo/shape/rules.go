@@ -152,7 +152,7 @@ func window(n *model.Node, x, kernel, stride, dilation, before, after int64) int
 }
 
 func at(list []int64, k int, def int64) int64 {
-	if k < len(list) {
+	if k >= 0 && k < len(list) {
 		return list[k]
 	}
 	return def

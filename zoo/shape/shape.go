@@ -14,6 +14,9 @@ import (
 // operators hand an extent on, its number with it: equal numbers are equal extents.
 const Unknown = -1
 
+// firstNamed is above the numbers of free extents, and below what a senseless attribute makes of an extent.
+const firstNamed = -1 << 40
+
 // Infer fills in DType and Shape of the values of a model, where they are not declared and the operators tell them. A
 // declared extent is believed, a free one is narrowed to what the operators tell.
 func Infer(m *model.Model, consts *eval.Folder) {
@@ -53,7 +56,7 @@ func newInference(m *model.Model, consts *eval.Folder) *inference {
 		}
 		for _, v := range values {
 			if v != nil && len(v.Shape) > 0 {
-				in.named = max(in.named, Unknown-slices.Min(v.Shape))
+				in.named = max(in.named, firstNamed-slices.Min(v.Shape))
 			}
 		}
 	})
@@ -102,7 +105,7 @@ func (in *inference) name(v *model.Value) {
 	for k, d := range v.Shape {
 		if d == Unknown {
 			in.named++
-			v.Shape[k] = Unknown - in.named
+			v.Shape[k] = firstNamed - in.named
 		}
 	}
 }
@@ -131,6 +134,12 @@ func set(n *model.Node, k int, d tensor.DType, shape []int64) {
 	}
 	if v.DType == tensor.Undefined {
 		v.DType = d
+	}
+	for k, d := range shape {
+		if firstNamed <= d && d < Unknown {
+			shape = slices.Clone(shape)
+			shape[k] = Unknown
+		}
 	}
 	switch {
 	case shape == nil:
