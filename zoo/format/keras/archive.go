@@ -115,7 +115,7 @@ func memberText(m *zip.File) (string, error) {
 }
 
 // content is a member's bytes: where they are in the archive if they are stored as they are, in a temporary file if not.
-func (a *archive) content(f *os.File, size int64, m *zip.File) (readerAtSize, error) {
+func (a *archive) content(f *os.File, size int64, m *zip.File) (*io.SectionReader, error) {
 	if m.Method == zip.Store {
 		at, err := m.DataOffset()
 		if err != nil {

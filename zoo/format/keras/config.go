@@ -18,6 +18,7 @@ type network struct {
 	names           map[string]*layer
 	inputs, outputs []*ref // of a functional model
 	outlets         map[callKey]*outlet
+	bare            bool // there is no layer that could not be left out
 }
 
 // layer is one layer of a network, or an operation that stands among layers.
@@ -45,7 +46,8 @@ type call struct {
 	index int
 	tree  *json  // the inbound node; nil in a sequential model
 	refs  []*ref // the tensors that it reads
-	plain bool   // it reads one tensor, or a list of tensors, and nothing else is said
+	data  int    // how many of them are what it works on: they come first, a mask may follow
+	plain bool   // they are one tensor, or a list of tensors, and nothing else is said
 }
 
 // ref names a tensor: an output of a call.
@@ -115,7 +117,7 @@ func isNetwork(tree *json) bool {
 
 // network reads the layers of a model.
 func (p *parser) network(of *layer, depth int) error {
-	n := &network{layer: of, names: map[string]*layer{}, outlets: map[callKey]*outlet{}}
+	n := &network{layer: of, names: map[string]*layer{}, outlets: map[callKey]*outlet{}, bare: true}
 	of.inner = n
 	if depth > maxInner {
 		return fmt.Errorf("more than %d models within each other: %w", maxInner, format.ErrLimit)
@@ -139,6 +141,7 @@ func (p *parser) network(of *layer, depth int) error {
 		}
 		n.names[l.name] = l
 		n.layers = append(n.layers, l)
+		n.bare = n.bare && !l.foreign && leavable[l.class]
 		if isNetwork(tree) && !l.foreign {
 			if err := p.network(l, depth+1); err != nil {
 				return err
@@ -200,7 +203,7 @@ func (n *network) chain() {
 		if k == 0 && l.class == "InputLayer" {
 			continue
 		}
-		c := &call{layer: l, plain: true, refs: []*ref{{layer: before}}}
+		c := &call{layer: l, plain: true, data: 1, refs: []*ref{{layer: before}}}
 		l.calls = []*call{c}
 		before = l
 	}
@@ -217,7 +220,7 @@ func (p *parser) connect(n *network, config *json) error {
 			if c.refs, err = n.refs(tree); err != nil {
 				return fmt.Errorf("layer %q: %w", l.name, err)
 			}
-			c.plain = n.plain(tree, len(c.refs))
+			c.data, c.plain = n.plain(tree, len(c.refs))
 		}
 		if len(l.calls) == 0 && l.class != "InputLayer" {
 			return wrong(l, "nothing says what it reads")
@@ -359,30 +362,40 @@ func (n *network) ref(v *json) (*ref, bool) {
 	return &ref{tree: v, layer: l, call: int(call), output: int(output)}, l != nil
 }
 
-// plain says whether an inbound node gives the layer that many tensors, alone or as one list, and nothing else.
-func (n *network) plain(v *json, tensors int) bool {
-	if args := v.get("args").list(); args != nil {
-		if len(args) != 1 || !silent(v.get("kwargs")) {
-			return false
-		}
-		items := args
-		if args[0].kind == '[' {
-			items = args[0].items
-		}
-		return len(items) == tensors && !slices.ContainsFunc(items, func(v *json) bool {
-			class, _ := v.get("class_name").str()
-			return class != "__keras_tensor__"
-		})
-	}
-	return len(v.list()) == tensors && !slices.ContainsFunc(v.items, func(v *json) bool {
+// plain says whether an inbound node, which names that many tensors, gives the layer tensors to work on, alone or as one
+// list, and nothing else but perhaps a mask; and how many it gives.
+func (n *network) plain(v *json, tensors int) (data int, plain bool) {
+	args, more := v.list(), (*json)(nil)
+	isTensor := func(v *json) bool {
 		_, ok := n.ref(v)
-		return !ok || len(v.items) == 4 && !silent(v.items[3])
-	})
+		return ok && (len(v.items) == 3 || silent(v.items[3]))
+	}
+	if v.kind == '{' {
+		args, more = v.get("args").list(), v.get("kwargs")
+		if len(args) == 1 && args[0].kind == '[' {
+			args = args[0].items
+		} else if len(args) > 1 {
+			return tensors, false
+		}
+		isTensor = func(v *json) bool { return v.class() == "__keras_tensor__" }
+	}
+	if slices.ContainsFunc(args, func(v *json) bool { return !isTensor(v) }) || !silent(more) || v.kind != '{' && len(args) != tensors {
+		return tensors, false
+	}
+	return len(args), true
 }
 
-// silent says whether arguments ask for nothing: no mask, no training.
+// silent says whether further arguments ask for nothing: no training. What a mask does, layers say.
 func silent(v *json) bool {
-	return v.null() || v.kind == '{' && !slices.ContainsFunc(v.items, func(v *json) bool { return v.kind != 'n' && v.kind != 'f' })
+	if v.null() || v.kind != '{' {
+		return v.null()
+	}
+	for k, item := range v.items {
+		if v.keys[k] != "mask" && item.kind != 'n' && item.kind != 'f' {
+			return false
+		}
+	}
+	return true
 }
 
 // shapeOf reads a shape; nil where v is none.

@@ -2,6 +2,8 @@ package keras
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +16,7 @@ type changes struct {
 	plain   map[*layer]bool         // layers that lose the scale and the center they end in
 	weights map[weightKey]*weightIs // weights that are others now, or that layers have gained
 	names   map[*layer]string       // layers that are called otherwise, after those whose work they do for the model's outputs
+	numbers map[*layer][]int        // see number
 }
 
 // weightKey is a weight by its layer and role.
@@ -32,7 +35,7 @@ func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights
 
 // changes compares the graph with what was made of the file.
 func (h *file) changes() (*changes, error) {
-	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, names: map[*layer]string{}}
+	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, names: map[*layer]string{}, numbers: map[*layer][]int{}}
 	kept := map[callKey]bool{}
 	for _, s := range h.built.sites {
 		gone := 0
@@ -61,8 +64,8 @@ func (h *file) changes() (*changes, error) {
 		if kept[key] {
 			return nil, fmt.Errorf("layer %q is left out in one of several places, which no Keras file can say", key.layer.name)
 		}
-		if refs := key.layer.calls[key.call].refs; len(refs) != 1 {
-			return nil, fmt.Errorf("layer %q reads %d tensors and is left out, which no Keras file can say", key.layer.name, len(refs))
+		if n := key.layer.calls[key.call].data; n != 1 {
+			return nil, fmt.Errorf("layer %q reads %d tensors and is left out, which no Keras file can say", key.layer.name, n)
 		}
 	}
 	if !c.none() { // what nothing depends on goes too: Keras writes no such layers
@@ -142,13 +145,21 @@ func (c *changes) resolve(r *ref) *ref {
 
 // number is a call's number once others are dropped.
 func (c *changes) number(l *layer, call int) int {
-	n := call
-	for k := range call {
-		if c.dropped[callKey{l, k}] {
-			n--
-		}
+	if len(l.calls) < 2 {
+		return call
 	}
-	return n
+	list := c.numbers[l]
+	if list == nil {
+		next := 0
+		for k := range l.calls {
+			list = append(list, next)
+			if !c.dropped[callKey{l, k}] {
+				next++
+			}
+		}
+		c.numbers[l] = list
+	}
+	return list[call]
 }
 
 // gone says whether no call of a layer is left.
@@ -225,7 +236,8 @@ func (c *changes) editLayer(l *layer, tree *json) error {
 	if l.foreign || class == nil {
 		return nil
 	}
-	for role, setting := range class.gains {
+	for _, role := range slices.Sorted(maps.Keys(class.gains)) {
+		setting := class.gains[role]
 		if c.weights[weightKey{l, role}] == nil || l.variable(role) != nil {
 			continue
 		}

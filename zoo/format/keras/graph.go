@@ -207,7 +207,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 	if c.index > 0 {
 		name += fmt.Sprintf("/call%d", c.index)
 	}
-	if l.inner != nil && c.plain && len(in) == len(l.inner.faces()) && !l.mixed {
+	if l.inner != nil && c.plain && len(in) == c.data && c.data == len(l.inner.faces()) && !l.mixed {
 		return b.network(l.inner, in, name+"/", once && len(l.calls) == 1)
 	}
 	s := &site{builder: b, layer: l, call: c.index, name: b.unique(name), once: once && len(l.calls) == 1, alone: once, in: in}
@@ -218,9 +218,12 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 	case l.foreign || class == nil || class.build == nil:
 	case !c.plain:
 		err = unclear("it is called with further arguments")
+	case class.masks && len(in) > c.data:
+		err = unclear("it regards a mask")
 	default:
 		var out *value
 		nodes := len(b.m.Graph.Nodes)
+		s.in = in[:c.data]
 		if out, err = s.understand(class); err == nil {
 			s.out = []*value{out}
 			return s.out, nil
@@ -233,6 +236,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 	if !errors.As(err, &why) {
 		return nil, fmt.Errorf("layer %q: %w", l.name, err)
 	}
+	s.in = in
 	s.opaque(c)
 	return s.out, nil
 }

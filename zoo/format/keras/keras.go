@@ -12,7 +12,6 @@ package keras
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,10 +174,4 @@ func (h *file) Close() error {
 		err = h.archive.close()
 	}
 	return errors.Join(err, h.f.Close())
-}
-
-// readerAtSize is a reader whose size is known.
-type readerAtSize interface {
-	io.ReaderAt
-	Size() int64
 }

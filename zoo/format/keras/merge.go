@@ -8,7 +8,8 @@ import (
 
 func init() {
 	for name, typ := range map[string]string{"Add": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"} {
-		register(&class{build: func(s *site) (*value, error) { return s.merge(typ, nil) }, merges: true}, name)
+		masks := typ == "Max" || typ == "Min"
+		register(&class{build: func(s *site) (*value, error) { return s.merge(typ, nil) }, merges: true, masks: masks}, name)
 	}
 	register(&class{build: buildAverage, merges: true}, "Average")
 	register(&class{build: buildConcatenate, merges: true}, "Concatenate")

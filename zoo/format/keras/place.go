@@ -24,13 +24,13 @@ type placer struct {
 func newPlacer(c *changes, old map[*layer]*layer) (*placer, error) {
 	p := &placer{changes: c, old: old, sets: map[weightKey]*hdf5.Dataset{}, scaled: map[*hdf5.Dataset]*weightIs{}}
 	for key, is := range c.weights {
-		set := &hdf5.Dataset{Shape: is.constant.Shape}
+		set := &hdf5.Dataset{Type: hdf5.TypeOf(is.constant.DType), Shape: is.constant.Shape}
 		if v := key.layer.variable(key.role); v != nil {
 			set.Attrs, set.Type, set.Shape = v.set.Attrs, v.set.Type, v.set.Shape
-		} else {
+		} else if len(key.layer.vars) > 0 {
 			set.Attrs, set.Type = key.layer.vars[0].set.Attrs, key.layer.vars[0].set.Type
 		}
-		if set.Type.DType() != is.constant.DType || len(key.layer.vars) == 0 {
+		if set.Type.DType() != is.constant.DType {
 			return nil, fmt.Errorf("layer %q: its %s is of another type now", key.layer.name, key.role)
 		}
 		if is.constant.Data == nil {
@@ -124,7 +124,7 @@ func (p *placer) legacy(root *hdf5.Group, before, n *network) (*hdf5.Group, erro
 			}
 			group = &hdf5.Group{}
 		}
-		if weights.Links[l.name], err = regrouped(group, vars); err != nil {
+		if weights.Links[l.name], err = regrouped(group, l.name, vars); err != nil {
 			return nil, fmt.Errorf("layer %q: %w", l.name, err)
 		}
 	}
@@ -149,7 +149,7 @@ func (p *placer) inOrder(names []string, before, n *network) []string {
 }
 
 // regrouped is a layer's group in an .h5 file with other weights. New ones are called as those beside them are.
-func regrouped(group *hdf5.Group, vars []*variable) (*hdf5.Group, error) {
+func regrouped(group *hdf5.Group, layer string, vars []*variable) (*hdf5.Group, error) {
 	group = deepCopied(group)
 	names, err := texts(group.Attrs, weightNames)
 	if err != nil {
@@ -158,7 +158,7 @@ func regrouped(group *hdf5.Group, vars []*variable) (*hdf5.Group, error) {
 	var now []string
 	for _, v := range vars {
 		if v.name == "" {
-			v.name = newName(group, vars, v.role)
+			v.name = newName(group, layer, vars, v.role)
 		}
 		now = append(now, v.name)
 		if err := group.Set(v.name, v.set); err != nil {
@@ -177,8 +177,8 @@ func regrouped(group *hdf5.Group, vars []*variable) (*hdf5.Group, error) {
 }
 
 // newName is a name for a weight of that role: conv2d/bias:0 beside conv2d/kernel:0, conv_b beside conv_W.
-func newName(group *hdf5.Group, vars []*variable, role string) string {
-	base := ""
+func newName(group *hdf5.Group, layer string, vars []*variable, role string) string {
+	base := layer + "/" // where there is nothing beside it
 	for _, v := range vars {
 		if v.name != "" {
 			base = v.name

@@ -31,26 +31,11 @@ func stays(n *model.Node) (string, bool) {
 		return "", false
 	case !p.site.alone:
 		return "it is in a model that is used in several places", true
-	case p.site.layer.needed():
+	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // something takes the map if it is the whole model
 		return "the model that it is in would have no layer without it", true
 	}
 	return "", false
 }
 
-// needed says whether nothing but layers that could be left out stands between the inputs and the outputs of the layer's
-// network.
-func (l *layer) needed() bool {
-	n := l.net
-	if n.layer.net == nil { // the whole model: there is something that takes the map
-		return false
-	}
-	for _, other := range n.layers {
-		if other.class != "InputLayer" && (other.foreign || !leavable[other.class]) {
-			return false
-		}
-	}
-	return true
-}
-
-// leavable are the classes of layers that are maps.
-var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true}
+// leavable are the classes of layers that are maps, or nothing.
+var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true, "InputLayer": true}

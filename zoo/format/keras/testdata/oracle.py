@@ -413,6 +413,15 @@ def normalised():
     return keras.Model(i, x)
 
 
+@case(left=2)
+def gains():
+    x = i = keras.Input((6, 5))
+    x = L.BatchNormalization()(L.LayerNormalization(scale=False, center=False)(x))  # the first gains gamma and beta
+    x = L.BatchNormalization(scale=False, center=False)(L.Dense(4, activation="relu")(x))
+    x = L.BatchNormalization()(x)  # both become one, which gains gamma and beta
+    return keras.Model(i, L.Activation("tanh")(x))
+
+
 @case(h5=False)  # Keras forgets the axes there
 def normalised_over_two_axes():
     x = i = keras.Input((6, 5))
