@@ -156,7 +156,7 @@ func (m *Move) backConstant(n *model.Node, k int, a Affine, y []int64) *Reason {
 	channels, inner := int64(len(a.Scale)), int64(max(len(old), 1))
 	if a.Axis != Uniform {
 		axis := a.Axis - len(y) + len(shape)
-		if len(old) == 1 {
+		if len(old) == 1 && a.Axis < len(y) {
 			shape, axis = slices.Repeat([]int64{1}, max(len(shape), len(y)-a.Axis)), max(axis, 0)
 			shape[axis] = channels
 			old = slices.Repeat(old, len(a.Scale))

@@ -22,7 +22,7 @@ func operand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 		return a, because(NotPerChannel, "the ranks around %v are not known", n)
 	}
 	axis := a.Axis - len(y.Shape) + len(x.Shape)
-	if axis < 0 || x.Shape[axis] != int64(len(a.Scale)) {
+	if axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
 		return a, because(NotPerChannel, "%v broadcasts %q along the channels", n, x.Name)
 	}
 	return a.On(axis), nil
@@ -32,6 +32,9 @@ func operand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 func (m *Move) backOperand(n *model.Node, k int, a Affine) *Reason {
 	if a.Identity() {
 		return nil
+	}
+	if n.In(k) == nil {
+		return because(Unsupported, "%v has no input %d", n, k)
 	}
 	if m.p.isConstant(n.In(k)) {
 		return m.backConstant(n, k, a, n.Outputs[0].Shape)
@@ -53,7 +56,7 @@ func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 		return a, because(NotPerChannel, "the ranks around %v are not known", n)
 	}
 	axis := a.Axis + len(y.Shape) - len(x.Shape)
-	if y.Shape[axis] != int64(len(a.Scale)) {
+	if axis < 0 || axis >= len(y.Shape) || y.Shape[axis] != int64(len(a.Scale)) {
 		return a, because(NotPerChannel, "%v broadcasts %q along the channels", n, x.Name)
 	}
 	return a.On(axis), nil

@@ -251,16 +251,24 @@ func gemm(in *inference, n *model.Node) {
 	a, b := in.of(n.In(0)), in.of(n.In(1))
 	out := free(2)
 	if len(a) == 2 {
-		out[0] = a[min(n.Int("transA", 0), 1)]
+		out[0] = a[transposed(n, "transA")]
 	}
 	if len(b) == 2 {
-		out[1] = b[1-min(n.Int("transB", 0), 1)]
+		out[1] = b[1-transposed(n, "transB")]
 	}
 	d := typeOf(n.In(0))
 	if d == tensor.Undefined {
 		d = typeOf(n.In(1))
 	}
 	set(n, 0, d, out)
+}
+
+// transposed is 1 where a flag of a Gemm is set.
+func transposed(n *model.Node, flag string) int {
+	if n.Int(flag, 0) != 0 {
+		return 1
+	}
+	return 0
 }
 
 func matMul(in *inference, n *model.Node) {

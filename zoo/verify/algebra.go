@@ -375,7 +375,10 @@ func wanted(v *model.Value) ([]int64, bool) {
 		case u.Node.Type == "ConvTranspose" && len(s) > 2:
 			return append([]int64{1, s[0]}, slices.Repeat([]int64{freeExtent / 4}, len(s)-2)...), true
 		case u.Node.Type == "Gemm" && len(s) == 2:
-			return []int64{2, s[min(u.Node.Int("transB", 0), 1)]}, true
+			if u.Node.Int("transB", 0) != 0 {
+				return []int64{2, s[1]}, true
+			}
+			return []int64{2, s[0]}, true
 		case u.Node.Type == "BatchNormalization" && len(s) == 1:
 			return []int64{1, s[0], freeExtent / 4, freeExtent / 4}, true
 		}
