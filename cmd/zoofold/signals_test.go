@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"regexp"
 	"strconv"
 	"strings"
@@ -186,6 +187,7 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		state, err := c.Process.Wait() // its events are still not read: it cannot have ended in any other way
+		runtime.KeepAlive(c)           // whose end of the pipe must not be collected, and closed, before
 		if err != nil || state.ExitCode() != 130 {
 			t.Errorf("%v, %v", state, err)
 		}
