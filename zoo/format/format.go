@@ -22,6 +22,7 @@ var (
 	ErrCorrupt = errors.New("corrupt model")              // the file breaks its format's own rules
 	ErrLimit   = errors.New("limit exceeded")             // a well-formed file asks for more than the program grants
 	ErrOutside = errors.New("outside the model's folder") // external data that points elsewhere
+	ErrForeign = errors.New("nothing of the model can be written with ONNX operators")
 )
 
 // Format opens one kind of model file.

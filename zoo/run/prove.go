@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -35,9 +36,15 @@ func (r *runner) prove(ctx context.Context, j *manifests.Job, out *stage, w *wri
 	checks := r.checks(j.Rule)
 	c := predict.Comparison{Tolerance: j.Rule.Tolerance, Unit: w.plan.Unit, Taps: taps, Latency: r.Latency}
 	if slices.Contains(checks, "predictions") && r.Predict != nil { // before the algebra gives free extents a size
-		if c.Original, err = Runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original"), r.backend(j.Rule)); err != nil {
+		c.Original, err = Runnable(ctx, original, j.Source, filepath.Join(out.folder, ".original"), r.backend(j.Rule))
+		if errors.Is(err, format.ErrForeign) { // that is known before something runs
+			m.Predictions = report.Check{Status: report.NotRun, Note: err.Error()}
+			checks = slices.DeleteFunc(slices.Clone(checks), func(name string) bool { return name == "predictions" })
+		} else if err != nil {
 			return fmt.Errorf("the original as an ONNX model: %w", err)
 		}
+	}
+	if slices.Contains(checks, "predictions") && r.Predict != nil {
 		if c.Folded, err = Runnable(ctx, folded, out.path(""), filepath.Join(out.folder, ".folded"), r.backend(j.Rule)); err != nil {
 			return fmt.Errorf("the folded model as an ONNX model: %w", err)
 		}

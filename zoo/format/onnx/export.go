@@ -134,7 +134,7 @@ func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, e
 		}
 	}
 	if len(outputs) == 0 {
-		return nil, nil, fmt.Errorf("nothing of the model can be written with ONNX operators")
+		return nil, nil, format.ErrForeign
 	}
 	return nodes, outputs, nil
 }

@@ -332,6 +332,14 @@ def inputs_and_outputs():
 
 
 @case()
+def outputs_twice():
+    x = i = keras.Input((7, 7, 3))
+    y = L.BatchNormalization(name="made")(L.Conv2D(4, 3)(x))
+    z = L.Dropout(0.2, name="dropped")(y)
+    return keras.Model(i, [y, L.Activation("relu")(z), z, y])
+
+
+@case()
 def in_another_order():
     x = i = image()
     a = L.BatchNormalization()(L.Activation("relu")(L.BatchNormalization()(L.Conv2D(4, 1, name="deep")(x))))
