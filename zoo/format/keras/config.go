@@ -7,7 +7,6 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
-	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // network is a model as its configuration describes it: the whole one, or one that is used as a layer.
@@ -50,26 +49,9 @@ type call struct {
 	plain bool   // they are one tensor, or a list of tensors, and nothing else is said
 }
 
-// ref names a tensor: an output of a call.
-type ref struct {
-	tree   *json  // a list of the layer's name, the call and the output; nil in a sequential model
-	layer  *layer // nil for the input of a sequential model
-	call   int    // counted from 0
-	output int
-	shape  []int64 // where it is said; -1 for free extents
-	dtype  tensor.DType
-	tensor bool // it is one of Keras 3's, which say more of it
-}
-
 const (
 	maxLayers = 1 << 16 // of a model, those of models within it included
 	maxInner  = 32      // models within each other
-)
-
-// What references are for.
-const (
-	reading = 0 // what a layer reads
-	facing  = 1 // an input or output of the model
 )
 
 // parser reads configurations.
@@ -266,136 +248,6 @@ func (l *layer) used() int {
 		return 1
 	}
 	return len(l.calls)
-}
-
-// count makes references to the calls of models that are used as layers count from 0. To most versions of Keras such a
-// model has had a call before the first, its own.
-func (p *parser) count(refs []*ref, what int) {
-	of := map[*layer][]*ref{}
-	for _, r := range refs {
-		if r.layer.inner != nil {
-			of[r.layer] = append(of[r.layer], r)
-		}
-	}
-	for l, refs := range of {
-		base := 1
-		if p.major >= 3 && (what == reading || l.class == "Sequential") {
-			base = 0
-		}
-		outside := func(r *ref) bool { return r.call < base || r.call >= base+len(l.calls) }
-		if slices.ContainsFunc(refs, outside) {
-			base = 1 - base
-		}
-		l.base[what] = base
-		for _, r := range refs {
-			r.call -= base
-		}
-	}
-}
-
-// refs are the tensors that a value names, in the order in which Keras flattens it: that of lists, and of keys sorted.
-func (n *network) refs(v *json) ([]*ref, error) {
-	if v == nil {
-		return nil, nil
-	}
-	var list []*ref
-	var walk func(*json) error
-	walk = func(v *json) error {
-		if class, _ := v.get("class_name").str(); class == "__keras_tensor__" {
-			r, ok := n.ref(v.get("config", "keras_history"))
-			if !ok {
-				return fmt.Errorf("a tensor of no layer of the model: %w", format.ErrCorrupt)
-			}
-			r.tensor = true
-			r.shape, r.dtype = shapeOf(v.get("config", "shape")), tensor.Float32
-			if name, ok := v.get("config", "dtype").str(); ok {
-				r.dtype = dtypes[name]
-			}
-			list = append(list, r)
-			return nil
-		}
-		items := v.items
-		if r, ok := n.ref(v); ok {
-			list, items = append(list, r), v.items[3:]
-		} else if isRef(v) {
-			name, _ := v.items[0].str()
-			if v.items[1].text != "-1" { // otherwise a constant, as TensorFlow's Keras writes it
-				return fmt.Errorf("there is no layer %q: %w", name, format.ErrCorrupt)
-			}
-		}
-		order := make([]int, len(items))
-		for k := range order {
-			order[k] = k
-		}
-		if v.kind == '{' {
-			slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(v.keys[i], v.keys[j]) })
-		}
-		for _, k := range order {
-			if err := walk(items[k]); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return list, walk(v)
-}
-
-// isRef says whether a value has the form of a tensor's name: a list of a text and two whole numbers, and perhaps of
-// further arguments.
-func isRef(v *json) bool {
-	if v.kind != '[' || len(v.items) != 3 && len(v.items) != 4 || v.items[0].kind != '"' {
-		return false
-	}
-	_, first := v.items[1].int()
-	_, second := v.items[2].int()
-	return first && second
-}
-
-func (n *network) ref(v *json) (*ref, bool) {
-	if v == nil || !isRef(v) {
-		return nil, false
-	}
-	name, _ := v.items[0].str()
-	call, _ := v.items[1].int()
-	output, _ := v.items[2].int()
-	l := n.names[name]
-	return &ref{tree: v, layer: l, call: int(call), output: int(output)}, l != nil
-}
-
-// plain says whether an inbound node, which names that many tensors, gives the layer tensors to work on, alone or as one
-// list, and nothing else but perhaps a mask; and how many it gives.
-func (n *network) plain(v *json, tensors int) (data int, plain bool) {
-	args, more := v.list(), (*json)(nil)
-	isTensor := func(v *json) bool {
-		_, ok := n.ref(v)
-		return ok && (len(v.items) == 3 || silent(v.items[3]))
-	}
-	if v.kind == '{' {
-		args, more = v.get("args").list(), v.get("kwargs")
-		if len(args) == 1 && args[0].kind == '[' {
-			args = args[0].items
-		} else if len(args) > 1 {
-			return tensors, false
-		}
-		isTensor = func(v *json) bool { return v.class() == "__keras_tensor__" }
-	}
-	if slices.ContainsFunc(args, func(v *json) bool { return !isTensor(v) }) || !silent(more) || v.kind != '{' && len(args) != tensors {
-		return tensors, false
-	}
-	return len(args), true
-}
-
-// silent says whether further arguments ask for nothing: no training. What a mask does, layers say.
-func silent(v *json) bool {
-	if v.null() || v.kind != '{' {
-		return v.null()
-	}
-	for k, item := range v.items {
-		if v.keys[k] != "mask" && item.kind != 'n' && item.kind != 'f' {
-			return false
-		}
-	}
-	return true
 }
 
 // shapeOf reads a shape; nil where v is none.

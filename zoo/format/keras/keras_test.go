@@ -98,7 +98,12 @@ type member struct {
 // archive writes a .keras file of a small convolutional network, with its members after edits.
 func archive(t *testing.T, edit func(members []member) []member) string {
 	t.Helper()
-	path, _, err := zootest.Keras(1, t.TempDir())
+	return archiveFrom(t, 1, edit)
+}
+
+func archiveFrom(t *testing.T, seed uint64, edit func(members []member) []member) string {
+	t.Helper()
+	path, _, err := zootest.Keras(seed, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +151,11 @@ func archive(t *testing.T, edit func(members []member) []member) string {
 
 // configured is an archive whose configuration was edited.
 func configured(t *testing.T, edit func(config object)) string {
-	return archive(t, func(members []member) []member {
+	return archiveOf(t, 1, edit)
+}
+
+func archiveOf(t *testing.T, seed uint64, edit func(config object)) string {
+	return archiveFrom(t, seed, func(members []member) []member {
 		var config object
 		if err := json.Unmarshal(members[1].data, &config); err != nil {
 			t.Fatal(err)
@@ -412,6 +421,33 @@ func TestCompressedArchives(t *testing.T) {
 			if _, err := v.Const.Float64s(1 << 20); err != nil {
 				t.Errorf("%s: %v", v.Name, err)
 			}
+		}
+	}
+}
+
+// Keras 3 has another hard sigmoid than Keras 2 had.
+func TestHardSigmoidIsThatOfItsKeras(t *testing.T) {
+	activate := func(c object) { settings(layerOf(c, "Activation"))["activation"] = "hard_sigmoid" }
+	for path, want := range map[string]float64{
+		legacy(t, func(c object, _ *hdf5.Group) { activate(c) }): 0.2,
+		archiveOf(t, 3, activate):                                1.0 / 6,
+	} {
+		f, err := format.Open(path, format.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		found := 0
+		for _, n := range f.Model().Graph.Nodes {
+			if n.Type == "HardSigmoid" {
+				found++
+				if a, b := n.Float("alpha", 0), n.Float("beta", 0); a != float64(float32(want)) || b != 0.5 {
+					t.Errorf("%s: %g·x + %g, want %g·x + 0.5", path, a, b, want)
+				}
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s: %d hard sigmoids", path, found)
 		}
 	}
 }
