@@ -352,8 +352,15 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	a, b := in[0], in[1]
-	if len(a.Shape) < 2 || len(b.Shape) < 2 {
-		return nil, fmt.Errorf("matrices of shapes %v and %v: %w", a.Shape, b.Shape, ErrUnsupported)
+	if len(a.Shape) == 0 || len(b.Shape) == 0 {
+		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
+	}
+	row, column := len(a.Shape) == 1, len(b.Shape) == 1 // a vector's axis of 1 is not in the product
+	if row {
+		a = &Array{Shape: []int64{1, a.Shape[0]}, Data: a.Data}
+	}
+	if column {
+		b = &Array{Shape: []int64{b.Shape[0], 1}, Data: b.Data}
 	}
 	ar, br := len(a.Shape), len(b.Shape)
 	m, k, n := a.Shape[ar-2], a.Shape[ar-1], b.Shape[br-1]
@@ -384,6 +391,12 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 		multiply(out.Data[p:], x, w, int(m), int(k), int(n), int(k), 1, int(n), 1)
 		p += int(m * n)
 	})
+	if out.Shape = batch; !row {
+		out.Shape = append(out.Shape, m)
+	}
+	if !column {
+		out.Shape = append(out.Shape, n)
+	}
 	return one(out, nil)
 }
 

@@ -12,7 +12,7 @@ import (
 
 // FuzzDamagedModels folds models that no exporter would write. Whatever comes out, it comes out.
 func FuzzDamagedModels(f *testing.F) {
-	for seed := range uint64(1000) {
+	for seed := range uint64(20000) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {

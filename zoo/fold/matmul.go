@@ -38,7 +38,7 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 		return why
 	}
 	y := n.Outputs[0]
-	if len(shape) < 2 || y.Shape == nil {
+	if len(shape) < 2 || y.Shape == nil || k == 0 && !matrices(n) {
 		return because(Unsupported, "%v has a weight of shape %v and an output of unknown rank", n, shape)
 	}
 	axis := len(shape) - kept
@@ -62,11 +62,32 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 	return m.addAfter(n, b)
 }
 
-// summed says whether n sums over an axis of its input k, and which axis of its output one that it keeps is.
+// summed says whether n sums over an axis of its input k, and which axis of its output one that it keeps is. Both inputs
+// have known ranks.
 func summed(n *model.Node, k int, axis int) (out int, yes bool) {
 	x, y := n.In(k), n.Outputs[0]
 	behind := len(x.Shape) - 1 - axis
-	return len(y.Shape) - 1 - behind, behind == k
+	if behind == k || len(x.Shape) == 1 {
+		return 0, true
+	}
+	if len(n.In(1-k).Shape) == 1 && behind > k { // a vector is a row or a column whose axis of 1 is not in the product
+		behind--
+	}
+	return len(y.Shape) - 1 - behind, false
+}
+
+// ranks are those of a product's inputs, 0 where they are not known.
+func ranks(n *model.Node) (a, b int) {
+	if n.In(0) == nil || n.In(1) == nil {
+		return 0, 0
+	}
+	return len(n.In(0).Shape), len(n.In(1).Shape)
+}
+
+// matrices says whether both inputs of a product are known to be matrices or stacks of them.
+func matrices(n *model.Node) bool {
+	a, b := ranks(n)
+	return a >= 2 && b >= 2
 }
 
 // backFactor asks a factor for a scale over an axis that it brings to the output: (s·A)·B = s·(A·B).
@@ -77,10 +98,10 @@ func (m *Move) backFactor(n *model.Node, k int, a Affine) *Reason {
 	}
 	if a.Axis != Uniform {
 		axis := a.Axis - len(y.Shape) + len(x.Shape)
-		if y.Shape == nil || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
+		if y.Shape == nil || !matrices(n) || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
 			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
 		}
-		if _, yes := summed(n, k, axis); yes || len(x.Shape) < 2 {
+		if _, yes := summed(n, k, axis); yes {
 			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
 		}
 		a.Axis = axis
@@ -94,8 +115,8 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return why
 	}
 	if a.Axis != Uniform {
-		x, y := n.In(from), n.Outputs[0]
-		if x.Shape == nil || y.Shape == nil {
+		y := n.Outputs[0]
+		if a, b := ranks(n); y.Shape == nil || a == 0 || b == 0 {
 			return why
 		}
 		axis, yes := summed(n, from, a.Axis)

@@ -67,6 +67,9 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	if v == nil {
 		return because(Unsupported, "%v has no input %d", n, k)
 	}
+	if !channelled(v, a) {
+		return because(Unsupported, "%q has shape %v, with no axis %d of %d", v.Name, v.Shape, a.Axis, len(a.Scale))
+	}
 	if m.p.isConstant(v) {
 		return m.backConstant(n, k, a, v.Shape)
 	}
@@ -93,6 +96,12 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 		}
 		panic("fold: a value that its producer does not output")
 	})
+}
+
+// channelled says whether v has the axis of a map and as many channels on it, as far as its shape is known: a damaged file
+// may say otherwise before and behind a node.
+func channelled(v *model.Value, a Affine) bool {
+	return a.Axis == Uniform || v.Shape == nil || a.Axis < len(v.Shape) && (v.Shape[a.Axis] < 0 || v.Shape[a.Axis] == int64(len(a.Scale)))
 }
 
 // unseen says whether nobody who reads v, but n as its input k, sees a channel that the map changes. Those readers are part
@@ -129,6 +138,9 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 	}
 	if len(v.Uses) == 0 {
 		return because(NoLinear, "nobody reads %q", v.Name)
+	}
+	if !channelled(v, a) {
+		return because(Unsupported, "%q has shape %v, with no axis %d of %d", v.Name, v.Shape, a.Axis, len(a.Scale))
 	}
 	for _, u := range v.Uses {
 		if u.Node.Graph != m.start.Graph {

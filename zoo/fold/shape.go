@@ -27,10 +27,11 @@ func extentSees(*Move, *model.Node, int, int) ([]int64, *Reason) { return nil, n
 func permutation(n *model.Node) ([]int64, *Reason) {
 	perm := n.Ints("perm")
 	if perm == nil {
-		if n.In(0).Shape == nil {
+		x := n.In(0)
+		if x == nil || x.Shape == nil {
 			return nil, because(NotPerChannel, "%v reverses axes of unknown number", n)
 		}
-		for k := len(n.In(0).Shape) - 1; k >= 0; k-- {
+		for k := len(x.Shape) - 1; k >= 0; k-- {
 			perm = append(perm, int64(k))
 		}
 	}

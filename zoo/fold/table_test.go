@@ -308,6 +308,14 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(3), 3, 1)))
 			return m.Op("MatMul", in(m.Weight(2, 3), m.Op("MatMul", in(x, m.Weight(4, 5)))))
 		}},
+		{"a scale of rows passes a product with a vector on the right, which has an axis less", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(6, 6, 4))), m.Const(m.Signed(6), 6, 1)))
+			return m.Op("MatMul", in(m.Op("MatMul", in(x, m.Weight(4))), m.Weight(6, 3)))
+		}},
+		{"a scale of batches passes a product with a vector on the left, which has an axis less", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(6, 4, 6))), m.Const(m.Signed(6), 6, 1, 1)))
+			return m.Op("MatMul", in(m.Weight(3, 6), m.Op("MatMul", in(m.Weight(4), x))))
+		}},
 		{"a shift of two values' product stays", 1, fold.NotConstant, func(m *b) *v {
 			x := m.Input(2, 3, 4)
 			return m.Op("Add", in(m.Op("MatMul", in(x, m.Op("Transpose", in(x), "perm", []int64{0, 2, 1}))), m.Weight(3)))

@@ -277,16 +277,28 @@ func matMul(in *inference, n *model.Node) {
 	if d == tensor.Undefined {
 		d = typeOf(n.In(1))
 	}
-	if len(a) < 2 || len(b) < 2 {
-		if len(a) == 1 && len(b) >= 2 {
-			set(n, 0, d, append(slices.Clone(b[:len(b)-2]), b[len(b)-1]))
-		} else {
-			set(n, 0, d, nil)
-		}
+	if len(a) == 0 || len(b) == 0 {
+		set(n, 0, d, nil)
 		return
 	}
-	out := broadcast(a[:len(a)-2], b[:len(b)-2])
-	set(n, 0, d, append(slices.Clone(out), a[len(a)-2], b[len(b)-1]))
+	var out []int64
+	if len(a) >= 2 && len(b) >= 2 {
+		out = slices.Clone(broadcast(a[:len(a)-2], b[:len(b)-2]))
+	} else if len(a) >= 2 {
+		out = slices.Clone(a[:len(a)-2])
+	} else if len(b) >= 2 {
+		out = slices.Clone(b[:len(b)-2])
+	}
+	if len(a) >= 2 { // a vector is a row on the left and a column on the right: that axis is not in the product
+		out = append(out, a[len(a)-2])
+	}
+	if len(b) >= 2 {
+		out = append(out, b[len(b)-1])
+	}
+	if out == nil {
+		out = []int64{}
+	}
+	set(n, 0, d, out)
 }
 
 // axes are a node's axes, an attribute in old operator sets and input k in new ones; false where they are not known.

@@ -202,7 +202,9 @@ func (g *grower) two(x sized) *model.Value {
 func (g *grower) sequence(x sized) {
 	n, l, c := x.shape[0], x.shape[1], x.shape[2]
 	in := []*model.Value{x.Value}
-	switch g.Rand.IntN(10) {
+	switch g.Rand.IntN(11) {
+	case 10:
+		g.add(g.Op("MatMul", append(in, g.Weight(c))), n, l)
 	case 0, 1:
 		out := g.from(3, 5, 6)
 		y := g.Op("MatMul", append(in, g.Weight(c, out)))
