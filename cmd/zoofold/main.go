@@ -53,6 +53,10 @@ func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // command runs the program and is its exit code.
 func command(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 2 && args[0] == predict.ServeArgument {
+		predict.Serve(args[1], os.Stdin, stdout)
+		return exitDone
+	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		for _, s := range subcommands() {
 			if s.name == args[0] {
@@ -158,7 +162,8 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "zoofold: %v\n", err)
 		return exitUsage
 	}
-	engine, noEngine := openEngine(f.library)
+	engine, closed, noEngine := openEngine(f.library)
+	defer closed()
 	if f.version {
 		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, engineName(engine, noEngine), gpu.Describe())
 		return exitDone
@@ -264,16 +269,19 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	return host, host, err.Error(), nil
 }
 
-// openEngine finds ONNX Runtime, or says why predictions cannot run.
-func openEngine(flag string) (run.Predictor, string) {
-	path, err := predict.Find(flag)
+// openEngine finds ONNX Runtime and starts it, or says why predictions cannot run. The engine has to be closed.
+func openEngine(flag string) (e run.Predictor, closed func(), why string) {
+	library, err := predict.Find(flag)
 	if err == nil {
-		var e *predict.Engine
-		if e, err = predict.Open(path); err == nil {
-			return e, ""
+		var program string
+		if program, err = os.Executable(); err == nil {
+			var p *predict.Processes
+			if p, err = predict.Start(program, library); err == nil {
+				return p, p.Close, ""
+			}
 		}
 	}
-	return nil, err.Error()
+	return nil, func() {}, err.Error()
 }
 
 func engineName(e run.Predictor, why string) string {

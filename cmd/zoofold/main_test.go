@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/zoofold/zoofold/zoo/format/onnx"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
@@ -41,6 +46,8 @@ func TestTheCommandLine(t *testing.T) {
 			"zoo":  zoo,
 			"exit": exit,
 			"json": jsonLines,
+
+			"crasher": crasher,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ONNXRUNTIME_LIB", "/none") // what the machine has must not matter
@@ -78,6 +85,15 @@ func zoo(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = zootest.Write(ts.MkAbs(args[0]), count, 4, 2)
 	ts.Check(err)
+}
+
+// crasher writes a model on which ONNX Runtime 1.32 crashes, a Max with an omitted input: crasher FILE.
+func crasher(ts *testscript.TestScript, _ bool, args []string) {
+	b := modeltest.New(1)
+	x := b.BatchNorm(b.Conv(b.Input(1, 3, 8, 8), 3, 4, 3, 1), 4)
+	var out onnx.Memory
+	ts.Check(onnx.Export(context.Background(), b.Output(b.Op("Max", []*model.Value{x, nil, x})), &out, "", tensor.Reference{}))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out.Bytes(), 0o666))
 }
 
 // exit runs a command that has to exit with a code: exit CODE COMMAND ARGUMENTS.

@@ -33,7 +33,8 @@ func verify(set *flag.FlagSet) action {
 			Engine      string       `json:"engine,omitempty"`
 			Predictions report.Check `json:"predictions"`
 		}{Original: operands[0], Folded: operands[1]}
-		engine, why := openEngine(*library)
+		engine, closed, why := openEngine(*library)
+		defer closed()
 		if engine != nil {
 			result.Engine = engine.Name()
 			var err error

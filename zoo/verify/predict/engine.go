@@ -41,9 +41,6 @@ func Open(path string) (*Engine, error) {
 // Name is "ONNX Runtime 1.32.0 (path)".
 func (e *Engine) Name() string { return fmt.Sprintf("ONNX Runtime %s (%s)", ort.GetVersion(), e.path) }
 
-// seeds are those of the inputs: each model runs on several.
-var seeds = []uint64{1, 2}
-
 // Compare runs both models. The largest difference of an output is relative to its largest value; it passes up to the
 // tolerance, or to four times what a one-ulp jitter of the original's inputs, or of the parameters that were folded,
 // changes.
@@ -55,6 +52,7 @@ func (e *Engine) Compare(ctx context.Context, c Comparison) report.Check {
 	case err != nil:
 		return report.Check{Status: report.NotRun, Note: err.Error()}
 	case c.Latency && check.Status == report.Passed:
+		c.turn(atLatency, &check)
 		check.Latency = measure(ctx, c.Original, c.Folded)
 	}
 	return check
@@ -66,11 +64,13 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	for k, t := range c.Taps {
 		before[k], after[k] = t.Original, t.Folded
 	}
+	c.turn(atOriginal, nil)
 	original, err := open(c.Original, before, asWritten)
 	if err != nil {
 		return check, fmt.Errorf("the original does not run: %s", firstLine(err))
 	}
 	defer original.close()
+	c.turn(atFolded, nil)
 	folded, err := open(c.Folded, after, asWritten)
 	if err != nil {
 		return failed("the folded model does not load: %s", firstLine(err)), nil
@@ -81,10 +81,12 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	}
 	check.Status = report.Passed
 	for _, seed := range seeds {
+		c.turn(atOriginal, nil)
 		inputs, want, err := original.try(ctx, seed, small)
 		if err != nil {
 			return check, err
 		}
+		c.turn(atFolded, nil)
 		got, err := folded.run(ctx, inputs)
 		if err != nil {
 			return failed("the original runs, the folded model does not: %s", firstLine(err)), nil
@@ -93,6 +95,7 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 		if g.note != "" {
 			return failed("%s", g.note), nil
 		}
+		c.turn(atOriginal, nil)
 		moved, err := original.run(ctx, jitter(inputs, seed))
 		if err != nil {
 			return check, err
@@ -121,14 +124,6 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	}
 	return check, nil
 }
-
-// over is a check whose figures stay in the report although it failed.
-func over(c report.Check, text string, args ...any) report.Check {
-	c.Status, c.Note = report.Mismatch, fmt.Sprintf(text, args...)
-	return c
-}
-
-func failed(text string, args ...any) report.Check { return over(report.Check{}, text, args...) }
 
 // parameterJitter is the original's answer to a jitter of the parameters that were folded.
 func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, inputs, want []value) (float64, error) {

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/report"
 )
 
 // Comparison is what Engine.Compare compares.
@@ -23,6 +25,15 @@ type Comparison struct {
 	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
 	// place, and returns its path. It may be nil.
 	Jittered func(folder string) (string, error)
+
+	at func(at, *report.Check) // hears what is turned to, and the result so far where there is one; it may be nil
+}
+
+// turn says what is done next.
+func (c Comparison) turn(to at, sofar *report.Check) {
+	if c.at != nil {
+		c.at(to, sofar)
+	}
 }
 
 // Tap is an inner value that is compared beside the outputs, by its names in both models: what goes into a saturating
@@ -36,6 +47,9 @@ func (c Comparison) limit(jitter float64) float64 {
 	}
 	return max(1e-5, 32*c.Unit, 4*jitter)
 }
+
+// seeds are those of the inputs: each model runs on several.
+var seeds = []uint64{1, 2}
 
 // ErrNoLibrary says that ONNX Runtime's library was not found.
 var ErrNoLibrary = errors.New("no ONNX Runtime library found")

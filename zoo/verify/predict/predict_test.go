@@ -16,19 +16,23 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// engine is ONNX Runtime, as make fetch brings it.
-func engine(t *testing.T) *Engine {
-	library := os.Getenv("ONNXRUNTIME_LIB")
-	if found, _ := filepath.Glob("../../../.cache/onnxruntime/libonnxruntime*"); library == "" && len(found) > 0 {
-		library = found[0]
+// library is ONNX Runtime's, as make fetch brings it.
+func library(t *testing.T) string {
+	path := os.Getenv("ONNXRUNTIME_LIB")
+	if found, _ := filepath.Glob("../../../.cache/onnxruntime/libonnxruntime*"); path == "" && len(found) > 0 {
+		path = found[0]
 	}
-	if library == "" {
+	if path == "" {
 		if os.Getenv("CI") != "" {
 			t.Fatal("no ONNX Runtime: make fetch brings it")
 		}
 		t.Skip("no ONNX Runtime: make fetch brings it")
 	}
-	e, err := Open(library)
+	return path
+}
+
+func engine(t *testing.T) *Engine {
+	e, err := Open(library(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +57,15 @@ func file(t *testing.T, d tensor.DType, activation string, change func(weights [
 	if err := onnx.Export(context.Background(), b.Output(z), &out, "", tensor.Reference{}); err != nil {
 		t.Fatal(err)
 	}
+	return write(t, out.Bytes()), y.Name
+}
+
+func write(t *testing.T, b []byte) (path string) {
 	path = filepath.Join(t.TempDir(), "m.onnx")
-	if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
+	if err := os.WriteFile(path, b, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	return path, y.Name
+	return path
 }
 
 func TestEqualModelsPassAndOthersDoNot(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -127,6 +128,14 @@ func argMax(x []float64) (at int) {
 	}
 	return at
 }
+
+// over is a check whose figures stay in the report although it failed.
+func over(c report.Check, text string, args ...any) report.Check {
+	c.Status, c.Note = report.Mismatch, fmt.Sprintf(text, args...)
+	return c
+}
+
+func failed(text string, args ...any) report.Check { return over(report.Check{}, text, args...) }
 
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
