@@ -77,14 +77,17 @@ func (p *Processes) Compare(ctx context.Context, c Comparison) report.Check {
 		p.idle = append(p.idle, w)
 		return *last.Check
 	}
-	return verdict(ctx, last, w.end())
+	why, killed := w.end()
+	return verdict(ctx, last, why, killed)
 }
 
 // verdict is the result of a comparison whose worker has died of something.
-func verdict(ctx context.Context, last message, why string) report.Check {
+func verdict(ctx context.Context, last message, why string, killed bool) report.Check {
 	switch {
 	case ctx.Err() != nil:
 		return report.Check{Status: report.NotRun, Note: "interrupted"}
+	case killed && last.Check == nil: // no model does that
+		return report.Check{Status: report.NotRun, Note: "ONNX Runtime was killed, as it is where memory runs out"}
 	case last.At == atFolded:
 		return failed("the folded model crashes ONNX Runtime where the original does not: %s", why)
 	case last.At == atLatency:
@@ -159,7 +162,8 @@ func (p *Processes) start() (*worker, error) {
 	var m message
 	switch err := w.receive.Decode(&m); {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s crashes the process that loads it: %s", ErrNoLibrary, p.library, w.end())
+		why, _ := w.end()
+		return nil, fmt.Errorf("%w: %s crashes the process that loads it: %s", ErrNoLibrary, p.library, why)
 	case m.Refusal != "":
 		w.end()
 		return nil, fmt.Errorf("%w: %s", ErrNoLibrary, m.Refusal)
@@ -198,22 +202,24 @@ func (w *worker) compare(c Comparison) (last message, err error) {
 
 func (w *worker) kill() { _ = w.cmd.Process.Kill() } // it may have ended
 
-// end ends the worker, and says of what it had died.
-func (w *worker) end() string {
+// end ends the worker. It says of what it had died, and whether something had killed it.
+func (w *worker) end() (why string, killed bool) {
 	_ = w.in.Close()
 	gone := time.AfterFunc(time.Second, w.kill)
 	err := w.cmd.Wait()
 	gone.Stop()
+	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	killed = status.Signaled() && status.Signal() == syscall.SIGKILL
 	if signal := signalName.Find(w.said.text); signal != nil {
-		return string(signal)
+		return string(signal), killed
 	}
 	if line, _, _ := bytes.Cut(w.said.text, []byte("\n")); len(line) > 0 {
-		return string(line)
+		return string(line), killed
 	}
 	if err != nil {
-		return err.Error()
+		return err.Error(), killed
 	}
-	return "it ended"
+	return "it ended", killed
 }
 
 // signalName is how Go's runtime reports a signal in foreign code.

@@ -87,9 +87,36 @@ func TestAModelThatCrashesTheEngineTakesNoOtherWithIt(t *testing.T) {
 	}
 }
 
-func TestACrashWhileLatencyIsMeasuredLeavesThePredictions(t *testing.T) {
-	last := message{At: atLatency, Check: &report.Check{Status: report.Passed, Compared: 3}}
-	if c := verdict(context.Background(), last, "SIGSEGV"); c.Status != report.Passed || c.Compared != 3 || c.Latency.Note != "ONNX Runtime crashed: SIGSEGV" {
+func TestWhatAWorkersDeathSays(t *testing.T) {
+	passed := &report.Check{Status: report.Passed, Compared: 3}
+	for _, test := range []struct {
+		name   string
+		last   message
+		killed bool
+		status report.CheckStatus
+		note   string // of the check, or of its latency
+	}{
+		{"before the original is opened", message{}, false, report.NotRun, "the original crashes ONNX Runtime: SIGSEGV"},
+		{"while the folded model runs", message{At: atFolded}, false, report.Mismatch, "the folded model crashes ONNX Runtime where the original does not: SIGSEGV"},
+		{"killed while the folded model runs", message{At: atFolded}, true, report.NotRun, "ONNX Runtime was killed, as it is where memory runs out"},
+		{"while latency is measured", message{At: atLatency, Check: passed}, false, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
+		{"killed while latency is measured", message{At: atLatency, Check: passed}, true, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
+	} {
+		c := verdict(context.Background(), test.last, "SIGSEGV", test.killed)
+		note := c.Note
+		if c.Latency != nil {
+			note = c.Latency.Note
+		}
+		if c.Status != test.status || note != test.note {
+			t.Errorf("%s: %+v", test.name, c)
+		}
+	}
+}
+
+func TestAKilledWorkerIsNoVerdict(t *testing.T) {
+	p := started(t, "hanging")
+	p.idle[0].kill()
+	if c := p.Compare(context.Background(), Comparison{}); c.Status != report.NotRun || !strings.HasPrefix(c.Note, "ONNX Runtime was killed") {
 		t.Errorf("%+v", c)
 	}
 }
