@@ -163,6 +163,7 @@ func (f *source) settings(s *Settings) keys {
 				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
 			})
 		},
+		"norms": func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
 		"keep": func(n ast.Node) {
 			s.Keep = nil
 			for _, g := range f.globs(n, "keep") {

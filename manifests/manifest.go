@@ -55,6 +55,7 @@ type Settings struct {
 	Fold              map[string]bool // operator families switched on or off
 	Export            []string        // of Exports: forms that are written beside the folded model
 	Epsilon           string          // of Epsilons: how Darknet networks were trained
+	Norms             string          // of Norms: what becomes of batch normalisations
 }
 
 // The words that a manifest may use.
@@ -63,13 +64,14 @@ var (
 	Devices  = []string{"auto", "cpu", "cuda"}
 	Exports  = []string{"metal", "onnx"}
 	Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
+	Norms    = []string{"remove", "neutralize"}
 	Families = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
 )
 
 func defaults() Settings {
 	return Settings{
 		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
-		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie",
+		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie", Norms: "remove",
 	}
 }
 
@@ -92,8 +94,8 @@ func (r *Rule) Fingerprint() string {
 			fold = append(fold, family)
 		}
 	}
-	return fmt.Sprintf("verify=%s tolerance=%g unfoldable=%s overridable=%s max_duplicate_bytes=%d keep=%q off=%s export=%s epsilon=%s",
-		strings.Join(r.Verify, ","), r.Tolerance, r.Unfoldable, r.Overridable, r.MaxDuplicateBytes, r.Keep, strings.Join(fold, ","), strings.Join(r.Export, ","), r.Epsilon)
+	return fmt.Sprintf("verify=%s tolerance=%g unfoldable=%s overridable=%s max_duplicate_bytes=%d keep=%q off=%s export=%s epsilon=%s norms=%s",
+		strings.Join(r.Verify, ","), r.Tolerance, r.Unfoldable, r.Overridable, r.MaxDuplicateBytes, r.Keep, strings.Join(fold, ","), strings.Join(r.Export, ","), r.Epsilon, r.Norms)
 }
 
 //go:embed schema.json

@@ -246,6 +246,9 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 	if why := m.stores(n, k); why != nil {
 		return why
 	}
+	if v := n.In(k); m.p.opt.Neutralize && (v.DType != dtype || !slices.Equal(v.Const.Shape, shape)) {
+		return because(Keep, "the %s of %v would have to be of another type or shape, which norms: neutralize rules out", inputName(n, k), n)
+	}
 	if !fits(values, dtype) {
 		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)
 	}

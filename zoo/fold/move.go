@@ -211,7 +211,10 @@ func (m *Move) Absorbed(n *model.Node) *Reason {
 // Rebuild refuses what changes more of the graph than constants, new nodes and other types or attributes of n among it,
 // where the model's file stores layers and has no place for that.
 func (m *Move) Rebuild(n *model.Node) *Reason {
-	if m.p.model.Takes == nil {
+	switch {
+	case m.p.opt.Neutralize:
+		return because(Keep, "%v would have to become other operators, which norms: neutralize rules out", n)
+	case m.p.model.Takes == nil:
 		return nil
 	}
 	return because(Unsupported, "%v would have to become other operators, which its file cannot store", n)
@@ -219,6 +222,9 @@ func (m *Move) Rebuild(n *model.Node) *Reason {
 
 // stores refuses another constant as input k of n where the model's file has no place for it.
 func (m *Move) stores(n *model.Node, k int) *Reason {
+	if v := n.In(k); m.p.opt.Neutralize && (v == nil || v.Const == nil || v.Producer != nil || v.Output || len(v.Uses) != 1) {
+		return because(Keep, "%v has no %s of its own, and norms: neutralize adds none", n, inputName(n, k))
+	}
 	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
 		return nil
 	}

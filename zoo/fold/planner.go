@@ -25,6 +25,7 @@ type Options struct {
 	MaxDuplicateBytes int64           // a shared weight larger than this is not copied; 0: DefaultMaxDuplicateBytes
 	Off               map[string]bool // operator families that are switched off
 	Refuse            map[string]Code // constants, by name, that may not be rescaled, and why
+	Neutralize        bool            // every node, and every constant with its name and shape, stays
 	Context           context.Context // ends planning, which is then an error; nil: nothing does
 }
 
@@ -79,20 +80,28 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	p.consts.Overridable = o.Overridable
 	before := takeInventory(m)
 	p.plan.Before = Count(m)
-	Inline(m)
+	if !o.Neutralize {
+		Inline(m)
+	}
 	shape.Infer(m, p.consts)
 	p.regions = newRegions(m)
 	p.enter()
-	for p.ended() == nil && p.pass() {
+	pass := p.pass
+	if o.Neutralize {
+		pass = p.neutralPass
+	}
+	for p.ended() == nil && pass() {
 		m.Walk((*model.Graph).Compact)
 	}
 	if err := p.ended(); err != nil {
 		return nil, err
 	}
-	p.cancelTransposes()
-	p.shareAlike()
-	p.prune(before)
-	m.Walk((*model.Graph).Compact)
+	if !o.Neutralize {
+		p.cancelTransposes()
+		p.shareAlike()
+		p.prune(before)
+		m.Walk((*model.Graph).Compact)
+	}
 	for _, entry := range p.list {
 		p.plan.Maps = append(p.plan.Maps, *entry)
 	}
@@ -152,7 +161,7 @@ func (p *Planner) find(n *model.Node) *found {
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)
 		}
-		if stays := p.model.Stays; f.why == nil && stays != nil {
+		if stays := p.model.Stays; f.why == nil && stays != nil && !p.opt.Neutralize {
 			if why, ok := stays(n); ok {
 				f.why = &Reason{Unsupported, why}
 			}
@@ -181,7 +190,7 @@ func (p *Planner) pass() bool {
 			if p.find(n).why != nil {
 				continue
 			}
-			r := p.run(n)
+			r := p.run(n, nil)
 			for _, k := range r.nodes {
 				done[k] = true
 			}
@@ -203,8 +212,8 @@ type run struct {
 func (r *run) first() *model.Node { return r.nodes[0] }
 func (r *run) last() *model.Node  { return r.nodes[len(r.nodes)-1] }
 
-// run is the chain that starts at n.
-func (p *Planner) run(n *model.Node) *run {
+// run is the chain that starts at n, of nodes that may be in it; nil allows any.
+func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
 	f := p.find(n)
 	r := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
 	for {
@@ -214,7 +223,7 @@ func (p *Planner) run(n *model.Node) *run {
 		}
 		next := out.Uses[0].Node
 		f := p.find(next)
-		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index {
+		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) {
 			return r
 		}
 		a, ok := r.a.Then(f.a)
@@ -265,11 +274,15 @@ func (p *Planner) try(r *run) bool {
 	if p.merge(r) || p.mergeTwin(r) {
 		return true
 	}
-	why := &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
+	p.explain(r, &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
+	return false
+}
+
+// explain gives the run's maps a reason for being left.
+func (p *Planner) explain(r *run, why *Reason) {
 	for _, entry := range p.of(r) {
 		entry.Reason = why
 	}
-	return false
 }
 
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.

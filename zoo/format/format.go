@@ -34,8 +34,9 @@ type Format struct {
 
 // Options are what a format cannot learn from the model file alone.
 type Options struct {
-	Weights string // path of the file with the weights; "": the one beside the model file that has its name
-	Epsilon string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
+	Weights    string // path of the file with the weights; "": the one beside the model file that has its name
+	Neutralize bool   // every layer, and every weight with its name and shape, has to stay: the statistics of normalisations may change
+	Epsilon    string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
 }
 
 // Epsilons are the conventions for y = γ·(x − μ)/d + β in Darknet networks: d = √σ² + 1e-6 (pjreddie's normalize_cpu),

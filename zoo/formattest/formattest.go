@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,6 +48,7 @@ func (s Suite) Run(t *testing.T) {
 	}{
 		{"WhatWasNotEditedIsWrittenAsItWas", s.unedited},
 		{"FoldedFilesAreProvenAndFoldedOnce", s.folded},
+		{"NeutralizedFilesKeepAllThatHasAName", s.neutralized},
 		{"EqualModelsGiveEqualBytes", s.equal},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -148,7 +150,7 @@ func (x *subject) write(t *testing.T, f format.File, backend tensor.Backend) wri
 
 func (x *subject) fold(t *testing.T, f format.File) *fold.Plan {
 	t.Helper()
-	p, err := fold.Fold(f.Model(), fold.Options{})
+	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: x.o.Neutralize})
 	if err != nil {
 		t.Fatalf("seed %d: %v", x.seed, err)
 	}
@@ -203,6 +205,47 @@ func (s Suite) folded(t *testing.T, x *subject) {
 			}
 		}
 	}
+}
+
+// neutralized folds a model whose layers stay: the same layers and weights are in the written one, which computes the same,
+// and each batch normalisation that gave its scale away only adds.
+func (s Suite) neutralized(t *testing.T, x *subject) {
+	x.o.Neutralize = true
+	s.folded(t, x)
+	f := x.open(t, x.path, x.o)
+	before := skeleton(f.Model())
+	p := x.fold(t, f)
+	w := x.write(t, f, cpu.New(2))
+	folded := x.open(t, w.path, w.o)
+	if after := skeleton(folded.Model()); !slices.Equal(before, after) {
+		t.Errorf("seed %d: other nodes or constants than before:\n%s\n%s", x.seed, strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+	if inputs := folded.Inputs(); len(inputs) > 1 && !s.Rewritten && !bytes.Equal(read(t, inputs[0]), x.before[x.inputs[0]]) {
+		t.Errorf("seed %d: %s has changed", x.seed, filepath.Base(x.path))
+	}
+	for _, m := range p.Maps {
+		if m.Verdict == fold.Left && m.Reason == nil {
+			t.Errorf("seed %d: %s is left for no reason", x.seed, m.Node)
+		}
+	}
+}
+
+// skeleton is all of a model but the elements of its constants.
+func skeleton(m *model.Model) (list []string) {
+	m.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			list = append(list, fmt.Sprint(n, n.Attrs))
+			for _, v := range n.Inputs {
+				if v != nil {
+					list = append(list, "  "+v.Name)
+				}
+			}
+		}
+		for _, v := range g.Consts {
+			list = append(list, fmt.Sprint(v.Name, v.Const.DType, v.Const.Shape))
+		}
+	})
+	return list
 }
 
 // face are the names and element types of a graph's inputs and outputs.

@@ -165,6 +165,7 @@ func (r *runner) plan(ctx context.Context, j *manifests.Job, refuse map[string]f
 	plan, err := fold.Fold(source.Model(), fold.Options{
 		Overridable: j.Rule.Overridable == "constant", Keep: j.Rule.Keep,
 		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse, Context: ctx,
+		Neutralize: j.Rule.Norms == "neutralize",
 	})
 	if err = errors.Join(err, l.failure()); err != nil {
 		source.Close()
@@ -175,7 +176,7 @@ func (r *runner) plan(ctx context.Context, j *manifests.Job, refuse map[string]f
 
 // options are what a job's rule says of its files.
 func options(j *manifests.Job) format.Options {
-	return format.Options{Weights: j.Weights, Epsilon: j.Rule.Epsilon}
+	return format.Options{Weights: j.Weights, Epsilon: j.Rule.Epsilon, Neutralize: j.Rule.Norms == "neutralize"}
 }
 
 // staged are the options with which the model in a stage is opened.

@@ -97,6 +97,15 @@ func Encode(dst []byte, src []float64, d DType) error {
 	return nil
 }
 
+// Round is the number of a floating-point type that is nearest to x; of other types x itself.
+func (d DType) Round(x float64) float64 {
+	raw, out := make([]byte, d.Size()), []float64{x}
+	if Encode(raw, out, d) == nil {
+		_ = Decode(out, raw, d) // of the same length and type
+	}
+	return out[0]
+}
+
 // The canonical quiet NaN of each type: what every NaN result is written as.
 const (
 	NaN64  uint64 = 0x7ff8000000000000

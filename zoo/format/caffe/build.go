@@ -32,6 +32,7 @@ type built struct {
 	makes  []model.Use         // of each top, the output of a node that it is
 	main   *model.Node         // the node that reads the weights
 	place  map[int]int         // main's input k is weight place[k]
+	factor float64             // by which the weights are larger than the inputs that they are; 0 stands for 1
 	gains  string              // the parameters whose bias_term true gives the layer one more weight; "" if nothing does
 }
 

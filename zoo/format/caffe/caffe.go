@@ -62,6 +62,9 @@ func Open(path string, o format.Options) (format.File, error) {
 		w.File.Close()
 		return nil, err
 	}
+	if o.Neutralize {
+		f.model.Takes = holds
+	}
 	return f, nil
 }
 
@@ -135,12 +138,23 @@ func (l *layer) paramNames() (names []string) {
 
 // takes says whether the files can store another constant as input k of a node.
 func takes(n *model.Node, k int) bool {
-	l, ok := n.Source.(*layer)
-	if !ok || n != l.main {
-		return false
+	l, w, ok := placeOf(n, k)
+	return ok && (w < len(l.weights) || l.gains != "" && w == len(l.weights))
+}
+
+// holds says whether the files store a constant as input k of a node.
+func holds(n *model.Node, k int) bool {
+	l, w, ok := placeOf(n, k)
+	return ok && w < len(l.weights)
+}
+
+// placeOf is the layer of a node and the number of its weight that is input k, where no other layer shares that.
+func placeOf(n *model.Node, k int) (l *layer, w int, ok bool) {
+	if l, ok = n.Source.(*layer); !ok || n != l.main {
+		return l, 0, false
 	}
-	w, ok := l.place[k]
-	return ok && !l.shared[w] && (w < len(l.weights) || l.gains != "" && w == len(l.weights))
+	w, ok = l.place[k]
+	return l, w, ok && !l.shared[w]
 }
 
 func (f *file) Model() *model.Model { return f.model }

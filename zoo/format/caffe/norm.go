@@ -73,7 +73,11 @@ func batchNorm(b *builder) error {
 	}
 	gamma, beta := b.all("gamma", channels, 1), b.all("beta", channels, 0)
 	if global {
-		b.normalise(gamma, beta, statistics[0], statistics[1], epsilon)
+		n := b.normalise(gamma, beta, statistics[0], statistics[1], epsilon)
+		if factor[0] != 0 {
+			b.stores(n, map[int]int{3: 0, 4: 1})
+			b.layer.factor = factor[0]
+		}
 		return nil
 	}
 	// A false that is written there holds in phase TEST too. ONNX has the running statistics as outputs then.

@@ -121,13 +121,25 @@ func (f *file) compare(l *layer, c *change) error {
 				if elements, _ := now.Elements(); elements != l.weights[w].count {
 					return fmt.Errorf("%v has %d elements as input %d, blob %d has %d", n, elements, k, w, l.weights[w].count)
 				}
-				c.weights[w] = now
+				c.weights[w] = l.enlarged(now)
 			case slices.ContainsFunc(now.Values, func(x float64) bool { return x != 0 }):
 				c.weights[w], c.gained = now, true
 			}
 		}
 	}
 	return nil
+}
+
+// enlarged is a constant as the layer's weights hold it.
+func (l *layer) enlarged(c *model.Constant) *model.Constant {
+	if l.factor == 0 || l.factor == 1 {
+		return c
+	}
+	large := &model.Constant{DType: c.DType, Shape: c.Shape, Values: slices.Clone(c.Values)}
+	for k := range large.Values {
+		large.Values[k] *= l.factor
+	}
+	return large
 }
 
 // blobNames are the names of the values' blobs. Each has the name it had, unless the net that was left would overwrite one

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -38,6 +39,7 @@ type file struct {
 	model   *model.Model
 	types   map[*model.Node]string // of its nodes, as they were opened
 	names   map[*model.Node]string // of what they output
+	epsilon epsilon
 }
 
 func open(path string, o format.Options) (_ *file, err error) {
@@ -79,7 +81,11 @@ func open(path string, o format.Options) (_ *file, err error) {
 	}
 	f.floats = io.NewSectionReader(f.weights, f.header, f.net.floats*floatSize)
 	f.model = &model.Model{Opset: map[string]int64{"": 17}, Takes: f.takes}
-	b := &builder{net: f.net, model: f.model, floats: f.floats, transposed: transposed, epsilon: e}
+	f.epsilon = e
+	if o.Neutralize {
+		f.model.Takes = f.holds
+	}
+	b := &builder{net: f.net, model: f.model, floats: f.floats, transposed: transposed, epsilon: e, neutralize: o.Neutralize}
 	if err := b.graph(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), err)
 	}
@@ -166,6 +172,15 @@ func (f *file) takes(n *model.Node, k int) bool {
 		return k == 1 || k == 2 && l.part("biases") != nil
 	}
 	return false
+}
+
+// holds says what the files store of a layer with parts of its own: weights, a bias, and all that a batch normalisation has.
+func (f *file) holds(n *model.Node, k int) bool {
+	l, ok := n.Source.(*layer)
+	if !ok || l.lender != nil || slices.ContainsFunc(f.net.layers, func(o *layer) bool { return o.lender == l }) {
+		return false
+	}
+	return f.takes(n, k) || n == l.norm && (k == 3 && l.part("mean").node == n || k == 4)
 }
 
 // Model is the network.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 
@@ -118,8 +119,14 @@ func (f *file) piece(l *layer, p *part) (*format.Piece, error) {
 		return &format.Piece{Copied: at}, nil
 	case c.Data != nil:
 		return f.scaled(v, p)
-	case p.name == "variance" || p.perm != nil:
+	case p.perm != nil:
 		return nil, fmt.Errorf("%v has another one", n)
+	case p.name == "variance" && f.epsilon.after != 0:
+		c = &model.Constant{DType: c.DType, Shape: c.Shape, Values: slices.Clone(c.Values)}
+		for j, x := range c.Values {
+			d := math.Sqrt(x) - f.epsilon.after
+			c.Values[j] = d * d
+		}
 	case negated:
 		c = &model.Constant{DType: c.DType, Shape: c.Shape, Values: slices.Clone(c.Values)}
 		for j := range c.Values {

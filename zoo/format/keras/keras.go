@@ -39,13 +39,16 @@ type file struct {
 }
 
 // Open reads a model's configuration and the tree of its weights. The weights stay in the file.
-func Open(path string, _ format.Options) (format.File, error) {
+func Open(path string, o format.Options) (format.File, error) {
 	h, err := open(path)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write
 			err = fmt.Errorf("%w: %w", err, format.ErrLimit)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if o.Neutralize {
+		h.built.m.Takes = holds
 	}
 	return h, nil
 }

@@ -107,7 +107,7 @@ func buildBatchNorm(s *site) (*value, error) {
 	}
 	gamma, beta := s.affineWeights(channels)
 	mean, variance := s.weight("moving_mean", []int64{channels}), s.weight("moving_variance", []int64{channels})
-	y := s.weighted("BatchNormalization", "norm", []*model.Value{s.form(x, axis), gamma, beta, mean, variance}, []string{"", "gamma", "beta"}, "epsilon", epsilon)
+	y := s.weighted("BatchNormalization", "norm", []*model.Value{s.form(x, axis), gamma, beta, mean, variance}, []string{"", "gamma", "beta", "moving_mean", "moving_variance"}, "epsilon", epsilon)
 	return s.result(y, x.rank, axis), nil
 }
 

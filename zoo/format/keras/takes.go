@@ -5,12 +5,17 @@ import "github.com/zoofold/zoofold/zoo/model"
 // takes says whether the file can store another constant as that input of a node: one of its layer's weights, or one that
 // the layer has if its settings say so. Weights that several places read stay.
 func takes(n *model.Node, k int) bool {
-	p, ok := n.Source.(*part)
-	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.owns() {
-		return false
+	if holds(n, k) {
+		return true
 	}
-	role := p.roles[k]
-	return p.site.has(role) || classes[p.site.layer.class].gains[role] != ""
+	p, ok := n.Source.(*part)
+	return ok && k < len(p.roles) && p.site.owns() && classes[p.site.layer.class].gains[p.roles[k]] != ""
+}
+
+// holds says whether that input of a node is one of its layer's weights, which no other place reads.
+func holds(n *model.Node, k int) bool {
+	p, ok := n.Source.(*part)
+	return ok && k < len(p.roles) && p.roles[k] != "" && p.site.owns() && p.site.has(p.roles[k])
 }
 
 // owns says whether nothing but the site reads the layer's weights.

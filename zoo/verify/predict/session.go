@@ -173,7 +173,7 @@ func (s *session) draw(size int64, seed uint64, most int64) (inputs []value, fre
 		for k := range v.data {
 			switch {
 			case v.dtype.Float():
-				v.data[k] = rounded(rng.NormFloat64(), v.dtype)
+				v.data[k] = v.dtype.Round(rng.NormFloat64())
 			case v.dtype == tensor.Bool:
 				v.data[k] = float64(seed % 2)
 			case x.Name == "sr": // a sampling rate, as speech models have it

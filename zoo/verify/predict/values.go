@@ -18,15 +18,6 @@ type value struct {
 	data  []float64
 }
 
-// rounded is the number of a type that is nearest to x.
-func rounded(x float64, d tensor.DType) float64 {
-	raw, out := make([]byte, d.Size()), []float64{x}
-	if tensor.Encode(raw, out, d) == nil {
-		_ = tensor.Decode(out, raw, d) // of the same length and type
-	}
-	return out[0]
-}
-
 // jitter moves every float by at most one unit in the last place.
 func jitter(inputs []value, seed uint64) []value {
 	rng := rand.New(rand.NewPCG(seed, 9))
@@ -39,7 +30,7 @@ func jitter(inputs []value, seed uint64) []value {
 		}
 		out[k].data = make([]float64, len(v.data))
 		for j, x := range v.data {
-			out[k].data[j] = rounded(x*(1+(2*rng.Float64()-1)*unit[v.dtype]), v.dtype)
+			out[k].data[j] = v.dtype.Round(x * (1 + (2*rng.Float64()-1)*unit[v.dtype]))
 		}
 	}
 	return out

@@ -1,0 +1,176 @@
+package fold
+
+import (
+	"math"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// A network whose architecture is code has to keep every node, and every constant with its name and shape. Neutralize then
+// moves what can move by changing values alone: the scales of batch normalisations, and what normalisations over their
+// input end in. A batch normalisation is left with γ = 1, μ = 0, σ² = 1 − ε and for β the shift of its map.
+
+// neutralPass is pass where Options.Neutralize holds.
+func (p *Planner) neutralPass() bool {
+	changed := false
+	p.graphs(func(g *model.Graph) {
+		done := map[*model.Node]bool{}
+		for _, n := range g.Nodes {
+			switch {
+			case p.operator(n).Tail != nil:
+				changed = p.sendTail(n) || changed
+			case done[n] || p.find(n).why != nil:
+			case !isBatchNorm(n):
+				p.explain(&run{nodes: []*model.Node{n}}, because(Keep, "norms: neutralize moves the scales of normalisations, and leaves every other map"))
+			default:
+				r := p.run(n, isBatchNorm)
+				for _, k := range r.nodes {
+					done[k] = true
+				}
+				changed = p.neutralize(r) || changed
+			}
+		}
+	})
+	return changed
+}
+
+// neutralize moves the scale of a run of batch normalisations, backward or else forward, and says whether it did.
+func (p *Planner) neutralize(r *run) bool {
+	sent, back := p.sendScale(r, outputSide, func(m *Move, a Affine) *Reason {
+		return m.Back(r.first(), p.find(r.first()).data, a)
+	})
+	if back == nil {
+		return sent
+	}
+	sent, forward := p.sendScale(r, inputSide, func(m *Move, a Affine) *Reason {
+		return m.Forward(r.last().Outputs[0], a)
+	})
+	if forward == nil {
+		return sent
+	}
+	p.explain(r, &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
+	return false
+}
+
+// sendScale sends the scale of a run to that side of linear operators, if it has one that can go.
+func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (sent bool, why *Reason) {
+	m := p.newMove(r.nodes)
+	scale, why := m.neutral(r, to)
+	if why != nil {
+		return false, why
+	}
+	unit := 2 * r.first().In(1).DType.Unit()
+	if !slices.ContainsFunc(scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
+		p.explain(r, because(Keep, "norms: neutralize keeps the node, and it has no scale that could be taken from it"))
+		return false, nil
+	}
+	if why := send(m, Scaling(1, scale)); why != nil {
+		return false, why
+	}
+	if why := m.settle(r, func() {}); why != nil {
+		return false, why
+	}
+	for _, entry := range p.of(r) {
+		entry.Verdict = Merged
+	}
+	return true, nil
+}
+
+// neutral leaves the edits that the run's nodes do what is left of its map when its scale has gone to that side, and is the
+// scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
+func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
+	holder, nodes := -1, make([]*batchNorm, len(r.nodes))
+	for k, n := range r.nodes {
+		b, why := m.p.batchNorm(n)
+		if why != nil {
+			return nil, why
+		}
+		nodes[k] = &batchNorm{slices.Clone(b.gamma), slices.Clone(b.beta), slices.Clone(b.mean), slices.Clone(b.variance), b.epsilon}
+		if m.stores(n, 2) == nil || m.stores(n, 3) == nil {
+			holder = k
+		}
+	}
+	channels := len(r.a.Scale)
+	left := Scaling(1, ones(channels)) // what the nodes do without the holder's shift
+	after := ones(channels)            // what multiplies the holder's shift
+	for k, n := range r.nodes {
+		b := nodes[k]
+		m.unscale(n, b)
+		if m.stores(n, 2) == nil {
+			b.beta = make([]float64, channels)
+		}
+		if m.stores(n, 3) == nil && (k != holder || m.stores(n, 2) == nil) {
+			b.mean = make([]float64, channels)
+		}
+		for c := range channels {
+			s, t := b.gamma[c]/b.deviation(c), 0.0
+			if k != holder {
+				t = b.beta[c] - b.mean[c]*s
+			}
+			left.Scale[c], left.Shift[c] = s*left.Scale[c], s*left.Shift[c]+t
+			if k > holder {
+				after[c] *= s
+			}
+		}
+	}
+	scale = make([]float64, channels)
+	for c := range scale {
+		scale[c] = r.a.Scale[c] / left.Scale[c]
+		shift := r.a.Shift[c]
+		if to == inputSide {
+			shift /= scale[c]
+		}
+		if math.IsNaN(shift) || math.IsInf(shift, 0) {
+			return nil, because(Sign, "channel %d of %v is multiplied by zero: its shift cannot come before that", c, r.last())
+		}
+		if holder < 0 {
+			if shift != left.Shift[c] {
+				return nil, because(Unsupported, "the file of %v has no place for another shift", r.last())
+			}
+			continue
+		}
+		b := nodes[holder]
+		t, s := (shift-left.Shift[c])/after[c], b.gamma[c]/b.deviation(c)
+		if m.stores(r.nodes[holder], 2) == nil {
+			b.beta[c] = t + b.mean[c]*s
+		} else {
+			b.mean[c] = (b.beta[c] - t) / s
+		}
+	}
+	for k, n := range r.nodes {
+		if why := m.setParameters(n, nodes[k]); why != nil {
+			return nil, why
+		}
+	}
+	return scale, nil
+}
+
+// unscale makes γ/√(σ² + ε) as near to 1 as the parameters that the file has a place for allow.
+func (m *Move) unscale(n *model.Node, b *batchNorm) {
+	gamma, variance := m.stores(n, 1) == nil, m.stores(n, 4) == nil
+	for c := range b.gamma {
+		if variance && (gamma || b.gamma[c] == 1) {
+			b.variance[c] = n.In(4).DType.Round(1 - b.epsilon)
+			b.gamma[c] = 1
+		} else if gamma {
+			b.gamma[c] = n.In(1).DType.Round(b.deviation(c))
+		}
+	}
+}
+
+// setParameters leaves the edits that a batch normalisation has these parameters, where they are others.
+func (m *Move) setParameters(n *model.Node, b *batchNorm) *Reason {
+	for k, values := range [][]float64{1: b.gamma, b.beta, b.mean, b.variance} {
+		if k == 0 {
+			continue
+		}
+		if _, old, _ := m.p.constant(n.In(k)); slices.Equal(old, values) {
+			continue
+		}
+		if why := m.Values(n, k, n.In(k).DType, []int64{int64(len(values))}, values); why != nil {
+			return why
+		}
+	}
+	return nil
+}
