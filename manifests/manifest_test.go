@@ -159,7 +159,7 @@ func TestEveryDecisionThatChangesAnOutputChangesTheFingerprint(t *testing.T) {
 		return m.Rules[0].Fingerprint()
 	}
 	seen := map[string]string{parse(""): "nothing"}
-	for _, rule := range []string{"    tolerance: 1e-3\n", "    unfoldable: skip\n", "    overridable: constant\n", "    keep: [a]\n", "    fold: {conv: off}\n", "    max_duplicate_bytes: 5\n", "    verify: none\n"} {
+	for _, rule := range []string{"    tolerance: 1e-3\n", "    unfoldable: skip\n", "    overridable: constant\n", "    keep: [a]\n", "    fold: {conv: off}\n", "    max_duplicate_bytes: 5\n", "    verify: none\n", "    norms: neutralize\n", "    export: metal\n", "    darknet: {epsilon: opencv}\n"} {
 		f := parse(rule)
 		if other, twice := seen[f]; twice {
 			t.Errorf("%q has the fingerprint of %q", rule, other)

@@ -18,13 +18,19 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
 // commands are the programs that this test binary can be.
 var commands = map[string]func(){"zoofold": main}
 
-func TestMain(m *testing.M) { testscript.Main(tests{m}, commands) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == predict.ServeArgument { // a run in this process has started it as its worker
+		main()
+	}
+	testscript.Main(tests{m}, commands)
+}
 
 // tests are those of this package, with a folder for the program.
 type tests struct{ *testing.M }

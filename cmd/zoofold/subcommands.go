@@ -98,13 +98,21 @@ func epsilonFlag(set *flag.FlagSet, o *format.Options) {
 	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's convention: `"+strings.Join(format.Epsilons, "|")+"`")
 }
 
+// foldFlags are the flags of folding by itself, which a manifest says for a zoo.
+func foldFlags(set *flag.FlagSet) (overridable *bool, norms *string) {
+	overridable = set.Bool("overridable", false, "initializers that callers may override are constants")
+	norms = set.String("norms", manifests.Norms[0], "what becomes of batch normalisations: `"+strings.Join(manifests.Norms, "|")+"`")
+	return overridable, norms
+}
+
 // planOf plans one model file by itself.
-func planOf(path string, o *format.Options, overridable bool, stderr io.Writer) (*fold.Plan, bool) {
+func planOf(path string, o *format.Options, overridable bool, norms string, stderr io.Writer) (*fold.Plan, bool) {
+	o.Neutralize = norms == "neutralize"
 	f, err := format.Open(path, *o)
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan
-		if p, err = fold.Fold(f.Model(), fold.Options{Overridable: overridable}); err == nil {
+		if p, err = fold.Fold(f.Model(), fold.Options{Overridable: overridable, Neutralize: o.Neutralize}); err == nil {
 			return p, true
 		}
 	}
@@ -114,10 +122,10 @@ func planOf(path string, o *format.Options, overridable bool, stderr io.Writer) 
 
 func plan(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the plan as JSON")
-	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
+	overridable, norms := foldFlags(set)
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], o, *overridable, stderr)
+		p, ok := planOf(operands[0], o, *overridable, *norms, stderr)
 		if !ok {
 			return exitFailed
 		}
@@ -142,10 +150,10 @@ func plan(set *flag.FlagSet) action {
 }
 
 func explain(set *flag.FlagSet) action {
-	overridable := set.Bool("overridable", false, "initializers that callers may override are constants")
+	overridable, norms := foldFlags(set)
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], o, *overridable, stderr)
+		p, ok := planOf(operands[0], o, *overridable, *norms, stderr)
 		if !ok {
 			return exitFailed
 		}

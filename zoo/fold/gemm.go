@@ -135,11 +135,17 @@ func (m *Move) gemmSetC(n *model.Node, dtype tensor.DType, shape []int64, c []fl
 	if why := m.Values(n, 2, dtype, shape, values); why != nil {
 		return why
 	}
-	if m.p.model.Opset[""] < 7 {
-		m.Edit(func() { n.SetAttr(model.Attr{Name: "broadcast", Kind: model.IntAttr, Int: 1}) })
+	broadcast, beta := m.p.model.Opset[""] < 7 && n.Int("broadcast", 0) != 1, n.Float("beta", 1) != 1
+	if !broadcast && !beta {
+		return nil
 	}
-	if n.Float("beta", 1) != 1 {
-		m.Edit(func() { n.SetAttr(model.Attr{Name: "beta", Kind: model.FloatAttr, Float: 1}) })
-	}
-	return nil
+	m.Edit(func() {
+		if broadcast {
+			n.SetAttr(model.Attr{Name: "broadcast", Kind: model.IntAttr, Int: 1})
+		}
+		if beta {
+			n.SetAttr(model.Attr{Name: "beta", Kind: model.FloatAttr, Float: 1})
+		}
+	})
+	return m.Rebuild(n)
 }

@@ -223,7 +223,7 @@ func (m *Move) Rebuild(n *model.Node) *Reason {
 // stores refuses another constant as input k of n where the model's file has no place for it.
 func (m *Move) stores(n *model.Node, k int) *Reason {
 	if v := n.In(k); m.p.opt.Neutralize && (v == nil || v.Const == nil || v.Producer != nil || v.Output || len(v.Uses) != 1) {
-		return because(Keep, "%v has no %s of its own, and norms: neutralize adds none", n, inputName(n, k))
+		return because(Keep, "%v has no stored %s of its own, and norms: neutralize adds none", n, inputName(n, k))
 	}
 	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
 		return nil

@@ -62,7 +62,7 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 	}
 	unit := 2 * r.first().In(1).DType.Unit()
 	if !slices.ContainsFunc(scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
-		p.explain(r, because(Keep, "norms: neutralize keeps the node, and it has no scale that could be taken from it"))
+		p.explain(r, m.staying(r, unit))
 		return false, nil
 	}
 	if why := send(m, Scaling(1, scale)); why != nil {
@@ -75,6 +75,18 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 		entry.Verdict = Merged
 	}
 	return true, nil
+}
+
+// staying is why the scale of a run stays, or that it has none.
+func (m *Move) staying(r *run, unit float64) *Reason {
+	if slices.ContainsFunc(r.a.Scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
+		for _, n := range r.nodes {
+			if why := m.stores(n, 1); why != nil {
+				return why
+			}
+		}
+	}
+	return because(Keep, "norms: neutralize keeps the node, which only adds")
 }
 
 // neutral leaves the edits that the run's nodes do what is left of its map when its scale has gone to that side, and is the
@@ -173,4 +185,45 @@ func (m *Move) setParameters(n *model.Node, b *batchNorm) *Reason {
 		}
 	}
 	return nil
+}
+
+// A scale on its way to a linear operator passes a batch normalisation, which would otherwise hand it on in the next pass,
+// perhaps to where it came from.
+
+// backThroughNorm: s·(e·(x − μ) + β) = e·(s·x − s·μ) + s·β.
+func (m *Move) backThroughNorm(n *model.Node, a Affine) *Reason {
+	if why := m.scaleNorm(n, a); why != nil {
+		return why
+	}
+	return m.Back(n, 0, a)
+}
+
+// forwardThroughNorm: e·(s·x − μ) + β = s·(e·(x − μ/s) + β/s).
+func (m *Move) forwardThroughNorm(n *model.Node, a Affine) *Reason {
+	inverse, ok := a.Inverse()
+	if !ok {
+		return because(Sign, "%v would have to be divided by zero", n)
+	}
+	if why := m.scaleNorm(n, inverse); why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], a)
+}
+
+// scaleNorm leaves the edit that μ and β of a batch normalisation are multiplied.
+func (m *Move) scaleNorm(n *model.Node, a Affine) *Reason {
+	b, why := m.p.batchNorm(n)
+	if why != nil {
+		return why
+	}
+	a, ok := a.Over(1, len(b.gamma))
+	if !ok || a.Shifts() {
+		return because(Nonlinear, "%v lets scales of its channels through and nothing else", n)
+	}
+	c := &batchNorm{b.gamma, slices.Clone(b.beta), slices.Clone(b.mean), b.variance, b.epsilon}
+	for k, s := range a.Scale {
+		c.beta[k] *= s
+		c.mean[k] *= s
+	}
+	return m.setParameters(n, c)
 }

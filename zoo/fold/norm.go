@@ -84,6 +84,9 @@ func batchNormBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if k != 0 || own.why != nil {
 		return because(Nonlinear, "%v does not let a map through", n)
 	}
+	if m.p.opt.Neutralize {
+		return m.backThroughNorm(n, a)
+	}
 	a, ok := own.a.Then(a)
 	if !ok {
 		return because(NotPerChannel, "the map is over axis %d, not over the channels of %v", a.Axis, n)
@@ -95,6 +98,9 @@ func batchNormForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	own := m.p.find(n)
 	if k != 0 || own.why != nil {
 		return because(Nonlinear, "%v does not let a map through", n)
+	}
+	if m.p.opt.Neutralize {
+		return m.forwardThroughNorm(n, a)
 	}
 	a, ok := a.Then(own.a)
 	if !ok {

@@ -29,7 +29,7 @@ type Verdict string
 // The verdicts.
 const (
 	Folded Verdict = "folded" // into linear operators: the node is gone
-	Merged Verdict = "merged" // into another affine map: the node is gone or cheaper, the map is left there
+	Merged Verdict = "merged" // into another affine map, or in part: the node is gone, cheaper or (Options.Neutralize) only adds
 	Left   Verdict = "left"   // as it was
 )
 

@@ -144,6 +144,8 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 	for _, x := range way {
 		m.seen[x], m.nodes = noSide, append(m.nodes, x)
 	}
-	m.Edit(func() { d.SetAttr(model.Attr{Name: "axis", Kind: model.IntAttr, Int: int64(axis)}) })
+	if single {
+		m.Edit(func() { d.SetAttr(model.Attr{Name: "axis", Kind: model.IntAttr, Int: int64(axis)}) })
+	}
 	return m.Values(d, 1, d.In(1).DType, []int64{int64(len(values))}, values)
 }

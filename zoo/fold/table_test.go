@@ -206,7 +206,7 @@ func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 			t.Error("the reason has no sentence")
 		}
 	}
-	if again := refold(t, m); len(again.Nodes)+len(again.Consts) > 0 {
+	if again := refold(t, m, fold.Options{}); len(again.Nodes)+len(again.Consts) > 0 {
 		t.Errorf("folding the result again changes %v %v", again.Nodes, again.Consts)
 	}
 	for _, v := range slices.Concat(original.Graph.Inputs, m.Graph.Inputs) { // free extents
@@ -222,11 +222,11 @@ func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 }
 
 // refold folds a folded model again, as if it had been written and read.
-func refold(t *testing.T, m *model.Model) *fold.Plan {
+func refold(t *testing.T, m *model.Model, o fold.Options) *fold.Plan {
 	for _, n := range m.Graph.Nodes {
 		n.Edited = false
 	}
-	plan, err := fold.Fold(m, fold.Options{})
+	plan, err := fold.Fold(m, o)
 	if err != nil {
 		t.Errorf("folded again: %v", err)
 		return &fold.Plan{}

@@ -88,6 +88,9 @@ func tailBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why != nil {
 		return why
 	}
+	if m.p.opt.Neutralize {
+		return because(Nonlinear, "%v normalises what it reads", n)
+	}
 	b, ok := own.Then(a)
 	if k != 0 || !ok {
 		return because(NotPerChannel, "the map is over axis %d, %v ends in one over axis %d", a.Axis, n, own.Axis)

@@ -136,12 +136,12 @@ func MiniXception(folder string) (path string, o format.Options, err error) {
 	input := k.layer("InputLayer", nil)
 	input.settings["batch_input_shape"] = []any{nil, 64, 64, 1}
 	x := k.call(input, []int64{64, 64, 1})
-	plain := func(x kerasTensor, out, taps, stride int64) kerasTensor {
+	conv := func(x kerasTensor, out, taps, stride int64) kerasTensor {
 		settings, shape := k.windowed(x, taps, stride, "same")
 		settings["filters"], settings["use_bias"] = out, false
 		kernel := k.kernel("kernel", taps*taps*x.shape[2], taps, taps, x.shape[2], out)
 		shape[2] = out
-		return k.norm(k.call(k.layer("Conv2D", settings, kernel), shape, x))
+		return k.call(k.layer("Conv2D", settings, kernel), shape, x)
 	}
 	separable := func(x kerasTensor, out int64) kerasTensor {
 		settings, shape := k.windowed(x, 3, 1, "same")
@@ -153,12 +153,13 @@ func MiniXception(folder string) (path string, o format.Options, err error) {
 	relu := func(x kerasTensor) kerasTensor {
 		return k.simple("Activation", map[string]any{"activation": "relu"}, x)
 	}
-	x = relu(plain(x, 8, 3, 1))
-	x = relu(plain(x, 8, 3, 1))
-	for _, out := range []int64{16, 32, 64, 128} {
-		shortcut := plain(x, out, 1, 2)
-		x = separable(relu(separable(x, out)), out)
-		x = k.simple("Add", nil, k.pool("MaxPooling2D", x), shortcut)
+	x = relu(k.norm(conv(x, 8, 3, 1)))
+	x = relu(k.norm(conv(x, 8, 3, 1)))
+	for _, out := range []int64{16, 32, 64, 128} { // layers in Keras' order, which is that of depths
+		main := separable(relu(separable(x, out)), out)
+		shortcut := conv(x, out, 1, 2)
+		main = k.pool("MaxPooling2D", main)
+		x = k.simple("Add", nil, main, k.norm(shortcut))
 	}
 	x = k.conv(x, 7, 3, 1, "linear")
 	x = k.call(k.layer("GlobalAveragePooling2D", map[string]any{"data_format": "channels_last"}), []int64{7}, x)

@@ -60,6 +60,11 @@ func (h *file) openArchive(size int64) (string, error) {
 		case m.UncompressedSize64 > minBomb && m.UncompressedSize64/maxBombRate > m.CompressedSize64:
 			return "", fmt.Errorf("member %q: %d bytes made of %d: %w", m.Name, m.UncompressedSize64, m.CompressedSize64, format.ErrLimit)
 		}
+		if at, err := m.DataOffset(); err != nil {
+			return "", fmt.Errorf("member %q: %w: %w", m.Name, err, format.ErrCorrupt)
+		} else if m.CompressedSize64 > math.MaxInt64 || at > size || int64(m.CompressedSize64) > size-at {
+			return "", fmt.Errorf("member %q: %d bytes are claimed behind byte %d, the archive has %d: %w", m.Name, m.CompressedSize64, at, size, format.ErrCorrupt)
+		}
 		seen[name] = m
 	}
 	config, metadata, weights := seen[configMember], seen[metadataMember], seen[weightsMember]
@@ -87,7 +92,7 @@ func (h *file) openArchive(size int64) (string, error) {
 			}
 		}
 	}
-	r, err := h.archive.content(h.f, size, weights)
+	r, err := h.archive.content(h.f, weights)
 	if err != nil {
 		return "", fmt.Errorf("member %q: %w", weights.Name, err)
 	}
@@ -115,14 +120,14 @@ func memberText(m *zip.File) (string, error) {
 }
 
 // content is a member's bytes: where they are in the archive if they are stored as they are, in a temporary file if not.
-func (a *archive) content(f *os.File, size int64, m *zip.File) (*io.SectionReader, error) {
+func (a *archive) content(f *os.File, m *zip.File) (*io.SectionReader, error) {
 	if m.Method == zip.Store {
 		at, err := m.DataOffset()
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", err, format.ErrCorrupt)
 		}
-		if m.UncompressedSize64 != m.CompressedSize64 || m.CompressedSize64 > math.MaxInt64 || at > size || int64(m.CompressedSize64) > size-at {
-			return nil, fmt.Errorf("%d bytes are claimed behind byte %d, the archive has %d: %w", m.UncompressedSize64, at, size, format.ErrCorrupt)
+		if m.UncompressedSize64 != m.CompressedSize64 {
+			return nil, fmt.Errorf("%d bytes are claimed of %d that are stored as they are: %w", m.UncompressedSize64, m.CompressedSize64, format.ErrCorrupt)
 		}
 		return io.NewSectionReader(f, at, int64(m.CompressedSize64)), nil
 	}

@@ -210,8 +210,12 @@ func TestKerasAgreesOnModelsOfOurOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	args, before, after := []string{"compare", folder}, 0, 0
-	for seed := range uint64(24) {
-		path, _, err := zootest.Keras(seed, models)
+	for seed := range uint64(25) {
+		generate := func(folder string) (string, format.Options, error) { return zootest.Keras(seed, folder) }
+		if seed == 24 {
+			generate = zootest.MiniXception
+		}
+		path, _, err := generate(models)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +225,7 @@ func TestKerasAgreesOnModelsOfOurOwn(t *testing.T) {
 	}
 	compared := 0
 	for _, c := range lines[comparison](t, args...) {
-		if c.Unloadable {
+		if c.Unloadable && c.Name != "xception-mini.h5" {
 			continue
 		}
 		compared++
