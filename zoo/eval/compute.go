@@ -403,8 +403,10 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 // perChannel calls f with every element and its channel on axis 1.
 func perChannel(x *Array, f func(e, c int)) {
 	inner, channels := int(product(x.Shape[2:])), int(x.Shape[1])
-	for e := range x.Data {
-		f(e, e/inner%channels)
+	for first, c := 0, 0; first < len(x.Data); first, c = first+inner, (c+1)%channels {
+		for e := first; e < first+inner; e++ {
+			f(e, c)
+		}
 	}
 }
 

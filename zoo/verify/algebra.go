@@ -179,8 +179,8 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 		if err := ctx.Err(); err != nil {
 			return share, err
 		}
-		if k > 0 && before.spent > maxWork {
-			break // the first probes see all there is: noise with a mean, and the borders
+		if k > 0 && before.spent*float64(k+1)/float64(k) > maxWork {
+			break // the first probe sees all there is: noise with a mean, and the borders
 		}
 		inputs := map[string]*eval.Array{}
 		for name, a := range indices {
@@ -271,14 +271,14 @@ func rows(v *model.Value) (*eval.Array, bool) {
 	return a, true
 }
 
-// maxWork bounds the multiplications of a region on its probes after the first.
-const maxWork = 3e7
+// maxWork bounds the multiplications of a region on its probes, if there is to be more than one.
+const maxWork = 1e7
 
 // probes are the inputs of a region.
 var probes = []func(*rand.Rand, *eval.Array){
-	normal, normal, normal,
-	constant(1), constant(0), oneHot(0), oneHot(0.5), oneHot(1),
-	scaled(1e3), scaled(-1e3),
+	normal, scaled(1e3), scaled(-1e3), // what is small, and what saturates
+	constant(0), constant(1), oneHot(0), oneHot(0.5), oneHot(1),
+	normal, normal,
 }
 
 func normal(rng *rand.Rand, a *eval.Array) {
@@ -352,9 +352,11 @@ func (c *comparison) shapes() ([][]int64, error) {
 		out = append(out, s)
 	}
 	if len(out) == 1 && len(out[0]) > 2 {
-		if reach, alike := c.reach(len(out[0]) - 2); alike {
+		if reach, stride, alike := c.reach(len(out[0]) - 2); alike {
 			for k := 2; k < len(out[0]); k++ {
-				out[0][k] = min(out[0][k], reach)
+				if more := out[0][k] - reach; more > 0 {
+					out[0][k] = reach + more%stride
+				}
 			}
 		}
 	}
@@ -386,14 +388,15 @@ func wanted(v *model.Value) ([]int64, bool) {
 	return nil, false
 }
 
-// reach is an extent at which a region's kernels see both borders and an interior; alike says that its operators treat
-// all positions alike, whatever the extent. The last axes, spatial many, are positions.
-func (c *comparison) reach(spatial int) (extent int64, alike bool) {
+// reach is an extent at which a region's kernels see both borders and an interior: one that some output sees all of. Larger
+// ones are alike if they differ by a multiple of the stride, so that windows meet the border in the same way. alike says
+// that the region's operators treat all positions alike. The last axes, spatial many, are positions.
+func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 	nodes, err := c.side(c.before, func(name string) string { return name }).nodes()
 	if err != nil {
-		return 0, false
+		return 0, 0, false
 	}
-	extent, stride := 3, int64(1)
+	extent, stride = 1, 1
 	for _, n := range nodes {
 		switch n.Type {
 		case "Conv", "MaxPool", "AveragePool", "ConvTranspose":
@@ -411,20 +414,20 @@ func (c *comparison) reach(spatial int) (extent int64, alike bool) {
 			for _, x := range n.Ints("dilations") {
 				d = max(d, x)
 			}
-			extent += 2 * k * d * stride
+			extent += (k - 1) * d * stride
 			stride *= s
 		case "BatchNormalization", "Relu", "LeakyRelu", "Clip", "HardSigmoid", "Identity", "Dropout", "Neg":
 		case "Mul", "Add", "Sub", "Div":
 			for _, v := range n.Inputs {
 				if v != nil && v.Const != nil && slices.ContainsFunc(v.Const.Shape[max(0, len(v.Const.Shape)-spatial):], func(d int64) bool { return d != 1 }) {
-					return 0, false // it varies from position to position
+					return 0, 0, false // it varies from position to position
 				}
 			}
 		default:
-			return 0, false
+			return 0, 0, false
 		}
 	}
-	return max(extent, 4*stride), true
+	return extent + stride, stride, true
 }
 
 // side is the region in one of the models.
@@ -432,14 +435,14 @@ type side struct {
 	c       *comparison
 	values  names
 	name    func(string) string // what this model calls an input or output of the region
-	weights map[*model.Value]*eval.Array
+	weights map[*model.Value]measured
 	limit   int // of elements held
 	held    int // elements in weights
 	spent   float64
 }
 
 func (c *comparison) side(values names, name func(string) string) *side {
-	return &side{c: c, values: values, name: name, weights: map[*model.Value]*eval.Array{}}
+	return &side{c: c, values: values, name: name, weights: map[*model.Value]measured{}}
 }
 
 // nodes are those between the region's inputs and outputs, in an order in which they can be evaluated.
@@ -535,21 +538,12 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 			}
 			m, ok := known[v]
 			if !ok && v.Const != nil {
-				w := s.weights[v]
-				if w == nil {
-					if size, _ := v.Const.Elements(); int64(held+s.held)+size > int64(s.limit) {
-						return nil, fmt.Errorf("the region holds more than %d numbers with %q: %w", s.limit, v.Name, eval.ErrTooLarge)
-					}
-					if w, err = eval.FromConstant(v.Const, maxWeight); err != nil {
+				if m, ok = s.weights[v]; !ok {
+					if m, err = s.weight(v, held); err != nil {
 						return nil, err
 					}
-					s.weights[v] = w
-					s.held += len(w.Data)
 				}
-				m, ok = measured{value: w, magnitude: w, weights: 1}, true
-				if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
-					m.magnitude = absolute(w)
-				}
+				ok = true
 			}
 			if !ok {
 				return nil, fmt.Errorf("%v reads %q, which is not known", n, v.Name)
@@ -598,6 +592,24 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 	return results, nil
 }
 
+// weight reads a constant, once for all probes, while the region holds so many numbers besides.
+func (s *side) weight(v *model.Value, held int) (m measured, err error) {
+	if size, _ := v.Const.Elements(); int64(held+s.held)+2*size > int64(s.limit) {
+		return m, fmt.Errorf("the region holds more than %d numbers with %q: %w", s.limit, v.Name, eval.ErrTooLarge)
+	}
+	w, err := eval.FromConstant(v.Const, maxWeight)
+	if err != nil {
+		return m, err
+	}
+	m = measured{value: w, magnitude: w, weights: 1}
+	if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
+		m.magnitude = absolute(w)
+	}
+	s.weights[v] = m
+	s.held += 2 * len(w.Data)
+	return m, nil
+}
+
 // whole says whether all elements are integers, as a value's type may only claim.
 func whole(a *eval.Array) bool {
 	return !slices.ContainsFunc(a.Data, func(x float64) bool { return x != math.Trunc(x) })
@@ -639,10 +651,11 @@ func (c *comparison) compare(name string, x, y measured) (share float64, err err
 		return 0, fmt.Errorf("%w: %q has shape %v in the original, %v folded", errDiffers, name, x.value.Shape, y.value.Shape)
 	}
 	terms := float64(max(x.terms, y.terms) + 8)
+	least := terms * subnormal(c.unit) * c.largest
 	for e, a := range x.value.Data {
 		b := y.value.Data[e]
 		s, t := math.Abs(x.magnitude.Data[e]), math.Abs(y.magnitude.Data[e]) // of integers they are the integers themselves
-		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t + terms*subnormal(c.unit)*c.largest
+		limit := 8*terms*0x1p-53*(s+t) + 8*c.unit*float64(max(y.weights, 1))*t + least
 		d := math.Abs(a - b)
 		switch {
 		case a == b || math.IsNaN(a) && math.IsNaN(b):
