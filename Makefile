@@ -4,7 +4,7 @@ CACHE   := .cache
 PYTHON  := $(CACHE)/venv/bin/python
 VERSION := 0.1.0
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 
 .PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # All that CI runs, in the order in which failures are cheapest. Called by make test.
 set -eu
-: "${GO:=go}" "${FUZZTIME:=20s}"
+: "${GO:=go}" "${FUZZTIME:=10s}"
 export PYTHON
 
 sh testdata/lint.sh

@@ -2,7 +2,7 @@
 # Every fuzz target for FUZZTIME. Go's fuzzer may say "context deadline exceeded" when its time is over in the middle of an
 # input: that is no finding. A finding is an input that it writes down.
 set -eu
-: "${GO:=go}" "${FUZZTIME:=60s}"
+: "${GO:=go}" "${FUZZTIME:=10s}"
 
 echo "== fuzzing, $FUZZTIME each"
 grep -rl --include='*_test.go' '^func Fuzz' cmd cpu manifests zoo | while read -r file; do
