@@ -88,5 +88,5 @@ $(CACHE)/compare/done: testdata/compare.txt
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
 	touch $@
 
-soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs
+soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing
 	GO=$(GO) sh testdata/soak.sh
