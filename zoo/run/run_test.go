@@ -206,14 +206,15 @@ func TestADryRunWritesNothing(t *testing.T) {
 
 func TestAModelOverItsTimeFailsAlone(t *testing.T) {
 	s := newScene(t, 2)
-	slow := &backend{Backend: cpu.New(1), do: func(ctx context.Context, call int) error {
-		if call == 1 {
+	s.rules = "models:\n  - {match: 'mobile/*', timeout: 300ms}\n  - {match: '**/*.onnx', timeout: 10m, verify: parity}\n"
+	slow := &backend{Backend: cpu.New(1), do: func(ctx context.Context, _ int) error {
+		if end, _ := ctx.Deadline(); time.Until(end) < time.Minute {
 			<-ctx.Done()
 			return ctx.Err()
 		}
 		return nil
 	}}
-	r := s.must(func(o *Options) { o.Backend, o.Timeout, o.Workers = slow, 300*time.Millisecond, 1 })
+	r := s.must(func(o *Options) { o.Backend, o.Workers = slow, 1 })
 	if r.Counts[report.Failed] != 1 || r.Counts[report.Folded] != 1 {
 		t.Fatalf("%v", r.Counts)
 	}
