@@ -131,8 +131,10 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		}
 		return v, a.Shape, m.Absorbed(n)
 	}
-	if _, ok := m.p.consts.Value(v); ok && v.Const == nil {
-		return nil, nil, because(Quantized, "the weight %q of %v is computed from a quantised one", v.Name, n)
+	if v.Const == nil {
+		if _, ok := m.p.consts.Value(v); ok {
+			return nil, nil, because(Quantized, "the weight %q of %v is computed from a quantised one", v.Name, n)
+		}
 	}
 	switch {
 	case v.Const == nil || v.Input && !m.p.opt.Overridable:

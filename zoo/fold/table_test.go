@@ -1,6 +1,7 @@
 package fold_test
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -659,5 +660,28 @@ func BenchmarkPlan(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*3*blocks), "ns/node")
 		})
+	}
+}
+
+// unread fails the test if a constant's elements are read.
+type unread struct{ t *testing.T }
+
+func (u unread) ReadAt([]byte, int64) (int, error) {
+	u.t.Error("a weight was read")
+	return 0, errors.New("not to be read")
+}
+
+func TestPlanningReadsNoWeights(t *testing.T) {
+	m := modeltest.New(4)
+	x := m.BatchNorm(m.Conv(m.Op("Relu", in(m.BatchNorm(m.Conv(m.Input(1, 3, 8, 8), 3, 4, 3, 1), 4))), 4, 5, 3, 1), 5)
+	m.Output(m.Op("MatMul", in(m.Op("Flatten", in(m.Op("GlobalAveragePool", in(x)))), m.Weight(5, 6))))
+	for _, v := range m.Model.Graph.Consts {
+		if len(v.Const.Shape) > 1 {
+			v.Const = &model.Constant{DType: v.Const.DType, Shape: v.Const.Shape, Data: unread{t}}
+		}
+	}
+	plan, err := fold.Fold(m.Model, fold.Options{})
+	if err != nil || plan.After != 0 || plan.Before != 2 {
+		t.Errorf("%v, %d per-channel nodes became %d", err, plan.Before, plan.After)
 	}
 }
