@@ -298,6 +298,7 @@ func (s Suite) damaged(t *testing.T) {
 			}
 		}
 		o := x.o
+		o.Neutralize = rng.IntN(4) == 0
 		if len(x.inputs) > 1 {
 			o.Weights = filepath.Join(folder, format.Beside(x.path, x.inputs[1]))
 		}
@@ -369,7 +370,7 @@ func try(path string, o format.Options) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(f.Model(), fold.Options{Neutralize: o.Neutralize}); err != nil {
 		return err
 	}
 	_, err = f.Write(context.Background(), &discard{}, tensor.Reference{})
