@@ -96,6 +96,23 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	return tally, nil
 }
 
+// take is a free workspace, for work that begins at that byte. Its taker puts it back.
+func (b *Backend) take(ctx context.Context, off int64) (*workspace, error) {
+	var w *workspace
+	select {
+	case <-ctx.Done():
+	case w = <-b.free:
+		if ctx.Err() == nil { // select chooses at random where both are ready
+			if w == nil {
+				w = new(workspace)
+			}
+			return w, nil
+		}
+		b.free <- w
+	}
+	return nil, fmt.Errorf("stopped before byte %d: %w", off, ctx.Err())
+}
+
 // chunk rescales n elements, at most a chunk's, from element first on.
 func (b *Backend) chunk(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale, first, n int64) (
 	tensor.Tally, error,
@@ -104,22 +121,11 @@ func (b *Backend) chunk(ctx context.Context, dst io.WriterAt, src io.ReaderAt, j
 	fail := func(err error) (tensor.Tally, error) {
 		return tensor.NewTally(), fmt.Errorf("rescale elements %d to %d: %w", first, first+n-1, err)
 	}
-	stopped := func() (tensor.Tally, error) {
-		return fail(fmt.Errorf("stopped before byte %d: %w", first*size, ctx.Err()))
-	}
-	var w *workspace
-	select {
-	case <-ctx.Done():
-		return stopped()
-	case w = <-b.free:
-	}
-	if w == nil {
-		w = new(workspace)
+	w, err := b.take(ctx, first*size)
+	if err != nil {
+		return fail(err)
 	}
 	defer func() { b.free <- w }()
-	if ctx.Err() != nil { // select chooses at random where both are ready
-		return stopped()
-	}
 	data := w.bytes[:n*size]
 	if err := tensor.ReadFull(src, data, first*size); err != nil {
 		return fail(err)

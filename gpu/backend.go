@@ -121,14 +121,12 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	if err := job.Check(); err != nil {
 		return tensor.NewTally(), err
 	}
-	if job.Elements*int64(job.DType.Size()) < b.options.Smallest {
+	if b.small(job) {
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
-	var s *seat
-	select {
-	case s = <-b.seats:
-	case <-ctx.Done():
-		return tensor.NewTally(), fmt.Errorf("stopped before byte 0: %w", ctx.Err())
+	s, err := b.seat(ctx)
+	if err != nil {
+		return tensor.NewTally(), err
 	}
 	tally, done, err := s.rescale(ctx, dst, src, job)
 	b.seats <- s
@@ -148,6 +146,45 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	}
 	tally.Add(rest)
 	return tally, nil
+}
+
+// Sum is tensor.Backend's.
+func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]float64, error) {
+	if err := job.Check(); err != nil {
+		return nil, err
+	}
+	if b.small(&job.Rescale) {
+		return b.options.CPU.Sum(ctx, src, job)
+	}
+	s, err := b.seat(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > s.device.scales/2 { // short channels, and many of them
+		b.seats <- s
+		return b.options.CPU.Sum(ctx, src, job)
+	}
+	sums, err := s.sum(ctx, src, job)
+	b.seats <- s
+	if failed := (*deviceError)(nil); errors.As(err, &failed) {
+		return b.options.CPU.Sum(ctx, src, job)
+	}
+	return sums, err
+}
+
+// small says whether a tensor is not worth the trip.
+func (b *Backend) small(job *tensor.Rescale) bool {
+	return job.Elements*int64(job.DType.Size()) < b.options.Smallest
+}
+
+// seat waits for a free one.
+func (b *Backend) seat(ctx context.Context) (*seat, error) {
+	select {
+	case s := <-b.seats:
+		return s, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("stopped before byte 0: %w", ctx.Err())
+	}
 }
 
 // deviceError is a failure of the device or the driver, not of src, dst or the context.

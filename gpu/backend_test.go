@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "rescale":
 		os.Exit(rescaleOften())
+	case "sum":
+		os.Exit(sumOften())
 	}
 	folder, err := os.MkdirTemp("", "zoofold-")
 	if err == nil {
@@ -48,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 // ran says which of the tests that the kernels' instructions are counted over have run.
-var ran struct{ suite, far bool }
+var ran struct{ suite, far, chunks bool }
 
 const emulator = "bin/libcuda.so.1"
 
@@ -241,10 +244,70 @@ func beyond(d *device, dtype tensor.DType) error {
 	return err
 }
 
+func TestSumsOfSeveralChunksAreExact(t *testing.T) {
+	b := open(t, Options{Memory: 1 << 19})
+	for _, d := range floats {
+		for _, j := range sumJobs(t, d) {
+			got, err := b.Sum(context.Background(), bytes.NewReader(j.src), j.Sum)
+			if err != nil || !slices.EqualFunc(got, j.want, func(x, y float64) bool { return tensor.Bits64(x) == tensor.Bits64(y) }) {
+				t.Errorf("%v, %+v: %v", d, j.Out, err)
+			}
+		}
+	}
+	if notes := b.Notes(); len(notes) > 0 {
+		t.Errorf("the CPU took over: %v", notes)
+	}
+	if chunk := b.all[0].chunk; chunk*2 > int64(len(sumJobs(t, tensor.Float16)[1].src)) {
+		t.Errorf("chunks of %d bytes: there was one", chunk)
+	}
+	ran.chunks = true
+}
+
+// sumBeyond adds elements whose numbers, and numbers within their channels, have more than 32 bits.
+func sumBeyond(d *device, dtype tensor.DType) error {
+	const inner, count = 1<<32 + 6, 999
+	size := int64(dtype.Size())
+	job := &tensor.Sum{Out: tensor.Layout{Blocks: 2, Outer: 3, Channels: 5, Inner: inner}, Rescale: tensor.Rescale{
+		DType: dtype, Elements: 30 * inner, Factors: []tensor.Factor{
+			{Layout: tensor.Layout{Blocks: 2, Outer: 1, Channels: 15, Inner: inner}, Scale: make([]float64, 30)},
+			{Layout: tensor.Layout{Blocks: 1, Outer: 10 * inner, Channels: 3, Inner: 1}, Scale: []float64{1.5, -0.5, 0.75}},
+		},
+	}}
+	for c := range job.Factors[0].Scale {
+		job.Factors[0].Scale[c] = 1 + float64(c)/8
+	}
+	values := make([]float64, count)
+	for k := range values {
+		values[k] = float64(k%100) / 8
+	}
+	f := &far{pattern: make([]byte, count*size)}
+	if err := tensor.Encode(f.pattern, values, dtype); err != nil {
+		return err
+	}
+	for _, row := range []int64{17, 28} { // its first element is amid those that are added
+		first, want := row*inner-count/2, job.Partials()
+		for k, x := range values {
+			want[job.Partial(first+int64(k))].Add(x * job.Scale(first+int64(k)))
+		}
+		u := (&seat{device: d}).takeSum(f, job)
+		if err := d.bound(func() error {
+			defer u.give()
+			defer u.close()
+			return errors.Join(u.prepare(), u.send(&u.lanes[0], nil, first*size, count*size), u.collect(&u.lanes[0]))
+		}); err != nil {
+			return err
+		}
+		if !slices.Equal(u.partials, want) {
+			return fmt.Errorf("row %d: other partial sums", row)
+		}
+	}
+	return nil
+}
+
 func TestElementsBeyond32BitsHaveTheirScales(t *testing.T) {
 	b := open(t, Options{})
 	for _, dtype := range floats {
-		if err := beyond(b.all[0], dtype); err != nil {
+		if err := errors.Join(beyond(b.all[0], dtype), sumBeyond(b.all[0], dtype)); err != nil {
 			t.Errorf("%v: %v", dtype, err)
 		}
 	}
@@ -273,7 +336,7 @@ func TestErrorsOfFilesAreNotTheDevices(t *testing.T) {
 }
 
 func TestZEveryInstructionOfTheKernelsRan(t *testing.T) {
-	if !ran.suite || !ran.far {
+	if !ran.suite || !ran.far || !ran.chunks {
 		t.Skip("only some of the tests ran")
 	}
 	f, err := os.Open(os.Getenv("ZOOFOLD_EMULATOR_COVERAGE"))

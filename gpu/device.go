@@ -24,7 +24,8 @@ type device struct {
 
 	lock     sync.Mutex // of what follows
 	context  cu.CUContext
-	kernels  map[tensor.DType]cu.Function
+	kernels  map[tensor.DType]cu.Function // rescale
+	sums     map[tensor.DType]cu.Function
 	blocks   int64 // of threads, that a launch has at most
 	chunk    int64 // bytes that a lane holds
 	scales   int64 // bytes that a tensor's factors may take
@@ -34,8 +35,9 @@ type device struct {
 	broken   bool // the context is lost
 }
 
+// entries are how the names of the kernels end.
 var entries = map[tensor.DType]string{
-	tensor.Float64: "rescale_f64", tensor.Float32: "rescale_f32", tensor.Float16: "rescale_f16", tensor.BFloat16: "rescale_bf16",
+	tensor.Float64: "f64", tensor.Float32: "f32", tensor.Float16: "f16", tensor.BFloat16: "bf16",
 }
 
 // lanes is how many chunks of a tensor are under way at once: one is copied in while another one is computed or copied out.
@@ -70,10 +72,17 @@ func (d *device) start() error {
 	if err != nil {
 		return errors.Join(onDevice("kernels", err), d.context.Destroy())
 	}
-	d.kernels = map[tensor.DType]cu.Function{}
+	d.kernels, d.sums = map[tensor.DType]cu.Function{}, map[tensor.DType]cu.Function{}
 	for dtype, name := range entries {
-		if d.kernels[dtype], err = module.Function(name); err != nil {
-			return errors.Join(onDevice(name, err), d.context.Destroy())
+		var missing error
+		if d.kernels[dtype], err = module.Function("rescale_" + name); err != nil {
+			missing = onDevice("rescale_"+name, err)
+		}
+		if d.sums[dtype], err = module.Function("sum_" + name); err != nil {
+			missing = onDevice("sum_"+name, err)
+		}
+		if missing != nil {
+			return errors.Join(missing, d.context.Destroy())
 		}
 	}
 	processors, err := id.Attribute(cu.MultiprocessorCount)

@@ -146,6 +146,62 @@ func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 	}
 }
 
+// sumOften sums tensors up, compares with the reference, and prints the backend's notes.
+func sumOften() int {
+	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 18})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer b.Close()
+	const n = 40_000
+	values, src := make([]float64, n), make([]byte, 4*n)
+	for k := range values {
+		values[k] = float64(k%1000) / 7
+	}
+	out := tensor.Layout{Blocks: 1, Outer: 1, Channels: 4, Inner: n / 4}
+	job := &tensor.Sum{Out: out, Rescale: tensor.Rescale{DType: tensor.Float32, Elements: n, Factors: []tensor.Factor{{Layout: out, Scale: []float64{1, -2, 0.3, 4}}}}}
+	if err := tensor.Encode(src, values, job.DType); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	want, err := (tensor.Reference{}).Sum(context.Background(), bytes.NewReader(src), job)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for range 4 {
+		if got, err := b.Sum(context.Background(), bytes.NewReader(src), job); err != nil || !slices.Equal(got, want) {
+			fmt.Printf("wrong: %v, %v, want %v\n", err, got, want)
+			return 1
+		}
+	}
+	fmt.Println(strings.Join(b.Notes(), "\n"))
+	return 0
+}
+
+func TestWhateverFailsOnTheDeviceTheSumsAreRight(t *testing.T) {
+	emulated(t, "")
+	const tookOver, anew, lost = "; the CPU took over from byte 0 ", "emulator 0 was started anew", "emulator 0 was lost twice: "
+	for _, test := range []struct {
+		fault string
+		want  []string // parts of the notes, in order
+	}{
+		{"", nil}, {"others=1", nil},
+		{"alloc=1", []string{tookOver}}, {"alloc=9", []string{tookOver}}, {"pinned=2", []string{tookOver}},
+		{"launch=1", []string{tookOver, anew}}, {"launch=3", []string{tookOver, anew}},
+		{"launch=1+", []string{tookOver, anew, tookOver, lost}},
+		{"lost=2", []string{tookOver, anew}}, {"lost=5", []string{tookOver, anew}}, {"lost=9", []string{tookOver, anew}},
+		{"lost=1+", []string{tookOver, anew, tookOver, lost}},
+	} {
+		got := child(t, "sum", "ZOOFOLD_LIBCUDA="+library(t), "ZOOFOLD_EMULATOR="+test.fault)
+		notes := strings.FieldsFunc(got, func(r rune) bool { return r == '\n' })
+		if !slices.EqualFunc(notes, test.want, strings.Contains) {
+			t.Errorf("%s: %q, want %q", test.fault, notes, test.want)
+		}
+	}
+}
+
 // What a real device can be made to do: to have no memory left, and to lose its context to a wild pointer.
 func TestADeviceWithoutMemoryOrContextIsStoodInFor(t *testing.T) {
 	t.Setenv("ZOOFOLD_EMULATOR", "memory=16777216")

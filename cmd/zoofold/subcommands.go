@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
+	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
@@ -112,7 +114,7 @@ func planOf(path string, o *format.Options, overridable bool, norms string, stde
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan
-		if p, err = fold.Fold(f.Model(), fold.Options{Overridable: overridable, Neutralize: o.Neutralize}); err == nil {
+		if p, err = fold.Fold(f.Model(), fold.Options{Overridable: overridable, Neutralize: o.Neutralize, Backend: cpu.New(runtime.NumCPU())}); err == nil {
 			return p, true
 		}
 	}

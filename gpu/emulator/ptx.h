@@ -50,7 +50,7 @@ struct Operand {
 };
 enum Code {
 	MOV, LD_PARAM, LD, ST, ATOM_ADD, ATOM_MIN, CVTA, TO_F32, WIDEN, FROM_UNSIGNED, FROM_SIGNED, COPY, SIGN_EXTEND, SETP, SELP, ABS, NOT, NEG,
-	PACK, SHL, SHR, FMUL, WIDE, ADD, SUB, MUL, MAX, DIV, REM, AND, OR, XOR, BRA, RET
+	PACK, SHL, SHR, FMUL, FADD, FSUB, WIDE, ADD, SUB, MUL, MAX, MIN, DIV, REM, AND, OR, XOR, BRA, RET
 };
 enum How { EQ, NE, LT, LE, GT, GE, EQU, NEU, LTU, LEU, GTU, GEU, NAN_, NUM };
 struct Instruction {
@@ -208,9 +208,9 @@ struct Parser {
 	// understand turns an instruction's name into what step switches by.
 	void understand(Instruction &i, const std::vector<std::string> &parts) {
 		static const std::map<std::string, Code> plain = {
-			{"mov", MOV}, {"cvta.to.global", CVTA}, {"selp", SELP}, {"not", NOT}, {"shl", SHL}, {"shr", SHR}, {"add", ADD}, {"sub", SUB}, {"mul.lo", MUL}, {"max", MAX},
+			{"mov", MOV}, {"cvta.to.global", CVTA}, {"selp", SELP}, {"not", NOT}, {"shl", SHL}, {"shr", SHR}, {"add", ADD}, {"sub", SUB}, {"mul.lo", MUL}, {"max", MAX}, {"min", MIN},
 			{"mul.wide", WIDE}, {"div", DIV}, {"rem", REM}, {"and", AND}, {"or", OR}, {"xor", XOR}, {"ld.param", LD_PARAM}, {"ld.global", LD}, {"ld", LD},
-			{"st.global", ST}, {"st", ST}, {"atom.global.add", ATOM_ADD}, {"atom.global.min", ATOM_MIN}, {"mul.rn", FMUL}, {"abs", ABS}, {"neg", NEG}};
+			{"st.global", ST}, {"st", ST}, {"atom.global.add", ATOM_ADD}, {"atom.global.min", ATOM_MIN}, {"mul.rn", FMUL}, {"add.rn", FADD}, {"sub.rn", FSUB}, {"abs", ABS}, {"neg", NEG}};
 		static const std::map<std::string, How> hows = {
 			{"eq", EQ}, {"ne", NE}, {"lt", LT}, {"le", LE}, {"gt", GT}, {"ge", GE}, {"equ", EQU}, {"neu", NEU}, {"ltu", LTU}, {"leu", LEU}, {"gtu", GTU}, {"geu", GEU}, {"nan", NAN_}, {"num", NUM}};
 		static const std::map<Code, size_t> counts = {{ST, 2}, {SELP, 4}, {MOV, 2}, {PACK, 2}, {CVTA, 2}, {NOT, 2}, {ABS, 2}, {NEG, 2}, {LD, 2}, {LD_PARAM, 2}};
@@ -255,9 +255,9 @@ struct Parser {
 				fail(i.op + " of a vector");
 			}
 			if (counts.count(i.code)) want = counts.at(i.code);
-			bool floating = i.code == FMUL || i.code == ABS, any = i.code <= ST || i.code == SELP || i.code == PACK;
+			bool floating = i.code == FMUL || i.code == FADD || i.code == FSUB || i.code == ABS, any = i.code <= ST || i.code == SELP || i.code == PACK;
 			if (!any && floating != (i.kind == 'f')) fail("unknown: " + i.op);
-			if ((i.code == DIV || i.code == REM || i.code == ATOM_MIN) && i.kind != 'u') fail("unknown: " + i.op);
+			if ((i.code == DIV || i.code == REM || i.code == MIN || i.code == ATOM_MIN) && i.kind != 'u') fail("unknown: " + i.op);
 			if (i.code == MAX && i.kind != 's') fail("unknown: " + i.op);
 		}
 		want += i.lanes - 1;
@@ -313,7 +313,7 @@ struct Thread {
 	uint64_t address(const Instruction &i, size_t k) { return r[i.operands[k].index] + (uint64_t)i.operands[k].offset; }
 
 	void run() {
-		int left = 1 << 20; // a thread does a few elements
+		int left = 1 << 23; // a thread does a few elements, or a chunk's share of a sum
 		for (size_t pc = 0; pc < f.code.size();) {
 			if (--left == 0) throw std::runtime_error("a thread that runs for ever");
 			Instruction &i = f.code[pc++];
@@ -413,11 +413,17 @@ struct Thread {
 			return set(i, i.kind == 'f' ? (width == 64 ? compare(i.how, f64(a), f64(b)) : compare(i.how, f32(a), f32(b)))
 			            : i.kind == 's' ? order(i.how, extend(a, width), extend(b, width)) : order(i.how, a, b), 1);
 		case FMUL: return set(i, width == 64 ? bits(f64(a) * f64(b)) : bits(f32(a) * f32(b)), width);
+		case FADD:
+		case FSUB: {
+			if (width != 64) throw std::runtime_error(i.op + " of " + std::to_string(width) + " bits");
+			return set(i, bits(i.code == FADD ? f64(a) + f64(b) : f64(a) - f64(b)), width);
+		}
 		case WIDE: return set(i, i.kind == 's' ? (uint64_t)(extend(a, width) * extend(b, width)) : a * b, 2 * width);
 		case ADD: return set(i, a + b, width);
 		case SUB: return set(i, a - b, width);
 		case MUL: return set(i, a * b, width);
 		case MAX: return set(i, (uint64_t)std::max(extend(a, width), extend(b, width)), width);
+		case MIN: return set(i, std::min(a, b), width);
 		case AND: return set(i, a & b, width);
 		case OR: return set(i, a | b, width);
 		case XOR: return set(i, a ^ b, width);

@@ -1,6 +1,7 @@
-// The one operation: dst[e] = round(src[e] · s), where s is the float64 product of the factors' scales of element e, taken
+// The two things that are done to a stored tensor. rescale: dst[e] = round(src[e] · s), where s is the float64 product of the factors' scales of element e, taken
 // in order. One float64 multiplication, one rounding to nearest even; every NaN result is the type's canonical quiet NaN,
-// subnormals are kept. tensor.Rescale is the definition, and zoo/tensor/reference.go its plain form.
+// subnormals are kept. tensor.Rescale is the definition, and zoo/tensor/reference.go its plain form. sum: src[e] · s added
+// up for each channel of a layout, as tensor.Sum says, of which zoo/tensor/sum.go has the plain form.
 //
 // Compiled to PTX by make kernels, without contraction and without flushing subnormals.
 
@@ -173,6 +174,54 @@ __device__ void rescale(u64 dst, u64 src, u64 n, u64 first, u64 factors, u64 cou
 	}
 }
 
+// Partial is tensor.Partial: a sum, and what rounding has lost of it.
+struct Partial {
+	double sum, lost;
+};
+
+const u32 ways = 32; // tensor.Ways
+
+// Channel is where a channel's elements lie: inner of them behind one another, the next ones a row further, total in all.
+struct Channel {
+	u64 base, row, inner, total;
+	// before is how many of them come before element e.
+	__device__ u64 before(u64 e) const {
+		if (e <= base) {
+			return 0;
+		}
+		u64 rows = (e - base) / row, rest = (e - base) - rows * row;
+		return min(rows * inner + min(rest, inner), total);
+	}
+};
+
+// sum adds n elements, the first of which is the tensor's element first, to the partial sums of the layout
+// [blocks, outer, channels, inner], count of them. A thread does whole partial sums, each in the order of its elements.
+template <typename T>
+__device__ void sum(u64 partials, u64 count, u64 src, u64 n, u64 first, u64 factors, u64 count_of_factors, u64 outer, u64 channels, u64 inner) {
+	const u64 threads = (u64)gridDim.x * blockDim.x;
+#pragma unroll 1
+	for (u64 p = (u64)blockIdx.x * blockDim.x + threadIdx.x; p < count; p += threads) {
+		const u32 way = (u32)p % ways, c = (u32)p / ways, block = c / (u32)channels; // there are fewer than 2^32
+		const Channel of = {(block * outer * channels + c % (u32)channels) * inner, channels * inner, inner, outer * inner};
+		const u64 from = of.before(first), to = of.before(first + n);
+		Partial partial = ((Partial *)partials)[p];
+#pragma unroll 1
+		for (u64 j = from + (way - from) % ways; j < to; j += ways) {
+			const u64 rows = j / inner, e = of.base + rows * of.row + (j - rows * inner);
+			double s;
+			scales_of<1>(&s, e, (const Factor *)factors, count_of_factors);
+			const double x = T::decode(((const typename T::bits *)src)[e - first]) * s, t = partial.sum + x;
+			if (fabs(partial.sum) >= fabs(x)) {
+				partial.lost += (partial.sum - t) + x;
+			} else {
+				partial.lost += (x - t) + partial.sum;
+			}
+			partial.sum = t;
+		}
+		((Partial *)partials)[p] = partial;
+	}
+}
+
 #define ENTRY(name, type, vector)                                                                                           \
 	extern "C" __global__ void name(u64 dst, u64 src, u64 n, u64 first, u64 factors, u64 count, u64 tally) {              \
 		rescale<type, vector>(dst, src, n, first, factors, count, tally);                                                   \
@@ -185,3 +234,14 @@ ENTRY(rescale_f64, F64, ulonglong2)
 ENTRY(rescale_f32, F32, uint4)
 ENTRY(rescale_f16, F16, uint4)
 ENTRY(rescale_bf16, BF16, uint4)
+
+#define SUM(name, type)                                                                                                          \
+	extern "C" __global__ void name(u64 partials, u64 count, u64 src, u64 n, u64 first, u64 factors, u64 count_of_factors,    \
+	                                u64 outer, u64 channels, u64 inner) {                                                    \
+		sum<type>(partials, count, src, n, first, factors, count_of_factors, outer, channels, inner);                           \
+	}
+
+SUM(sum_f64, F64)
+SUM(sum_f32, F32)
+SUM(sum_f16, F16)
+SUM(sum_bf16, BF16)

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,10 +11,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "2"
+const Version = "3"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
@@ -27,14 +29,20 @@ type Options struct {
 	Refuse            map[string]Code // constants, by name, that may not be rescaled, and why
 	Neutralize        bool            // every node, and every constant with its name and shape, stays
 	Context           context.Context // ends planning, which is then an error; nil: nothing does
+	Backend           tensor.Backend  // what sums weights up for biases; nil: tensor.Reference
 }
 
-// ended says why planning is to end before it is done, or nil.
+// ended says why planning ends before it is done, or nil.
 func (p *Planner) ended() error {
+	return cmp.Or(p.failed, p.context().Err())
+}
+
+// context is that of planning.
+func (p *Planner) context() context.Context {
 	if p.opt.Context == nil {
-		return nil
+		return context.Background()
 	}
-	return p.opt.Context.Err()
+	return p.opt.Context
 }
 
 // Planner holds the state of planning one model.
@@ -52,6 +60,7 @@ type Planner struct {
 	plan        *Plan
 
 	identities []*model.Node // maps that became nothing
+	failed     error         // of the backend
 }
 
 // found is what is known of a node as an affine map.
@@ -66,6 +75,9 @@ type found struct {
 func Fold(m *model.Model, o Options) (*Plan, error) {
 	if o.MaxDuplicateBytes == 0 {
 		o.MaxDuplicateBytes = DefaultMaxDuplicateBytes
+	}
+	if o.Backend == nil {
+		o.Backend = tensor.Reference{}
 	}
 	for _, g := range o.Keep {
 		if !doublestar.ValidatePattern(g) {

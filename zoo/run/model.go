@@ -29,7 +29,7 @@ var ErrUnproven = errors.New("the folded model failed a check and was not kept")
 func (r *runner) model(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) error {
 	source, plan, before, err := r.open(ctx, j)
 	if err != nil {
-		return err
+		return disagreed(m, err)
 	}
 	defer func() { source.Close() }()
 	inputs := source.Inputs()
@@ -162,10 +162,11 @@ func (r *runner) plan(ctx context.Context, j *manifests.Job, refuse map[string]f
 		return nil, nil, err
 	}
 	l := listen(source.Model())
+	backend, _ := r.checked(j.Rule)
 	plan, err := fold.Fold(source.Model(), fold.Options{
 		Overridable: j.Rule.Overridable == "constant", Keep: j.Rule.Keep,
 		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse, Context: ctx,
-		Neutralize: j.Rule.Norms == "neutralize",
+		Neutralize: j.Rule.Norms == "neutralize", Backend: backend,
 	})
 	if err = errors.Join(err, l.failure()); err != nil {
 		source.Close()
@@ -195,6 +196,24 @@ func (r *runner) backend(rule *manifests.Rule) tensor.Backend {
 	return r.Backend
 }
 
+// checked is the backend for a rule, and the check on its bits that is in it if the rule asks for one, or nil.
+func (r *runner) checked(rule *manifests.Rule) (tensor.Backend, *verify.Parity) {
+	if !slices.Contains(r.checks(rule), "parity") {
+		return r.backend(rule), nil
+	}
+	parity := verify.NewParity(r.backend(rule))
+	return parity, parity
+}
+
+// disagreed notes in the report that a backend gave wrong bits, if that is the error.
+func disagreed(m *report.Model, err error) error {
+	if !errors.Is(err, verify.ErrMismatch) {
+		return err
+	}
+	m.Parity = report.Check{Status: report.Mismatch, Note: oneLine(err)}
+	return fmt.Errorf("%w: parity: %w", ErrUnproven, err)
+}
+
 // maxReplans bounds how often a model is planned again because a constant would not fit its type.
 const maxReplans = 64
 
@@ -209,12 +228,7 @@ type written struct {
 // write writes the folded model into the stage. Where a constant would not fit its type, the model is planned again
 // without it.
 func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *stage, m *report.Model) error {
-	backend := r.backend(j.Rule)
-	var parity *verify.Parity
-	if slices.Contains(r.checks(j.Rule), "parity") {
-		parity = verify.NewParity(backend)
-		backend = parity
-	}
+	backend, parity := r.checked(j.Rule)
 	refuse := map[string]fold.Code{}
 	for {
 		renamed, err := w.source.Write(ctx, out, backend)
@@ -226,11 +240,8 @@ func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *s
 			}
 			w.renamed = renamed
 			return nil
-		case errors.Is(err, verify.ErrMismatch):
-			m.Parity = report.Check{Status: report.Mismatch, Note: oneLine(err)}
-			return fmt.Errorf("%w: parity: %w", ErrUnproven, err)
 		case !errors.As(err, &overflow) || len(refuse) >= maxReplans || refuse[overflow.Tensor] != "":
-			return err
+			return disagreed(m, err)
 		}
 		refuse[overflow.Tensor] = fold.Overflow
 		if overflow.Tally.NonFinite > 0 {
@@ -241,7 +252,7 @@ func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *s
 		}
 		again, replan, err := r.plan(ctx, j, refuse)
 		if err != nil {
-			return err
+			return disagreed(m, err)
 		}
 		w.source.Close()
 		w.source, w.plan = again, replan

@@ -19,6 +19,9 @@ import (
 
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/format/onnx"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
@@ -317,6 +320,36 @@ func (b *backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 		dst = flipping{dst}
 	}
 	return b.Backend.Rescale(ctx, dst, src, job)
+}
+
+func (b *backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]float64, error) {
+	sums, err := b.Backend.Sum(ctx, src, job)
+	if err == nil && b.flip {
+		sums[0] = math.Nextafter(sums[0], 0)
+	}
+	return sums, err
+}
+
+// A shift that goes forward is summed up while the model is planned: a wrong sum fails the model before anything is written.
+func TestASumThatIsWrongByABitFailsTheModel(t *testing.T) {
+	s := newScene(t, 0)
+	b := modeltest.New(1)
+	x := b.BatchNorm(b.Op("Tanh", []*model.Value{b.Input(1, 4, 6, 6)}), 4)
+	var out onnx.Memory
+	if err := onnx.Export(context.Background(), b.Output(b.Conv(x, 4, 5, 3, 1)), &out, "", tensor.Reference{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.MkdirAll(s.zoo(), 0o777), os.WriteFile(filepath.Join(s.zoo(), "m.onnx"), out.Bytes(), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	r := s.must(func(o *Options) { o.Backend = &backend{Backend: cpu.New(1), flip: true} })
+	m := r.models["m.onnx"]
+	if m.Status != report.Failed || m.Parity.Status != report.Mismatch || !strings.Contains(m.Error, "parity: ") || !strings.Contains(m.Error, "sum 0 of 5") {
+		t.Errorf("%+v", m)
+	}
+	if r := s.must(nil); r.Counts[report.Folded] != 1 {
+		t.Errorf("the right backend: %v", r.Counts)
+	}
 }
 
 type flipping struct{ io.WriterAt }

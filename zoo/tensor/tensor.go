@@ -1,5 +1,6 @@
-// Package tensor knows element types, the layouts in which weights store their channels, and the one operation that
-// folding does to stored weights: multiply every element by the scale of its channel (Backend).
+// Package tensor knows element types, the layouts in which weights store their channels, and what folding does to stored
+// weights: every element is multiplied by the scale of its channel, to be stored again (Rescale) or to be summed up
+// (Sum). A Backend does it.
 package tensor
 
 import (
@@ -231,7 +232,7 @@ func first(a, b int64) int64 {
 	return a
 }
 
-// Backend rescales tensors. All backends give the same bits for the same job.
+// Backend rescales tensors and sums them up. All backends give the same bits for the same job.
 type Backend interface {
 	// Name says what does the work, for the report: "cpu, 8 workers", "cuda: NVIDIA H100".
 	Name() string
@@ -242,4 +243,7 @@ type Backend interface {
 	// byte, and wraps the cause: that of src or dst, io.ErrUnexpectedEOF where src is too short, or ctx's. Concurrent calls
 	// are independent of each other.
 	Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error)
+	// Sum reads the job's elements from src, in chunks of bounded size, and returns the sum of each channel. The error is as
+	// Rescale's.
+	Sum(ctx context.Context, src io.ReaderAt, job *Sum) ([]float64, error)
 }

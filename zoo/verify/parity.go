@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -40,6 +41,26 @@ func (p *Parity) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, 
 		return tensor.NewTally(), err
 	}
 	return p.backend.Rescale(ctx, &checked{p, dst, src, job}, src, job)
+}
+
+// Sum is tensor.Backend's. It fails with ErrMismatch, naming the channel and both bit patterns, where the reference has
+// another sum.
+func (p *Parity) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]float64, error) {
+	got, err := p.backend.Sum(ctx, src, job)
+	if err != nil {
+		return nil, err
+	}
+	want, err := tensor.Reference{}.Sum(ctx, src, job)
+	if err != nil {
+		return nil, err
+	}
+	for c := range want {
+		if len(got) != len(want) || math.Float64bits(got[c]) != math.Float64bits(want[c]) {
+			return nil, fmt.Errorf("%w: sum %d of %d: %s has %x, the reference %x", ErrMismatch, c, len(want), p.backend.Name(), got[c:min(c+1, len(got))], want[c:c+1])
+		}
+	}
+	p.compared.Add(job.Elements)
+	return got, nil
 }
 
 // checked compares chunks on their way to dst.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strconv"
@@ -62,6 +63,32 @@ func TestParityNamesTheElementAndBothBitPatterns(t *testing.T) {
 		}
 		if want := "element " + strconv.FormatInt(element, 10) + " ("; !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %q", err, want)
+		}
+	}
+}
+
+// miscounting gets one sum wrong by a bit.
+type miscounting struct {
+	tensor.Backend
+	channel int
+}
+
+func (m miscounting) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]float64, error) {
+	sums, err := m.Backend.Sum(ctx, src, job)
+	if err == nil {
+		sums[m.channel] = math.Nextafter(sums[m.channel], 0)
+	}
+	return sums, err
+}
+
+func TestParityNamesTheSumAndBothValues(t *testing.T) {
+	job := &tensor.Sum{Out: tensor.Layout{Blocks: 1, Outer: 1, Channels: 5, Inner: 10}, Rescale: tensor.Rescale{DType: tensor.Float32, Elements: 50}}
+	src := bytes.NewReader(bytes.Repeat([]byte{0, 0, 0x80, 0x3f}, 50)) // ones
+	for c := range 5 {
+		p := verify.NewParity(miscounting{cpu.New(1), c})
+		sums, err := p.Sum(context.Background(), src, job)
+		if want := fmt.Sprintf("sum %d of 5: cpu, 1 worker has [0x1.3ffffffffffffp+03], the reference [0x1.4p+03]", c); sums != nil || !errors.Is(err, verify.ErrMismatch) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v %v, want %q", sums, err, want)
 		}
 	}
 }

@@ -41,6 +41,11 @@ func Backend(t *testing.T, b tensor.Backend) {
 		{"CancelledContextStopsBeforeReading", cancelled},
 		{"CancellationStopsBetweenChunks", cancelledMidway},
 		{"BadJobsAreRefused", refused},
+		{"SumsOfEverySizeAreExact", sumSizes},
+		{"SumsOfRandomLayoutsAreExact", sumLayouts},
+		{"SpecialSumsAreExact", sumSpecials},
+		{"SumsAtOnceAreIndependent", sumsAtOnce},
+		{"ErrorsOfSumsNameTheirByte", sumErrors},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, b) })
 	}
