@@ -45,7 +45,8 @@ fi
 echo "== race detector"
 $GO test -race -short -timeout 10m ./cpu ./manifests ./zoo/report ./zoo/run ./zoo/verify/... ./zoo/format/...
 
-FUZZTIME=$FUZZTIME sh testdata/fuzz.sh
+FUZZTIME=60s sh testdata/fuzz.sh manifests zoo/format/onnx
+FUZZTIME=$FUZZTIME sh testdata/fuzz.sh cmd zoo/fold zoo/run zoo/format/caffe zoo/format/darknet zoo/format/keras
 
 echo "== a build without cgo"
 CGO_ENABLED=0 $GO run ./cmd/zoofold -version | grep 'predictions: not in this build'

@@ -195,8 +195,13 @@ func (c *changes) editConfig(n *network, copies map[*json]*json) error {
 				tree.items[0].replace(quote(c.name(to.layer)))
 				tree.items[1].replace(strconv.Itoa(call + to.layer.base[what]))
 				tree.items[2].replace(strconv.Itoa(to.output))
-				if to != r && r.tensor && to.tensor && to.tree.up.get("shape") != nil {
-					tree.up.set("shape", to.tree.up.get("shape").String())
+				if to == r || !r.tensor || !to.tensor {
+					continue
+				}
+				for _, key := range []string{"shape", "dtype"} {
+					if said := to.tree.up.get(key); said != nil {
+						tree.up.set(key, said.String())
+					}
 				}
 			}
 		}
