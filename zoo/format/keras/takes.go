@@ -1,6 +1,10 @@
 package keras
 
-import "github.com/zoofold/zoofold/zoo/model"
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
 
 // takes says whether the file can store another constant as that input of a node: one of its layer's weights, or one that
 // the layer has if its settings say so. Weights that several places read stay.
@@ -38,8 +42,34 @@ func stays(n *model.Node) (string, bool) {
 		return "it is in a model that is used in several places", true
 	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // something takes the map if it is the whole model
 		return "the model that it is in would have no layer without it", true
+	case turns(n):
+		return "what reads it would be computed in another order of axes without it", true
 	}
 	return "", false
+}
+
+// turns says whether the node's layer, or the normalisations before it, have their input in an order of axes of their own,
+// which a layer that reads its output in whatever order it comes works in too.
+func turns(n *model.Node) bool {
+	first := n
+	for before := first.In(0).Producer; before != nil && before.Type == "BatchNormalization"; before = first.In(0).Producer {
+		first = before
+	}
+	if before := first.In(0).Producer; before == nil || before.Source != (view{}) {
+		return false
+	}
+	return slices.ContainsFunc(n.Outputs[0].Uses, func(u model.Use) bool {
+		if u.Node.Type == "BatchNormalization" {
+			return u.Node.Outputs[0] != nil && turns(u.Node)
+		}
+		return u.Node.Domain == "" && !ordered[u.Node.Type]
+	})
+}
+
+// ordered are the operators of layers that read their input in an order of axes of their own.
+var ordered = map[string]bool{
+	"Conv": true, "ConvTranspose": true, "MaxPool": true, "AveragePool": true, "Gemm": true, "Reshape": true, "Transpose": true,
+	"Pad": true, "Resize": true, "LayerNormalization": true, "InstanceNormalization": true,
 }
 
 // leavable are the classes of layers that are maps, or nothing.
