@@ -262,6 +262,9 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 	listed, seen := n.listed(), map[string]bool{}
 	for k, name := range folders(listed) {
 		l := listed[k]
+		if name == "" {
+			return wrong(l, "its class %q names no folder", l.tree.class())
+		}
 		if seen[name] {
 			return wrong(l, "its class and another one's share the folder %q", name)
 		}
