@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 		fmt.Println(Describe())
 		os.Exit(0)
 	case "rescale":
-		os.Exit(rescaleOften())
+		os.Exit(often(rescales))
 	case "sum":
-		os.Exit(sumOften())
+		os.Exit(often(sums))
 	}
 	folder, err := os.MkdirTemp("", "zoofold-")
 	if err == nil {

@@ -85,21 +85,28 @@ func TestADriverThatIsNotThereIsSaidPlainly(t *testing.T) {
 	}
 }
 
-// rescaleOften rescales tensors, by turns into another file and in place, compares them with the reference, and prints the
-// backend's notes.
-func rescaleOften() int {
+// often has a backend work, as a child does, and prints its notes.
+func often(work func(*Backend) error) int {
 	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 18})
+	if err == nil {
+		defer b.Close()
+		err = work(b)
+	}
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	defer b.Close()
+	fmt.Println(strings.Join(b.Notes(), "\n"))
+	return 0
+}
+
+// rescales rescales tensors, by turns into another file and in place, and compares them with the reference.
+func rescales(b *Backend) error {
 	src, job := example(40_000)
 	want := make(tensor.Buffer, len(src))
 	wanted, err := (tensor.Reference{}).Rescale(context.Background(), want, bytes.NewReader(src), job)
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	for k := range 4 {
 		got := tensor.Buffer(slices.Clone(src))
@@ -109,21 +116,34 @@ func rescaleOften() int {
 		}
 		tally, err := b.Rescale(context.Background(), got, from, job)
 		if err != nil || !bytes.Equal(got, want) || tally != wanted {
-			fmt.Printf("wrong: %v, tally %+v, want %+v\n", err, tally, wanted)
-			return 1
+			return fmt.Errorf("wrong: %v, tally %+v, want %+v", err, tally, wanted)
 		}
 	}
-	fmt.Println(strings.Join(b.Notes(), "\n"))
-	return 0
+	return nil
+}
+
+// fault is something that the emulator fails at, and parts of the notes that follow, in order.
+type fault struct {
+	setting string
+	notes   []string
+}
+
+// noted runs a child under each fault.
+func noted(t *testing.T, what string, faults []fault) {
+	t.Helper()
+	for _, f := range faults {
+		got := child(t, what, "ZOOFOLD_LIBCUDA="+library(t), "ZOOFOLD_EMULATOR="+f.setting)
+		notes := strings.FieldsFunc(got, func(r rune) bool { return r == '\n' })
+		if !slices.EqualFunc(notes, f.notes, strings.Contains) {
+			t.Errorf("%s: %q, want %q", f.setting, notes, f.notes)
+		}
+	}
 }
 
 func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 	emulated(t, "")
 	const tookOver, anew, lost = "; the CPU took over from byte ", "emulator 0 was started anew", "emulator 0 was lost twice: "
-	for _, test := range []struct {
-		fault string
-		want  []string // parts of the notes, in order
-	}{
+	noted(t, "rescale", []fault{
 		{"", nil}, {"others=1", nil},
 		{"alloc=1", []string{tookOver}}, {"alloc=5", []string{tookOver}}, {"alloc=9", []string{tookOver}},
 		{"alloc=1+", []string{tookOver, tookOver, tookOver, tookOver}},
@@ -137,23 +157,11 @@ func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 		{"lost=1+", []string{tookOver, anew, tookOver, lost}},
 		{"lost=7,context=2", []string{tookOver, "restart: context: OutOfMemory" + tookOver, lost}},
 		{"devices=2,lost=1", []string{"emulator 0: copy of factors: IllegalAddress" + tookOver, anew}},
-	} {
-		got := child(t, "rescale", "ZOOFOLD_LIBCUDA="+library(t), "ZOOFOLD_EMULATOR="+test.fault)
-		notes := strings.FieldsFunc(got, func(r rune) bool { return r == '\n' })
-		if !slices.EqualFunc(notes, test.want, strings.Contains) {
-			t.Errorf("%s: %q, want %q", test.fault, notes, test.want)
-		}
-	}
+	})
 }
 
-// sumOften sums tensors up, compares with the reference, and prints the backend's notes.
-func sumOften() int {
-	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 18})
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	defer b.Close()
+// sums sums tensors up and compares with the reference.
+func sums(b *Backend) error {
 	const n = 40_000
 	values, src := make([]float64, n), make([]byte, 4*n)
 	for k := range values {
@@ -162,44 +170,31 @@ func sumOften() int {
 	out := tensor.Layout{Blocks: 1, Outer: 1, Channels: 4, Inner: n / 4}
 	job := &tensor.Sum{Out: out, Rescale: tensor.Rescale{DType: tensor.Float32, Elements: n, Factors: []tensor.Factor{{Layout: out, Scale: []float64{1, -2, 0.3, 4}}}}}
 	if err := tensor.Encode(src, values, job.DType); err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	want, err := (tensor.Reference{}).Sum(context.Background(), bytes.NewReader(src), job)
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	for range 4 {
 		if got, err := b.Sum(context.Background(), bytes.NewReader(src), job); err != nil || !slices.Equal(got, want) {
-			fmt.Printf("wrong: %v, %v, want %v\n", err, got, want)
-			return 1
+			return fmt.Errorf("wrong: %v, %v, want %v", err, got, want)
 		}
 	}
-	fmt.Println(strings.Join(b.Notes(), "\n"))
-	return 0
+	return nil
 }
 
 func TestWhateverFailsOnTheDeviceTheSumsAreRight(t *testing.T) {
 	emulated(t, "")
 	const tookOver, anew, lost = "; the CPU took over from byte 0 ", "emulator 0 was started anew", "emulator 0 was lost twice: "
-	for _, test := range []struct {
-		fault string
-		want  []string // parts of the notes, in order
-	}{
+	noted(t, "sum", []fault{
 		{"", nil}, {"others=1", nil},
 		{"alloc=1", []string{tookOver}}, {"alloc=9", []string{tookOver}}, {"pinned=2", []string{tookOver}},
 		{"launch=1", []string{tookOver, anew}}, {"launch=3", []string{tookOver, anew}},
 		{"launch=1+", []string{tookOver, anew, tookOver, lost}},
 		{"lost=2", []string{tookOver, anew}}, {"lost=5", []string{tookOver, anew}}, {"lost=9", []string{tookOver, anew}},
 		{"lost=1+", []string{tookOver, anew, tookOver, lost}},
-	} {
-		got := child(t, "sum", "ZOOFOLD_LIBCUDA="+library(t), "ZOOFOLD_EMULATOR="+test.fault)
-		notes := strings.FieldsFunc(got, func(r rune) bool { return r == '\n' })
-		if !slices.EqualFunc(notes, test.want, strings.Contains) {
-			t.Errorf("%s: %q, want %q", test.fault, notes, test.want)
-		}
-	}
+	})
 }
 
 // What a real device can be made to do: to have no memory left, and to lose its context to a wild pointer.

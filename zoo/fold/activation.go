@@ -106,7 +106,7 @@ func (m *Move) setLimits(n *model.Node, from, to limits) *Reason {
 				return why
 			}
 			m.Edit(func() {
-				n.SetAttr(model.Attr{Name: []string{"min", "max"}[k], Kind: model.FloatAttr, Float: x[1]})
+				n.SetAttr(model.Float([]string{"min", "max"}[k], x[1]))
 			})
 		default:
 			if why := m.Values(n, k+1, n.Outputs[0].DType, []int64{}, []float64{x[1]}); why != nil {
@@ -181,8 +181,8 @@ func (m *Move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason 
 }
 
 func setHardSigmoid(n *model.Node, alpha, beta float64) {
-	n.SetAttr(model.Attr{Name: "alpha", Kind: model.FloatAttr, Float: alpha})
-	n.SetAttr(model.Attr{Name: "beta", Kind: model.FloatAttr, Float: beta})
+	n.SetAttr(model.Float("alpha", alpha))
+	n.SetAttr(model.Float("beta", beta))
 }
 
 // uniformPositive is a map as one for all channels, with a positive scale: what a HardSigmoid takes.

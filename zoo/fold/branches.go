@@ -120,9 +120,9 @@ func (p *Planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 		pads[k+len(kernel)] = max(a.bounds[k].end, b.bounds[k].end)
 	}
 	m.Edit(func() {
-		a.conv.SetAttr(model.Attr{Name: "kernel_shape", Kind: model.IntsAttr, Ints: kernel})
-		a.conv.SetAttr(model.Attr{Name: "pads", Kind: model.IntsAttr, Ints: pads})
-		a.conv.SetAttr(model.Attr{Name: "dilations", Kind: model.IntsAttr, Ints: dilations})
+		a.conv.SetAttr(model.Ints("kernel_shape", kernel...))
+		a.conv.SetAttr(model.Ints("pads", pads...))
+		a.conv.SetAttr(model.Ints("dilations", dilations...))
 	})
 	return m.settle(r, func() {
 		n.Graph.Absorb(n, k)

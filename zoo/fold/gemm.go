@@ -141,10 +141,10 @@ func (m *Move) gemmSetC(n *model.Node, dtype tensor.DType, shape []int64, c []fl
 	}
 	m.Edit(func() {
 		if broadcast {
-			n.SetAttr(model.Attr{Name: "broadcast", Kind: model.IntAttr, Int: 1})
+			n.SetAttr(model.Int("broadcast", 1))
 		}
 		if beta {
-			n.SetAttr(model.Attr{Name: "beta", Kind: model.FloatAttr, Float: 1})
+			n.SetAttr(model.Float("beta", 1))
 		}
 	})
 	return m.Rebuild(n)

@@ -92,14 +92,14 @@ func (m *Move) staying(r *run, unit float64) *Reason {
 // neutral leaves the edits that the run's nodes do what is left of its map when its scale has gone to that side, and is the
 // scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
 func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
-	holder, nodes := -1, make([]*batchNorm, len(r.nodes))
+	holder, nodes := -1, make([]*parameters, len(r.nodes))
 	for k, n := range r.nodes {
-		b, why := m.p.batchNorm(n)
+		b, why := m.parameters(n)
 		if why != nil {
 			return nil, why
 		}
-		nodes[k] = &batchNorm{slices.Clone(b.gamma), slices.Clone(b.beta), slices.Clone(b.mean), slices.Clone(b.variance), b.epsilon}
-		if m.stores(n, 2) == nil || m.stores(n, 3) == nil {
+		nodes[k] = b
+		if b.stored[2] || b.stored[3] {
 			holder = k
 		}
 	}
@@ -108,11 +108,11 @@ func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	after := ones(channels)            // what multiplies the holder's shift
 	for k, n := range r.nodes {
 		b := nodes[k]
-		m.unscale(n, b)
-		if m.stores(n, 2) == nil {
+		b.unscale(n)
+		if b.stored[2] {
 			b.beta = make([]float64, channels)
 		}
-		if m.stores(n, 3) == nil && (k != holder || m.stores(n, 2) == nil) {
+		if b.stored[3] && (k != holder || b.stored[2]) {
 			b.mean = make([]float64, channels)
 		}
 		for c := range channels {
@@ -144,7 +144,7 @@ func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 		}
 		b := nodes[holder]
 		t, s := (shift-left.Shift[c])/after[c], b.gamma[c]/b.deviation(c)
-		if m.stores(r.nodes[holder], 2) == nil {
+		if b.stored[2] {
 			b.beta[c] = t + b.mean[c]*s
 		} else {
 			b.mean[c] = (b.beta[c] - t) / s
@@ -158,9 +158,27 @@ func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	return scale, nil
 }
 
+// parameters are a batch normalisation's, to be changed, and which of them, by the node's input, have a place in the file.
+type parameters struct {
+	batchNorm
+	stored [5]bool
+}
+
+func (m *Move) parameters(n *model.Node) (*parameters, *Reason) {
+	b, why := m.p.batchNorm(n)
+	if why != nil {
+		return nil, why
+	}
+	p := &parameters{batchNorm: batchNorm{slices.Clone(b.gamma), slices.Clone(b.beta), slices.Clone(b.mean), slices.Clone(b.variance), b.epsilon}}
+	for k := 1; k < len(p.stored); k++ {
+		p.stored[k] = m.stores(n, k) == nil
+	}
+	return p, nil
+}
+
 // unscale makes γ/√(σ² + ε) as near to 1 as the parameters that the file has a place for allow.
-func (m *Move) unscale(n *model.Node, b *batchNorm) {
-	gamma, variance := m.stores(n, 1) == nil, m.stores(n, 4) == nil
+func (b *parameters) unscale(n *model.Node) {
+	gamma, variance := b.stored[1], b.stored[4]
 	for c := range b.gamma {
 		if variance && (gamma || b.gamma[c] == 1) {
 			b.variance[c] = n.In(4).DType.Round(1 - b.epsilon)
@@ -172,15 +190,13 @@ func (m *Move) unscale(n *model.Node, b *batchNorm) {
 }
 
 // setParameters leaves the edits that a batch normalisation has these parameters, where they are others.
-func (m *Move) setParameters(n *model.Node, b *batchNorm) *Reason {
-	for k, values := range [][]float64{1: b.gamma, b.beta, b.mean, b.variance} {
-		if k == 0 {
+func (m *Move) setParameters(n *model.Node, b *parameters) *Reason {
+	for k, values := range [][]float64{b.gamma, b.beta, b.mean, b.variance} {
+		v := n.In(k + 1)
+		if _, old, _ := m.p.constant(v); slices.Equal(old, values) {
 			continue
 		}
-		if _, old, _ := m.p.constant(n.In(k)); slices.Equal(old, values) {
-			continue
-		}
-		if why := m.Values(n, k, n.In(k).DType, []int64{int64(len(values))}, values); why != nil {
+		if why := m.Values(n, k+1, v.DType, []int64{int64(len(values))}, values); why != nil {
 			return why
 		}
 	}
@@ -212,7 +228,7 @@ func (m *Move) forwardThroughNorm(n *model.Node, a Affine) *Reason {
 
 // scaleNorm leaves the edit that μ and β of a batch normalisation are multiplied.
 func (m *Move) scaleNorm(n *model.Node, a Affine) *Reason {
-	b, why := m.p.batchNorm(n)
+	b, why := m.parameters(n)
 	if why != nil {
 		return why
 	}
@@ -220,10 +236,9 @@ func (m *Move) scaleNorm(n *model.Node, a Affine) *Reason {
 	if !ok || a.Shifts() {
 		return because(Nonlinear, "%v lets scales of its channels through and nothing else", n)
 	}
-	c := &batchNorm{b.gamma, slices.Clone(b.beta), slices.Clone(b.mean), b.variance, b.epsilon}
-	for k, s := range a.Scale {
-		c.beta[k] *= s
-		c.mean[k] *= s
+	for c, s := range a.Scale {
+		b.beta[c] *= s
+		b.mean[c] *= s
 	}
-	return m.setParameters(n, c)
+	return m.setParameters(n, b)
 }

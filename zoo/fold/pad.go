@@ -100,7 +100,7 @@ func (m *Move) padValue(n *model.Node, a Affine, of func(v, s, t float64) float6
 	case opset < 11 && m.Rebuild(n) != nil:
 		return m.Rebuild(n)
 	case opset < 11:
-		m.Edit(func() { n.SetAttr(model.Attr{Name: "value", Kind: model.FloatAttr, Float: w}) })
+		m.Edit(func() { n.SetAttr(model.Float("value", w)) })
 		return nil
 	}
 	return m.Values(n, 2, n.Outputs[0].DType, []int64{}, []float64{w})

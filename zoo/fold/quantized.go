@@ -145,7 +145,7 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 		m.seen[x], m.nodes = noSide, append(m.nodes, x)
 	}
 	if single {
-		m.Edit(func() { d.SetAttr(model.Attr{Name: "axis", Kind: model.IntAttr, Int: int64(axis)}) })
+		m.Edit(func() { d.SetAttr(model.Int("axis", int64(axis))) })
 	}
 	return m.Values(d, 1, d.In(1).DType, []int64{int64(len(values))}, values)
 }

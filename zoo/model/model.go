@@ -94,6 +94,42 @@ const (
 	RefAttr
 )
 
+// Int, Ints, Float and Text are attributes of one value each.
+func Int(name string, x int64) Attr     { return Attr{Name: name, Kind: IntAttr, Int: x} }
+func Ints(name string, x ...int64) Attr { return Attr{Name: name, Kind: IntsAttr, Ints: x} }
+func Float(name string, x float64) Attr { return Attr{Name: name, Kind: FloatAttr, Float: x} }
+func Text(name, x string) Attr          { return Attr{Name: name, Kind: StringAttr, String: x} }
+
+// Attrs are attributes given as names and values in turn: int, int64, float64 (rounded to float32, as ONNX stores it), string,
+// []int64 or []float64. One whose list is nil is left out.
+func Attrs(list ...any) []Attr {
+	var attrs []Attr
+	for k := 0; k+1 < len(list); k += 2 {
+		name := list[k].(string)
+		switch x := list[k+1].(type) {
+		case int:
+			attrs = append(attrs, Int(name, int64(x)))
+		case int64:
+			attrs = append(attrs, Int(name, x))
+		case float64:
+			attrs = append(attrs, Float(name, float64(float32(x))))
+		case string:
+			attrs = append(attrs, Text(name, x))
+		case []int64:
+			if x != nil {
+				attrs = append(attrs, Ints(name, x...))
+			}
+		case []float64:
+			if x != nil {
+				attrs = append(attrs, Attr{Name: name, Kind: FloatsAttr, Floats: x})
+			}
+		default:
+			panic(fmt.Sprintf("model: attribute %q is a %T", name, x))
+		}
+	}
+	return attrs
+}
+
 // Value is what flows along an edge: a graph input, a constant, or a node's output.
 type Value struct {
 	Name     string
@@ -408,9 +444,23 @@ func (g *Graph) Path() string {
 
 // NewConst adds an initializer with a name made from the hint.
 func (g *Graph) NewConst(hint string, c *Constant) *Value {
-	v := &Value{Name: g.Model.NewName(hint), DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
+	return g.AddConst(g.Model.NewName(hint), c)
+}
+
+// AddConst adds a constant under that name, to a graph that is being read.
+func (g *Graph) AddConst(name string, c *Constant) *Value {
+	v := &Value{Name: name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
 	g.Consts = append(g.Consts, v)
 	return v
+}
+
+// Integers are a list as a constant of int64.
+func Integers(list ...int64) *Constant {
+	values := make([]float64, len(list))
+	for k, x := range list {
+		values[k] = float64(x)
+	}
+	return &Constant{DType: tensor.Int64, Shape: []int64{int64(len(list))}, Values: values}
 }
 
 // Foreign are the main graph's nodes that no ONNX model can hold: of domains of which the model imports no operator set, a

@@ -139,28 +139,31 @@ func (r *runner) open(ctx context.Context, j *manifests.Job) (source format.File
 	if before, err = watch(r.fsys, j.Source); err != nil {
 		return nil, nil, nil, err
 	}
-	source, plan, err = r.plan(ctx, j, nil)
-	if err != nil || len(source.Inputs()) == 1 {
-		return source, plan, before, err
-	}
-	inputs := source.Inputs()
-	source.Close()
-	if before, err = watch(r.fsys, inputs...); err != nil {
+	if source, err = format.Open(j.Source, options(j)); err != nil {
 		return nil, nil, nil, err
 	}
-	if source, plan, err = r.plan(ctx, j, nil); err == nil && !slices.Equal(inputs, source.Inputs()) {
+	if inputs := source.Inputs(); len(inputs) > 1 {
 		source.Close()
-		err = fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
+		if before, err = watch(r.fsys, inputs...); err != nil {
+			return nil, nil, nil, err
+		}
+		if source, err = format.Open(j.Source, options(j)); err != nil {
+			return nil, nil, nil, err
+		}
+		if !slices.Equal(inputs, source.Inputs()) {
+			source.Close()
+			return nil, nil, nil, fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
+		}
 	}
-	return source, plan, before, err
+	if plan, err = r.plan(ctx, j, source, nil); err != nil {
+		source.Close()
+		return nil, nil, nil, err
+	}
+	return source, plan, before, nil
 }
 
-// plan opens a model and plans its folding; refuse names constants that may not be rescaled.
-func (r *runner) plan(ctx context.Context, j *manifests.Job, refuse map[string]fold.Code) (format.File, *fold.Plan, error) {
-	source, err := format.Open(j.Source, options(j))
-	if err != nil {
-		return nil, nil, err
-	}
+// plan plans the folding of an open model; refuse names constants that may not be rescaled.
+func (r *runner) plan(ctx context.Context, j *manifests.Job, source format.File, refuse map[string]fold.Code) (*fold.Plan, error) {
 	l := listen(source.Model())
 	backend, _ := r.checked(j.Rule)
 	plan, err := fold.Fold(source.Model(), fold.Options{
@@ -168,11 +171,7 @@ func (r *runner) plan(ctx context.Context, j *manifests.Job, refuse map[string]f
 		MaxDuplicateBytes: j.Rule.MaxDuplicateBytes, Off: j.Rule.Off(), Refuse: refuse, Context: ctx,
 		Neutralize: j.Rule.Norms == "neutralize", Backend: backend,
 	})
-	if err = errors.Join(err, l.failure()); err != nil {
-		source.Close()
-		return nil, nil, err
-	}
-	return source, plan, nil
+	return plan, errors.Join(err, l.failure())
 }
 
 // options are what a job's rule says of its files.
@@ -250,12 +249,15 @@ func (r *runner) write(ctx context.Context, j *manifests.Job, w *written, out *s
 		if err := out.restart(); err != nil {
 			return err
 		}
-		again, replan, err := r.plan(ctx, j, refuse)
+		again, err := format.Open(j.Source, options(j))
 		if err != nil {
-			return disagreed(m, err)
+			return err
 		}
 		w.source.Close()
-		w.source, w.plan = again, replan
+		w.source = again
+		if w.plan, err = r.plan(ctx, j, again, refuse); err != nil {
+			return disagreed(m, err)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ type Options struct {
 	fsys files // nil: the host's
 }
 
-// Predictor compares what two model files predict; predict.Engine is one.
+// Predictor compares what two model files predict; predict.Processes are one.
 type Predictor interface {
 	// Compare runs both on the same inputs. It never reports what did not run as passed.
 	Compare(context.Context, predict.Comparison) report.Check

@@ -3,6 +3,7 @@ package tensor
 import (
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Buffer is a tensor's bytes in memory, as Backend reads and writes them. Disjoint parts may be used at the same time.
@@ -29,4 +30,17 @@ func (b Buffer) WriteAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write %d bytes at byte %d of a buffer of %d bytes: %w", len(p), off, len(b), io.ErrShortWrite)
 	}
 	return copy(b[off:], p), nil
+}
+
+// Lazily is a tensor's bytes that are made when the first of them is read.
+func Lazily(make func() ([]byte, error)) io.ReaderAt { return &lazy{sync.OnceValues(make)} }
+
+type lazy struct{ bytes func() ([]byte, error) }
+
+func (l *lazy) ReadAt(p []byte, off int64) (int, error) {
+	bytes, err := l.bytes()
+	if err != nil {
+		return 0, err
+	}
+	return Buffer(bytes).ReadAt(p, off)
 }

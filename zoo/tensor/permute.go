@@ -1,51 +1,29 @@
 package tensor
 
-import (
-	"io"
-	"sync"
-)
+import "io"
 
 // Permuted presents a stored tensor with its axes in another order: axis k of what is read is axis perm[k] of what is
 // stored, whose shape is given. Elements have size bytes. The tensor is read whole when its first element is asked for.
 func Permuted(stored io.ReaderAt, shape []int64, perm []int, size int) io.ReaderAt {
-	return &permuted{stored: stored, shape: shape, perm: perm, size: size}
+	return Lazily(func() ([]byte, error) { return permuted(stored, shape, perm, int64(size)) })
 }
 
-type permuted struct {
-	stored io.ReaderAt
-	shape  []int64
-	perm   []int
-	size   int
-	once   sync.Once
-	bytes  Buffer
-	err    error
-}
-
-func (p *permuted) ReadAt(b []byte, off int64) (int, error) {
-	p.once.Do(func() { p.bytes, p.err = p.read() })
-	if p.err != nil {
-		return 0, p.err
-	}
-	return p.bytes.ReadAt(b, off)
-}
-
-func (p *permuted) read() (Buffer, error) {
-	n, _ := Elements(p.shape)
-	raw := make([]byte, n*int64(p.size))
-	if err := ReadFull(p.stored, raw, 0); err != nil {
+func permuted(stored io.ReaderAt, shape []int64, perm []int, size int64) ([]byte, error) {
+	n, _ := Elements(shape)
+	raw := make([]byte, n*size)
+	if err := ReadFull(stored, raw, 0); err != nil {
 		return nil, err
 	}
-	out, strides := make([]byte, 0, len(raw)), Strides(p.shape)
+	out, strides := make([]byte, 0, len(raw)), Strides(shape)
 	var walk func(axis int, at int64)
 	walk = func(axis int, at int64) {
-		if axis == len(p.perm) {
-			out = append(out, raw[at*int64(p.size):(at+1)*int64(p.size)]...)
+		if axis == len(perm) {
+			out = append(out, raw[at*size:(at+1)*size]...)
 			return
 		}
-		stored := p.perm[axis]
-		for range p.shape[stored] {
+		for range shape[perm[axis]] {
 			walk(axis+1, at)
-			at += strides[stored]
+			at += strides[perm[axis]]
 		}
 	}
 	walk(0, 0)

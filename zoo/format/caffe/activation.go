@@ -37,7 +37,7 @@ func relu(b *builder) error {
 		return err
 	}
 	if slope := p.float("negative_slope", 0); slope != 0 {
-		b.only("LeakyRelu", []*model.Value{b.in(0)}, floatAttr("alpha", slope))
+		b.only("LeakyRelu", []*model.Value{b.in(0)}, model.Float("alpha", slope))
 	} else {
 		b.only("Relu", []*model.Value{b.in(0)})
 	}
@@ -103,7 +103,7 @@ func elu(b *builder) error {
 	if err := b.counts(1, 1); err != nil {
 		return err
 	}
-	b.only("Elu", []*model.Value{b.in(0)}, floatAttr("alpha", p.float("alpha", 1)))
+	b.only("Elu", []*model.Value{b.in(0)}, model.Float("alpha", p.float("alpha", 1)))
 	return nil
 }
 
@@ -141,7 +141,7 @@ func softmax(b *builder) error {
 	if err := b.counts(1, 1); err != nil {
 		return err
 	}
-	b.only("Softmax", []*model.Value{b.in(0)}, intAttr("axis", p.int("axis", 1)))
+	b.only("Softmax", []*model.Value{b.in(0)}, model.Int("axis", p.int("axis", 1)))
 	return nil
 }
 
@@ -156,7 +156,7 @@ func lrn(b *builder) error {
 	if p.enum("norm_region", "ACROSS_CHANNELS", "ACROSS_CHANNELS", "WITHIN_CHANNEL") != "ACROSS_CHANNELS" || size < 1 || size%2 == 0 {
 		return errOpaque
 	}
-	b.only("LRN", []*model.Value{b.in(0)}, floatAttr("alpha", alpha), floatAttr("beta", beta), floatAttr("bias", bias), intAttr("size", size))
+	b.only("LRN", []*model.Value{b.in(0)}, model.Float("alpha", alpha), model.Float("beta", beta), model.Float("bias", bias), model.Int("size", size))
 	return nil
 }
 

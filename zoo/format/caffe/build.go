@@ -279,18 +279,12 @@ func (b *builder) added(part string, d tensor.DType, extents []int64, values []f
 }
 
 func (b *builder) constant(part string, c *model.Constant) *model.Value {
-	v := &model.Value{Name: unique(b.taken, b.layer.name+"/"+part), DType: c.DType, Shape: c.Shape, Graph: b.graph, Const: c}
-	b.graph.Consts = append(b.graph.Consts, v)
-	return v
+	return b.graph.AddConst(unique(b.taken, b.layer.name+"/"+part), c)
 }
 
 // integers is a constant list of int64.
 func (b *builder) integers(part string, list ...int64) *model.Value {
-	values := make([]float64, len(list))
-	for k, x := range list {
-		values[k] = float64(x)
-	}
-	return b.added(part, tensor.Int64, []int64{int64(len(list))}, values)
+	return b.constant(part, model.Integers(list...))
 }
 
 // unknown is a parameter of the layer that its rule has not asked for, now that it has asked for all it knows.
@@ -347,16 +341,4 @@ func (b *builder) weight(k int, part string, extents []int64) *model.Value {
 // stores says that the node reads the layer's weights: its input k is weight place[k].
 func (b *builder) stores(n *model.Node, place map[int]int) {
 	b.layer.main, b.layer.place = n, place
-}
-
-func intAttr(name string, n int64) model.Attr {
-	return model.Attr{Name: name, Kind: model.IntAttr, Int: n}
-}
-
-func intsAttr(name string, list []int64) model.Attr {
-	return model.Attr{Name: name, Kind: model.IntsAttr, Ints: list}
-}
-
-func floatAttr(name string, x float64) model.Attr {
-	return model.Attr{Name: name, Kind: model.FloatAttr, Float: x}
 }

@@ -22,8 +22,8 @@ type window struct{ kernel, pad, stride, dilation []int64 }
 // attrs are the window as ONNX's attributes.
 func (w window) attrs() []model.Attr {
 	return []model.Attr{
-		intsAttr("kernel_shape", w.kernel), intsAttr("pads", append(slices.Clone(w.pad), w.pad...)),
-		intsAttr("strides", w.stride), intsAttr("dilations", w.dilation),
+		model.Ints("kernel_shape", w.kernel...), model.Ints("pads", append(slices.Clone(w.pad), w.pad...)...),
+		model.Ints("strides", w.stride...), model.Ints("dilations", w.dilation...),
 	}
 }
 
@@ -108,7 +108,7 @@ func convolution(b *builder) error {
 		}
 		inputs = append(inputs, b.weight(1, "bias", []int64{out}))
 	}
-	n := b.only(typ, inputs, append(w.attrs(), intAttr("group", group))...)
+	n := b.only(typ, inputs, append(w.attrs(), model.Int("group", group))...)
 	b.stores(n, map[int]int{1: 0, 2: 1})
 	l.gains = "convolution_param"
 	return nil
@@ -156,7 +156,7 @@ func innerProduct(b *builder) error {
 	}
 	x := b.in(0)
 	if len(in) != 2 {
-		x = b.node("Flatten", "flatten", []*model.Value{x}, 1, intAttr("axis", axis)).Outputs[0]
+		x = b.node("Flatten", "flatten", []*model.Value{x}, 1, model.Int("axis", axis)).Outputs[0]
 	}
 	inputs := []*model.Value{x, b.weight(0, "weight", extents)}
 	if bias {
@@ -165,7 +165,7 @@ func innerProduct(b *builder) error {
 		}
 		inputs = append(inputs, b.weight(1, "bias", []int64{out}))
 	}
-	n := b.only("Gemm", inputs, intAttr("transB", int64(1-truth(transposed))))
+	n := b.only("Gemm", inputs, model.Int("transB", int64(1-truth(transposed))))
 	b.stores(n, map[int]int{1: 0, 2: 1})
 	b.layer.gains = "inner_product_param"
 	if axis > 1 {

@@ -21,7 +21,7 @@ func float32Of(x float64) float64 { return float64(float32(x)) }
 
 // normalise adds the layer's BatchNormalization: y = γ·(x − μ)/√(σ² + ε) + β for each channel of axis 1.
 func (b *builder) normalise(gamma, beta, mean, variance *model.Value, epsilon float64) *model.Node {
-	return b.only("BatchNormalization", []*model.Value{b.in(0), gamma, beta, mean, variance}, floatAttr("epsilon", epsilon))
+	return b.only("BatchNormalization", []*model.Value{b.in(0), gamma, beta, mean, variance}, model.Float("epsilon", epsilon))
 }
 
 // all is a constant of n equal elements.
@@ -82,7 +82,7 @@ func batchNorm(b *builder) error {
 	}
 	// A false that is written there holds in phase TEST too. ONNX has the running statistics as outputs then.
 	in := []*model.Value{b.in(0), gamma, beta, statistics[0], statistics[1]}
-	n := b.node("BatchNormalization", "", in, 3, intAttr("training_mode", 1), floatAttr("epsilon", epsilon))
+	n := b.node("BatchNormalization", "", in, 3, model.Int("training_mode", 1), model.Float("epsilon", epsilon))
 	b.layer.makes = []model.Use{{Node: n}}
 	return nil
 }

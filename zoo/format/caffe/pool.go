@@ -70,10 +70,10 @@ func pooling(b *builder) error {
 				behind[k], pad[k] = max(0, behind[k]-pad[k]), 0
 			}
 		default:
-			included = append(included, intAttr("count_include_pad", 1))
+			included = append(included, model.Int("count_include_pad", 1))
 		}
 	}
-	b.only(op, []*model.Value{x}, append(included, intsAttr("kernel_shape", kernel), intsAttr("pads", append(slices.Clone(pad), behind...)), intsAttr("strides", stride))...)
+	b.only(op, []*model.Value{x}, append(included, model.Ints("kernel_shape", kernel...), model.Ints("pads", append(slices.Clone(pad), behind...)...), model.Ints("strides", stride...))...)
 	return nil
 }
 

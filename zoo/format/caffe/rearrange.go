@@ -51,7 +51,7 @@ func concat(b *builder) error {
 		}
 		in = append(in, b.in(k))
 	}
-	b.only("Concat", in, intAttr("axis", axis))
+	b.only("Concat", in, model.Int("axis", axis))
 	return nil
 }
 
@@ -82,7 +82,7 @@ func slice(b *builder) error {
 		}
 		sizes, from = append(sizes, to-from), to
 	}
-	n := b.node("Split", "", []*model.Value{b.in(0), b.integers("sizes", sizes...)}, tops, intAttr("axis", axis))
+	n := b.node("Split", "", []*model.Value{b.in(0), b.integers("sizes", sizes...)}, tops, model.Int("axis", axis))
 	b.tops(n)
 	return nil
 }
@@ -115,7 +115,7 @@ func permute(b *builder) error {
 	if rank == 0 || int64(len(order)) != rank || slices.Max(order) >= rank {
 		return errOpaque
 	}
-	b.only("Transpose", []*model.Value{b.in(0)}, intsAttr("perm", order))
+	b.only("Transpose", []*model.Value{b.in(0)}, model.Ints("perm", order...))
 	return nil
 }
 
@@ -131,7 +131,7 @@ func flatten(b *builder) error {
 		return errOpaque
 	}
 	if from == 1 && int(to) == len(in)-1 {
-		b.only("Flatten", []*model.Value{b.in(0)}, intAttr("axis", 1))
+		b.only("Flatten", []*model.Value{b.in(0)}, model.Int("axis", 1))
 		return nil
 	}
 	return b.reshaped(slices.Concat(in[:from], []int64{product(in[from : to+1])}, in[to+1:]))
@@ -244,7 +244,7 @@ func shuffle(b *builder) error {
 		return errOpaque
 	}
 	cut := b.node("Reshape", "cut", []*model.Value{b.in(0), b.integers("groups", in[0], group, in[1]/group, in[2], in[3])}, 1)
-	turned := b.node("Transpose", "turn", cut.Outputs, 1, intsAttr("perm", []int64{0, 2, 1, 3, 4}))
+	turned := b.node("Transpose", "turn", cut.Outputs, 1, model.Ints("perm", 0, 2, 1, 3, 4))
 	b.only("Reshape", []*model.Value{turned.Outputs[0], b.integers("shape", in...)})
 	return nil
 }
@@ -281,8 +281,8 @@ func interp(b *builder) error {
 	}
 	empty := b.added("scales", tensor.Float32, []int64{0}, []float64{})
 	b.only("Resize", []*model.Value{b.in(0), nil, empty, b.integers("sizes", out...)},
-		model.Attr{Name: "mode", Kind: model.StringAttr, String: "linear"},
-		model.Attr{Name: "coordinate_transformation_mode", Kind: model.StringAttr, String: "align_corners"})
+		model.Text("mode", "linear"),
+		model.Text("coordinate_transformation_mode", "align_corners"))
 	return nil
 }
 

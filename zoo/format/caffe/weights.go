@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -232,7 +231,7 @@ func (x *weight) as(shape []int64) *model.Constant {
 	if x.pieces == 1 && x.width() == 4 {
 		c.Data = io.NewSectionReader(x.file.File, x.first.Body.From, x.first.Body.Len())
 	} else {
-		c.Data = &decoded{weight: x}
+		c.Data = tensor.Lazily(x.decode)
 	}
 	return c
 }
@@ -260,29 +259,13 @@ func (x *weight) floats() ([]float64, error) {
 // maxSmall bounds the elements of weights that are read when a model is opened: statistics, scalars.
 const maxSmall = 1 << 22
 
-// decoded is the elements, as float32, of a weight that is not stored as such in one piece. It decodes them when they are
-// first read.
-type decoded struct {
-	*weight
-	once  sync.Once
-	bytes []byte
-	err   error
-}
-
-func (d *decoded) ReadAt(p []byte, off int64) (int, error) {
-	d.once.Do(func() { d.bytes, d.err = d.decode() })
-	if d.err != nil {
-		return 0, d.err
-	}
-	return tensor.Buffer(d.bytes).ReadAt(p, off)
-}
-
-func (d *decoded) decode() ([]byte, error) {
-	out := make([]byte, 0, 4*d.count)
-	width := d.width()
-	r := &wire.Reader{File: d.file.File, Size: d.file.Size}
-	err := r.Each(d.at.Body, func(g wire.Field) error {
-		if g.Number != d.held {
+// decode is the elements, as float32, of a weight that is not stored as such in one piece.
+func (x *weight) decode() ([]byte, error) {
+	out := make([]byte, 0, 4*x.count)
+	width := x.width()
+	r := &wire.Reader{File: x.file.File, Size: x.file.Size}
+	err := r.Each(x.at.Body, func(g wire.Field) error {
+		if g.Number != x.held {
 			return nil
 		}
 		for from := g.Body.From; from < g.Body.To; {
@@ -292,15 +275,15 @@ func (d *decoded) decode() ([]byte, error) {
 				return err
 			}
 			if int64(len(raw)) < n || n%int64(width) != 0 {
-				return wire.Corrupt(from, "%s has changed while it was read", d.label)
+				return wire.Corrupt(from, "%s has changed while it was read", x.label)
 			}
 			out = appendFloats(out, raw[:n], width)
 			from += n
 		}
 		return nil
 	})
-	if err == nil && int64(len(out)) != 4*d.count {
-		err = wire.Corrupt(d.at.All.From, "%s has changed while it was read", d.label)
+	if err == nil && int64(len(out)) != 4*x.count {
+		err = wire.Corrupt(x.at.All.From, "%s has changed while it was read", x.label)
 	}
 	return out, err
 }

@@ -9,12 +9,12 @@ import (
 // x. The others, and names that Darknet does not know, are nodes of the domain darknet.
 var activations = map[string]func(b *builder, l *layer, x *model.Value, y string) *model.Value{
 	"relu":     operator("Relu"),
-	"leaky":    operator("LeakyRelu", float("alpha", float64(float32(0.1)))),
-	"relie":    operator("LeakyRelu", float("alpha", float64(float32(0.01)))),
+	"leaky":    operator("LeakyRelu", model.Float("alpha", float64(float32(0.1)))),
+	"relie":    operator("LeakyRelu", model.Float("alpha", float64(float32(0.01)))),
 	"logistic": operator("Sigmoid"),
 	"tanh":     operator("Tanh"),
-	"elu":      operator("Elu", float("alpha", 1)),
-	"selu":     operator("Selu", float("alpha", float64(float32(1.6732))), float("gamma", float64(float32(1.0507)))),
+	"elu":      operator("Elu", model.Float("alpha", 1)),
+	"selu":     operator("Selu", model.Float("alpha", float64(float32(1.6732))), model.Float("gamma", float64(float32(1.0507)))),
 	"relu6":    clip(0, 6),
 	"hardtan":  clip(-1, 1),
 	"swish":    swish,

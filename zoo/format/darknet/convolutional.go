@@ -59,7 +59,7 @@ func convolutional(l *layer) func(*builder) {
 	}
 	return func(b *builder) {
 		p := dilation * pad
-		attrs := []model.Attr{ints("kernel_shape", size, size), ints("strides", strideY, strideX), ints("pads", p, p, p, p), ints("dilations", dilation, dilation), integer("group", groups)}
+		attrs := []model.Attr{model.Ints("kernel_shape", size, size), model.Ints("strides", strideY, strideX), model.Ints("pads", p, p, p, p), model.Ints("dilations", dilation, dilation), model.Int("group", groups)}
 		b.parametric(l, "Conv", b.image(l, b.before(l), l.in, "image"), attrs, norm, l.out.shape())
 		if foreign != "" {
 			l.linear.Type, l.linear.Domain = foreign, domain
@@ -118,7 +118,7 @@ func deconvolutional(l *layer) func(*builder) {
 	}
 	l.store("weights", l.in.c, n, size, size)
 	return func(b *builder) {
-		attrs := []model.Attr{ints("kernel_shape", size, size), ints("strides", stride, stride), ints("pads", pad, pad, pad, pad)}
+		attrs := []model.Attr{model.Ints("kernel_shape", size, size), model.Ints("strides", stride, stride), model.Ints("pads", pad, pad, pad, pad)}
 		b.parametric(l, "ConvTranspose", b.image(l, b.before(l), l.in, "image"), attrs, norm, l.out.shape())
 	}
 }
@@ -135,7 +135,7 @@ func connected(l *layer) func(*builder) {
 		l.storeNorm(n)
 	}
 	return func(b *builder) {
-		attrs := []model.Attr{integer("transB", 1)}
+		attrs := []model.Attr{model.Int("transB", 1)}
 		if b.transposed {
 			w.shape, attrs = []int64{l.in.n, n}, nil
 		}
@@ -185,6 +185,6 @@ func (b *builder) normalize(l *layer, x, mean *model.Value, name, y string) *mod
 	}
 	variance, epsilon := b.variance(l)
 	inputs := []*model.Value{x, b.stored(l, "scales"), beta, mean, variance}
-	l.norm = b.node(l, "BatchNormalization", name, inputs, []model.Attr{float("epsilon", epsilon)}, y, x.Shape)
+	l.norm = b.node(l, "BatchNormalization", name, inputs, []model.Attr{model.Float("epsilon", epsilon)}, y, x.Shape)
 	return l.norm.Outputs[0]
 }

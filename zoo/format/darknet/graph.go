@@ -125,7 +125,7 @@ func (b *builder) flat(l *layer, v *model.Value, e extent) *model.Value {
 		return v
 	}
 	name := l.name + "/flat"
-	return b.node(l, "Flatten", name, []*model.Value{v}, []model.Attr{integer("axis", 1)}, name, []int64{1, e.n}).Outputs[0]
+	return b.node(l, "Flatten", name, []*model.Value{v}, []model.Attr{model.Int("axis", 1)}, name, []int64{1, e.n}).Outputs[0]
 }
 
 // beforeActivation is the name of what the layer's activation reads.
@@ -142,18 +142,12 @@ func (b *builder) constant(name string, d tensor.DType, values []float64, shape 
 }
 
 func (b *builder) keep(name string, c *model.Constant) *model.Value {
-	v := &model.Value{Name: name, DType: c.DType, Shape: c.Shape, Graph: b.model.Graph, Const: c}
-	b.model.Graph.Consts = append(b.model.Graph.Consts, v)
-	return v
+	return b.model.Graph.AddConst(name, c)
 }
 
 // shape are a few integers as a constant: a shape, axes, places.
 func (b *builder) shape(name string, values []int64) *model.Value {
-	floats := make([]float64, len(values))
-	for k, d := range values {
-		floats[k] = float64(d)
-	}
-	return b.constant(name, tensor.Int64, floats, int64(len(values)))
+	return b.keep(name, model.Integers(values...))
 }
 
 // zeros are a constant in the place of a part of the layer.
@@ -236,20 +230,4 @@ func (b *builder) variance(l *layer) (*model.Value, float64) {
 		d := math.Sqrt(x) + after
 		return d * d
 	}), 0
-}
-
-func integer(name string, x int64) model.Attr {
-	return model.Attr{Name: name, Kind: model.IntAttr, Int: x}
-}
-
-func ints(name string, x ...int64) model.Attr {
-	return model.Attr{Name: name, Kind: model.IntsAttr, Ints: x}
-}
-
-func float(name string, x float64) model.Attr {
-	return model.Attr{Name: name, Kind: model.FloatAttr, Float: x}
-}
-
-func text(name, x string) model.Attr {
-	return model.Attr{Name: name, Kind: model.StringAttr, String: x}
 }

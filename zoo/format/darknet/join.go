@@ -54,7 +54,7 @@ func route(l *layer) func(*builder) {
 			b.handOn(l, parts[0])
 			return
 		}
-		b.only(l, "Concat", parts, integer("axis", 1))
+		b.only(l, "Concat", parts, model.Int("axis", 1))
 	}
 }
 

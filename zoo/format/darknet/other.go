@@ -28,7 +28,7 @@ func upsample(l *layer) func(*builder) {
 			return
 		}
 		scales := b.constant(l.name+"/scales", tensor.Float32, []float64{1, 1, float64(stride), float64(stride)}, 4)
-		b.only(l, "Resize", []*model.Value{x, nil, scales}, text("mode", "nearest"), text("coordinate_transformation_mode", "asymmetric"), text("nearest_mode", "floor"))
+		b.only(l, "Resize", []*model.Value{x, nil, scales}, model.Text("mode", "nearest"), model.Text("coordinate_transformation_mode", "asymmetric"), model.Text("nearest_mode", "floor"))
 	}
 }
 
@@ -57,12 +57,12 @@ func reorg(l *layer) func(*builder) {
 		x := b.image(l, b.before(l), l.in, "image")
 		switch {
 		case plain && l.kind == "reorg" && reverse:
-			b.only(l, "DepthToSpace", []*model.Value{x}, integer("blocksize", s), text("mode", "DCR"))
+			b.only(l, "DepthToSpace", []*model.Value{x}, model.Int("blocksize", s), model.Text("mode", "DCR"))
 		case plain && l.kind == "reorg3d" && !reverse:
-			b.only(l, "SpaceToDepth", []*model.Value{x}, integer("blocksize", s))
+			b.only(l, "SpaceToDepth", []*model.Value{x}, model.Int("blocksize", s))
 		case plain && l.kind == "reorg" && c%s == 0 && c/s%s == 0: // what it reads, as c/s² channels of h·s by w·s
 			x = b.reshaped(l, l.name+"/squares", x, []int64{c / s / s, h, s, w, s})
-			x = b.node(l, "Transpose", l.name+"/order", []*model.Value{x}, []model.Attr{ints("perm", 2, 4, 0, 1, 3)}, l.name+"/order", []int64{s, s, c / s / s, h, w}).Outputs[0]
+			x = b.node(l, "Transpose", l.name+"/order", []*model.Value{x}, []model.Attr{model.Ints("perm", 2, 4, 0, 1, 3)}, l.name+"/order", []int64{s, s, c / s / s, h, w}).Outputs[0]
 			b.handOn(l, b.reshaped(l, l.name, x, l.out.shape()))
 		default:
 			b.opaque(l, x)

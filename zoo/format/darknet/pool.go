@@ -20,7 +20,7 @@ func (l *layer) window() (attrs []model.Attr, sees bool) {
 	}
 	l.put(l.in.c, l.slid(l.in.h, padding, size, y), l.slid(l.in.w, padding, size, x))
 	first, last := padding/2, padding-padding/2
-	return []model.Attr{ints("kernel_shape", size, size), ints("strides", y, x), ints("pads", first, first, last, last)}, last < size
+	return []model.Attr{model.Ints("kernel_shape", size, size), model.Ints("strides", y, x), model.Ints("pads", first, first, last, last)}, last < size
 }
 
 func maxpool(l *layer) func(*builder) {
@@ -64,7 +64,7 @@ func maxpoolDepth(l *layer) func(*builder) {
 			return
 		}
 		x = b.reshaped(l, l.name+"/split", x, []int64{1, l.in.c / n, n, l.in.h, l.in.w})
-		b.only(l, "ReduceMax", []*model.Value{x}, ints("axes", 1), integer("keepdims", 0))
+		b.only(l, "ReduceMax", []*model.Value{x}, model.Ints("axes", 1), model.Int("keepdims", 0))
 	}
 }
 
@@ -88,7 +88,7 @@ func softmax(l *layer) func(*builder) {
 			b.opaque(l, x)
 			return
 		}
-		n := b.node(l, "Softmax", l.name, []*model.Value{x}, []model.Attr{integer("axis", 1)}, l.name, slices.Clone(x.Shape))
+		n := b.node(l, "Softmax", l.name, []*model.Value{x}, []model.Attr{model.Int("axis", 1)}, l.name, slices.Clone(x.Shape))
 		b.handOn(l, n.Outputs[0])
 	}
 }
@@ -120,7 +120,7 @@ func crop(l *layer) func(*builder) {
 		if adjust {
 			weight := b.constant(l.name+"/weights", tensor.Float32, slices.Repeat([]float64{2}, int(c)), c, 1, 1, 1)
 			bias := b.constant(l.name+"/bias", tensor.Float32, slices.Repeat([]float64{-1}, int(c)), c)
-			v = b.node(l, "Conv", l.name, []*model.Value{v, weight, bias}, []model.Attr{integer("group", c), ints("kernel_shape", 1, 1)}, l.name, l.out.shape()).Outputs[0]
+			v = b.node(l, "Conv", l.name, []*model.Value{v, weight, bias}, []model.Attr{model.Int("group", c), model.Ints("kernel_shape", 1, 1)}, l.name, l.out.shape()).Outputs[0]
 		}
 		b.handOn(l, v)
 	}

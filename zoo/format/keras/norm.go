@@ -32,23 +32,24 @@ func (l *layer) affine() []string {
 	return roles
 }
 
-// affineAxis checks a layer that treats the channels of one axis apart, and returns it and how many they are.
-func (s *site) affineAxis() (axis int, channels int64, err error) {
+// normal checks a normalisation that treats the channels of one axis apart, and returns it, how many they are, and ε.
+func (s *site) normal() (axis int, channels int64, epsilon float64, err error) {
 	x := s.in[0]
 	if err := known(x, 2); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if axis, err = s.axis(x.rank, -1); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if axis == 0 {
-		return 0, 0, unclear("axis is 0")
+		return 0, 0, 0, unclear("axis is 0")
 	}
 	channels = -1
 	if e := x.extents(); e != nil {
 		channels = e[axis]
 	}
-	return axis, channels, nil
+	epsilon, err = s.number("epsilon", 1e-3)
+	return axis, channels, epsilon, err
 }
 
 // affineWeights are γ and β, or ones and zeros where the layer has none.
@@ -83,11 +84,7 @@ func (s *site) expectAffine(channels int64) error {
 }
 
 func buildBatchNorm(s *site) (*value, error) {
-	axis, channels, err := s.affineAxis()
-	if err != nil {
-		return nil, err
-	}
-	epsilon, err := s.number("epsilon", 1e-3)
+	axis, channels, epsilon, err := s.normal()
 	if err != nil {
 		return nil, err
 	}
@@ -130,17 +127,11 @@ func (s *site) numbers(key string, n int64, def float64) ([]float64, error) {
 	for len(v.list()) == 1 && v.list()[0].kind == '[' { // of leading axes of extent 1
 		v = v.list()[0]
 	}
-	out, list := make([]float64, n), v.list()
-	for k := range out {
-		item := v
-		switch {
-		case v.null():
+	out := make([]float64, n)
+	for k, item := range each(v, int(n)) {
+		if v.null() {
 			out[k] = def
 			continue
-		case int64(len(list)) == n:
-			item = list[k]
-		case len(list) == 1:
-			item = list[0]
 		}
 		x, ok := item.float()
 		if !ok || math.IsNaN(x) || math.IsInf(x, 0) {
@@ -260,11 +251,7 @@ func (s *site) weightValues(role string) []float64 {
 
 // LayerNormalization over the last axis.
 func buildLayerNorm(s *site) (*value, error) {
-	axis, channels, err := s.affineAxis()
-	if err != nil {
-		return nil, err
-	}
-	epsilon, err := s.number("epsilon", 1e-3)
+	axis, channels, epsilon, err := s.normal()
 	if err != nil {
 		return nil, err
 	}
@@ -289,11 +276,7 @@ func buildLayerNorm(s *site) (*value, error) {
 // GroupNormalization: the channels of a group and all positions are normalised together, which InstanceNormalization does
 // with groups for channels; then come γ and β for each channel.
 func buildGroupNorm(s *site) (*value, error) {
-	axis, channels, err := s.affineAxis()
-	if err != nil {
-		return nil, err
-	}
-	epsilon, err := s.number("epsilon", 1e-3)
+	axis, channels, epsilon, err := s.normal()
 	if err != nil {
 		return nil, err
 	}

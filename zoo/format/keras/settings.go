@@ -3,6 +3,7 @@ package keras
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -58,19 +59,11 @@ func (s *site) number(key string, def float64) (float64, error) {
 
 // sizes is a setting that is one number for each of n axes, or one for all.
 func (s *site) sizes(key string, n int, def int64) ([]int64, error) {
-	v := s.setting(key)
-	list := v.list()
-	out := make([]int64, n)
-	for k := range out {
-		item := v
-		switch {
-		case v.null():
+	v, out := s.setting(key), make([]int64, n)
+	for k, item := range each(v, n) {
+		if v.null() {
 			out[k] = def
 			continue
-		case len(list) == n:
-			item = list[k]
-		case len(list) == 1:
-			item = list[0]
 		}
 		x, ok := item.int()
 		if !ok || x < 0 || x > maxSize {
@@ -79,6 +72,17 @@ func (s *site) sizes(key string, n int, def int64) ([]int64, error) {
 		out[k] = x
 	}
 	return out, nil
+}
+
+// each are the items of a list of n, or n times the only one of a list, or n times what is no list.
+func each(v *json, n int) []*json {
+	switch list := v.list(); len(list) {
+	case n:
+		return list
+	case 1:
+		return slices.Repeat(list, n)
+	}
+	return slices.Repeat([]*json{v}, n)
 }
 
 // maxSize bounds kernels, strides and paddings.

@@ -75,7 +75,7 @@ func (s *site) weighted(typ, what string, inputs []*model.Value, roles []string,
 	for len(inputs) > 0 && inputs[len(inputs)-1] == nil {
 		inputs = inputs[:len(inputs)-1]
 	}
-	n := s.m.Graph.Append(typ, name, inputs, attributes(attrs), s.unique(s.name+"/"+what+"/out"))
+	n := s.m.Graph.Append(typ, name, inputs, model.Attrs(attrs...), s.unique(s.name+"/"+what+"/out"))
 	s.add(n, roles)
 	s.infer(n)
 	return n.Outputs[0]
@@ -92,30 +92,6 @@ func (s *site) add(n *model.Node, roles []string) {
 	}
 	n.Source = p
 	s.parts = append(s.parts, p)
-}
-
-func attributes(list []any) []model.Attr {
-	var attrs []model.Attr
-	for k := 0; k < len(list); k += 2 {
-		a := model.Attr{Name: list[k].(string)}
-		switch x := list[k+1].(type) {
-		case int:
-			a.Kind, a.Int = model.IntAttr, int64(x)
-		case int64:
-			a.Kind, a.Int = model.IntAttr, x
-		case float64:
-			a.Kind, a.Float = model.FloatAttr, float64(float32(x))
-		case string:
-			a.Kind, a.String = model.StringAttr, x
-		case []int64:
-			if x == nil {
-				continue
-			}
-			a.Kind, a.Ints = model.IntsAttr, x
-		}
-		attrs = append(attrs, a)
-	}
-	return attrs
 }
 
 // result is a node's output as the tensor that the site makes, in that form.
@@ -135,16 +111,10 @@ func (s *site) constant(what string, d tensor.DType, shape []int64, values []flo
 }
 
 func (b *builder) addConst(name string, c *model.Constant) *model.Value {
-	v := &model.Value{Name: b.unique(name), DType: c.DType, Shape: c.Shape, Graph: b.m.Graph, Const: c}
-	b.m.Graph.Consts = append(b.m.Graph.Consts, v)
-	return v
+	return b.m.Graph.AddConst(b.unique(name), c)
 }
 
 // ints is a vector of whole numbers.
 func (s *site) ints(what string, list ...int64) *model.Value {
-	values := make([]float64, len(list))
-	for k, x := range list {
-		values[k] = float64(x)
-	}
-	return s.constant(what, tensor.Int64, []int64{int64(len(list))}, values)
+	return s.addConst(s.name+"/"+what, model.Integers(list...))
 }

@@ -135,9 +135,8 @@ func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) 
 	if at.name == "" || s.values[at.name] != nil {
 		return wire.Corrupt(f.All.From, "the initializer's name %q is empty or there twice", at.name)
 	}
-	v := &model.Value{Name: at.name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
+	v := g.AddConst(at.name, c)
 	s.values[at.name], i.parts[k], x.asRead[v] = v, v, c
-	g.Consts = append(g.Consts, v)
 	return nil
 }
 

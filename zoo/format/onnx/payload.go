@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -125,7 +124,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		if room < elements {
 			return nil, nil, wire.Corrupt(where.From, "tensor %q of shape %v has %d bytes of elements", s.name, c.Shape, room)
 		}
-		c.Data = &decoded{file: x.File, size: x.Size, payload: payload, dtype: c.DType, elements: elements, name: s.name}
+		c.Data = tensor.Lazily((&decoded{x.File, x.Size, payload, c.DType, elements, s.name}).decode)
 	}
 	return c, s, nil
 }
@@ -146,8 +145,7 @@ func contiguous(f wire.Field, d tensor.DType) bool {
 	return false
 }
 
-// decoded is the elements of a tensor that is stored as varints, or one field an element. It decodes them when they are
-// first read.
+// decoded is a tensor that is stored as varints, or one field an element.
 type decoded struct {
 	file     *os.File
 	size     int64
@@ -155,19 +153,9 @@ type decoded struct {
 	dtype    tensor.DType
 	elements int64
 	name     string
-	once     sync.Once
-	bytes    []byte
-	err      error
 }
 
-func (d *decoded) ReadAt(p []byte, off int64) (int, error) {
-	d.once.Do(func() { d.bytes, d.err = d.decode() })
-	if d.err != nil {
-		return 0, d.err
-	}
-	return tensor.Buffer(d.bytes).ReadAt(p, off)
-}
-
+// decode is its elements.
 func (d *decoded) decode() ([]byte, error) {
 	w := &wire.Reader{File: d.file, Size: d.size}
 	size := d.dtype.Size()

@@ -54,10 +54,7 @@ func (b *Builder) initializer(d tensor.DType, values []float64, shape []int64) *
 	if shape == nil {
 		shape = []int64{}
 	}
-	c := &model.Constant{DType: d, Shape: shape, Values: values}
-	v := &model.Value{Name: b.name("w"), DType: d, Shape: shape, Graph: b.Model.Graph, Const: c}
-	b.Model.Graph.Consts = append(b.Model.Graph.Consts, v)
-	return v
+	return b.Model.Graph.AddConst(b.name("w"), &model.Constant{DType: d, Shape: shape, Values: values})
 }
 
 // Uniform are n float32 numbers from lo to hi.
@@ -102,24 +99,7 @@ func (b *Builder) Ops(typ string, outputs int, inputs []*model.Value, attrs ...a
 	for range outputs {
 		n.Outputs = append(n.Outputs, &model.Value{Name: b.name("y"), Graph: b.Model.Graph, Producer: n})
 	}
-	for k := 0; k+1 < len(attrs); k += 2 {
-		a := model.Attr{Name: attrs[k].(string)}
-		switch v := attrs[k+1].(type) {
-		case int:
-			a.Kind, a.Int = model.IntAttr, int64(v)
-		case float64:
-			a.Kind, a.Float = model.FloatAttr, float64(float32(v))
-		case string:
-			a.Kind, a.String = model.StringAttr, v
-		case []int64:
-			a.Kind, a.Ints = model.IntsAttr, v
-		case []float64:
-			a.Kind, a.Floats = model.FloatsAttr, v
-		default:
-			panic(fmt.Sprintf("attribute %v", attrs[k]))
-		}
-		n.Attrs = append(n.Attrs, a)
-	}
+	n.Attrs = model.Attrs(attrs...)
 	b.Model.Graph.Nodes = append(b.Model.Graph.Nodes, n)
 	return n.Outputs
 }

@@ -88,16 +88,8 @@ func (f *file) attribute(c *cursor) (Attribute, error) {
 // denseAttributes reads the attributes that an attribute info message (IV.A.2.v) says are in a heap, in the order in which
 // they were made where the file knows it, else by name.
 func (f *file) denseAttributes(m *cursor) (Attributes, error) {
-	m.version(0)
-	if m.u8()&1 != 0 {
-		m.skip(2) // of the last attribute made
-	}
-	heap, names := m.address(), m.address()
-	if err := m.err("attribute info"); err != nil || heap == undefined {
-		return nil, err
-	}
-	h, err := f.fractalHeap(heap)
-	if err != nil {
+	h, names, err := f.dense(m, "attribute info", 2)
+	if h == nil {
 		return nil, err
 	}
 	type made struct {

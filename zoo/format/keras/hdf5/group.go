@@ -131,16 +131,8 @@ func (c *cursor) link() (link, error) {
 
 // denseLinks reads the links that a link info message (IV.A.2.c) says are in a heap.
 func (f *file) denseLinks(m *cursor) ([]link, error) {
-	m.version(0)
-	if m.u8()&1 != 0 {
-		m.skip(8) // of the last link made
-	}
-	heap, names := m.address(), m.address()
-	if err := m.err("link info"); err != nil || heap == undefined {
-		return nil, err
-	}
-	h, err := f.fractalHeap(heap)
-	if err != nil {
+	h, names, err := f.dense(m, "link info", 8)
+	if h == nil {
 		return nil, err
 	}
 	var list []link
@@ -155,6 +147,21 @@ func (f *file) denseLinks(m *cursor) ([]link, error) {
 		return err
 	})
 	return list, err
+}
+
+// dense reads an info message up to the heap that it names, and the tree of names in it; nil where there is none. The number
+// of the last object made, where it is there, has so many bytes.
+func (f *file) dense(m *cursor, what string, number int) (h *fractalHeap, names int64, err error) {
+	m.version(0)
+	if m.u8()&1 != 0 {
+		m.skip(number)
+	}
+	heap, names := m.address(), m.address()
+	if err := m.err(what); err != nil || heap == undefined {
+		return nil, 0, err
+	}
+	h, err = f.fractalHeap(heap)
+	return h, names, err
 }
 
 func softLink(at int64, name string) error {
