@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -124,7 +125,7 @@ func (p *Planner) shareAlike() {
 	p.model.Walk(func(g *model.Graph) {
 		for _, v := range g.Consts {
 			c := v.Const
-			if c.Data == nil || len(c.Factors) == 0 || v.Output || v.Input {
+			if c.Data == nil || !reflect.TypeOf(c.Data).Comparable() || len(c.Factors) == 0 || v.Output || v.Input {
 				continue
 			}
 			k := key{g, c.Data, fingerprint(c)}

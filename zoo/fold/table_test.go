@@ -663,6 +663,17 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
+func TestWeightsInMemoryFold(t *testing.T) {
+	m := modeltest.New(4)
+	x := m.Input(1, 3, 8, 8)
+	w := m.Weight(4, 3, 1, 1)
+	w.Const = &model.Constant{DType: tensor.Float32, Shape: w.Const.Shape, Data: make(tensor.Buffer, 48)}
+	m.Output(m.BatchNorm(m.Op("Conv", in(x, w)), 4))
+	if plan, err := fold.Fold(m.Model, fold.Options{}); err != nil || plan.After != 0 {
+		t.Errorf("%v %+v", err, plan)
+	}
+}
+
 // unread fails the test if a constant's elements are read.
 type unread struct{ t *testing.T }
 
