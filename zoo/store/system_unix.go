@@ -1,0 +1,58 @@
+//go:build unix
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// identify is what identifies a file on this host; ok is false where the system does not say.
+func identify(info fs.FileInfo) (id identity, ok bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return id, false
+	}
+	return identity{uint64(s.Dev), uint64(s.Ino)}, true
+}
+
+// links is how many names a file has.
+func links(info fs.FileInfo) uint64 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(s.Nlink)
+	}
+	return 1
+}
+
+// isUnsupported says that a file system cannot sync folders.
+func isUnsupported(err error) bool {
+	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP)
+}
+
+// renameBetween renames an entry of one open folder into another: neither is looked up by its path again.
+func renameBetween(from *os.Root, name string, to *os.Root, target string) error {
+	a, err := from.Open(".")
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	b, err := to.Open(".")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	for {
+		err = unix.Renameat(int(a.Fd()), name, int(b.Fd()), target)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: a.Name() + "/" + name, New: b.Name() + "/" + target, Err: err}
+	}
+	return nil
+}
