@@ -15,7 +15,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -26,7 +25,6 @@ import (
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu"
 	"github.com/zoofold/zoofold/manifests"
-	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
@@ -75,7 +73,7 @@ type flags struct {
 	workers                                                 int
 	memory                                                  int64
 	timeout                                                 time.Duration
-	latency, dryRun, prune, json, quiet, version            bool
+	latency, dryRun, detailed, prune, json, quiet, version            bool
 	force                                                   forceFlag
 }
 
@@ -112,6 +110,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
 	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
 	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
 	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
@@ -146,6 +145,8 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
 	case f.metrics != "" && f.dryRun:
 		return nil, errors.New("-metrics: a dry run has none, it is no success")
+	case f.detailed && !f.dryRun:
+		return nil, errors.New("-detailed-exitcode: use it with -dry-run")
 	case f.timeout < 0:
 		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
 	}
@@ -191,44 +192,29 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := interruptible(c.note)
 	defer stop()
-	doc := report.NewDocument()
-	o := run.Options{
-		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
-		Sink: report.Tee{c, doc},
-	}
-	end, err := run.Run(ctx, o)
-	if err != nil {
-		c.fail(err)
-		switch {
-		case errors.Is(err, manifests.ErrManifest):
-			return exitUsage
-		case errors.Is(err, run.ErrLocked):
-			return exitLocked
-		}
-		return exitFailed
-	}
 	folder := f.report
 	if folder == "" && !f.dryRun {
 		folder = m.Out
 	}
-	if folder != "" {
-		end.Report = filepath.Join(folder, "report.html")
+	o := run.Options{
+		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
+		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
+		Detailed: f.detailed, Sink: c, Report: folder, Metrics: f.metrics,
 	}
-	o.Sink.End(end)
-	if folder != "" {
-		if err := run.WriteReport(folder, doc); err != nil {
-			c.fail(fmt.Errorf("the report: %w", err))
-			return max(end.Exit, exitFailed)
-		}
+	end, err := run.Run(ctx, o)
+	if err == nil {
+		return end.Exit
 	}
-	if f.metrics != "" {
-		if err := run.WriteMetrics(f.metrics, doc); err != nil {
-			c.fail(fmt.Errorf("the metrics: %w", err))
-			return max(end.Exit, exitFailed)
-		}
+	c.fail(err)
+	switch {
+	case errors.Is(err, manifests.ErrManifest), errors.Is(err, run.ErrPlace):
+		return exitUsage
+	case errors.Is(err, run.ErrLocked):
+		return exitLocked
+	case end.Exit == exitInterrupted:
+		return exitInterrupted
 	}
-	return end.Exit
+	return exitFailed
 }
 
 // checkList is -verify's; nil where it was not given.

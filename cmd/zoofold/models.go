@@ -90,12 +90,7 @@ func compare(ctx context.Context, engine run.Predictor, original, folded string,
 
 // asONNX is the path of an ONNX model that computes what a model file of any format does, made in a folder if need be.
 func asONNX(ctx context.Context, path string, o format.Options, folder string) (string, error) {
-	f, err := format.Open(path, o)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	return run.Runnable(ctx, f, path, folder, cpu.New(1))
+	return run.AsONNX(ctx, path, o, folder, cpu.New(1))
 }
 
 // export writes a model file in another form.

@@ -20,15 +20,15 @@ import (
 // The kernel asks this process before it does a system call for the real program (seccomp's user notification), so that
 // each one that touches a file of a zoo can be made to fail, whoever makes it.
 
-// watched are the system calls on files, and where among their arguments a descriptor or a path is.
+// watched are the system calls on files, and where among their arguments a descriptor is, and a path relative to it.
 var watched = map[int32]struct {
 	name       string
-	descriptor int // -1: none
-	path       int
+	descriptor int
+	path       int // -1: none
 }{
-	unix.SYS_OPENAT: {"openat", -1, 1}, unix.SYS_NEWFSTATAT: {"newfstatat", -1, 1}, unix.SYS_FSTAT: {"fstat", 0, -1},
-	unix.SYS_MKDIRAT: {"mkdirat", -1, 1}, unix.SYS_UNLINKAT: {"unlinkat", -1, 1}, unix.SYS_RENAMEAT: {"renameat", -1, 3},
-	unix.SYS_READLINKAT: {"readlinkat", -1, 1}, unix.SYS_GETDENTS64: {"getdents64", 0, -1}, unix.SYS_READ: {"read", 0, -1},
+	unix.SYS_OPENAT: {"openat", 0, 1}, unix.SYS_NEWFSTATAT: {"newfstatat", 0, 1}, unix.SYS_FSTAT: {"fstat", 0, -1},
+	unix.SYS_MKDIRAT: {"mkdirat", 0, 1}, unix.SYS_UNLINKAT: {"unlinkat", 0, 1}, unix.SYS_RENAMEAT: {"renameat", 2, 3},
+	unix.SYS_READLINKAT: {"readlinkat", 0, 1}, unix.SYS_GETDENTS64: {"getdents64", 0, -1}, unix.SYS_READ: {"read", 0, -1},
 	unix.SYS_PREAD64: {"pread64", 0, -1}, unix.SYS_WRITE: {"write", 0, -1}, unix.SYS_PWRITE64: {"pwrite64", 0, -1},
 	unix.SYS_COPY_FILE_RANGE: {"copy_file_range", 0, -1}, unix.SYS_LSEEK: {"lseek", 0, -1}, unix.SYS_FSYNC: {"fsync", 0, -1},
 	unix.SYS_FCHMOD: {"fchmod", 0, -1}, unix.SYS_FLOCK: {"flock", 0, -1}, unix.SYS_CLOSE: {"close", 0, -1},
@@ -176,12 +176,7 @@ func (s *supervisor) serve() error {
 func (s *supervisor) decide(n *notification) response {
 	goOn := response{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	call := watched[n.number]
-	path := ""
-	if call.descriptor >= 0 {
-		path, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", s.pid, int32(n.args[call.descriptor])))
-	} else {
-		path = s.text(n.args[call.path])
-	}
+	path := s.path(n, call.descriptor, call.path)
 	if !strings.HasPrefix(path, s.folder) {
 		return goOn
 	}
@@ -197,6 +192,22 @@ func (s *supervisor) decide(n *notification) response {
 	default:
 		return response{errno: -int32(errno)}
 	}
+}
+
+// path is that of a descriptor, or of a path relative to it.
+func (s *supervisor) path(n *notification, descriptor, path int) string {
+	name := ""
+	if path >= 0 {
+		if name = s.text(n.args[path]); filepath.IsAbs(name) {
+			return name
+		}
+	}
+	base := fmt.Sprintf("/proc/%d/fd/%d", s.pid, int32(n.args[descriptor]))
+	if int32(n.args[descriptor]) == unix.AT_FDCWD {
+		base = fmt.Sprintf("/proc/%d/cwd", s.pid)
+	}
+	folder, _ := os.Readlink(base) // a descriptor that is not open is the call's own error
+	return filepath.Join(folder, name)
 }
 
 // text is a path in the program's memory.

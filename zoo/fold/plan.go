@@ -45,6 +45,7 @@ const (
 	Sign          Code = "sign"
 	Statistics    Code = "statistics"
 	Overflow      Code = "overflow"
+	Underflow      Code = "underflow"
 	Quantized     Code = "quantized"
 	Subgraph      Code = "subgraph"
 	Training      Code = "training"

@@ -29,6 +29,7 @@ var (
 type Format struct {
 	Name       string   // "onnx"
 	Extensions []string // with the dot, lower case: ".onnx"
+	Version    int      // raised where the same plan is written otherwise: outputs of another version are made anew
 	Open       func(path string, o Options) (File, error)
 }
 
@@ -93,9 +94,10 @@ func Beside(model, other string) string {
 
 // Exporter writes any model in a form that is not its own.
 type Exporter struct {
-	Name   string // "metal", as in the manifest's export
-	Suffix string // of the file or folder that it writes: ".metal"
-	Main   string // the file that makes a folder complete: "index.json"; "" where one file is written
+	Name    string // "metal", as in the manifest's export
+	Suffix  string // of the file or folder that it writes: ".metal"
+	Version int    // as Format.Version
+	Main    string // the file that makes a folder complete: "index.json"; "" where one file is written
 	// Export writes the model, its constants through the backend, as the file or folder rel of the output. rel "" is the
 	// output's own file, or its folder.
 	Export func(ctx context.Context, m *model.Model, out Output, rel string, backend tensor.Backend) error

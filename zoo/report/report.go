@@ -55,6 +55,7 @@ type Model struct {
 	Warnings    []string `json:"warnings,omitempty"`
 	Bytes       int64    `json:"bytes"`
 	OutputBytes int64    `json:"output_bytes"`
+	ExportBytes int64
 	Before      int      `json:"before"` // per-channel nodes
 	After       int      `json:"after"`
 	Maps        []Map    `json:"maps,omitempty"`
@@ -119,6 +120,9 @@ type End struct {
 	After       int            `json:"after"`
 	Bytes       int64          `json:"bytes"`
 	OutputBytes int64          `json:"output_bytes"`
+	ExportBytes int64
+	Unproven int
+	WouldRemove []string
 	PeakMemory  int64          `json:"peak_memory,omitempty"` // bytes, of the process
 	Orphans     []string       `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
 	Pruned      []string       `json:"pruned,omitempty"`      // those that were removed

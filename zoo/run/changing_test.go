@@ -19,7 +19,7 @@ import (
 // looked is a file system that does something once a file was looked at for the last time before it is opened for good: its
 // time, or its content too.
 type looked struct {
-	disk
+	files
 	path    string
 	content bool
 	looks   int // that are to come
@@ -33,7 +33,7 @@ func (l *looked) look() {
 }
 
 func (l *looked) Stat(path string) (fs.FileInfo, error) {
-	info, err := l.disk.Stat(path)
+	info, err := l.files.Stat(path)
 	if path == l.path && !l.content {
 		l.look()
 	}
@@ -41,7 +41,7 @@ func (l *looked) Stat(path string) (fs.FileInfo, error) {
 }
 
 func (l *looked) Open(path string) (io.ReadCloser, error) {
-	f, err := l.disk.Open(path)
+	f, err := l.files.Open(path)
 	if err == nil && path == l.path {
 		return &closing{f, l.look}, nil
 	}
@@ -126,7 +126,7 @@ func TestAnInputThatChangesWhileItIsReadIsNotCommitted(t *testing.T) {
 					switch moment {
 					case "once it was looked at":
 						looks := map[string]int{"model.onnx": 2, "weights.bin": 1}[test.file] // the model file says what else there is
-						o.fsys = &looked{path: path, content: test.fresh, looks: looks, then: change}
+						o.over = func(f files) files { return &looked{files: f, path: path, content: test.fresh, looks: looks, then: change} }
 					case "while its weights are read":
 						o.Backend = &backend{Backend: cpu.New(1), do: func(context.Context, int) error { change(); return nil }}
 					}

@@ -7,24 +7,40 @@ import (
 	"path/filepath"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/store"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Export writes an open model in another form: as the file target, or as the new folder target. It appears whole or not at
-// all.
-func Export(ctx context.Context, f format.File, e format.Exporter, target string, backend tensor.Backend) (err error) {
+// all. The model's own files are never replaced.
+func Export(ctx context.Context, f format.File, e format.Exporter, target string, backend tensor.Backend) error {
+	target, err := filepath.Abs(target)
+	if err != nil {
+		return err
+	}
 	if e.Main != "" {
 		if entries, err := os.ReadDir(target); err == nil && len(entries) > 0 {
 			return fmt.Errorf("%s is there and not empty: name a new folder", target)
 		}
 		target = filepath.Join(target, e.Main)
 	}
+	guard := &store.Guard{}
 	for _, input := range f.Inputs() {
-		if same(input, target) {
-			return fmt.Errorf("%s is the model's own file: name another", target)
+		info, err := os.Stat(input)
+		if err != nil {
+			return err
 		}
+		guard.Files(info)
 	}
-	s, err := newStage(disk{}, target, 0o644)
+	folder, err := store.Open(filepath.Dir(target), guard)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if info, err := folder.Lstat(target); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s %w", target, store.ErrNotRegular)
+	}
+	s, err := newStage(disk{folder}, folder.Path(), target, 0o666)
 	if err != nil {
 		return err
 	}
@@ -32,15 +48,29 @@ func Export(ctx context.Context, f format.File, e format.Exporter, target string
 		_ = s.discard() // what went wrong matters more
 		return err
 	}
-	return s.commit()
+	if err := s.commit(); err != nil {
+		_ = s.discard()
+		return err
+	}
+	return nil
 }
 
-// same says whether two paths are one file.
-func same(a, b string) bool {
-	x, err := os.Stat(a)
+// AsONNX is the path of an ONNX model that computes what a model file of any format does: its own, or that of one made
+// below a folder for temporary files.
+func AsONNX(ctx context.Context, path string, o format.Options, temporary string, backend tensor.Backend) (string, error) {
+	f, err := format.Open(path, o)
 	if err != nil {
-		return false
+		return "", err
 	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
+	defer f.Close()
+	folder, err := store.Open(temporary, nil)
+	if err != nil {
+		return "", err
+	}
+	defer folder.Close()
+	s, err := newStage(disk{folder}, folder.Path(), filepath.Join(folder.Path(), "model"), 0o600)
+	if err != nil {
+		return "", err
+	}
+	return runnable(ctx, f, path, s.scratch("onnx", "model.onnx"), backend)
 }

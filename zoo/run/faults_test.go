@@ -113,7 +113,7 @@ func (s *scene) whole(x situation, what string) {
 // mended fails the test if the next run does not put everything in order.
 func (s *scene) mended(x situation, what string) {
 	s.t.Helper()
-	r := s.must(func(o *Options) { o.fsys = &hooked{before: func(string, string) error { return nil }} })
+	r := s.must(func(o *Options) { o.over = (&hooked{before: func(string, string) error { return nil }}).over })
 	if now := contents(s.t, s.out()); r.Counts[report.Failed] > 0 || !equal(x.after, now) {
 		for path, m := range r.models {
 			s.t.Logf("%s: %s %s", path, m.Status, m.Error)
@@ -159,7 +159,7 @@ func TestEveryFileOperationMayFail(t *testing.T) {
 					seen[operation] = true
 					return fault
 				}}
-				r, err := s.run(context.Background(), func(o *Options) { o.fsys, o.Workers = h, 1 })
+				r, err := s.run(context.Background(), func(o *Options) { o.over, o.Workers = h.over, 1 })
 				if what == "" {
 					break // every operation has failed once
 				}
@@ -183,7 +183,8 @@ func TestEveryFileOperationMayFail(t *testing.T) {
 // volatile is a disk whose power fails: what was not synced by then is lost, or not, as chance will have it.
 type volatile struct {
 	*hooked
-	files   map[string]bool // by path: written and not synced
+	dirty   map[string]int64 // by path, of files that were written and not synced: how much of them is on disk
+	sizes   map[string]int64 // by path, of files that grow: how much is on disk
 	changes []change        // of folders, not synced, in order
 }
 
@@ -194,17 +195,25 @@ type change struct {
 }
 
 func newVolatile(before func(operation, path string) error) *volatile {
-	v := &volatile{files: map[string]bool{}}
+	v := &volatile{dirty: map[string]int64{}, sizes: map[string]int64{}}
 	v.hooked = &hooked{before: before}
 	return v
 }
 
-func (v *volatile) Create(path string) (writable, error) {
-	f, err := v.hooked.Create(path)
+func (v *volatile) over(f files) files {
+	v.hooked.over(f)
+	return v
+}
+
+func (v *volatile) Create(path string, mode fs.FileMode) (writable, error) {
+	f, err := v.hooked.Create(path, mode)
 	return &volatileFile{f, path, v}, err
 }
 
 func (v *volatile) Append(path string) (writable, error) {
+	if info, err := os.Stat(path); err == nil {
+		v.sizes[path] = info.Size()
+	}
 	f, err := v.hooked.Append(path)
 	return &volatileFile{f, path, v}, err
 }
@@ -222,7 +231,10 @@ func (v *volatile) Rename(from, to string) error {
 	undo := keep(to)
 	err := v.hooked.Rename(from, to)
 	if err == nil {
-		v.files[to] = v.files[from]
+		delete(v.dirty, to)
+		if kept, dirty := v.dirty[from]; dirty {
+			v.dirty[to] = kept
+		}
 		v.changes = append(v.changes, change{to, undo})
 	}
 	return err
@@ -253,9 +265,9 @@ func (v *volatile) SyncFolder(path string) error {
 
 // fail loses what was not synced.
 func (v *volatile) fail(rng *rand.Rand) error {
-	for path, dirty := range v.files {
-		if info, err := os.Stat(path); dirty && err == nil && rng.IntN(4) > 0 {
-			if err := os.Truncate(path, rng.Int64N(info.Size()+1)); err != nil {
+	for path, kept := range v.dirty {
+		if info, err := os.Stat(path); err == nil && rng.IntN(4) > 0 {
+			if err := os.Truncate(path, kept+rng.Int64N(info.Size()-kept+1)); err != nil {
 				return err
 			}
 		}
@@ -279,19 +291,19 @@ type volatileFile struct {
 }
 
 func (f *volatileFile) Write(b []byte) (int, error) {
-	f.v.files[f.path] = true
+	f.v.dirty[f.path] = f.v.sizes[f.path]
 	return f.writable.Write(b)
 }
 
 func (f *volatileFile) WriteAt(b []byte, off int64) (int, error) {
-	f.v.files[f.path] = true
+	f.v.dirty[f.path] = f.v.sizes[f.path]
 	return f.writable.WriteAt(b, off)
 }
 
 func (f *volatileFile) Sync() error {
 	err := f.writable.Sync()
 	if err == nil {
-		f.v.files[f.path] = false
+		delete(f.v.dirty, f.path)
 	}
 	return err
 }
@@ -310,7 +322,7 @@ func TestThePowerMayFailAtEveryOperation(t *testing.T) {
 				}
 				return nil
 			})
-			_, _ = s.run(context.Background(), func(o *Options) { o.fsys, o.Workers = v, 1 })
+			_, _ = s.run(context.Background(), func(o *Options) { o.over, o.Workers = v.over, 1 })
 			if calls < n {
 				t.Logf("%s: %d power failures at %d operations", x.name, failures, n-1)
 				break

@@ -6,23 +6,25 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"github.com/gofrs/flock"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/store"
 )
 
 // files are the operations on a file system that decide whether an output appears whole or not at all, and what the ledger
-// says of it. Tests make each of them fail in turn.
+// says of it. What they change lies in one folder; they read anywhere. Tests make each of them fail in turn.
 type files interface {
 	Stat(path string) (fs.FileInfo, error)
-	Open(path string) (io.ReadCloser, error)
-	Create(path string) (writable, error) // a new file
+	Open(path string) (io.ReadCloser, error) // a regular file
+
+	Lstat(path string) (fs.FileInfo, error) // in the folder
+	Create(path string, mode fs.FileMode) (writable, error)
 	Append(path string) (writable, error) // at the end of a file, a new one if there is none
 	MkdirAll(path string) error
-	MkdirTemp(folder, pattern string) (string, error)
+	Mkdir(path string) error
 	Rename(from, to string) error
 	Remove(path string) error
 	RemoveAll(path string) error
@@ -36,53 +38,87 @@ type files interface {
 type writable interface {
 	format.OutputFile
 	Sync() error
-	Chmod(fs.FileMode) error
 }
 
-// disk is the file system of the host.
-type disk struct{}
+// disk is the file system of the host, and the folder in which it may be changed; nil: nowhere.
+type disk struct{ folder *store.Folder }
+
+// errReadOnly says that a dry run was about to change something.
+var errReadOnly = errors.New("a dry run changes nothing")
 
 func (disk) Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
 
-func (disk) Open(path string) (io.ReadCloser, error) { return os.Open(path) }
-
-func (disk) Create(path string) (writable, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+func (disk) Open(path string) (io.ReadCloser, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a FIFO would wait for its other end
+		return nil, fmt.Errorf("%s %w", path, store.ErrNotRegular)
+	}
+	return os.Open(path)
 }
 
-func (disk) Append(path string) (writable, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+func (d disk) Lstat(path string) (fs.FileInfo, error) {
+	if d.folder == nil {
+		return os.Lstat(path)
+	}
+	return d.folder.Lstat(path)
 }
 
-func (disk) MkdirAll(path string) error { return os.MkdirAll(path, 0o777) }
-
-func (disk) MkdirTemp(folder, pattern string) (string, error) { return os.MkdirTemp(folder, pattern) }
-
-func (disk) Rename(from, to string) error { return os.Rename(from, to) }
-
-func (disk) Remove(path string) error { return os.Remove(path) }
-
-func (disk) RemoveAll(path string) error { return os.RemoveAll(path) }
-
-// SyncFolder makes renames in a folder last. Some file systems cannot sync a folder: there is nothing to wait for then.
-func (disk) SyncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+func (d disk) Create(path string, mode fs.FileMode) (writable, error) {
+	if d.folder == nil {
+		return nil, errReadOnly
 	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !isUnsupported(err) {
-		return err
-	}
-	return nil
+	return d.folder.Create(path, mode)
 }
 
-func (disk) Lock(path string) (unlock func() error, err error) {
-	options := []flock.Option{flock.SetPermissions(0o644)}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		options = append(options, flock.SetFlag(os.O_RDONLY))
+func (d disk) Append(path string) (writable, error) {
+	if d.folder == nil {
+		return nil, errReadOnly
 	}
-	l := flock.New(path, options...)
+	return d.folder.Append(path)
+}
+
+// change does something in the folder.
+func (d disk) change(f func(*store.Folder) error) error {
+	if d.folder == nil {
+		return errReadOnly
+	}
+	return f(d.folder)
+}
+
+func (d disk) MkdirAll(path string) error {
+	return d.change(func(f *store.Folder) error { return f.MkdirAll(path) })
+}
+
+func (d disk) Mkdir(path string) error {
+	return d.change(func(f *store.Folder) error { return f.Mkdir(path) })
+}
+
+func (d disk) Rename(from, to string) error {
+	return d.change(func(f *store.Folder) error { return f.Rename(from, to) })
+}
+
+func (d disk) Remove(path string) error {
+	return d.change(func(f *store.Folder) error { return f.Remove(path) })
+}
+
+func (d disk) RemoveAll(path string) error {
+	return d.change(func(f *store.Folder) error { return f.RemoveAll(path) })
+}
+
+func (d disk) SyncFolder(path string) error {
+	return d.change(func(f *store.Folder) error { return f.SyncFolder(path) })
+}
+
+func (d disk) Lock(path string) (unlock func() error, err error) {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		file, err := d.Append(path) // it is there from now on, and the folder's own
+		if err == nil {
+			err = file.Close()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
+	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
 	held, err := l.TryLock()
 	for errors.Is(err, syscall.EINTR) {
 		held, err = l.TryLock()
@@ -94,34 +130,4 @@ func (disk) Lock(path string) (unlock func() error, err error) {
 		return nil, ErrLocked
 	}
 	return l.Unlock, nil
-}
-
-// makeFolder makes a folder and those above it, and makes each new one last.
-func makeFolder(fsys files, path string) error {
-	var missing []string
-	for p := path; ; p = filepath.Dir(p) {
-		if _, err := fsys.Stat(p); err == nil || filepath.Dir(p) == p {
-			break
-		}
-		missing = append(missing, p)
-	}
-	if err := fsys.MkdirAll(path); err != nil {
-		return err
-	}
-	for _, p := range missing {
-		if err := fsys.SyncFolder(filepath.Dir(p)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readAll is the content of a small file.
-func readAll(fsys files, path string) ([]byte, error) {
-	f, err := fsys.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(f)
 }

@@ -11,9 +11,15 @@ import (
 // hooked is the host's file system with something done before each operation: an error of before keeps the operation from
 // happening, or half of it. Nothing waits for the disk.
 type hooked struct {
-	disk
+	files
 	before func(operation, path string) error // never twice at a time
 	lock   sync.Mutex
+}
+
+// over is an Options.over.
+func (h *hooked) over(f files) files {
+	h.files = f
+	return h
 }
 
 func (h *hooked) planted(operation, path string) error {
@@ -57,44 +63,48 @@ func (h *hooked) transfer(operation, path string, b []byte, f func([]byte) (int,
 }
 
 func (h *hooked) Stat(path string) (info fs.FileInfo, err error) {
-	err = h.do("stat", path, func() (err error) { info, err = h.disk.Stat(path); return err })
+	err = h.do("stat", path, func() (err error) { info, err = h.files.Stat(path); return err })
 	return info, err
 }
 
 func (h *hooked) Open(path string) (f io.ReadCloser, err error) {
-	err = h.do("open", path, func() (err error) { f, err = h.disk.Open(path); return err })
+	err = h.do("open", path, func() (err error) { f, err = h.files.Open(path); return err })
 	return &hookedReader{f, path, h}, err
 }
 
-func (h *hooked) Create(path string) (f writable, err error) {
-	err = h.do("create", path, func() (err error) { f, err = h.disk.Create(path); return err })
+func (h *hooked) Lstat(path string) (info fs.FileInfo, err error) {
+	err = h.do("lstat", path, func() (err error) { info, err = h.files.Lstat(path); return err })
+	return info, err
+}
+
+func (h *hooked) Create(path string, mode fs.FileMode) (f writable, err error) {
+	err = h.do("create", path, func() (err error) { f, err = h.files.Create(path, mode); return err })
 	return &hookedFile{f, path, h}, err
 }
 
 func (h *hooked) Append(path string) (f writable, err error) {
-	err = h.do("append", path, func() (err error) { f, err = h.disk.Append(path); return err })
+	err = h.do("append", path, func() (err error) { f, err = h.files.Append(path); return err })
 	return &hookedFile{f, path, h}, err
 }
 
 func (h *hooked) MkdirAll(path string) error {
-	return h.do("mkdir", path, func() error { return h.disk.MkdirAll(path) })
+	return h.do("mkdir all", path, func() error { return h.files.MkdirAll(path) })
 }
 
-func (h *hooked) MkdirTemp(folder, pattern string) (path string, err error) {
-	err = h.do("mkdir temp", folder, func() (err error) { path, err = h.disk.MkdirTemp(folder, pattern); return err })
-	return path, err
+func (h *hooked) Mkdir(path string) error {
+	return h.do("mkdir", path, func() error { return h.files.Mkdir(path) })
 }
 
 func (h *hooked) Rename(from, to string) error {
-	return h.do("rename", to, func() error { return h.disk.Rename(from, to) })
+	return h.do("rename", to, func() error { return h.files.Rename(from, to) })
 }
 
 func (h *hooked) Remove(path string) error {
-	return h.do("remove", path, func() error { return h.disk.Remove(path) })
+	return h.do("remove", path, func() error { return h.files.Remove(path) })
 }
 
 func (h *hooked) RemoveAll(path string) error {
-	return h.do("remove all", path, func() error { return h.disk.RemoveAll(path) })
+	return h.do("remove all", path, func() error { return h.files.RemoveAll(path) })
 }
 
 func (h *hooked) SyncFolder(path string) error {
@@ -103,7 +113,7 @@ func (h *hooked) SyncFolder(path string) error {
 
 func (h *hooked) Lock(path string) (func() error, error) {
 	var unlock func() error
-	err := h.do("lock", path, func() (err error) { unlock, err = h.disk.Lock(path); return err })
+	err := h.do("lock", path, func() (err error) { unlock, err = h.files.Lock(path); return err })
 	if err != nil && unlock != nil {
 		err = errors.Join(err, unlock()) // the process that failed would have ended
 	}
@@ -135,10 +145,6 @@ func (f *hookedFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *hookedFile) Sync() error { return f.h.do("sync", f.path, func() error { return nil }) }
-
-func (f *hookedFile) Chmod(mode fs.FileMode) error {
-	return f.h.do("chmod", f.path, func() error { return f.writable.Chmod(mode) })
-}
 
 func (f *hookedFile) Close() error {
 	planted := f.h.planted("close", f.path)

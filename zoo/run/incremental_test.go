@@ -45,11 +45,11 @@ func TestASecondRunDoesOnlyWhatIsNew(t *testing.T) {
 			return errors.Join(err, os.WriteFile(first, data, 0o666))
 		}, redone: 1},
 		{name: "a deleted output", do: func() error { return os.Remove(filepath.Join(s.out(), paths[2])) }, redone: 1},
-		{name: "a truncated output", do: func() error { return os.Truncate(filepath.Join(s.out(), paths[2]), 10) }, redone: 1},
-		{name: "an output altered without its size or time, under -force=hash", do: func() error { return alter(filepath.Join(s.out(), paths[3])) }, redone: 1, force: ForceHash},
 		{name: "a deleted ledger", do: func() error { return os.Remove(filepath.Join(s.out(), stateFolder, "ledger")) }, redone: 5},
 		{name: "-force", do: func() error { return nil }, redone: 5, force: ForceAll},
-		{name: "other checks", do: func() error { return nil }, redone: 5, checks: &[]string{"parity"}},
+		{name: "fewer checks", do: func() error { return nil }, redone: 0, checks: &[]string{"parity"}},
+		{name: "no checks", do: func() error { return nil }, redone: 0, checks: &[]string{}},
+		{name: "more checks", do: func() error { return nil }, redone: 5, checks: &[]string{"parity", "algebra", "predictions"}},
 	} {
 		t.Run(change.name, func(t *testing.T) {
 			if err := change.do(); err != nil {
@@ -115,12 +115,12 @@ func TestAChangedRuleRefoldsWhatItTouches(t *testing.T) {
 func TestAnotherVersionOfFoldingRefolds(t *testing.T) {
 	s := newScene(t, 3)
 	s.must(nil)
-	books, err := openLedger(disk{}, s.out(), false)
+	books, err := openLedger(onDisk(t, s.out()), s.out(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := *books.get("mobile/00000.onnx")
-	e.Rule = strings.Replace(e.Rule, "fold="+fold.Version, "fold=0", 1)
+	e := *books.get(s.owner("mobile/00000.onnx"))
+	e.Settings = strings.Replace(e.Settings, "fold@"+fold.Version, "fold@0", 1)
 	if err := errors.Join(books.add(&e), books.close()); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestFilesOfOtherTimesAreReadOnceOnly(t *testing.T) {
 	s.settled()
 	reads := func() (inputs, outputs int) {
 		r := s.must(func(o *Options) {
-			o.fsys = &hooked{before: func(operation, path string) error {
+			o.over = (&hooked{before: func(operation, path string) error {
 				switch {
 				case operation == "open" && strings.HasPrefix(path, s.zoo()):
 					inputs++
@@ -143,7 +143,7 @@ func TestFilesOfOtherTimesAreReadOnceOnly(t *testing.T) {
 					outputs++
 				}
 				return nil
-			}}
+			}}).over
 		})
 		if r.Counts[report.Unchanged] != 3 {
 			t.Fatalf("%v", r.Counts)
@@ -201,7 +201,7 @@ func TestADamagedLedgerLineCostsOneModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[strings.Index(string(data), "\n")+40] ^= 0x20
+	data[len(data)-40] ^= 0x20 // in the last model's line
 	if err := os.WriteFile(path, append(data, "half a li"...), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -227,5 +227,60 @@ func TestAnEngineThatAppearsProvesWhatWasNotProven(t *testing.T) {
 	})
 	if r.Counts[report.Folded] != 2 {
 		t.Errorf("with one: %v", r.Counts)
+	}
+}
+
+func TestAnOutputThatSomebodyChangedIsNeverReplacedUnlessItMayBe(t *testing.T) {
+	for _, change := range []struct {
+		name  string
+		do    func(path string) error
+		force Force
+	}{
+		{"truncated", func(path string) error { return os.Truncate(path, 10) }, ForceNothing},
+		{"altered without its size or time", alter, ForceHash},
+		{"another file", func(path string) error {
+			return errors.Join(os.Remove(path), os.WriteFile(path, []byte("mine"), 0o666))
+		}, ForceNothing},
+	} {
+		t.Run(change.name, func(t *testing.T) {
+			s := newScene(t, 1)
+			s.settled()
+			s.must(nil)
+			path := filepath.Join(s.out(), "mobile", "00000.onnx")
+			if err := change.do(path); err != nil {
+				t.Fatal(err)
+			}
+			before := contents(t, s.out())
+			r := s.must(func(o *Options) { o.Force = change.force })
+			if m := r.models["mobile/00000.onnx"]; m.Status != report.Failed || !strings.Contains(m.Error, "was changed since zoofold wrote it") || m.After != m.Before {
+				t.Errorf("%+v", m)
+			}
+			if !equal(before, contents(t, s.out())) {
+				t.Error("it was replaced")
+			}
+			s.rules += "    overwrite: true\n"
+			if r := s.must(func(o *Options) { o.Force = change.force }); r.Counts[report.Folded] != 1 {
+				t.Errorf("with overwrite: true: %v", r.Counts)
+			}
+		})
+	}
+}
+
+func TestAFileThatNoRunMadeIsNeverReplacedUnlessItMayBe(t *testing.T) {
+	s := newScene(t, 1)
+	path := filepath.Join(s.out(), "mobile", "00000.onnx")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("mine"), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	r := s.must(nil)
+	if m := r.models["mobile/00000.onnx"]; m.Status != report.Failed || !strings.Contains(m.Error, "was not made by zoofold") {
+		t.Errorf("%+v", m)
+	}
+	if data, _ := os.ReadFile(path); string(data) != "mine" {
+		t.Error("it was replaced")
+	}
+	s.rules += "    overwrite: true\n"
+	if r := s.must(nil); r.Counts[report.Folded] != 1 {
+		t.Errorf("with overwrite: true: %v", r.Counts)
 	}
 }

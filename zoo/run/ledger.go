@@ -1,8 +1,10 @@
 package run
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,78 +22,175 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
-// ledger remembers which outputs were made of which inputs, so that a run does only what is new. It is a file of lines,
-// each with a checksum, that is only ever added to; a line that is damaged costs the work of its model and nothing else.
+// ledger remembers which outputs were made of which inputs, so that a run does only what is new and knows which files below
+// the output folder are its own. It is a file of lines, each with a checksum, that is only ever added to; a line that is
+// damaged costs the work of its model and nothing else.
 type ledger struct {
 	fsys    files
-	path    string
+	out     string
 	lock    sync.Mutex
 	file    writable
 	torn    bool // the file does not end with a whole line
-	entries map[string]*entry
+	entries map[owner]*entry
+	makers  map[string][]owner  // by output, relative to the output folder: whose entries have it, now or formerly
+	begun   map[string][]string // by output: contents that were about to be put there
 }
+
+// owner is whose an entry is: several manifests may write into one output folder.
+type owner struct{ manifest, model string }
+
+// ledgerVersion is that of the lines; lines of another version are not read.
+const ledgerVersion = 2
 
 // entry is one model's last success.
 type entry struct {
-	Model   string  `json:"model"` // path relative to the zoo
-	Rule    string  `json:"rule"`  // manifests.Rule.Fingerprint and the fold version
-	Inputs  []stamp `json:"inputs"`
-	Outputs []stamp `json:"outputs,omitempty"`
-	Former  []stamp `json:"former,omitempty"` // outputs of earlier runs under names that the model no longer has
-	Status  string  `json:"status"`
-	Before  int     `json:"before"`
-	After   int     `json:"after"`
+	Version  int      `json:"version"`
+	Manifest string   `json:"manifest"`          // path relative to the output folder
+	Model    string   `json:"model"`             // path relative to the zoo
+	Settings string   `json:"settings"`          // what decides about the output: manifests.Rule.Fingerprint and versions
+	Asked    []string `json:"asked"`             // the checks, with their versions
+	Weights  string   `json:"weights"`           // manifests.Job.Weights
+	Inputs   []stamp  `json:"inputs"`            // the model file's first
+	Outputs  []stamp  `json:"outputs,omitempty"` // the model file's first; their paths are relative to the output folder
+	Former   []stamp  `json:"former,omitempty"`  // outputs of earlier runs under names that the model no longer has
+	State    string   `json:"state,omitempty"`   // of a line that is no success
+	Told     told     `json:"told"`
 
-	Parity      report.Check `json:"parity"`
-	Algebra     report.Check `json:"algebra"`
-	Predictions report.Check `json:"predictions"`
-	Engineless  bool         `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
+	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }
 
-// forgotten is the status of a line that takes its model's entry back.
-const forgotten = "forgotten"
+// told is what was reported of the model, and is reported as long as it is unchanged.
+type told struct {
+	report.Model
+	Kept []string `json:"kept,omitempty"` // keep patterns of the rule that name a node of the model
+}
+
+// The states of lines that are no success.
+const (
+	forgotten = "forgotten" // takes the model's entry back
+	begun     = "begun"     // its outputs are about to be put in their places
+)
+
+func (e *entry) owner() owner { return owner{e.Manifest, e.Model} }
 
 // openLedger reads the ledger below an output folder; readonly ones are never written. One with damaged lines, or with more
-// old lines than new ones, is written anew.
+// old lines than those of two runs, is written anew.
 func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
-	l := &ledger{fsys: fsys, path: filepath.Join(out, stateFolder, ledgerFile), entries: map[string]*entry{}}
-	data, err := readAll(fsys, l.path)
+	l := &ledger{fsys: fsys, out: out, entries: map[owner]*entry{}, makers: map[string][]owner{}, begun: map[string][]string{}}
+	lines, damaged, err := l.load()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (if it cannot be mended, delete it: the models are folded again)", err)
 	}
-	lines, damaged := l.read(data)
 	if readonly {
 		return l, nil
 	}
-	l.torn = len(data) > 0 && data[len(data)-1] != '\n'
-	if damaged > 0 || lines > 2*len(l.entries)+100 {
+	if damaged > 0 || lines > 4*len(l.entries)+100 {
 		if l.compact() == nil { // otherwise the old one is as good as it was
 			l.torn = false
 		}
 	}
-	l.file, err = fsys.Append(l.path)
+	l.file, err = fsys.Append(l.path())
 	return l, err
 }
 
-// read takes in the lines of a ledger file and counts them. Ten thousand lines take a tenth of a second to decode: all
+func (l *ledger) path() string { return statePath(l.out, ledgerFile) }
+
+// maxLine bounds the bytes of a line; one that is longer counts as damaged. maxBatch lines, or batchBytes, are decoded at a
+// time.
+const (
+	maxLine    = 32 << 20
+	maxBatch   = 4096
+	batchBytes = 32 << 20
+)
+
+// load takes in the lines of the file and counts them. Ten thousand lines take a tenth of a second to decode: all
 // processors do it.
-func (l *ledger) read(data []byte) (lines, damaged int) {
-	entries := iter.Mapper[[]byte, *entry]{}.Map(slices.Collect(bytes.Lines(data)), func(line *[]byte) *entry { return parseLine(*line) })
-	for _, e := range entries {
-		lines++
-		switch {
-		case e == nil:
-			damaged++
-		case e.Status == forgotten:
-			delete(l.entries, e.Model)
-		default:
-			l.entries[e.Model] = e
+func (l *ledger) load() (lines, damaged int, err error) {
+	f, err := l.fsys.Open(l.path())
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<20)
+	var batch [][]byte
+	size := 0
+	decode := func() {
+		for _, e := range (iter.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line) }) {
+			lines++
+			if e == nil {
+				damaged++
+				continue
+			}
+			l.take(e)
+		}
+		batch, size = batch[:0], 0
+	}
+	for {
+		line, err := readLine(r)
+		if len(line) > 0 {
+			batch, size = append(batch, line), size+len(line)
+			l.torn = line[len(line)-1] != '\n'
+		}
+		if len(batch) >= maxBatch || size >= batchBytes || err != nil {
+			decode()
+		}
+		if err == io.EOF {
+			return lines, damaged, nil
+		}
+		if err != nil {
+			return lines, damaged, err
 		}
 	}
-	return lines, damaged
+}
+
+// readLine is the next line with its end; the beginning of one that is too long, which no line is.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line) < maxLine {
+			line = append(line, part...)
+		}
+		if err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
+}
+
+// take enters what a line says.
+func (l *ledger) take(e *entry) {
+	switch e.State {
+	case forgotten:
+		l.drop(e.owner())
+	case begun:
+		for _, s := range e.Outputs {
+			l.begun[s.Path] = append(l.begun[s.Path], s.Hash)
+		}
+	default:
+		l.drop(e.owner())
+		l.entries[e.owner()] = e
+		for _, s := range slices.Concat(e.Outputs, e.Former) {
+			l.makers[s.Path] = append(l.makers[s.Path], e.owner())
+		}
+	}
+}
+
+// drop takes an entry out.
+func (l *ledger) drop(o owner) {
+	old := l.entries[o]
+	if old == nil {
+		return
+	}
+	delete(l.entries, o)
+	for _, s := range slices.Concat(old.Outputs, old.Former) {
+		if l.makers[s.Path] = slices.DeleteFunc(l.makers[s.Path], func(x owner) bool { return x == o }); len(l.makers[s.Path]) == 0 {
+			delete(l.makers, s.Path)
+		}
+	}
 }
 
 func line(e *entry) ([]byte, error) {
+	e.Version = ledgerVersion
 	text, err := json.Marshal(e)
 	if err != nil {
 		return nil, err
@@ -111,7 +210,7 @@ func parseLine(line []byte) *entry {
 		return nil
 	}
 	e := &entry{}
-	if json.Unmarshal(body, e) != nil {
+	if json.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
 	return e
@@ -122,13 +221,47 @@ func parseLine(line []byte) *entry {
 func (l *ledger) add(e *entry) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	l.entries[e.Model] = e
+	l.take(e)
 	return l.write(e)
+}
+
+// begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
+// the next one knows them all the same.
+func (l *ledger) begin(e *entry) error {
+	now := *e
+	now.State = begun
+	now.Told, now.Former, now.Inputs = told{}, nil, nil
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.take(&now)
+	return l.write(&now)
+}
+
+// made says whether a content of an output, by its path relative to the output folder, is one that a run put there.
+func (l *ledger) made(path, hash string) bool {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.has(path, hash) || slices.Contains(l.begun[path], hash)
+}
+
+// knows says whether a run has put a file there, whatever it holds now.
+func (l *ledger) knows(path string) bool {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return len(l.makers[path])+len(l.begun[path]) > 0
+}
+
+// has says whether an entry has a content of an output, now or formerly.
+func (l *ledger) has(path, hash string) bool {
+	return slices.ContainsFunc(l.makers[path], func(o owner) bool {
+		e := l.entries[o]
+		return slices.ContainsFunc(slices.Concat(e.Outputs, e.Former), func(s stamp) bool { return s.Path == path && s.Hash == hash })
+	})
 }
 
 // leftOver are the files that a model's earlier runs wrote and this one does not.
 func (l *ledger) leftOver(now *entry) []stamp {
-	old := l.get(now.Model)
+	old := l.get(now.owner())
 	if old == nil {
 		return nil
 	}
@@ -136,11 +269,11 @@ func (l *ledger) leftOver(now *entry) []stamp {
 }
 
 // forget drops a model.
-func (l *ledger) forget(model string) error {
+func (l *ledger) forget(o owner) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	delete(l.entries, model)
-	return l.write(&entry{Model: model, Status: forgotten})
+	l.drop(o)
+	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
 }
 
 // write adds a line, in one piece. What a failed write left of another line is ended first.
@@ -160,44 +293,48 @@ func (l *ledger) write(e *entry) error {
 }
 
 // get is what is remembered of a model.
-func (l *ledger) get(model string) *entry {
+func (l *ledger) get(o owner) *entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	return l.entries[model]
+	return l.entries[o]
 }
 
 // all are the entries, in the order of their models.
 func (l *ledger) all() []*entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	return slices.SortedFunc(maps.Values(l.entries), func(a, b *entry) int { return cmp.Compare(a.Model, b.Model) })
+	return slices.SortedFunc(maps.Values(l.entries), func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Manifest, b.Manifest))
+	})
 }
 
 // sharing are the entries of other models that have a file among their outputs.
-func (l *ledger) sharing(path, model string) []*entry {
+func (l *ledger) sharing(path string, o owner) []*entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	var list []*entry
-	for _, e := range l.entries {
-		if e.Model != model && slices.ContainsFunc(e.Outputs, func(s stamp) bool { return s.Path == path }) {
+	for _, other := range l.makers[path] {
+		if e := l.entries[other]; other != o && e.hashOf(path) != "" {
 			list = append(list, e)
 		}
 	}
 	return list
 }
 
-// check says whether an entry is of this rule and its files are as they were. It returns the entry with the files' present
-// stamps, the same one if they have not changed.
-func (e *entry) check(fsys files, rule string, content bool) (now *entry, ok bool) {
-	if e == nil || e.Rule != rule || e.Status == string(report.Failed) {
-		return e, false
-	}
+// check says whether an entry's files are as they were. It returns the entry with the files' present stamps, the same one
+// if they have not changed.
+func (l *ledger) check(ctx context.Context, e *entry, content bool) (now *entry, ok bool) {
 	fresh := *e
 	same := true
 	for _, list := range []*[]stamp{&fresh.Inputs, &fresh.Outputs} {
 		*list = slices.Clone(*list)
 		for k, s := range *list {
-			if (*list)[k], ok = s.holds(fsys, content); !ok {
+			if list == &fresh.Outputs {
+				(*list)[k], ok = l.holds(ctx, s, content)
+			} else {
+				(*list)[k], ok = s.holds(ctx, l.fsys, content)
+			}
+			if !ok {
 				return e, false
 			}
 			same = same && (*list)[k] == s
@@ -207,6 +344,34 @@ func (e *entry) check(fsys files, rule string, content bool) (now *entry, ok boo
 		return e, true
 	}
 	return &fresh, true
+}
+
+// holds says whether an output is as its stamp says.
+func (l *ledger) holds(ctx context.Context, s stamp, content bool) (now stamp, ok bool) {
+	rel := s.Path
+	s.Path = l.abs(rel)
+	if info, err := l.fsys.Lstat(s.Path); err != nil || !info.Mode().IsRegular() { // a link is no output
+		return s, false
+	}
+	now, ok = s.holds(ctx, l.fsys, content)
+	now.Path = rel
+	return now, ok
+}
+
+// abs is the place of an output; rel its path in the ledger.
+func (l *ledger) abs(rel string) string {
+	if path := filepath.FromSlash(rel); filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.out, filepath.FromSlash(rel))
+}
+
+func (l *ledger) rel(path string) string {
+	rel, err := filepath.Rel(l.out, path)
+	if err != nil {
+		return path
+	}
+	return filepath.ToSlash(rel)
 }
 
 // hashOf is the content that an output of the entry has.
@@ -219,10 +384,20 @@ func (e *entry) hashOf(path string) string {
 	return ""
 }
 
-// compact writes the ledger anew with its live entries alone.
+// compact writes the ledger anew with what it still has to say.
 func (l *ledger) compact() error {
-	return writeWhole(l.fsys, l.path, func(w io.Writer) error {
-		for _, e := range l.all() {
+	rest := &entry{State: begun}
+	for _, path := range slices.Sorted(maps.Keys(l.begun)) {
+		for _, hash := range slices.DeleteFunc(l.begun[path], func(hash string) bool { return l.has(path, hash) }) {
+			rest.Outputs = append(rest.Outputs, stamp{Path: path, Hash: hash})
+		}
+	}
+	return writeWhole(l.fsys, statePath(l.out, stagePlace), l.path(), func(w io.Writer) error {
+		live := l.all()
+		if len(rest.Outputs) > 0 {
+			live = append(live, rest)
+		}
+		for _, e := range live {
 			text, err := line(e)
 			if err == nil {
 				_, err = w.Write(text)

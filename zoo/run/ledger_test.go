@@ -14,12 +14,12 @@ func remembered(t testing.TB, folder string, models ...string) (*ledger, []byte)
 	if err := os.MkdirAll(filepath.Join(folder, stateFolder), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	l, err := openLedger(disk{}, folder, false)
+	l, err := openLedger(onDisk(t, folder), folder, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for k, m := range models {
-		e := &entry{Model: m, Rule: "a rule", Status: "folded", Inputs: []stamp{{Path: "in/" + m, Size: int64(k), Hash: "x"}}, Outputs: []stamp{{Path: "out/" + m}}}
+		e := &entry{Model: m, Settings: "a rule", Inputs: []stamp{{Path: "in/" + m, Size: int64(k), Hash: "x"}}, Outputs: []stamp{{Path: "out/" + m}}}
 		if err := l.add(e); err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func remembered(t testing.TB, folder string, models ...string) (*ledger, []byte)
 	if err := l.close(); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(l.path)
+	data, err := os.ReadFile(l.path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,16 +37,16 @@ func remembered(t testing.TB, folder string, models ...string) (*ledger, []byte)
 func TestTheLedgerForgetsWhatItIsTold(t *testing.T) {
 	folder := t.TempDir()
 	remembered(t, folder, "a", "b")
-	l, err := openLedger(disk{}, folder, false)
+	l, err := openLedger(onDisk(t, folder), folder, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.forget("a"); err != nil {
+	if err := l.forget(owner{model: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	l.close()
-	if l, err = openLedger(disk{}, folder, true); err != nil || l.get("a") != nil || l.get("b") == nil {
-		t.Errorf("%v, a %v, b %v", err, l.get("a"), l.get("b"))
+	if l, err = openLedger(disk{}, folder, true); err != nil || l.get(owner{model: "a"}) != nil || l.get(owner{model: "b"}) == nil {
+		t.Errorf("%v, a %v, b %v", err, l.get(owner{model: "a"}), l.get(owner{model: "b"}))
 	}
 }
 
@@ -57,12 +57,12 @@ func TestALedgerOfOldLinesIsWrittenAnew(t *testing.T) {
 		models = append(models, fmt.Sprint(k%3))
 	}
 	_, before := remembered(t, folder, models...)
-	l, err := openLedger(disk{}, folder, false)
+	l, err := openLedger(onDisk(t, folder), folder, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.close()
-	after, err := os.ReadFile(l.path)
+	after, err := os.ReadFile(l.path())
 	if err != nil || bytes.Count(after, []byte("\n")) != 3 || len(before) < 90*len(after)/3 {
 		t.Errorf("%d bytes became %d, %v", len(before), len(after), err)
 	}
@@ -77,8 +77,8 @@ func FuzzLedger(f *testing.F) {
 	f.Add(good[:len(good)-1])
 	f.Add(append([]byte("half a li"), good...))
 	f.Add(bytes.Repeat([]byte("\n"), 10))
-	quick := &hooked{before: func(string, string) error { return nil }} // it does not wait for the disk
 	folder := f.TempDir()
+	quick := &hooked{files: onDisk(f, folder), before: func(string, string) error { return nil }} // it does not wait for the disk
 	if err := os.MkdirAll(filepath.Join(folder, stateFolder), 0o777); err != nil {
 		f.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func FuzzLedger(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.add(&entry{Model: "new", Status: "folded"}); err != nil {
+		if err := l.add(&entry{Model: "new", Inputs: []stamp{{Path: "new"}}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.close(); err != nil {

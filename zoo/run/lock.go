@@ -3,9 +3,9 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -13,23 +13,14 @@ import (
 // ErrLocked says that another run works on the same output folder.
 var ErrLocked = errors.New("locked by another run")
 
-// The files of a run's state, in a folder below the output folder: the lock, who holds it, and the ledger.
-const (
-	stateFolder = ".zoofold"
-	lockFile    = "lock"
-	holderFile  = "holder"
-	ledgerFile  = "ledger"
-)
-
 // lock makes this run the only one on an output folder. The lock is the kernel's (flock) and goes with the process, however
 // it ends; the holder's file only says whose it is. Where the file system has no such locks, the holder's file is the lock.
 func lock(fsys files, out string) (unlock func(), err error) {
-	folder := filepath.Join(out, stateFolder)
-	if err := makeFolder(fsys, folder); err != nil {
+	if err := claimState(fsys, out); err != nil {
 		return nil, err
 	}
-	note := filepath.Join(folder, holderFile)
-	release, err := fsys.Lock(filepath.Join(folder, lockFile))
+	note := statePath(out, holderFile)
+	release, err := fsys.Lock(statePath(out, lockFile))
 	switch {
 	case isNoLock(err):
 		return lockByName(fsys, out, note)
@@ -110,7 +101,7 @@ func (h holder) String() string { return fmt.Sprintf(holderFormat, h.pid, h.host
 
 // write makes the holder's file; it fails with fs.ErrExist if there is one.
 func (h holder) write(fsys files, path string) error {
-	f, err := fsys.Create(path)
+	f, err := fsys.Create(path, 0o666)
 	if err != nil {
 		return err
 	}
@@ -123,7 +114,12 @@ func (h holder) write(fsys files, path string) error {
 
 // readHolder reads a holder's file; ok is false where there is none that can be read.
 func readHolder(fsys files, path string) (h holder, ok bool) {
-	text, err := readAll(fsys, path)
+	f, err := fsys.Open(path)
+	if err != nil {
+		return h, false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<10))
 	if err != nil {
 		return h, false
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestTheLockKeepsASecondRunAwayAndSaysWhoHasIt(t *testing.T) {
 	s := newScene(t, 1)
-	unlock, err := lock(disk{}, s.out())
+	unlock, err := lock(onDisk(t, s.out()), s.out())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,11 +64,11 @@ func TestOnAFileSystemWithoutLocksTheHoldersFileIsTheLock(t *testing.T) {
 			s := newScene(t, 1)
 			note := filepath.Join(s.out(), stateFolder, holderFile)
 			if test.note != "" {
-				if err := errors.Join(os.MkdirAll(filepath.Dir(note), 0o777), os.WriteFile(note, []byte(test.note+"\n"), 0o666)); err != nil {
+				if err := errors.Join(claimState(onDisk(t, s.out()), s.out()), os.WriteFile(note, []byte(test.note+"\n"), 0o666)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			unlock, err := lock(lockless{}, s.out())
+			unlock, err := lock(lockless{onDisk(t, s.out())}, s.out())
 			if !test.locked {
 				if err != nil {
 					t.Fatal(err)

@@ -1,79 +1,101 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/zoofold/zoofold/manifests"
 )
 
-// orphans reports the files that earlier runs wrote and no model needs now: their sources are gone, match no rule any more,
-// or are written elsewhere. With Prune they are removed, unless somebody changed them.
-func (r *runner) orphans(jobs []manifests.Job) {
-	alive, needed := map[string]bool{}, map[string]bool{}
-	for _, j := range jobs {
-		alive[j.Path], needed[j.Target] = true, true
+// orphans reports the files that earlier runs of this manifest wrote and no model needs now: their sources are gone, match
+// no rule any more, or are written elsewhere. With Prune they are removed, unless somebody changed them.
+func (r *runner) orphans(ctx context.Context, zoo *manifests.Zoo) {
+	needed := map[string]bool{}
+	for _, j := range zoo.Jobs {
+		needed[r.books.rel(j.Target)] = true
 	}
 	entries := r.books.all()
 	for _, e := range entries {
 		for _, s := range e.Outputs {
-			needed[s.Path] = needed[s.Path] || alive[e.Model]
+			needed[s.Path] = needed[s.Path] || e.Manifest != r.manifest || r.alive(e.Model)
 		}
 	}
-	prune := r.Prune && len(jobs) > 0 // a zoo without models is rather a disk that is not mounted
+	prune := r.Prune && len(zoo.Jobs) > 0 // a zoo without models is rather a disk that is not mounted
 	for _, e := range entries {
+		if e.Manifest != r.manifest {
+			continue
+		}
 		left := e.Former
-		if !alive[e.Model] {
+		if !r.alive(e.Model) {
 			left = slices.Concat(left, e.Outputs)
 		}
 		kept := slices.DeleteFunc(slices.Clone(left), func(s stamp) bool {
-			return needed[s.Path] || !r.there(s) || prune && r.prune(s)
+			return needed[s.Path] || !r.there(s) || prune && r.prune(ctx, s)
 		})
 		for _, s := range kept {
-			r.end.Orphans = append(r.end.Orphans, r.relative(s.Path))
+			if !slices.Contains(r.end.WouldRemove, s.Path) {
+				r.end.Orphans = append(r.end.Orphans, s.Path)
+			}
 		}
-		switch {
-		case len(kept) == len(left) && (alive[e.Model] || len(left) > 0):
-		case alive[e.Model]:
-			now := *e
-			now.Former = kept
-			r.note("ledger", r.books.add(&now))
-		case len(kept) == 0:
-			r.note("ledger", r.books.forget(e.Model))
+		if !r.DryRun {
+			r.settleEntry(e, left, kept)
 		}
 	}
-	slices.Sort(r.end.Orphans)
-	r.end.Orphans = slices.Compact(r.end.Orphans)
-	slices.Sort(r.end.Pruned)
+	for _, list := range []*[]string{&r.end.Orphans, &r.end.WouldRemove, &r.end.Pruned} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+}
+
+// settleEntry notes in the ledger which of the files that an entry left are still there.
+func (r *runner) settleEntry(e *entry, left, kept []stamp) {
+	alive := r.alive(e.Model)
+	switch {
+	case len(kept) == len(left) && (alive || len(left) > 0):
+	case alive:
+		now := *e
+		now.Former = kept
+		r.note("ledger", r.books.add(&now))
+	case len(kept) == 0:
+		r.note("ledger", r.books.forget(e.owner()))
+	}
+}
+
+// alive says whether the zoo has a model, or may have it: one in a folder that could not be read.
+func (r *runner) alive(model string) bool {
+	return r.models[model] || slices.ContainsFunc(r.hidden, func(folder string) bool { return strings.HasPrefix(model, folder) })
 }
 
 // there says whether a file is still below the output folder.
 func (r *runner) there(s stamp) bool {
-	rel, err := filepath.Rel(r.Manifest.Out, s.Path)
-	if err != nil || !filepath.IsLocal(rel) {
-		return false // the ledger came with files from elsewhere
+	if !filepath.IsLocal(filepath.FromSlash(s.Path)) {
+		return false // no run wrote such a line
 	}
-	_, err = r.fsys.Stat(s.Path)
+	_, err := r.fsys.Lstat(r.books.abs(s.Path))
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// prune removes a file that is as it was written, and the folders that are empty then.
-func (r *runner) prune(s stamp) bool {
-	if _, ok := s.holds(r.fsys, false); !ok {
-		r.note("prune", errors.New(r.relative(s.Path)+" was changed since it was written: it stays"))
+// prune removes a file whose content is the one that was written, and the folders that are empty then.
+func (r *runner) prune(ctx context.Context, s stamp) bool {
+	if _, ok := r.books.holds(ctx, s, true); !ok {
+		r.note("prune", errors.New(s.Path+" was changed since it was written: it stays"))
 		return false
 	}
 	if r.DryRun {
+		r.end.WouldRemove = append(r.end.WouldRemove, s.Path)
 		return false
 	}
-	if err := removeLasting(r.fsys, s.Path); err != nil {
+	path := r.books.abs(s.Path)
+	if err := removeLasting(r.fsys, path); err != nil {
 		r.note("prune", err)
 		return false
 	}
-	r.end.Pruned = append(r.end.Pruned, r.relative(s.Path))
-	for folder := filepath.Dir(s.Path); folder != r.Manifest.Out && r.fsys.Remove(folder) == nil; folder = filepath.Dir(folder) {
+	r.end.Pruned = append(r.end.Pruned, s.Path)
+	for folder := filepath.Dir(path); folder != r.Manifest.Out && r.fsys.Remove(folder) == nil; folder = filepath.Dir(folder) {
 	}
 	return true
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
-	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/store"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
@@ -33,6 +33,15 @@ const (
 	ForceNothing Force = ""     // what size, time and inode say
 	ForceHash    Force = "hash" // what the content says
 	ForceAll     Force = "all"  // nothing: every model is folded
+)
+
+// The exit codes of a run, in End.Exit.
+const (
+	ExitDone        = 0
+	ExitFailed      = 1   // some models failed
+	ExitUnproven    = 4   // some were kept with less proof than asked
+	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
+	ExitInterrupted = 130 // what was committed stays
 )
 
 // Options are a run's.
@@ -49,11 +58,15 @@ type Options struct {
 	Timeout  time.Duration  // overrides the manifest's; 0: does not
 	Force    Force
 	DryRun   bool
+	Detailed bool // a dry run that finds something to do ends with ExitChanges
 	Prune    bool // outputs that no model of the zoo makes any more are removed
 	Version  string
 	Sink     report.Sink
 
-	fsys files // nil: the host's
+	Report  string // folder of report.html and report.json; "": they are not written
+	Metrics string // file of the metrics; "": they are not written
+
+	over func(files) files // tests put their own file system over the host's
 }
 
 // Predictor compares what two model files predict; predict.Processes are one.
@@ -64,65 +77,102 @@ type Predictor interface {
 	Name() string
 }
 
-// Run folds the models. The error is for what keeps all of them from being folded: a model's own failure is in the report
-// alone. ErrLocked is in its chain where another run has the output folder.
+// ErrPlace says that something is to be written where nothing may be.
+var ErrPlace = errors.New("cannot be written there")
+
+// Run folds the models, and writes the report and the metrics. The error is for what keeps all of them from being folded,
+// or the report from being written: a model's own failure is in the report alone. ErrLocked is in its chain where another
+// run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end report.End, err error) {
 	started := time.Now()
-	if o.fsys == nil {
-		o.fsys = disk{}
-	}
-	jobs, unmatched, err := o.Manifest.Jobs()
+	zoo, err := o.Manifest.Walk(ctx)
 	if err != nil {
 		return end, err
 	}
+	p, err := openPlaces(&o, zoo)
+	if err != nil {
+		return end, err
+	}
+	defer p.close()
 	if !o.DryRun {
-		unlock, err := lock(o.fsys, o.Manifest.Out)
+		unlock, err := lock(p.fsys, o.Manifest.Out)
 		if err != nil {
 			return end, err
 		}
 		defer unlock()
 	}
-	books, err := openLedger(o.fsys, o.Manifest.Out, o.DryRun)
+	books, err := openLedger(p.fsys, o.Manifest.Out, o.DryRun)
 	if err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	r := &runner{Options: o, books: books, claims: map[string]claim{}, end: report.End{Counts: map[report.Status]int{}}}
+	r := &runner{
+		Options: o, fsys: p.fsys, guard: p.guard, books: books, claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{},
+		end: report.End{Counts: map[report.Status]int{}, Notes: zoo.Notes},
+	}
+	if r.manifest, err = fromOut(o.Manifest); err != nil {
+		return end, err
+	}
 	r.heavy = make(chan struct{}, max(1, o.Workers/2))
 	if !o.DryRun {
-		r.note("sweep", sweep(o.fsys, o.Manifest.Out))
+		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
-	r.start(jobs, started)
-	r.all(ctx, jobs)
-	r.end.Unmatched = r.strangers(unmatched, jobs)
+	document := report.NewDocument()
+	r.Sink = report.Tee{o.Sink, document}
+	r.models, r.hidden = living(zoo)
+	r.start(zoo, started)
+	r.failures(zoo)
+	r.all(ctx, zoo.Jobs)
+	r.end.Unmatched = r.strangers(zoo)
 	if ctx.Err() == nil {
-		r.orphans(jobs)
+		r.orphans(ctx, zoo)
+		r.idle(zoo)
 	}
 	r.note("ledger", books.close())
-	r.end.Seconds = time.Since(started).Seconds()
-	r.end.PeakMemory = peakMemory()
-	if b, ok := o.Backend.(interface{ Notes() []string }); ok {
-		r.end.Notes = append(r.end.Notes, b.Notes()...)
+	r.finish(ctx, started)
+	if o.Report != "" {
+		r.end.Report = filepath.Join(o.Report, reportFiles[0])
 	}
-	switch {
-	case ctx.Err() != nil:
-		r.end.Exit = 130
-	case r.end.Counts[report.Failed] > 0:
-		r.end.Exit = 1
-	}
-	return r.end, nil
+	r.Sink.End(r.end)
+	return r.end, errors.Join(p.writeReport(document), p.writeMetrics(document))
 }
 
 // runner is a run under way.
 type runner struct {
 	Options
-	books *ledger
-	heavy chan struct{} // a place for each model that may be loaded whole at a time
+	fsys     files
+	guard    *store.Guard
+	manifest string // path relative to the output folder
+	books    *ledger
+	models   map[string]bool // that the zoo has
+	hidden   []string        // folders of the zoo that could not be read
+	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
 
 	commits sync.Mutex // of models of several files, from their claims to the ledger
 
 	lock   sync.Mutex
 	end    report.End
-	claims map[string]claim // by path: the outputs beside model files
+	claims map[string]claim                    // by path: the outputs of this run
+	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
+}
+
+// finish sums the run up.
+func (r *runner) finish(ctx context.Context, started time.Time) {
+	r.end.Seconds = time.Since(started).Seconds()
+	r.end.PeakMemory = peakMemory()
+	if b, ok := r.Backend.(interface{ Notes() []string }); ok {
+		r.end.Notes = append(r.end.Notes, b.Notes()...)
+	}
+	c := r.end.Counts
+	switch {
+	case ctx.Err() != nil:
+		r.end.Exit = ExitInterrupted
+	case c[report.Failed] > 0:
+		r.end.Exit = ExitFailed
+	case r.DryRun && r.Detailed && c[report.Folded]+c[report.Copied]+c[report.Skipped]+len(r.end.WouldRemove) > 0:
+		r.end.Exit = ExitChanges
+	case r.end.Unproven > 0:
+		r.end.Exit = ExitUnproven
+	}
 }
 
 // note keeps an error that fails no model for the end of the run.
@@ -135,32 +185,39 @@ func (r *runner) note(what string, err error) {
 }
 
 // strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
-func (r *runner) strangers(unmatched []string, jobs []manifests.Job) []string {
+func (r *runner) strangers(zoo *manifests.Zoo) []string {
 	parts := map[string]bool{}
-	for _, j := range jobs {
-		if e := r.books.get(j.Path); e != nil {
+	for _, j := range zoo.Jobs {
+		if e := r.books.get(r.owner(&j)); e != nil {
 			for _, s := range e.Inputs {
 				parts[s.Path] = true
 			}
 		}
 	}
-	return slices.DeleteFunc(unmatched, func(rel string) bool {
+	return slices.DeleteFunc(zoo.Unmatched, func(rel string) bool {
 		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
 	})
 }
 
-func (r *runner) start(jobs []manifests.Job, at time.Time) {
+func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
 	s := report.Start{
 		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
-		Workers: r.Workers, Models: len(jobs), DryRun: r.DryRun,
+		Workers: r.Workers, Models: len(zoo.Jobs), DryRun: r.DryRun,
 	}
 	if r.Predict != nil {
 		s.Engine = r.Predict.Name()
 	}
-	for _, j := range jobs {
+	for _, j := range zoo.Jobs {
 		s.Bytes += j.Size
 	}
 	r.Sink.Start(s)
+}
+
+// failures reports the files and folders of the zoo that no model could be made of.
+func (r *runner) failures(zoo *manifests.Zoo) {
+	for _, f := range zoo.Failures {
+		r.report(report.Model{Path: f.Path, Status: report.Failed, Error: oneLine(f.Err), Parity: notAsked, Algebra: notAsked, Predictions: notAsked}, 0)
+	}
 }
 
 // all works through the jobs, the largest first, so that no worker is left with a large one at the end.
@@ -179,33 +236,31 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 // job does one model, whatever happens, and reports it.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	started := time.Now()
-	m := report.Model{Path: j.Path, Bytes: j.Size, Status: report.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
-	rule := r.fingerprint(j.Rule)
 	meter := &meter{left: j.Size, tell: func(n int64) {
 		r.lock.Lock()
 		defer r.lock.Unlock()
 		r.Sink.Progress(n)
 	}}
-	switch {
-	case ctx.Err() != nil:
-		m.Error = report.NotBegun
-	case r.Force != ForceAll && !r.DryRun && r.upToDate(j, rule):
-		e := r.books.get(j.Path)
-		m.Status, m.Before, m.After, m.Output = report.Unchanged, e.Before, e.After, r.relative(j.Target)
-		m.Parity, m.Algebra, m.Predictions = e.Parity, e.Algebra, e.Predictions
-		for _, s := range e.Outputs {
-			m.OutputBytes += s.Size
-		}
-	default:
-		r.lock.Lock()
-		r.Sink.Begin(report.Begin{Path: j.Path, Bytes: j.Size})
-		r.lock.Unlock()
-		r.fold(ctx, j, rule, &m, meter)
+	w := &work{runner: r, job: j, asked: r.checks(j.Rule), meter: meter}
+	w.result = report.Model{Path: j.Path, Bytes: j.Size, Status: report.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
+	if ctx.Err() != nil {
+		w.result.Error = report.NotBegun
+	} else {
+		w.within(ctx)
 	}
+	m := w.result
 	m.Seconds = time.Since(started).Seconds()
 	for _, c := range []*report.Check{&m.Parity, &m.Algebra, &m.Predictions} {
 		c.Difference, c.Jitter, c.Limit = finite(c.Difference), finite(c.Jitter), finite(c.Limit)
 	}
+	if m.Status == report.Failed || m.Status == report.Interrupted { // its output is not there
+		m.After, m.Output, m.OutputBytes, m.ExportBytes = m.Before, "", 0, 0
+	}
+	r.report(m, meter.finish())
+}
+
+// report tells of a model that is done with, whose last bytes are so many.
+func (r *runner) report(m report.Model, bytes int64) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.end.Counts[m.Status]++
@@ -213,7 +268,11 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	r.end.After += m.After
 	r.end.Bytes += m.Bytes
 	r.end.OutputBytes += m.OutputBytes
-	r.Sink.Progress(meter.finish())
+	r.end.ExportBytes += m.ExportBytes
+	if !r.DryRun && m.Lacks() {
+		r.end.Unproven++
+	}
+	r.Sink.Progress(bytes)
 	r.Sink.Done(m)
 }
 
@@ -225,24 +284,13 @@ func finite(x float64) float64 {
 	return x
 }
 
-// upToDate says whether a model was folded before as it would be now, and proven as well as it can be now.
-func (r *runner) upToDate(j *manifests.Job, rule string) bool {
-	e := r.books.get(j.Path)
-	now, ok := e.check(r.fsys, rule, r.Force == ForceHash)
-	if !ok || e.Engineless && r.Predict != nil || len(e.Outputs) > 0 && e.Outputs[0].Path != j.Target {
-		return false
-	}
-	if now != e { // the same contents, at other times
-		r.note("ledger", r.books.add(now))
-	}
-	return true
-}
-
 var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}
 
-// fingerprint is a rule's, with what else decides about an output.
-func (r *runner) fingerprint(rule *manifests.Rule) string {
-	return fmt.Sprintf("fold=%s %s checks=%s", fold.Version, rule.Fingerprint(), strings.Join(r.checks(rule), ","))
+// begin tells that a model is being worked on.
+func (r *runner) begin(j *manifests.Job) {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	r.Sink.Begin(report.Begin{Path: j.Path, Bytes: j.Size})
 }
 
 // checks are the proofs asked for.
@@ -253,30 +301,27 @@ func (r *runner) checks(rule *manifests.Rule) []string {
 	return rule.Verify
 }
 
-// fold runs one model within its time. A panic fails the model, not the run.
-func (r *runner) fold(ctx context.Context, j *manifests.Job, rule string, m *report.Model, meter *meter) {
-	timeout := j.Rule.Timeout
-	if r.Timeout > 0 {
-		timeout = r.Timeout
+// within does the model within its time. A panic fails the model, not the run.
+func (w *work) within(ctx context.Context) {
+	timeout := w.job.Rule.Timeout
+	if w.Timeout > 0 {
+		timeout = w.Timeout
 	}
-	inner, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %v", timeout))
+	inner, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("timed out after %v", timeout))
 	defer cancel()
 	var err error
-	if caught := panics.Try(func() { err = r.model(inner, j, rule, m, meter) }); caught != nil {
+	if caught := panics.Try(func() { err = w.do(inner) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
 	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		m.Status, m.Error = report.Interrupted, "interrupted"
+		w.result.Status, w.result.Error = report.Interrupted, "interrupted"
 	default:
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(inner)
 		}
-		m.Status, m.Error = report.Failed, oneLine(err)
-	}
-	if err != nil {
-		m.Output, m.OutputBytes = "", 0
+		w.result.Status, w.result.Error = report.Failed, oneLine(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -36,12 +37,12 @@ func stampOf(fsys files, path string) (stamp, error) {
 
 // watch recognises inputs before they are read, for unchanged to see whether they still are what was read: by their times, or
 // by their contents where the times are too fresh to tell.
-func watch(fsys files, paths ...string) ([]stamp, error) {
+func watch(ctx context.Context, fsys files, paths ...string) ([]stamp, error) {
 	var list []stamp
 	for _, p := range paths {
 		s, err := stampOf(fsys, p)
 		if err == nil && s.fresh() {
-			s.Hash, err = hashFile(fsys, p)
+			s.Hash, err = hashFile(ctx, fsys, p)
 		}
 		if err != nil {
 			return nil, err
@@ -53,10 +54,10 @@ func watch(fsys files, paths ...string) ([]stamp, error) {
 
 // unchanged are the stamps of inputs that were read, with their contents. Its error is ErrChanged if one of them is not what
 // it was.
-func unchanged(fsys files, before []stamp) ([]stamp, error) {
+func unchanged(ctx context.Context, fsys files, before []stamp) ([]stamp, error) {
 	var list []stamp
 	for _, b := range before {
-		hash, err := hashFile(fsys, b.Path)
+		hash, err := hashFile(ctx, fsys, b.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +81,7 @@ func (s stamp) matches(t stamp) bool {
 
 // holds says whether a file is as its stamp says: by size, time and inode, or by its content where these differ or cannot
 // tell, or if asked for. It returns the file's present stamp.
-func (s stamp) holds(fsys files, content bool) (now stamp, ok bool) {
+func (s stamp) holds(ctx context.Context, fsys files, content bool) (now stamp, ok bool) {
 	now, err := stampOf(fsys, s.Path)
 	if err != nil || now.Size != s.Size {
 		return now, false
@@ -89,7 +90,7 @@ func (s stamp) holds(fsys files, content bool) (now stamp, ok bool) {
 		return s, true
 	}
 	now.Fresh = now.fresh()
-	now.Hash, err = hashFile(fsys, s.Path)
+	now.Hash, err = hashFile(ctx, fsys, s.Path)
 	return now, err == nil && now.Hash == s.Hash
 }
 
@@ -100,15 +101,29 @@ func total(list []stamp) (bytes int64) {
 	return bytes
 }
 
-func hashFile(fsys files, path string) (string, error) {
+// hashFile is the BLAKE3 of a file's content.
+func hashFile(ctx context.Context, fsys files, path string) (string, error) {
 	f, err := fsys.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := blake3.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 256<<10)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, reading{ctx, f}, make([]byte, 256<<10)); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// reading is a reader that ends with a context: a sparse file can be larger than anyone has time for.
+type reading struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (r reading) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(b)
 }

@@ -38,6 +38,9 @@ func (r Result) Check() report.Check {
 	return c
 }
 
+// AlgebraVersion is that of the check: raised where it finds what it did not find before.
+const AlgebraVersion = 1
+
 // Algebra evaluates every region of the plan in both models, in float64, on probes, and compares. folded may be the model
 // as planned, with unrounded weights, or as read back from a file. With S and S' the magnitudes of the sums before and
 // after, n the terms added up, u64 = 2^-53 and u the unit roundoff of the weights' storage type, a difference passes up to

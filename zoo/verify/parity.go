@@ -18,6 +18,9 @@ import (
 // ErrMismatch says that a backend and the reference disagree.
 var ErrMismatch = errors.New("backend and reference disagree")
 
+// ParityVersion is that of the check: raised where it finds what it did not find before.
+const ParityVersion = 1
+
 // Parity is a Backend that lets another one work and compares what it writes, bit by bit, with what the scalar reference
 // makes of the same elements, before it is written.
 type Parity struct {

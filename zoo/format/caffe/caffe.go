@@ -22,7 +22,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "caffe", Extensions: []string{".prototxt"}, Open: Open})
+	format.Register(format.Format{Name: "caffe", Version: 1, Extensions: []string{".prototxt"}, Open: Open})
 }
 
 // file is an open net.

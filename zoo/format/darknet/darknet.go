@@ -24,7 +24,7 @@ import (
 
 func init() {
 	format.Register(format.Format{
-		Name: "darknet", Extensions: []string{".cfg"},
+		Name: "darknet", Version: 1, Extensions: []string{".cfg"},
 		Open: func(path string, o format.Options) (format.File, error) { return open(path, o) },
 	})
 }

@@ -22,7 +22,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "keras", Extensions: []string{".h5", ".hdf5", ".keras"}, Open: Open})
+	format.Register(format.Format{Name: "keras", Version: 1, Extensions: []string{".h5", ".hdf5", ".keras"}, Open: Open})
 }
 
 // file is an open model file.

@@ -18,7 +18,7 @@ import (
 const exportIR = 8
 
 func init() {
-	format.RegisterExporter(format.Exporter{Name: "onnx", Suffix: ".onnx", Export: Export})
+	format.RegisterExporter(format.Exporter{Name: "onnx", Suffix: ".onnx", Version: 1, Export: Export})
 }
 
 // Export writes any model as one new ONNX file, its constants through the backend. Operators of domains that the model

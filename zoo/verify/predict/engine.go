@@ -5,8 +5,6 @@ package predict
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
@@ -127,16 +125,11 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 
 // parameterJitter is the original's answer to a jitter of the parameters that were folded.
 func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, inputs, want []value) (float64, error) {
-	folder, err := os.MkdirTemp(filepath.Dir(c.Folded), "jitter-") // what a killed run leaves is swept with the folded model
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(folder)
-	path, err := c.Jittered(folder)
+	path, err := c.Jittered()
 	if err != nil {
 		return 0, fmt.Errorf("the jitter of parameters: %w", err)
 	}
-	s, err := open(filepath.Clean(path), taps, asWritten)
+	s, err := open(path, taps, asWritten)
 	if err != nil {
 		return 0, fmt.Errorf("the jitter of parameters: %s", firstLine(err))
 	}

@@ -22,9 +22,9 @@ type Comparison struct {
 	Unnamed          bool // inputs and outputs belong together by their number, whatever they are called
 	Latency          bool // measure it too, if both predict the same
 
-	// Jittered writes a copy of the original into a folder, its folded parameters moved by at most one unit in the last
-	// place, and returns its path. It may be nil.
-	Jittered func(folder string) (string, error)
+	// Jittered is the path of a copy of the original, its folded parameters moved by at most one unit in the last place,
+	// which is made when it is first asked for. It may be nil.
+	Jittered func() (string, error)
 
 	at func(at, *report.Check) // hears what is turned to, and the result so far where there is one; it may be nil
 }
@@ -47,6 +47,9 @@ func (c Comparison) limit(jitter float64) float64 {
 	}
 	return max(1e-5, 32*c.Unit, 4*jitter)
 }
+
+// Version is the comparison's: raised where it finds what it did not find before.
+const Version = 1
 
 // seeds are those of the inputs: each model runs on several.
 var seeds = []uint64{1, 2}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -119,7 +118,7 @@ type message struct {
 	At    at            // worker: what it turns to
 	Check *report.Check // worker: the result; with atLatency what it is so far
 
-	Folder      string // worker: where it wants a jittered copy
+	Jitter      bool   // worker: it wants a jittered copy
 	Path, Error string // owner: where the copy is, or why there is none
 }
 
@@ -183,8 +182,8 @@ func (w *worker) compare(c Comparison) (last message, err error) {
 			return last, err
 		}
 		switch {
-		case m.Folder != "":
-			path, err := c.Jittered(m.Folder)
+		case m.Jitter:
+			path, err := c.Jittered()
 			answer := message{Path: path}
 			if err != nil {
 				answer.Error = err.Error()
@@ -281,12 +280,8 @@ func (s *server) say(m message) {
 }
 
 // jittered asks the owner for a jittered copy.
-func (s *server) jittered(folder string) (string, error) {
-	folder, err := filepath.Abs(folder)
-	if err != nil {
-		return "", err
-	}
-	s.say(message{Folder: folder})
+func (s *server) jittered() (string, error) {
+	s.say(message{Jitter: true})
 	answer := <-s.requests
 	if answer.Error != "" {
 		return "", errors.New(answer.Error)

@@ -129,8 +129,8 @@ func TestProcessesAnswerAsTheEngineDoes(t *testing.T) {
 	for name, c := range map[string]Comparison{
 		"equal": {Original: a, Folded: a}, "unequal": {Original: a, Folded: b}, "within a tolerance": {Original: a, Folded: b, Tolerance: 2},
 		"missing":                 {Original: a + ".none", Folded: b},
-		"jittered":                {Original: a, Folded: b, Jittered: func(string) (string, error) { asked++; return b, nil }},
-		"without a jittered copy": {Original: a, Folded: b, Jittered: func(string) (string, error) { asked++; return "", errors.New("no space") }},
+		"jittered":                {Original: a, Folded: b, Jittered: func() (string, error) { asked++; return b, nil }},
+		"without a jittered copy": {Original: a, Folded: b, Jittered: func() (string, error) { asked++; return "", errors.New("no space") }},
 	} {
 		want, got := e.Compare(context.Background(), c), p.Compare(context.Background(), c)
 		if got != want {

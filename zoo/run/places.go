@@ -1,0 +1,206 @@
+package run
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/store"
+)
+
+// places are where a run may write: the output folder, the folder of the report and that of the metrics. Each is opened
+// before anything is folded, so that a night's work is not lost for a report in the wrong place.
+type places struct {
+	guard   *store.Guard
+	fsys    files // of the output folder
+	report  *place
+	metrics *place
+	opened  []*store.Folder
+}
+
+// place is where whole files are written: a folder, and the folder below it in which they are staged.
+type place struct {
+	fsys   files
+	folder string
+	below  string
+	names  []string // of the files
+}
+
+// The files of a report, and what stands near the beginning of each, and of metrics, if zoofold wrote it.
+var (
+	reportFiles = []string{"report.html", "report.json"}
+	signs       = map[string]string{reportFiles[0]: `zoofold`, reportFiles[1]: `"schema": "zoofold-report/`, "": "zoofold_"}
+)
+
+// openPlaces opens them. The originals are guarded from then on.
+func openPlaces(o *Options, zoo *manifests.Zoo) (*places, error) {
+	p := &places{guard: &store.Guard{}}
+	p.guard.Folders(zoo.Folders...)
+	for _, j := range zoo.Jobs {
+		for _, path := range []string{j.Source, j.Weights} {
+			if info, err := os.Stat(path); path != "" && err == nil {
+				p.guard.Files(info)
+			}
+		}
+	}
+	err := p.open(o)
+	if err != nil {
+		p.close()
+	}
+	if errors.Is(err, store.ErrProtected) || errors.Is(err, ErrForeign) {
+		err = fmt.Errorf("%w: %w", ErrPlace, err)
+	}
+	return p, err
+}
+
+func (p *places) open(o *Options) (err error) {
+	if p.fsys, err = p.folder(o, o.Manifest.Out, o.DryRun); err != nil {
+		return err
+	}
+	if o.Report != "" {
+		if p.report, err = p.place(o, o.Report, reportFiles...); err != nil {
+			return fmt.Errorf("the report: %w", err)
+		}
+	}
+	if o.Metrics != "" {
+		if p.metrics, err = p.place(o, filepath.Dir(o.Metrics), filepath.Base(o.Metrics)); err != nil {
+			return fmt.Errorf("the metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// folder opens a folder for writing, or for reading alone.
+func (p *places) folder(o *Options, path string, readonly bool) (files, error) {
+	d := disk{}
+	if !readonly {
+		f, err := store.Open(path, p.guard)
+		if err != nil {
+			return nil, err
+		}
+		d.folder, p.opened = f, append(p.opened, f)
+	}
+	if o.over != nil {
+		return o.over(d), nil
+	}
+	return d, nil
+}
+
+// place opens a folder for whole files. The output folder has a place where they can be staged; elsewhere that is the
+// folder itself.
+func (p *places) place(o *Options, folder string, names ...string) (*place, error) {
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, err
+	}
+	a := &place{fsys: p.fsys, folder: folder, below: statePath(folder, stagePlace), names: names}
+	if folder != o.Manifest.Out || o.DryRun {
+		a.below = folder
+		if a.fsys, err = p.folder(o, folder, false); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range names {
+		if err := a.mayWrite(name); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// mayWrite is an error if something stands in a file's place that no run wrote.
+func (a *place) mayWrite(name string) error {
+	path := filepath.Join(a.folder, name)
+	info, err := a.fsys.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s %w", path, store.ErrNotRegular)
+	}
+	f, err := a.fsys.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	if err != nil {
+		return err
+	}
+	sign, known := signs[name]
+	if !known {
+		sign = signs[""]
+	}
+	if len(head) > 0 && !bytes.Contains(head, []byte(sign)) {
+		return fmt.Errorf("%s %w: move it away, or name another place", path, ErrForeign)
+	}
+	return nil
+}
+
+// write writes one of the files, whole or not at all.
+func (a *place) write(name string, write func(io.Writer) error) error {
+	if err := a.mayWrite(name); err != nil {
+		return err
+	}
+	return writeWhole(a.fsys, a.below, filepath.Join(a.folder, name), write)
+}
+
+// buffered writes through a buffer.
+func buffered(to io.Writer, write func(io.Writer) error) error {
+	w := bufio.NewWriterSize(to, 1<<16)
+	return errors.Join(write(w), w.Flush())
+}
+
+// writeReport writes report.html and report.json.
+func (p *places) writeReport(d *report.Document) error {
+	if p.report == nil {
+		return nil
+	}
+	both := pool.New().WithErrors()
+	both.Go(func() error { return p.report.write(reportFiles[0], d.WriteHTML) })
+	both.Go(func() error { return p.report.write(reportFiles[1], d.WriteJSON) })
+	if err := both.Wait(); err != nil {
+		return fmt.Errorf("the report: %w", err)
+	}
+	return nil
+}
+
+// writeMetrics writes the metrics. If the run did not succeed, the file keeps when one last did.
+func (p *places) writeMetrics(d *report.Document) error {
+	if p.metrics == nil {
+		return nil
+	}
+	a, name := p.metrics, p.metrics.names[0]
+	var before time.Time
+	old, err := a.fsys.Open(filepath.Join(a.folder, name))
+	if err == nil {
+		before = report.LastSuccess(old)
+		err = old.Close()
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = a.write(name, func(w io.Writer) error { return d.WriteMetrics(w, before) })
+	}
+	if err != nil {
+		return fmt.Errorf("the metrics: %w", err)
+	}
+	return nil
+}
+
+func (p *places) close() {
+	for _, f := range p.opened {
+		_ = f.Close() // nothing is written any more
+	}
+}

@@ -1,0 +1,189 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/verify"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
+)
+
+// required says whether each check that is asked for has to run for the model to be kept.
+func (w *work) required() bool { return w.job.Rule.Required(w.Verify != nil) }
+
+// couldProve is an error if a check that has to run cannot: that is known before anything is written.
+func (w *work) couldProve() error {
+	if changes(w.plan) && w.Predict == nil && w.required() && slices.Contains(w.asked, "predictions") {
+		return w.unproven("predictions", w.NoEngine)
+	}
+	return nil
+}
+
+// unproven is the error of a model that is kept out since a check did not run.
+func (w *work) unproven(check, why string) error {
+	return fmt.Errorf("%w: %s did not run: %s (proof: try keeps such models)", ErrUnproven, check, why)
+}
+
+// prove runs the checks on the staged files. Both models are opened anew, so that what is checked is what was written.
+func (w *work) prove(ctx context.Context) error {
+	original, err := format.Open(w.job.Source, options(w.job))
+	if err != nil {
+		return err
+	}
+	defer original.Close()
+	folded, err := format.Open(w.out.path(""), w.staged())
+	if err != nil {
+		return fmt.Errorf("the written model cannot be read back: %w", err)
+	}
+	defer folded.Close()
+	verify.Rename(folded.Model(), w.renamed)
+	if slices.Contains(w.asked, "predictions") { // before the algebra gives free extents a size
+		if err := w.predict(ctx, original, folded); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(w.asked, "algebra") {
+		if err := w.algebra(ctx, original, folded); err != nil {
+			return err
+		}
+	}
+	for _, c := range w.result.Checks() {
+		if w.required() && slices.Contains(w.asked, c.Name) && c.Status == report.NotRun {
+			return w.unproven(c.Name, c.Note)
+		}
+	}
+	return nil
+}
+
+// algebra evaluates what changed in float64.
+func (w *work) algebra(ctx context.Context, original, folded format.File) error {
+	fold.Inline(original.Model())
+	result, err := verify.Algebra(ctx, original.Model(), folded.Model(), w.plan)
+	if err != nil {
+		return err
+	}
+	if w.result.Algebra = result.Check(); w.result.Algebra.Status == report.Mismatch {
+		return fmt.Errorf("%w: algebra: %s", ErrUnproven, w.result.Algebra.Note)
+	}
+	return nil
+}
+
+// predict runs original and folded model, as many models at a time as memory is meant for.
+func (w *work) predict(ctx context.Context, original, folded format.File) error {
+	w.result.Predictions = report.Check{Status: report.NotRun, Note: w.NoEngine}
+	if w.Predict == nil {
+		return nil
+	}
+	c := predict.Comparison{
+		Tolerance: w.job.Rule.Tolerance, Unit: w.plan.Unit, Taps: verify.Taps(original.Model(), folded.Model()), Latency: w.Latency,
+		Jittered: sync.OnceValues(func() (string, error) { return w.jittered(ctx) }),
+	}
+	var err error
+	c.Original, err = runnable(ctx, original, w.job.Source, w.out.scratch(".original", "model.onnx"), w.backend())
+	if errors.Is(err, format.ErrForeign) { // that is known before something runs
+		w.result.Predictions.Note = err.Error()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the original as an ONNX model: %w", err)
+	}
+	c.Folded, err = runnable(ctx, folded, w.out.path(""), w.out.scratch(".folded", "model.onnx"), w.backend())
+	if err != nil {
+		return fmt.Errorf("the folded model as an ONNX model: %w", err)
+	}
+	select {
+	case w.heavy <- struct{}{}:
+		defer func() { <-w.heavy }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	check := w.Predict.Compare(ctx, c)
+	w.result.Predictions = check
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if check.Status == report.Mismatch {
+		return fmt.Errorf("%w: predictions: %s", ErrUnproven, check.Note)
+	}
+	if foreign := len(original.Model().Foreign()); foreign > 0 && check.Status == report.Passed && c.Original != w.job.Source {
+		w.result.Predictions.Note = fmt.Sprintf("%d of %d operators are not ONNX's: what they read was compared", foreign, len(original.Model().Graph.Nodes))
+	}
+	return nil
+}
+
+// runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in the stage.
+func runnable(ctx context.Context, f format.File, path string, s *stage, backend tensor.Backend) (string, error) {
+	if strings.EqualFold(filepath.Ext(path), ".onnx") {
+		return path, nil
+	}
+	e, err := format.FindExporter("onnx")
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	return s.path(""), e.Export(ctx, f.Model(), s, "", backend)
+}
+
+// jittered writes the original, as a model that ONNX Runtime reads, with the parameters that were folded moved by at most
+// one unit in the last place, and is its path.
+func (w *work) jittered(ctx context.Context) (string, error) {
+	f, err := format.Open(w.job.Source, options(w.job))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	touched := map[string]bool{}
+	for _, c := range w.plan.Consts {
+		touched[c.Graph+"\x00"+c.Name] = c.Edit != "add"
+	}
+	rng := rand.New(rand.NewPCG(8, 8))
+	f.Model().Walk(func(g *model.Graph) {
+		for _, v := range g.Consts {
+			n, ok := v.Const.Elements()
+			if !ok || n > maxJittered || !v.Const.DType.Float() || !touched[g.Path()+"\x00"+v.Name] {
+				continue
+			}
+			scale := make([]float64, n)
+			for k := range scale {
+				scale[k] = 1 + (2*rng.Float64()-1)*2*v.Const.DType.Unit()
+			}
+			v.Const = scaledBy(v.Const, scale)
+		}
+	})
+	name := filepath.Base(w.job.Source)
+	if !strings.EqualFold(filepath.Ext(name), ".onnx") {
+		return runnable(ctx, f, w.job.Source, w.out.scratch(".jittered", "model.onnx"), w.backend())
+	}
+	s := w.out.scratch(".jittered", name)
+	defer s.close()
+	_, err = f.Write(ctx, s, w.backend())
+	return s.path(""), err
+}
+
+// scaledBy is a constant each of whose elements is multiplied by its own scale.
+func scaledBy(c *model.Constant, scale []float64) *model.Constant {
+	d := *c
+	if c.Data == nil {
+		d.Values = slices.Clone(c.Values)
+		for k := range d.Values {
+			d.Values[k] *= scale[k]
+		}
+		return &d
+	}
+	d.Factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: int64(len(scale)), Inner: 1}, Scale: scale}}
+	return &d
+}
+
+// maxJittered bounds the elements of a parameter that is moved: larger ones move little.
+const maxJittered = 1 << 24

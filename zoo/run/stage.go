@@ -1,0 +1,217 @@
+package run
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/zoofold/zoofold/zoo/format"
+)
+
+// stagePrefix begins the names of the folders in which outputs are written before they count.
+const stagePrefix = ".zoofold-"
+
+// stage is one model's output while it is written and proven: a folder that holds all its files under their final names.
+// Commit moves them into place, everything else throws them away.
+type stage struct {
+	fsys   files
+	target string // of the model file
+	folder string
+	mode   fs.FileMode
+	order  []string // relative paths, the model file's first
+	open   map[string]*stagedFile
+
+	outdated []string // outputs of other models that these files would break
+	meter    *meter   // of what is written; may be nil
+}
+
+// newStage prepares an output in a new folder below another one, for files with the permissions of mode.
+func newStage(fsys files, below, target string, mode fs.FileMode) (*stage, error) {
+	if err := fsys.MkdirAll(below); err != nil {
+		return nil, err
+	}
+	for {
+		folder := filepath.Join(below, stagePrefix+strings.ToLower(rand.Text()[:10])+".tmp")
+		switch err := fsys.Mkdir(folder); {
+		case errors.Is(err, fs.ErrExist):
+		case err != nil:
+			return nil, err
+		default:
+			return &stage{fsys: fsys, target: target, folder: folder, mode: mode.Perm() | 0o400, open: map[string]*stagedFile{}}, nil
+		}
+	}
+}
+
+// scratch is a stage in a folder of this one: what is written there is thrown away with it.
+func (s *stage) scratch(name, file string) *stage {
+	folder := filepath.Join(s.folder, name)
+	return &stage{fsys: s.fsys, target: filepath.Join(folder, file), folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
+}
+
+// path is where a file of the model is staged; rel "" is the model file itself.
+func (s *stage) path(rel string) string {
+	if rel == "" {
+		rel = filepath.Base(s.target)
+	}
+	return filepath.Join(s.folder, filepath.FromSlash(rel))
+}
+
+// final is where it will be.
+func (s *stage) final(rel string) string {
+	if rel == "" {
+		return s.target
+	}
+	return filepath.Join(filepath.Dir(s.target), filepath.FromSlash(rel))
+}
+
+// Create is format.Output's.
+func (s *stage) Create(rel string) (format.OutputFile, error) {
+	if rel == filepath.Base(s.target) {
+		rel = ""
+	}
+	if rel != "" && !filepath.IsLocal(filepath.FromSlash(rel)) {
+		return nil, fmt.Errorf("output %q: %w", rel, format.ErrOutside)
+	}
+	if s.open[rel] != nil {
+		return nil, fmt.Errorf("output %q is written twice", rel)
+	}
+	if err := s.fsys.MkdirAll(filepath.Dir(s.path(rel))); err != nil {
+		return nil, err
+	}
+	f, err := s.fsys.Create(s.path(rel), s.mode)
+	if err != nil {
+		return nil, err
+	}
+	staged := &stagedFile{writable: f, meter: s.meter}
+	s.open[rel] = staged
+	if rel == "" {
+		s.order = slices.Insert(s.order, 0, rel)
+	} else {
+		s.order = append(s.order, rel)
+	}
+	return staged, nil
+}
+
+// stagedFile stays open when its writer closes it: sync needs it once more.
+type stagedFile struct {
+	writable
+	meter *meter
+	once  sync.Once
+	err   error
+}
+
+// Close is the writer's: what it wrote can be read, and is not on disk yet.
+func (f *stagedFile) Close() error { return nil }
+
+// settle makes the content last.
+func (f *stagedFile) settle() error {
+	f.once.Do(func() { f.err = errors.Join(f.writable.Sync(), f.writable.Close()) })
+	return f.err
+}
+
+// drop closes the file without waiting for the disk.
+func (f *stagedFile) drop() {
+	f.once.Do(func() { _ = f.writable.Close() }) // the file goes
+}
+
+// sync makes the content of all files last. Commit does so too; calling it first lets other work overlap.
+func (s *stage) sync() error {
+	for _, rel := range s.order {
+		if err := s.open[rel].settle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
+// others, an old model goes before them, for it does not fit them.
+func (s *stage) commit() error {
+	if err := s.sync(); err != nil {
+		return err
+	}
+	if len(s.order) > 1 {
+		for _, model := range append(s.outdated, s.target) {
+			if err := removeLasting(s.fsys, model); err != nil {
+				return err
+			}
+		}
+	}
+	isModel := func(rel string) bool { return rel == "" }
+	for _, rel := range append(slices.DeleteFunc(slices.Clone(s.order), isModel), "") {
+		if err := s.fsys.MkdirAll(filepath.Dir(s.final(rel))); err != nil {
+			return err
+		}
+		if err := s.fsys.Rename(s.path(rel), s.final(rel)); err != nil {
+			return err
+		}
+		if err := s.fsys.SyncFolder(filepath.Dir(s.final(rel))); err != nil {
+			return err
+		}
+	}
+	return s.discard()
+}
+
+// restart forgets what was written, for another attempt.
+func (s *stage) restart() error {
+	for rel, f := range s.open {
+		f.drop()
+		if err := s.fsys.RemoveAll(s.path(rel)); err != nil {
+			return err
+		}
+	}
+	s.open, s.order = map[string]*stagedFile{}, nil
+	return nil
+}
+
+// close closes the files of a stage that is read and then thrown away with its folder.
+func (s *stage) close() {
+	for _, f := range s.open {
+		f.drop()
+	}
+}
+
+// discard throws away what is not in place.
+func (s *stage) discard() error {
+	s.close()
+	return s.fsys.RemoveAll(s.folder)
+}
+
+// removeLasting removes a file, if it is there, and makes that last.
+func removeLasting(fsys files, path string) error {
+	err := fsys.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fsys.SyncFolder(filepath.Dir(path))
+}
+
+// writeWhole writes one small file so that it appears whole or not at all, by way of a stage in the folder below.
+func writeWhole(fsys files, below, path string, write func(io.Writer) error) (err error) {
+	s, err := newStage(fsys, below, path, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.discard())
+		}
+	}()
+	f, err := s.Create("")
+	if err != nil {
+		return err
+	}
+	if err := buffered(f, write); err != nil {
+		return err
+	}
+	return s.commit()
+}

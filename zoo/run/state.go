@@ -1,0 +1,79 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// stateFolder, below the output folder, holds all that runs keep there besides outputs: the lock, who holds it, the ledger,
+// and outputs that are being written. No output may have a path with its name in it.
+const stateFolder = ".zoofold"
+
+// The files of a run's state. The note about the folder also is the proof that zoofold made it.
+const (
+	aboutFile   = "about"
+	lockFile    = "lock"
+	holderFile  = "holder"
+	ledgerFile  = "ledger"
+	stagePlace  = "staging"
+	aboutFolder = `This folder is zoofold's. ledger: what each output was made of. lock, holder: the run that is at work.
+staging: outputs that are being written. It may be deleted while no run is at work; the models are folded again then.
+`
+)
+
+// ErrForeign says that a file or folder is in the place of one of zoofold's and was not made by it.
+var ErrForeign = errors.New("was not made by zoofold")
+
+func statePath(out string, names ...string) string {
+	return filepath.Join(append([]string{out, stateFolder}, names...)...)
+}
+
+// claimState makes the folder of the state, or finds the one that an earlier run made. One that somebody else made is an
+// error: what is in it would be taken for a run's, and swept.
+func claimState(fsys files, out string) error {
+	folder := statePath(out)
+	if err := fsys.MkdirAll(folder); err != nil {
+		return err
+	}
+	if info, err := fsys.Lstat(folder); err != nil || !info.IsDir() {
+		return errors.Join(err, fmt.Errorf("%s %w: it is not a folder; move it away", folder, ErrForeign))
+	}
+	switch _, err := fsys.Lstat(filepath.Join(folder, aboutFile)); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries { // a run that was killed as it began left these, or an early version
+		if !slices.Contains([]string{lockFile, holderFile, ledgerFile}, e.Name()) {
+			return fmt.Errorf("%s %w: it has no file %q; move it away", folder, ErrForeign, aboutFile)
+		}
+	}
+	f, err := fsys.Create(filepath.Join(folder, aboutFile), 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // of another run that begins
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(aboutFolder))
+	return errors.Join(err, f.Close())
+}
+
+// sweep removes the outputs that runs which were killed were writing. The caller holds the lock.
+func sweep(fsys files, out string) error { return fsys.RemoveAll(statePath(out, stagePlace)) }
+
+// reserved says whether an output may not have a path, relative to the output folder: zoofold's own files are there.
+func reserved(rel string) bool {
+	elements := strings.Split(strings.ToLower(filepath.ToSlash(rel)), "/")
+	return slices.Contains(elements, stateFolder) || len(elements) == 1 && slices.Contains(reportFiles, elements[0])
+}

@@ -1,0 +1,148 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/verify"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
+)
+
+// fromOut is a manifest's path relative to its output folder: a tree that is moved or copied as a whole knows its outputs.
+func fromOut(m *manifests.Manifest) (string, error) {
+	path, err := filepath.Abs(m.Path)
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(m.Out, path); err == nil {
+		path = rel
+	}
+	return filepath.ToSlash(path), nil
+}
+
+// owner is whose an entry of a job is.
+func (r *runner) owner(j *manifests.Job) owner { return owner{r.manifest, j.Path} }
+
+// settings are all that decides about a model's output besides its files: the rule's, and the versions of what makes it.
+func (r *runner) settings(rule *manifests.Rule, source string) string {
+	text := "fold@" + fold.Version
+	if f, err := format.Find(source); err == nil {
+		text += fmt.Sprintf(" %s@%d", f.Name, f.Version)
+	}
+	for _, name := range rule.Export {
+		if e, err := format.FindExporter(name); err == nil {
+			text += fmt.Sprintf(" to-%s@%d", e.Name, e.Version)
+		}
+	}
+	return text + " " + rule.Fingerprint()
+}
+
+// versions are those of the checks: what an older one passed is checked again.
+var versions = map[string]int{"parity": verify.ParityVersion, "algebra": verify.AlgebraVersion, "predictions": predict.Version}
+
+// versioned are checks with their versions: "algebra@1".
+func versioned(checks []string) []string {
+	var list []string
+	for _, c := range checks {
+		list = append(list, fmt.Sprintf("%s@%d", c, versions[c]))
+	}
+	return list
+}
+
+// upToDate is the entry of a model that was folded before as it would be now and is proven as well as is asked and can be;
+// nil where there is none. Fewer checks than then are no reason to make it anew.
+func (w *work) upToDate(ctx context.Context) *entry {
+	j := w.job
+	e := w.books.get(w.owner(j))
+	if e == nil || e.Settings != w.settings(j.Rule, j.Source) || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
+		return nil
+	}
+	if e.Told.Status != report.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {
+		return nil
+	}
+	now, ok := w.books.check(ctx, e, w.Force == ForceHash)
+	if !ok {
+		return nil
+	}
+	if now != e && !w.DryRun { // the same contents, at other times
+		w.note("ledger", w.books.add(now))
+	}
+	return now
+}
+
+// suffices says whether an entry's model is proven as well as is asked, or as can be now.
+func (w *work) suffices(e *entry) bool {
+	if e.Told.Status != report.Folded {
+		return true
+	}
+	for _, c := range e.Told.Checks() {
+		switch {
+		case !slices.Contains(w.asked, c.Name):
+		case !slices.Contains(e.Asked, versioned([]string{c.Name})[0]):
+			return false
+		case c.Status == report.NotRun && (w.required() || c.Name == "predictions" && e.Engineless && w.Predict != nil):
+			return false
+		}
+	}
+	return true
+}
+
+// remembered tells of an unchanged model what was told of it when it was folded.
+func (w *work) remembered(e *entry) {
+	bytes := w.result.Bytes
+	w.result = e.Told.Model
+	w.result.Status, w.result.Bytes = report.Unchanged, max(bytes, total(e.Inputs))
+	w.keeps(e.Told.Kept)
+	for _, s := range e.Inputs {
+		if info, err := w.fsys.Stat(s.Path); err == nil {
+			w.guard.Files(info)
+		}
+	}
+}
+
+// keeps notes keep patterns of the model's rule that name a node.
+func (w *work) keeps(patterns []string) {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	for _, p := range patterns {
+		if w.runner.kept[w.job.Rule] == nil {
+			w.runner.kept[w.job.Rule] = map[string]bool{}
+		}
+		w.runner.kept[w.job.Rule][p] = true
+	}
+}
+
+// idle notes keep patterns that name no node of any model of their rule.
+func (r *runner) idle(zoo *manifests.Zoo) {
+	for k := range r.Manifest.Rules {
+		rule := &r.Manifest.Rules[k]
+		whole := slices.ContainsFunc(zoo.Jobs, func(j manifests.Job) bool { return j.Rule == rule })
+		for _, keep := range rule.KeepPlaces() {
+			if whole && !r.kept[rule][keep.Pattern] {
+				r.end.Notes = append(r.end.Notes, fmt.Sprintf("%s: keep: %q names no node of a model of this rule", keep.Place, keep.Pattern))
+			}
+		}
+	}
+}
+
+// living are the models that the zoo has, and the folders that could not be read.
+func living(zoo *manifests.Zoo) (alive map[string]bool, hidden []string) {
+	alive = map[string]bool{}
+	for _, j := range zoo.Jobs {
+		alive[j.Path] = true
+	}
+	for _, f := range zoo.Failures {
+		if strings.HasSuffix(f.Path, "/") {
+			hidden = append(hidden, f.Path)
+		}
+		alive[f.Path] = true
+	}
+	return alive, hidden
+}

@@ -1,0 +1,386 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/verify"
+)
+
+// ErrChanged says that a model's files changed while they were read.
+var ErrChanged = errors.New("changed while it was read")
+
+// ErrUnproven says that a folded model failed one of its checks, or could not be checked as it has to be.
+var ErrUnproven = errors.New("the folded model is not proven and was not kept")
+
+// work is one model in hand: open, plan, write, prove and commit are its steps.
+type work struct {
+	*runner
+	job    *manifests.Job
+	asked  []string     // the checks
+	result report.Model // what is told of it
+	meter  *meter
+
+	before  []stamp           // its files as they were before they were opened
+	source  format.File       // the original
+	plan    *fold.Plan        // what was done to the source's model
+	kept    []string          // keep patterns that name one of its nodes
+	out     *stage            // nil until something is written
+	model   int               // how many of the stage's files are the model's; exports follow
+	renamed map[string]string // values that the written file calls otherwise
+}
+
+// do does the model, unless it is done.
+func (w *work) do(ctx context.Context) error {
+	if w.Force != ForceAll {
+		if e := w.upToDate(ctx); e != nil {
+			w.remembered(e)
+			return nil
+		}
+	}
+	w.begin(w.job)
+	if err := w.open(ctx); err != nil {
+		return w.disagreed(err)
+	}
+	defer func() { w.source.Close() }()
+	w.result.Bytes = total(w.before)
+	w.describe()
+	switch {
+	case w.DryRun:
+		return w.foresee()
+	case !changes(w.plan) && w.job.Rule.Unfoldable == "skip":
+		return w.skip(ctx)
+	}
+	if err := w.couldProve(); err != nil {
+		return err
+	}
+	return w.make(ctx)
+}
+
+// changes says whether a plan does anything.
+func changes(p *fold.Plan) bool {
+	return slices.ContainsFunc(p.Maps, func(x fold.Map) bool { return x.Verdict != fold.Left }) || len(p.Regions) > 0
+}
+
+// foresee says how the model will end, as far as the plan tells.
+func (w *work) foresee() error {
+	switch {
+	case changes(w.plan):
+		w.result.Status = report.Folded
+	case w.job.Rule.Unfoldable == "skip":
+		w.result.Status = report.Skipped
+	default:
+		w.result.Status = report.Copied
+	}
+	return w.replaceable()
+}
+
+// skip remembers that there is nothing to fold, and writes nothing.
+func (w *work) skip(ctx context.Context) error {
+	after, err := unchanged(ctx, w.fsys, w.before)
+	if err != nil {
+		return err
+	}
+	w.result.Status = report.Skipped
+	w.remember(w.entry(after, nil))
+	return nil
+}
+
+// make writes the model's output, proves it and puts it in its place.
+func (w *work) make(ctx context.Context) (err error) {
+	like, err := w.fsys.Stat(w.job.Source)
+	if err != nil {
+		return err
+	}
+	if w.out, err = newStage(w.fsys, statePath(w.Manifest.Out, stagePlace), w.job.Target, like.Mode()); err != nil {
+		return err
+	}
+	w.out.meter = w.meter
+	committed := false
+	defer func() {
+		if !committed {
+			_ = w.out.discard() // what made the model fail matters more
+		}
+	}()
+	w.result.Status = report.Copied
+	if changes(w.plan) {
+		if err := w.write(ctx); err != nil {
+			return err
+		}
+		w.describe()
+	}
+	if changes(w.plan) { // still: writing may have shown that nothing fits
+		w.result.Status = report.Folded
+		if f, ok := w.source.(format.Warner); ok {
+			w.result.Warnings = append(w.result.Warnings, f.Warnings()...)
+		}
+		if err := w.prove(ctx); err != nil {
+			return err
+		}
+	} else if err := w.copy(ctx); err != nil {
+		return err
+	}
+	w.model = len(w.out.order)
+	if err := w.export(ctx); err != nil {
+		return err
+	}
+	after, hashes, err := settle(ctx, w.before, w.out)
+	if err != nil {
+		return err
+	}
+	w.compare(after, hashes)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := w.commit(ctx, after, hashes); err != nil {
+		return err
+	}
+	committed = true
+	return nil
+}
+
+// compare says of a model whose files are what they were that it was copied, whatever was planned.
+func (w *work) compare(read []stamp, written []string) {
+	if w.result.Status != report.Folded || len(read) != w.model {
+		return
+	}
+	for k, s := range read {
+		if s.Hash != written[k] {
+			return
+		}
+	}
+	w.result.Status, w.result.After = report.Copied, w.result.Before
+	w.result.Parity, w.result.Algebra, w.result.Predictions = notAsked, notAsked, notAsked
+}
+
+// open opens the model and plans its folding. Which files a model is made of is known when it is open: one of several is
+// opened twice.
+func (w *work) open(ctx context.Context) (err error) {
+	j := w.job
+	if w.before, err = watch(ctx, w.fsys, j.Source); err != nil {
+		return err
+	}
+	if w.source, err = format.Open(j.Source, options(j)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && w.source != nil {
+			w.source.Close()
+		}
+	}()
+	if inputs := w.source.Inputs(); len(inputs) > 1 {
+		w.source.Close()
+		if w.before, err = watch(ctx, w.fsys, inputs...); err != nil {
+			return err
+		}
+		if w.source, err = format.Open(j.Source, options(j)); err != nil {
+			return err
+		}
+		if !slices.Equal(inputs, w.source.Inputs()) {
+			return fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
+		}
+	}
+	if err := w.protect(); err != nil {
+		return err
+	}
+	w.noteKept()
+	return w.fold(ctx, nil)
+}
+
+// protect makes the files that the model is made of originals, wherever they lie.
+func (w *work) protect() error {
+	for _, path := range w.source.Inputs() {
+		info, err := w.fsys.Stat(path)
+		if err != nil {
+			return err
+		}
+		w.guard.Files(info)
+	}
+	return nil
+}
+
+// noteKept notes which of the rule's keep patterns name a node.
+func (w *work) noteKept() {
+	for _, pattern := range w.job.Rule.Keep {
+		named := false
+		w.source.Model().Walk(func(g *model.Graph) {
+			named = named || slices.ContainsFunc(g.Nodes, func(n *model.Node) bool { return doublestar.MatchUnvalidated(pattern, n.Name) })
+		})
+		if named {
+			w.kept = append(w.kept, pattern)
+		}
+	}
+}
+
+// fold plans the folding of the open model; refuse names constants that may not be rescaled.
+func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
+	l := listen(w.source.Model())
+	backend, _ := w.checked()
+	rule := w.job.Rule
+	plan, err := fold.Fold(w.source.Model(), fold.Options{
+		Overridable: rule.Overridable == "constant", Keep: rule.Keep,
+		MaxDuplicateBytes: rule.MaxDuplicateBytes, Off: rule.Off(), Refuse: refuse, Context: ctx,
+		Neutralize: rule.Norms == "neutralize", Backend: backend,
+	})
+	w.plan = plan
+	return errors.Join(err, l.failure())
+}
+
+// options are what a job's rule says of its files.
+func options(j *manifests.Job) format.Options {
+	return format.Options{Weights: j.Weights, Epsilon: j.Rule.Epsilon, Neutralize: j.Rule.Norms == "neutralize"}
+}
+
+// staged are the options with which the model in the stage is opened.
+func (w *work) staged() format.Options {
+	o := options(w.job)
+	if inputs := w.source.Inputs(); len(inputs) > 1 {
+		o.Weights = w.out.path(format.Beside(inputs[0], inputs[1]))
+	}
+	return o
+}
+
+func (w *work) backend() tensor.Backend {
+	if w.job.Rule.Device == "cpu" && w.Host != nil {
+		return w.Host
+	}
+	return w.Backend
+}
+
+// checked is the model's backend, and the check on its bits that is in it if it is asked for, or nil.
+func (w *work) checked() (tensor.Backend, *verify.Parity) {
+	if !slices.Contains(w.asked, "parity") {
+		return w.backend(), nil
+	}
+	parity := verify.NewParity(w.backend())
+	return parity, parity
+}
+
+// disagreed notes in the report that a backend gave wrong bits, if that is the error.
+func (w *work) disagreed(err error) error {
+	if !errors.Is(err, verify.ErrMismatch) {
+		return err
+	}
+	w.result.Parity = report.Check{Status: report.Mismatch, Note: oneLine(err)}
+	return fmt.Errorf("%w: parity: %w", ErrUnproven, err)
+}
+
+// maxReplans bounds how often a model is planned again because a constant would not fit its type.
+const maxReplans = 64
+
+// write writes the folded model into the stage. Where a constant would not fit its type, the model is planned again
+// without it; where nothing is left to fold then, nothing is written.
+func (w *work) write(ctx context.Context) error {
+	refuse := map[string]fold.Code{}
+	for changes(w.plan) {
+		backend, parity := w.checked()
+		renamed, err := w.source.Write(ctx, w.out, backend)
+		var overflow *format.OverflowError
+		switch {
+		case err == nil:
+			if parity != nil {
+				w.result.Parity = report.Check{Status: report.Passed, Compared: parity.Compared()}
+			}
+			w.renamed = renamed
+			return nil
+		case !errors.As(err, &overflow) || len(refuse) >= maxReplans || refuse[overflow.Tensor] != "":
+			return w.disagreed(err)
+		}
+		refuse[overflow.Tensor] = misfit(overflow.Tally)
+		if err := w.again(ctx, refuse); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// misfit is why a constant does not fit its type.
+func misfit(t tensor.Tally) fold.Code {
+	switch {
+	case t.NonFinite > 0:
+		return fold.Statistics
+	case t.Overflow > 0:
+		return fold.Overflow
+	}
+	return fold.Underflow
+}
+
+// again opens the original anew and plans it without some constants.
+func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
+	if err := w.out.restart(); err != nil {
+		return err
+	}
+	again, err := format.Open(w.job.Source, options(w.job))
+	if err != nil {
+		return err
+	}
+	w.source.Close()
+	w.source = again
+	return w.disagreed(w.fold(ctx, refuse))
+}
+
+// copy copies the model's files as they are.
+func (w *work) copy(ctx context.Context) error {
+	for k, path := range w.source.Inputs() {
+		rel := ""
+		if k > 0 {
+			rel = format.Beside(w.source.Inputs()[0], path)
+		}
+		if err := copyFile(ctx, path, rel, w.out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// export writes the forms that the manifest asks for beside the model, from the model as it stands in the stage.
+func (w *work) export(ctx context.Context) error {
+	if len(w.job.Rule.Export) == 0 {
+		return nil
+	}
+	f, err := format.Open(w.out.path(""), w.staged())
+	if err != nil {
+		return fmt.Errorf("the written model cannot be read back: %w", err)
+	}
+	defer f.Close()
+	name := filepath.Base(w.job.Target)
+	for _, to := range w.job.Rule.Export {
+		e, err := format.FindExporter(to)
+		if err != nil {
+			return err
+		}
+		rel := strings.TrimSuffix(name, filepath.Ext(name)) + e.Suffix
+		if err := e.Export(ctx, f.Model(), w.out, rel, w.backend()); err != nil {
+			return fmt.Errorf("export to %s: %w", to, err)
+		}
+	}
+	return nil
+}
+
+// describe writes what the plan says into the report.
+func (w *work) describe() {
+	m := &w.result
+	m.Before, m.After, m.Maps, m.Warnings = w.plan.Before, w.plan.After, nil, nil
+	for _, x := range w.plan.Maps {
+		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
+		if x.Reason != nil {
+			line.Code, line.Reason = string(x.Reason.Code), x.Reason.Text
+			if x.Reason.Code == fold.Statistics {
+				m.Warnings = append(m.Warnings, x.Reason.Text)
+			}
+		}
+		m.Maps = append(m.Maps, line)
+	}
+}
