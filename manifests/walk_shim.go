@@ -3,6 +3,8 @@ package manifests
 import (
 	"context"
 	"io/fs"
+	"os"
+	"path/filepath"
 )
 
 type Zoo struct {
@@ -12,6 +14,7 @@ type Zoo struct {
 	Folders   []fs.FileInfo
 	Notes     []string
 }
+
 func (r *Rule) Required(bool) bool { return false }
 
 type Keep struct{ Pattern, Place string }
@@ -25,5 +28,14 @@ type Failure struct {
 
 func (m *Manifest) Walk(context.Context) (*Zoo, error) {
 	j, u, err := m.Jobs()
-	return &Zoo{Jobs: j, Unmatched: u}, err
+	z := &Zoo{Jobs: j, Unmatched: u}
+	filepath.WalkDir(m.Zoo+"/.", func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			if i, e := os.Stat(p); e == nil {
+				z.Folders = append(z.Folders, i)
+			}
+		}
+		return nil
+	})
+	return z, err
 }

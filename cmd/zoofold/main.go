@@ -73,7 +73,7 @@ type flags struct {
 	workers                                                 int
 	memory                                                  int64
 	timeout                                                 time.Duration
-	latency, dryRun, detailed, prune, json, quiet, version            bool
+	latency, dryRun, detailed, prune, json, quiet, version  bool
 	force                                                   forceFlag
 }
 

@@ -45,7 +45,7 @@ const (
 	Sign          Code = "sign"
 	Statistics    Code = "statistics"
 	Overflow      Code = "overflow"
-	Underflow      Code = "underflow"
+	Underflow     Code = "underflow"
 	Quantized     Code = "quantized"
 	Subgraph      Code = "subgraph"
 	Training      Code = "training"

@@ -56,13 +56,13 @@ type Model struct {
 	Bytes       int64    `json:"bytes"`
 	OutputBytes int64    `json:"output_bytes"`
 	ExportBytes int64
-	Before      int      `json:"before"` // per-channel nodes
-	After       int      `json:"after"`
-	Maps        []Map    `json:"maps,omitempty"`
-	Parity      Check    `json:"parity"`
-	Algebra     Check    `json:"algebra"`
-	Predictions Check    `json:"predictions"`
-	Seconds     float64  `json:"seconds"`
+	Before      int     `json:"before"` // per-channel nodes
+	After       int     `json:"after"`
+	Maps        []Map   `json:"maps,omitempty"`
+	Parity      Check   `json:"parity"`
+	Algebra     Check   `json:"algebra"`
+	Predictions Check   `json:"predictions"`
+	Seconds     float64 `json:"seconds"`
 }
 
 // Map is one affine map and what became of it.
@@ -121,12 +121,12 @@ type End struct {
 	Bytes       int64          `json:"bytes"`
 	OutputBytes int64          `json:"output_bytes"`
 	ExportBytes int64
-	Unproven int
+	Unproven    int
 	WouldRemove []string
-	PeakMemory  int64          `json:"peak_memory,omitempty"` // bytes, of the process
-	Orphans     []string       `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
-	Pruned      []string       `json:"pruned,omitempty"`      // those that were removed
-	Report      string         `json:"report,omitempty"`      // path of report.html
-	Notes       []string       `json:"notes,omitempty"`       // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
-	Exit        int            `json:"exit"`
+	PeakMemory  int64    `json:"peak_memory,omitempty"` // bytes, of the process
+	Orphans     []string `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
+	Pruned      []string `json:"pruned,omitempty"`      // those that were removed
+	Report      string   `json:"report,omitempty"`      // path of report.html
+	Notes       []string `json:"notes,omitempty"`       // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
+	Exit        int      `json:"exit"`
 }

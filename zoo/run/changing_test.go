@@ -126,7 +126,9 @@ func TestAnInputThatChangesWhileItIsReadIsNotCommitted(t *testing.T) {
 					switch moment {
 					case "once it was looked at":
 						looks := map[string]int{"model.onnx": 2, "weights.bin": 1}[test.file] // the model file says what else there is
-						o.over = func(f files) files { return &looked{files: f, path: path, content: test.fresh, looks: looks, then: change} }
+						o.over = func(f files) files {
+							return &looked{files: f, path: path, content: test.fresh, looks: looks, then: change}
+						}
 					case "while its weights are read":
 						o.Backend = &backend{Backend: cpu.New(1), do: func(context.Context, int) error { change(); return nil }}
 					}

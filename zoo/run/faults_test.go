@@ -185,7 +185,7 @@ type volatile struct {
 	*hooked
 	dirty   map[string]int64 // by path, of files that were written and not synced: how much of them is on disk
 	sizes   map[string]int64 // by path, of files that grow: how much is on disk
-	changes []change        // of folders, not synced, in order
+	changes []change         // of folders, not synced, in order
 }
 
 // change is a rename or a removal of a file, and what undoes it.

@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -43,22 +44,23 @@ func claimState(fsys files, out string) error {
 	if info, err := fsys.Lstat(folder); err != nil || !info.IsDir() {
 		return errors.Join(err, fmt.Errorf("%s %w: it is not a folder; move it away", folder, ErrForeign))
 	}
-	switch _, err := fsys.Lstat(filepath.Join(folder, aboutFile)); {
-	case err == nil:
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
+	about := filepath.Join(folder, aboutFile)
+	text, err := readAbout(fsys, about)
+	if err != nil || text == aboutFolder {
 		return err
 	}
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries { // a run that was killed as it began left these, or an early version
-		if !slices.Contains([]string{lockFile, holderFile, ledgerFile}, e.Name()) {
-			return fmt.Errorf("%s %w: it has no file %q; move it away", folder, ErrForeign, aboutFile)
-		}
+	begun := strings.HasPrefix(aboutFolder, text) // a run that was killed as it began left nothing, or that
+	if len(entries) > 1 || len(entries) == 1 && (entries[0].Name() != aboutFile || !begun) {
+		return fmt.Errorf("%s %w: its file %q does not say so; move it away", folder, ErrForeign, aboutFile)
 	}
-	f, err := fsys.Create(filepath.Join(folder, aboutFile), 0o666)
+	if err := fsys.Remove(about); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := fsys.Create(about, 0o666)
 	if errors.Is(err, fs.ErrExist) {
 		return nil // of another run that begins
 	}
@@ -67,6 +69,26 @@ func claimState(fsys files, out string) error {
 	}
 	_, err = f.Write([]byte(aboutFolder))
 	return errors.Join(err, f.Close())
+}
+
+// readAbout is the note about the folder; "" where there is none.
+func readAbout(fsys files, path string) (string, error) {
+	info, err := fsys.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s %w: move it away", path, ErrForeign)
+	}
+	f, err := fsys.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 2*int64(len(aboutFolder))))
+	return string(text), err
 }
 
 // sweep removes the outputs that runs which were killed were writing. The caller holds the lock.
