@@ -6,6 +6,10 @@ VERSION := 0.1.0
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 10s
 
+# What make fetched is named: the program itself looks for no library in the current folder. A user's own goes first.
+ONNXRUNTIME_LIB ?= $(abspath $(firstword $(shell ls $(CACHE)/onnxruntime/libonnxruntime* 2>/dev/null)))
+export ONNXRUNTIME_LIB
+
 .PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 
 help: ## this list
@@ -73,8 +77,8 @@ man: ## docs/zoofold.1, from the flags
 	$(GO) run ./cmd/zoofold man >docs/zoofold.1
 
 PREFIX ?= /usr/local
-install: build ## the program, its manual page and its completions into $(DESTDIR)$(PREFIX)
-	sh testdata/install.sh bin/zoofold $(DESTDIR)$(PREFIX)
+install: build ## the program, ONNX Runtime's library, the manual page and completions into $(DESTDIR)$(PREFIX)
+	sh testdata/install.sh bin/zoofold $(DESTDIR)$(PREFIX) $(CACHE)/onnxruntime
 
 dist: ## reproducible archives and checksums of a release into dist/
 	GO=$(GO) MAKE=$(MAKE) sh testdata/dist.sh $(VERSION)

@@ -75,11 +75,23 @@ func Open(o Options) (*Backend, error) {
 
 func dotted(version int) string { return fmt.Sprintf("%d.%d", version/1000, version%1000/10) }
 
-// Describe says what there is, for -version.
+// Sought says what a run would load, for -version. Nothing is loaded.
+func Sought() string {
+	library, err := driver.Library()
+	if err != nil {
+		return plain(err)
+	}
+	return library + " is looked for when a run starts; -version -v looks now"
+}
+
+// plain is an error's text where it is known that CUDA is meant.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), ErrNone.Error()+": ") }
+
+// Describe says what there is, for -version -v.
 func Describe() string {
 	b, err := Open(Options{})
 	if err != nil {
-		return strings.TrimPrefix(err.Error(), ErrNone.Error()+": ")
+		return plain(err)
 	}
 	defer b.Close()
 	return strings.TrimPrefix(b.name, "cuda: ")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -76,10 +77,56 @@ func TestADriverThatIsNotThereIsSaidPlainly(t *testing.T) {
 		{"no device", []string{works, "ZOOFOLD_EMULATOR=devices=0"}, "driver 12.9 found, but no device"},
 		{"cuInit fails", []string{works, "ZOOFOLD_EMULATOR=init=100"}, "driver 12.9 found, but cuInit: no CUDA-capable device is detected"},
 		{"a library that lacks a symbol", []string{"ZOOFOLD_LIBCUDA=" + lacking}, "lacking.so has no cuMemHostAlloc"},
-		{"another library", []string{"ZOOFOLD_LIBCUDA=libc.so.6"}, "libc.so.6 has no cuInit"},
+		{"another library", []string{"ZOOFOLD_LIBCUDA=" + libc(t)}, "libc.so.6 has no cuInit"},
 		{"no library", []string{"ZOOFOLD_LIBCUDA=" + text}, "text.so: file too short"},
 	} {
 		if got := child(t, "describe", test.env...); !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q does not say %q", test.name, got, test.want)
+		}
+	}
+}
+
+// libc is a library that is no driver: the C library that this process has.
+func libc(t *testing.T) string {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := regexp.MustCompile(`/\S*/libc\.so\.6`).Find(maps)
+	if path == nil {
+		t.Fatalf("no libc.so.6: %s", maps)
+	}
+	return string(path)
+}
+
+// A relative name is a file, and not something that the dynamic linker looks for.
+func TestADriverIsNotLookedForInTheWorkingDirectory(t *testing.T) {
+	emulated(t, "")
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := filepath.Rel(here, library(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const works, refused = "emulator 0, driver 12.9", "not looked for: LD_LIBRARY_PATH has a relative or empty element, which means the current folder"
+	for _, test := range []struct {
+		name, cuda, path string
+		want             string
+	}{
+		{"a file by its relative path", near, "", works},
+		{"a file by its name alone", "libcuda.so.1", "", filepath.Join(here, "libcuda.so.1") + ": cannot open shared object file"},
+		{"an absolute search path", library(t), "/nowhere:/usr/lib", works},
+		{"an empty search path", library(t), "", works},
+		{"a search path of nothing", "", ":", refused},
+		{"a search path with an empty end", "", "/usr/lib:", refused},
+		{"a search path with a relative element", "", "/usr/lib;../bin", refused},
+		{"a search path with an element that may be anywhere", "", "$ORIGIN/../lib", refused},
+		{"what the driver itself loads", library(t), "/usr/lib::", refused},
+	} {
+		if got := child(t, "describe", "ZOOFOLD_LIBCUDA="+test.cuda, "LD_LIBRARY_PATH="+test.path); !strings.Contains(got, test.want) {
 			t.Errorf("%s: %q does not say %q", test.name, got, test.want)
 		}
 	}

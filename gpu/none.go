@@ -14,8 +14,11 @@ type Backend struct{ tensor.Backend }
 // Open says that the build has no CUDA.
 func Open(Options) (*Backend, error) { return nil, fmt.Errorf("%w: not in this build", ErrNone) }
 
-// Describe says what there is, for -version.
+// Describe says what there is, for -version -v.
 func Describe() string { return "not in this build" }
+
+// Sought says what a run would load, for -version.
+func Sought() string { return "not in this build" }
 
 // Close does nothing.
 func (b *Backend) Close() {}

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs a program with its manual page, completions and documents below a folder: install.sh PROGRAM FOLDER. The pages are
-# printed by NATIVE, if the program is for another machine.
+# Installs a program with its manual page, completions and documents below a folder: install.sh PROGRAM FOLDER [LIBRARIES].
+# The pages are printed by NATIVE, if the program is for another machine. LIBRARIES is a folder with ONNX Runtime's library,
+# which then goes where the program looks for it first.
 set -eu
-program=$1 to=$2 native=${NATIVE:-$1}
+program=$1 to=$2 native=${NATIVE:-$1} libraries=${3:-}
 
 install -d "$to/bin" "$to/share/man/man1" "$to/share/bash-completion/completions" "$to/share/zsh/site-functions" \
 	"$to/share/fish/vendor_completions.d" "$to/share/doc/zoofold/systemd"
@@ -13,3 +14,14 @@ install -m 755 "$program" "$to/bin/zoofold"
 "$native" completion fish >"$to/share/fish/vendor_completions.d/zoofold.fish"
 install -m 644 README.md LICENSE docs/operations.md "$to/share/doc/zoofold"
 install -m 644 docs/systemd/* "$to/share/doc/zoofold/systemd"
+
+[ -n "$libraries" ] || exit 0
+rm -f "$to"/lib/zoofold/libonnxruntime* # another version, from before
+found=
+for library in "$libraries"/libonnxruntime*; do
+	[ -f "$library" ] || continue
+	install -d "$to/lib/zoofold"
+	install -m 644 "$library" "$to/lib/zoofold"
+	found=1
+done
+[ -n "$found" ] || echo "ONNX Runtime is not in $libraries, and not installed (make fetch brings it): zoofold -version says whether another one is found"

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -206,6 +207,70 @@ func TestOnlyARunThatMayUseADeviceLoadsTheDriver(t *testing.T) {
 		_, text, exit := foldOn(t, zoo, device, "LD_DEBUG=files")
 		if exit != exitDone || !strings.Contains(text, "calling init: ") || strings.Contains(text, driver) != loads {
 			t.Errorf("-device %s: exit %d, loads the driver: %v", device, exit, !loads)
+		}
+	}
+	_, text, exit := foldBy(t, zoo, "  - match: '**/*.onnx'\n", []string{"-device", "cuda", "-dry-run"}, "LD_DEBUG=files")
+	if exit != exitDone || !strings.Contains(text, "calling init: ") || strings.Contains(text, driver) {
+		t.Errorf("a dry run: exit %d, or it loads the driver", exit)
+	}
+	path, _ := program(t)
+	for args, loads := range map[string]bool{"-version": false, "-version -v": true} {
+		c := exec.Command(path, strings.Fields(args)...)
+		c.Env = append(os.Environ(), "ZOOFOLD_LIBCUDA="+driver, "LD_DEBUG=files")
+		var text bytes.Buffer
+		c.Stderr = &text
+		if err := c.Run(); err != nil || !strings.Contains(text.String(), "calling init: ") || strings.Contains(text.String(), driver) != loads {
+			t.Errorf("%s: %v, loads the driver: %v", args, err, !loads)
+		}
+	}
+}
+
+// A driver in the current folder runs if somebody names it, and not because the search path means that folder.
+func TestADeviceIsNotLookedForInTheCurrentFolder(t *testing.T) {
+	if _, err := exec.LookPath("cc"); err != nil {
+		t.Skip("no C compiler")
+	}
+	path, _ := program(t)
+	folder := t.TempDir()
+	mark := filepath.Join(folder, "ran")
+	source := fmt.Sprintf("#include <stdio.h>\n__attribute__((constructor)) static void run(void) { FILE *f = fopen(%q, \"w\"); if (f) fclose(f); }\n", mark)
+	if err := os.WriteFile(filepath.Join(folder, "hostile.c"), []byte(source), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", filepath.Join(folder, "libcuda.so.1"), filepath.Join(folder, "hostile.c")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	zoo := filepath.Join(generated(t, 1), "zoo")
+	manifest := filepath.Join(folder, "models.yaml")
+	if err := os.WriteFile(manifest, fmt.Appendf(nil, "version: 1\nzoo: %q\nout: out\nmodels:\n  - match: '**/*.onnx'\n", zoo), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		env  []string
+		runs bool
+	}{
+		{[]string{"ZOOFOLD_LIBCUDA=libcuda.so.1"}, true},
+		{[]string{"ZOOFOLD_LIBCUDA="}, false},
+		{[]string{"ZOOFOLD_LIBCUDA=", "LD_LIBRARY_PATH="}, false},
+		{[]string{"ZOOFOLD_LIBCUDA=", "LD_LIBRARY_PATH=:"}, false},
+		{[]string{"ZOOFOLD_LIBCUDA=", "LD_LIBRARY_PATH=/usr/lib:"}, false},
+		{[]string{"ZOOFOLD_LIBCUDA=", "LD_LIBRARY_PATH=."}, false},
+	} {
+		for _, args := range [][]string{{"-version"}, {"-version", "-v"}, {"-manifest", manifest, "-dry-run"}, {"-manifest", manifest, "-force", "-verify", "parity"}} {
+			c := exec.Command(path, args...)
+			c.Dir = folder
+			c.Env = append(append(os.Environ(), "ONNXRUNTIME_LIB=none"), test.env...)
+			if out, err := c.CombinedOutput(); err != nil {
+				t.Errorf("%q %q: %v: %s", test.env, args, err, out)
+			}
+			_, err := os.Stat(mark)
+			loads := !slices.Contains(args, "-dry-run") && len(args) > 1
+			if ran := err == nil; ran != (test.runs && loads) {
+				t.Errorf("%q %q: the driver in the current folder runs: %v", test.env, args, ran)
+			}
+			if err := os.RemoveAll(mark); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -69,12 +69,12 @@ func command(args []string, stdout, stderr io.Writer) int {
 
 // flags are those of a run.
 type flags struct {
-	manifest, device, verify, report, metrics, library, log string
-	workers                                                 int
-	memory                                                  int64
-	timeout                                                 time.Duration
-	latency, dryRun, detailed, prune, json, quiet, version  bool
-	force                                                   forceFlag
+	manifest, device, verify, report, metrics, library, log       string
+	workers                                                       int
+	memory                                                        int64
+	timeout                                                       time.Duration
+	latency, dryRun, detailed, prune, json, quiet, version, loads bool
+	force                                                         forceFlag
 }
 
 // forceFlag is -force, or -force=hash.
@@ -107,15 +107,16 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
 	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds a model")
-	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions (default: $ONNXRUNTIME_LIB, then the usual places)")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
 	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
-	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, write nothing")
+	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
 	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
 	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
 	set.StringVar(&f.log, "log", "", "log to standard error too, a record an event: `text|json`")
-	set.BoolVar(&f.version, "version", false, "print the version, and what it can use here")
+	set.BoolVar(&f.version, "version", false, "print the version, and what would be used here; no library is loaded")
+	set.BoolVar(&f.loads, "v", false, "with -version: load ONNX Runtime and the CUDA driver, and print what they say of themselves")
 	set.Var(&f.force, "force", "fold everything again, or with `hash` what differs by content")
 }
 
@@ -135,6 +136,8 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 	case len(args) == 0:
 		set.Usage()
 		return nil, errors.New("no manifest")
+	case f.loads:
+		return nil, errors.New("-v goes with -version: zoofold -version -v")
 	case set.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case f.manifest == "":
@@ -163,10 +166,9 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "zoofold: %v\n", err)
 		return exitUsage
 	}
-	engine, closed, noEngine := openEngine(f.library)
-	defer closed()
 	if f.version {
-		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, engineName(engine, noEngine), gpu.Describe())
+		predictions, cuda := found(f)
+		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, predictions, cuda)
 		return exitDone
 	}
 	c := openConsole(f, stdout, stderr)
@@ -185,6 +187,12 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 			m.Rules[k].Device = f.device
 		}
 	}
+	engine, closed, noEngine, err := engineOf(f)
+	if err != nil {
+		c.fail(err)
+		return exitUsage
+	}
+	defer closed()
 	backend, host, why, err := openBackend(f, m)
 	if err != nil {
 		c.fail(fmt.Errorf("device cuda: %w", err))
@@ -244,6 +252,9 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	if !asked("auto") && !asked("cuda") {
 		return host, host, "", nil
 	}
+	if f.dryRun {
+		return host, host, "a dry run opens no device", nil
+	}
 	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
 	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
 	switch {
@@ -255,26 +266,62 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	return host, host, err.Error(), nil
 }
 
-// openEngine finds ONNX Runtime and starts it, or says why predictions cannot run. The engine has to be closed.
-func openEngine(flag string) (e run.Predictor, closed func(), why string) {
-	library, err := predict.Find(flag)
-	if err == nil {
-		var program string
-		if program, err = os.Executable(); err == nil {
-			var p *predict.Processes
-			if p, err = predict.Start(program, library); err == nil {
-				return p, p.Close, ""
-			}
-		}
+// engineOf is a run's engine, or why it has none. A dry run loads nothing: it has nothing to prove.
+func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) {
+	if f.dryRun {
+		return nil, func() {}, "a dry run proves nothing", nil
 	}
-	return nil, func() {}, err.Error()
+	return openEngine(f.library)
 }
 
-func engineName(e run.Predictor, why string) string {
-	if e == nil {
-		return why
+// openEngine finds ONNX Runtime and starts it, or says why predictions cannot run. The engine has to be closed. It is an
+// error if somebody named a library and it cannot be used.
+func openEngine(flag string) (e run.Predictor, closed func(), why string, err error) {
+	p, err := startEngine(flag)
+	switch {
+	case err == nil:
+		return p, p.Close, "", nil
+	case errors.Is(err, predict.ErrNamed):
+		return nil, nil, "", err
 	}
-	return e.Name()
+	return nil, func() {}, err.Error(), nil
+}
+
+func startEngine(flag string) (*predict.Processes, error) {
+	library, err := predict.Find(flag)
+	if err != nil {
+		return nil, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return predict.Start(program, library)
+}
+
+// found says what predictions and rescaling would use: by the names of files or, with -v, as the libraries say themselves.
+func found(f *flags) (predictions, cuda string) {
+	if f.loads {
+		p, err := startEngine(f.library)
+		if err != nil {
+			return missing(err), gpu.Describe()
+		}
+		defer p.Close()
+		return p.Name(), gpu.Describe()
+	}
+	library, err := predict.Find(f.library)
+	if err != nil {
+		return missing(err), gpu.Sought()
+	}
+	return library.String(), gpu.Sought()
+}
+
+// missing says why there are no predictions. Where the build is the reason, it does not matter what was named.
+func missing(err error) string {
+	if errors.Is(err, predict.ErrNotBuilt) {
+		err = predict.ErrNotBuilt
+	}
+	return err.Error()
 }
 
 // interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process.

@@ -20,7 +20,7 @@ import (
 // verify compares what two model files of any formats predict.
 func verify(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the result as JSON")
-	library := set.String("onnxruntime", "", "the ONNX Runtime `library` (default: $ONNXRUNTIME_LIB, then the usual places)")
+	library := set.String("onnxruntime", "", "the ONNX Runtime `library` (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
 	tolerance := set.Float64("tolerance", 0, "the largest `difference` that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
 	o := &format.Options{}
 	epsilonFlag(set, o)
@@ -33,11 +33,14 @@ func verify(set *flag.FlagSet) action {
 			Engine      string       `json:"engine,omitempty"`
 			Predictions report.Check `json:"predictions"`
 		}{Original: operands[0], Folded: operands[1]}
-		engine, closed, why := openEngine(*library)
+		engine, closed, why, err := openEngine(*library)
+		if err != nil {
+			fmt.Fprintf(stderr, "zoofold: %v\n", err)
+			return exitUsage
+		}
 		defer closed()
 		if engine != nil {
 			result.Engine = engine.Name()
-			var err error
 			if result.Predictions, err = compare(ctx, engine, operands[0], operands[1], *o, *tolerance); err != nil {
 				why = err.Error()
 			}

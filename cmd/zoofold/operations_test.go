@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,44 @@ func TestCommandsOfTheDocumentsAreRight(t *testing.T) {
 		}
 		if found == 0 {
 			t.Errorf("%s runs no zoo", path)
+		}
+	}
+}
+
+func TestAnInstalledProgramHasTheLibraryThatWasInstalledWithIt(t *testing.T) {
+	if _, err := exec.LookPath("install"); err != nil {
+		t.Skip("install is not here")
+	}
+	folder := t.TempDir()
+	libraries, prefix, link := filepath.Join(folder, "libraries"), filepath.Join(folder, "usr"), filepath.Join(folder, "link")
+	if err := errors.Join(os.Mkdir(libraries, 0o777), os.Symlink(filepath.Join(prefix, "bin", "zoofold"), link)); err != nil {
+		t.Fatal(err)
+	}
+	install := func() string {
+		t.Helper()
+		c := exec.Command("sh", "testdata/install.sh", realProgram(t), prefix, libraries)
+		c.Dir = "../.."
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	if said := install(); !strings.Contains(said, "not installed") {
+		t.Errorf("without a library it says %q", said)
+	}
+	for _, version := range []string{"1.32.0", "1.4.0"} { // an older one is what there is then
+		name := "libonnxruntime.so." + version
+		if err := errors.Join(os.RemoveAll(libraries), os.Mkdir(libraries, 0o777), os.WriteFile(filepath.Join(libraries, name), nil, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		install()
+		c := exec.Command(link, "-version")
+		c.Env = append(os.Environ(), "ONNXRUNTIME_LIB=")
+		out, err := c.Output()
+		want := "predictions: ONNX Runtime " + version + " (" + filepath.Join(prefix, "lib", "zoofold", name) + ")\n"
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v: %s does not say %q", err, out, want)
 		}
 	}
 }

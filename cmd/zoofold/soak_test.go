@@ -94,7 +94,7 @@ func (w *workshop) manifest() string { return filepath.Join(w.folder, "models.ya
 // command runs the program over the zoo. Its predictions cannot run.
 func (w *workshop) command(args ...string) *exec.Cmd {
 	c := exec.Command(realProgram(w.t), append([]string{"-manifest", w.manifest(), "-device", "cpu"}, args...)...)
-	c.Env = append(os.Environ(), "ONNXRUNTIME_LIB=/none")
+	c.Env = append(os.Environ(), "ONNXRUNTIME_LIB=none")
 	return c
 }
 

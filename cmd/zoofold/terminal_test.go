@@ -37,7 +37,7 @@ func generated(t *testing.T, models int) string {
 func spawn(folder string, args ...string) *exec.Cmd {
 	c := exec.Command("zoofold", args...)
 	c.Dir = folder
-	c.Env = append(os.Environ(), "TERM=xterm", "ONNXRUNTIME_LIB=/none")
+	c.Env = append(os.Environ(), "TERM=xterm", "ONNXRUNTIME_LIB=none")
 	return c
 }
 

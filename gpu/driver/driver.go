@@ -17,6 +17,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -26,11 +29,36 @@ import (
 // ErrAbsent says that there is no driver that works.
 var ErrAbsent = errors.New("no CUDA")
 
-// load is done once: a driver cannot be unloaded.
-var load = sync.OnceValues(func() (version int, err error) {
+// Library is the driver's library: the file that ZOOFOLD_LIBCUDA names, or libcuda.so.1, wherever the dynamic linker has
+// it. There is none where the linker, for the library or for those that it loads itself, would look in the working
+// directory: it is not known who put what there.
+func Library() (string, error) {
+	if meansWorkingDirectory(os.Getenv("LD_LIBRARY_PATH")) {
+		return "", fmt.Errorf("%w: not looked for: LD_LIBRARY_PATH has a relative or empty element, which means the current folder", ErrAbsent)
+	}
 	name := os.Getenv("ZOOFOLD_LIBCUDA")
 	if name == "" {
-		name = "libcuda.so.1"
+		return "libcuda.so.1", nil
+	}
+	path, err := filepath.Abs(name) // a bare name is something that the linker looks for, and this is a file
+	if err != nil {
+		return "", fmt.Errorf("%w: ZOOFOLD_LIBCUDA: %w", ErrAbsent, err)
+	}
+	return path, nil
+}
+
+// meansWorkingDirectory says whether a search path of the dynamic linker has an element that is not absolute. An empty path
+// is none at all.
+func meansWorkingDirectory(path string) bool {
+	folders := strings.Split(strings.ReplaceAll(path, ";", ":"), ":")
+	return path != "" && slices.ContainsFunc(folders, func(folder string) bool { return !strings.HasPrefix(folder, "/") })
+}
+
+// load is done once: a driver cannot be unloaded.
+var load = sync.OnceValues(func() (version int, err error) {
+	name, err := Library()
+	if err != nil {
+		return 0, err
 	}
 	path := C.CString(name)
 	defer C.free(unsafe.Pointer(path))

@@ -5,6 +5,7 @@ package predict
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	ort "github.com/yalue/onnxruntime_go"
@@ -24,6 +25,10 @@ var opening sync.Mutex
 func Open(path string) (*Engine, error) {
 	opening.Lock()
 	defer opening.Unlock()
+	path, err := filepath.Abs(path) // a bare name is something that the dynamic linker looks for
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoLibrary, err)
+	}
 	if !ort.IsInitialized() {
 		ort.SetSharedLibraryPath(path)
 		if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
@@ -47,6 +52,8 @@ func (e *Engine) Compare(ctx context.Context, c Comparison) report.Check {
 	switch {
 	case ctx.Err() != nil:
 		return report.Check{Status: report.NotRun, Note: "interrupted"}
+	case err != nil && exhausted(err.Error()):
+		return report.Check{Status: report.NotRun, Note: outOfMemory}
 	case err != nil:
 		return report.Check{Status: report.NotRun, Note: err.Error()}
 	case c.Latency && check.Status == report.Passed:
@@ -71,7 +78,7 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	c.turn(atFolded, nil)
 	folded, err := open(c.Folded, after, asWritten)
 	if err != nil {
-		return failed("the folded model does not load: %s", firstLine(err)), nil
+		return foldedFails("the folded model does not load", err)
 	}
 	defer folded.close()
 	if note := original.differs(folded, c.Unnamed); note != "" {
@@ -87,7 +94,7 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 		c.turn(atFolded, nil)
 		got, err := folded.run(ctx, inputs)
 		if err != nil {
-			return failed("the original runs, the folded model does not: %s", firstLine(err)), nil
+			return foldedFails("the original runs, the folded model does not", err)
 		}
 		g := gap(original.labels, want, got)
 		if g.note != "" {

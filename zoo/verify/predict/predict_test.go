@@ -2,7 +2,6 @@ package predict
 
 import (
 	"context"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -118,12 +117,6 @@ func TestAModelThatDoesNotRunIsNotRun(t *testing.T) {
 	cancel()
 	if c := e.Compare(ctx, Comparison{Original: a, Folded: a}); c.Status != report.NotRun {
 		t.Errorf("interrupted: %+v", c)
-	}
-}
-
-func TestALibraryThatIsNoneIsAnError(t *testing.T) {
-	if _, err := Find(filepath.Join(t.TempDir(), "none")); !errors.Is(err, ErrNoLibrary) {
-		t.Errorf("%v", err)
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,7 +24,8 @@ import (
 // Processes are ONNX Runtime in processes of its own: a model that crashes it, on which it never ends, or for which it takes
 // more memory than there is, takes no other model with it. They may be used by several goroutines at once.
 type Processes struct {
-	program, library, name string
+	program, name string
+	library       Library
 
 	mu   sync.Mutex
 	idle []*worker
@@ -35,9 +38,16 @@ const ServeArgument = "serve-predictions"
 const startLimit = time.Minute
 
 // Start starts the first worker, which loads the library. The program is what to run: one that calls Serve where its first
-// argument is ServeArgument.
-func Start(program, library string) (*Processes, error) {
-	p := &Processes{program: program, library: library}
+// argument is ServeArgument. ErrNamed is in the error's chain where somebody named a library that cannot be loaded.
+func Start(program string, library Library) (*Processes, error) {
+	p := &Processes{library: library}
+	var err error
+	if p.program, err = filepath.Abs(program); err != nil {
+		return nil, fmt.Errorf("a process for ONNX Runtime: %w", err)
+	}
+	if p.library.Path, err = filepath.Abs(library.Path); err != nil {
+		return nil, library.unusable(err.Error())
+	}
 	w, err := p.start()
 	if err != nil {
 		return nil, err
@@ -64,6 +74,10 @@ func (p *Processes) Close() {
 // Compare is Engine.Compare in a worker. Where the original crashes ONNX Runtime the check is not run; where only the folded
 // model does, it has failed.
 func (p *Processes) Compare(ctx context.Context, c Comparison) report.Check {
+	c, err := c.absolute()
+	if err != nil {
+		return report.Check{Status: report.NotRun, Note: err.Error()}
+	}
 	w, err := p.worker()
 	if err != nil {
 		return report.Check{Status: report.NotRun, Note: err.Error()}
@@ -76,24 +90,29 @@ func (p *Processes) Compare(ctx context.Context, c Comparison) report.Check {
 		p.idle = append(p.idle, w)
 		return *last.Check
 	}
-	why, killed := w.end()
-	return verdict(ctx, last, why, killed)
+	return verdict(ctx, last, w.end())
 }
 
-// verdict is the result of a comparison whose worker has died of something.
-func verdict(ctx context.Context, last message, why string, killed bool) report.Check {
+// verdict is the result of a comparison whose worker has died of something. What runs out of memory says nothing of a
+// model, whichever of both was at work.
+func verdict(ctx context.Context, last message, d death) report.Check {
 	switch {
 	case ctx.Err() != nil:
 		return report.Check{Status: report.NotRun, Note: "interrupted"}
-	case killed && last.Check == nil: // no model does that
+	case last.At == atLatency && d.memory:
+		last.Check.Latency = &report.Latency{Note: outOfMemory}
+		return *last.Check
+	case last.At == atLatency:
+		last.Check.Latency = &report.Latency{Note: "ONNX Runtime crashed: " + d.why}
+		return *last.Check
+	case d.memory:
+		return report.Check{Status: report.NotRun, Note: outOfMemory}
+	case d.killed: // no model does that
 		return report.Check{Status: report.NotRun, Note: "ONNX Runtime was killed, as it is where memory runs out"}
 	case last.At == atFolded:
-		return failed("the folded model crashes ONNX Runtime where the original does not: %s", why)
-	case last.At == atLatency:
-		last.Check.Latency = &report.Latency{Note: "ONNX Runtime crashed: " + why}
-		return *last.Check
+		return failed("the folded model crashes ONNX Runtime where the original does not: %s", d.why)
 	}
-	return report.Check{Status: report.NotRun, Note: "the original crashes ONNX Runtime: " + why}
+	return report.Check{Status: report.NotRun, Note: "the original crashes ONNX Runtime: " + d.why}
 }
 
 // worker is one that has nothing to do.
@@ -142,8 +161,8 @@ type worker struct {
 }
 
 func (p *Processes) start() (*worker, error) {
-	w := &worker{cmd: exec.Command(p.program, ServeArgument, p.library), said: &head{}}
-	w.cmd.Stderr = w.said
+	w := &worker{cmd: exec.Command(p.program, ServeArgument, p.library.Path), said: &head{}}
+	w.cmd.Dir, w.cmd.Env, w.cmd.Stderr = elsewhere, environment(os.Environ()), w.said
 	in, err := w.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -157,18 +176,65 @@ func (p *Processes) start() (*worker, error) {
 	}
 	w.in, w.send, w.receive = in, gob.NewEncoder(in), gob.NewDecoder(out)
 	slow := time.AfterFunc(startLimit, w.kill)
-	defer slow.Stop()
 	var m message
-	switch err := w.receive.Decode(&m); {
+	err = w.receive.Decode(&m)
+	inTime := slow.Stop()
+	switch {
 	case err != nil:
-		why, _ := w.end()
-		return nil, fmt.Errorf("%w: %s crashes the process that loads it: %s", ErrNoLibrary, p.library, why)
+		return nil, p.unloaded(w.end(), inTime)
 	case m.Refusal != "":
 		w.end()
-		return nil, fmt.Errorf("%w: %s", ErrNoLibrary, m.Refusal)
+		return nil, p.refused(m.Refusal)
 	}
 	w.name = m.Name
 	return w, nil
+}
+
+// unloaded is the error where a worker has died of loading the library.
+func (p *Processes) unloaded(d death, inTime bool) error {
+	switch {
+	case !inTime:
+		return p.library.unusable(fmt.Sprintf("%s does not start within %v", p.library.Path, startLimit))
+	case d.memory || d.killed:
+		return p.tooLarge(d.why)
+	}
+	return p.library.unusable(fmt.Sprintf("%s crashes the process that loads it: %s", p.library.Path, d.why))
+}
+
+// refused is the error where a worker says why it cannot load the library.
+func (p *Processes) refused(why string) error {
+	if exhausted(why) {
+		return p.tooLarge(why)
+	}
+	return p.library.unusable(why)
+}
+
+// tooLarge is the error where memory ran out, which is no fault of a library, whoever named it.
+func (p *Processes) tooLarge(why string) error {
+	return fmt.Errorf("%w: %s takes more memory to load than there is: %s", ErrNoLibrary, p.library.Path, why)
+}
+
+// elsewhere is where workers work: what is in the folder where somebody calls the program is nothing that they should find.
+const elsewhere = "/"
+
+// environment is a worker's: without what has the dynamic linker load other code into it, and without those of its search
+// paths that mean the working directory, as relative and empty ones do.
+func environment(all []string) (list []string) {
+	for _, setting := range all {
+		name, value, _ := strings.Cut(setting, "=")
+		switch name {
+		case "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "PWD":
+		case "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH", "DYLD_FALLBACK_FRAMEWORK_PATH":
+			folders := strings.FieldsFunc(value, func(r rune) bool { return r == ':' || r == ';' })
+			folders = slices.DeleteFunc(folders, func(folder string) bool { return !strings.HasPrefix(folder, "/") })
+			if len(folders) > 0 {
+				list = append(list, name+"="+strings.Join(folders, ":"))
+			}
+		default:
+			list = append(list, setting)
+		}
+	}
+	return list
 }
 
 // compare has the worker compare. last is what it said last, its At the latest; an error says that it is gone.
@@ -201,28 +267,48 @@ func (w *worker) compare(c Comparison) (last message, err error) {
 
 func (w *worker) kill() { _ = w.cmd.Process.Kill() } // it may have ended
 
-// end ends the worker. It says of what it had died, and whether something had killed it.
-func (w *worker) end() (why string, killed bool) {
+// death is what a worker died of.
+type death struct {
+	why    string
+	killed bool // by something else
+	memory bool // for want of it, as it says itself
+}
+
+// end ends the worker, and says of what it had died.
+func (w *worker) end() (d death) {
 	_ = w.in.Close()
 	gone := time.AfterFunc(time.Second, w.kill)
 	err := w.cmd.Wait()
 	gone.Stop()
 	status, _ := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	killed = status.Signaled() && status.Signal() == syscall.SIGKILL
-	if signal := signalName.Find(w.said.text); signal != nil {
-		return string(signal), killed
+	d.killed = status.Signaled() && status.Signal() == syscall.SIGKILL
+	d.memory = exhausted(string(w.said.text))
+	signal := signalName.Find(w.said.text)
+	line, _, _ := bytes.Cut(w.said.text, []byte("\n"))
+	switch {
+	case signal != nil && !d.memory:
+		d.why = string(signal)
+	case len(line) > 0:
+		d.why = string(line)
+	case err != nil:
+		d.why = err.Error()
+	default:
+		d.why = "it ended"
 	}
-	if line, _, _ := bytes.Cut(w.said.text, []byte("\n")); len(line) > 0 {
-		return string(line), killed
-	}
-	if err != nil {
-		return err.Error(), killed
-	}
-	return "it ended", killed
+	return d
 }
 
 // signalName is how Go's runtime reports a signal in foreign code.
 var signalName = regexp.MustCompile(`SIG[A-Z]+: [a-z ]*[a-z]`)
+
+// outOfMemory is what is said of a comparison for which memory did not suffice.
+const outOfMemory = "ONNX Runtime ran out of memory"
+
+// exhausted says whether a text is how C++, ONNX Runtime or Go's runtime says that memory ran out.
+func exhausted(text string) bool { return wantOfMemory.MatchString(text) }
+
+var wantOfMemory = regexp.MustCompile(`\bstd::bad_alloc\b|\bbad allocation\b|Failed to allocate memory for requested buffer|` +
+	`runtime: out of memory|fatal error: out of memory|runtime: cannot allocate memory|fatal error: failed to reserve page summary memory|pthread_create failed`)
 
 // head keeps the beginning of what is written.
 type head struct{ text []byte }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,10 +18,22 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// The test's program is its own worker. Some libraries are none: "crashing" crashes, "hanging" starts and never answers.
+// The test's program is its own worker. Some libraries are none: "crashing" crashes, "hanging" starts and never answers,
+// "exhausting" needs more memory than there is for a folded model, "telling" says where it is.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == ServeArgument {
-		switch os.Args[2] {
+		switch filepath.Base(os.Args[2]) {
+		case "exhausting":
+			send := gob.NewEncoder(os.Stdout)
+			_ = send.Encode(message{Name: "nothing"})
+			_ = gob.NewDecoder(os.Stdin).Decode(&message{})
+			_ = send.Encode(message{At: atFolded})
+			fmt.Fprint(os.Stderr, "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\nSIGABRT: abort\nPC=0x1 m=0 sigcode=18446744073709551610\n")
+			os.Exit(2)
+		case "telling":
+			folder, _ := os.Getwd()
+			_ = gob.NewEncoder(os.Stdout).Encode(message{Name: fmt.Sprint(folder, " ", os.Args[2], " ", strings.Join(os.Environ(), " "))})
+			return
 		case "crashing":
 			fmt.Fprintln(os.Stderr, "terminate called without an active exception")
 			os.Exit(3)
@@ -44,7 +57,7 @@ func started(t *testing.T, library string) *Processes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Start(program, library)
+	p, err := Start(program, Library{Path: library})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,17 +105,20 @@ func TestWhatAWorkersDeathSays(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		last   message
-		killed bool
+		died   death
 		status report.CheckStatus
 		note   string // of the check, or of its latency
 	}{
-		{"before the original is opened", message{}, false, report.NotRun, "the original crashes ONNX Runtime: SIGSEGV"},
-		{"while the folded model runs", message{At: atFolded}, false, report.Mismatch, "the folded model crashes ONNX Runtime where the original does not: SIGSEGV"},
-		{"killed while the folded model runs", message{At: atFolded}, true, report.NotRun, "ONNX Runtime was killed, as it is where memory runs out"},
-		{"while latency is measured", message{At: atLatency, Check: passed}, false, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
-		{"killed while latency is measured", message{At: atLatency, Check: passed}, true, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
+		{"before the original is opened", message{}, death{why: "SIGSEGV"}, report.NotRun, "the original crashes ONNX Runtime: SIGSEGV"},
+		{"while the folded model runs", message{At: atFolded}, death{why: "SIGSEGV"}, report.Mismatch, "the folded model crashes ONNX Runtime where the original does not: SIGSEGV"},
+		{"killed while the folded model runs", message{At: atFolded}, death{why: "SIGSEGV", killed: true}, report.NotRun, "ONNX Runtime was killed, as it is where memory runs out"},
+		{"out of memory while the folded model runs", message{At: atFolded}, death{why: "bad_alloc", memory: true}, report.NotRun, outOfMemory},
+		{"out of memory while the original runs", message{At: atOriginal}, death{why: "bad_alloc", memory: true}, report.NotRun, outOfMemory},
+		{"out of memory while latency is measured", message{At: atLatency, Check: passed}, death{why: "bad_alloc", memory: true}, report.Passed, outOfMemory},
+		{"while latency is measured", message{At: atLatency, Check: passed}, death{why: "SIGSEGV"}, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
+		{"killed while latency is measured", message{At: atLatency, Check: passed}, death{why: "SIGSEGV", killed: true}, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
 	} {
-		c := verdict(context.Background(), test.last, "SIGSEGV", test.killed)
+		c := verdict(context.Background(), test.last, test.died)
 		note := c.Note
 		if c.Latency != nil {
 			note = c.Latency.Note
@@ -164,12 +180,121 @@ func TestALibraryThatCrashesIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for library, want := range map[string]string{"crashing": "terminate called", "none.so": "none.so"} {
-		if _, err := Start(program, library); !errors.Is(err, ErrNoLibrary) && !errors.Is(err, ErrNotBuilt) || !strings.Contains(fmt.Sprint(err), want) {
+		if _, err := Start(program, Library{Path: library}); !errors.Is(err, ErrNoLibrary) && !errors.Is(err, ErrNotBuilt) || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: %v", library, err)
 		}
 	}
-	if _, err := Start("/nowhere/zoofold", "any"); err == nil || errors.Is(err, ErrNoLibrary) {
+	if _, err := Start("/nowhere/zoofold", Library{Path: "any", Named: Flag}); err == nil || errors.Is(err, ErrNoLibrary) || errors.Is(err, ErrNamed) {
 		t.Errorf("no program: %v", err)
+	}
+}
+
+func TestALibraryThatSomebodyNamedHasToLoad(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := filepath.Join(t.TempDir(), "text.so")
+	if err := os.WriteFile(text, []byte("no library"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"crashing", text} {
+		_, err := Start(program, Library{path, Variable})
+		if !errors.Is(err, ErrNamed) || errors.Is(err, ErrNoLibrary) || !strings.Contains(err.Error(), Variable+": ") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestAWorkerInheritsNothingFromTheWorkingDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("LD_LIBRARY_PATH", ":/usr/lib:lib:./lib;/opt/lib:")
+	t.Setenv("LD_PRELOAD", "libhostile.so")
+	t.Setenv("LD_AUDIT", "libhostile.so")
+	t.Setenv("ZOOFOLD_TEST", "stays")
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := started(t, "telling")
+	for _, want := range []string{elsewhere + " ", filepath.Join(here, "telling"), " LD_LIBRARY_PATH=/usr/lib:/opt/lib ", " ZOOFOLD_TEST=stays"} {
+		if !strings.Contains(p.Name()+" ", want) {
+			t.Errorf("no %q: %s", want, p.Name())
+		}
+	}
+	for _, bad := range []string{"hostile", " PWD="} {
+		if strings.Contains(p.Name(), bad) {
+			t.Errorf("%q: %s", bad, p.Name())
+		}
+	}
+}
+
+func TestSearchPathsOfAWorkerAreAbsolute(t *testing.T) {
+	for setting, want := range map[string]string{
+		"LD_LIBRARY_PATH=": "", "LD_LIBRARY_PATH=:": "", "LD_LIBRARY_PATH=lib": "", "LD_LIBRARY_PATH=$ORIGIN/lib": "",
+		"LD_LIBRARY_PATH=/a": "LD_LIBRARY_PATH=/a", "LD_LIBRARY_PATH=/a;;b:/c": "LD_LIBRARY_PATH=/a:/c", "DYLD_LIBRARY_PATH=.:/a": "DYLD_LIBRARY_PATH=/a",
+		"LD_PRELOAD=/a.so": "", "LD_AUDIT=/a.so": "", "DYLD_INSERT_LIBRARIES=/a.so": "", "OMP_NUM_THREADS=1": "OMP_NUM_THREADS=1",
+	} {
+		if got := strings.Join(environment([]string{setting}), " "); got != want {
+			t.Errorf("%s: %q, want %q", setting, got, want)
+		}
+	}
+}
+
+func TestRelativePathsAreThoseOfTheOwner(t *testing.T) {
+	path := library(t)
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := file(t, tensor.Float32, "Identity", nil)
+	b, _ := file(t, tensor.Float32, "Identity", func(w []float64) { w[5] += 0.25 })
+	t.Chdir(filepath.Dir(a))
+	there, err := filepath.Rel(filepath.Dir(a), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	c := Comparison{Original: filepath.Base(a), Folded: there, Jittered: func() (string, error) { asked++; return there, nil }}
+	if c := started(t, path).Compare(context.Background(), c); c.Status != report.Passed || asked == 0 {
+		t.Errorf("%d jittered copies: %+v", asked, c)
+	}
+}
+
+func TestAWorkerThatRunsOutOfMemoryIsNoVerdict(t *testing.T) {
+	p := started(t, "exhausting")
+	if c := p.Compare(context.Background(), Comparison{}); c.Status != report.NotRun || c.Note != outOfMemory {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestErrorsForWantOfMemoryAreNoVerdict(t *testing.T) {
+	if c, err := foldedFails("it does not run", errors.New("Load model from a.onnx failed:std::bad_alloc")); err == nil {
+		t.Errorf("the folded model has failed: %+v", c)
+	}
+	if c, err := foldedFails("it does not run", errors.New("another error")); err != nil || c.Status != report.Mismatch {
+		t.Errorf("the folded model has not failed: %+v, %v", c, err)
+	}
+	p := &Processes{library: Library{"/lib/libort.so", Flag}}
+	for _, err := range []error{p.unloaded(death{why: "std::bad_alloc", memory: true}, true), p.unloaded(death{why: "signal: killed", killed: true}, true), p.refused("Exception caught: std::bad_alloc")} {
+		if errors.Is(err, ErrNamed) || !errors.Is(err, ErrNoLibrary) {
+			t.Errorf("memory runs out where a library is loaded: %v", err)
+		}
+	}
+	for _, err := range []error{p.unloaded(death{why: "SIGSEGV"}, true), p.unloaded(death{why: "signal: killed", killed: true}, false), p.refused("file too short")} {
+		if !errors.Is(err, ErrNamed) {
+			t.Errorf("a library that does not load: %v", err)
+		}
+	}
+	for text, want := range map[string]bool{
+		"Error running network: std::bad_alloc": true, "bad allocation": true,
+		"Non-zero status code returned while running Conv node. Name:'c' Status Message: bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 274877906944": true,
+		"fatal error: runtime: out of memory": true, "Load model from a.onnx failed:std::bad_alloc": true,
+		"SIGABRT: abort": false, "Non-zero status code returned while running Conv node. Name:'out of memory'": false,
+	} {
+		if exhausted(text) != want {
+			t.Errorf("%q: %v", text, !want)
+		}
 	}
 }
 

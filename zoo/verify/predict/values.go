@@ -128,6 +128,15 @@ func over(c report.Check, text string, args ...any) report.Check {
 
 func failed(text string, args ...any) report.Check { return over(report.Check{}, text, args...) }
 
+// foldedFails is the result where the folded model has an error and the original has none. Memory that runs out is no fault
+// of a model.
+func foldedFails(what string, err error) (report.Check, error) {
+	if exhausted(err.Error()) {
+		return report.Check{}, err
+	}
+	return failed("%s: %s", what, firstLine(err)), nil
+}
+
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
 	return line
