@@ -108,7 +108,7 @@ func export(set *flag.FlagSet) action {
 		}
 		ctx, stop := interruptible(notes(stderr))
 		defer stop()
-		f, err := format.Open(operands[0], *o)
+		f, err := format.Open(ctx, operands[0], *o)
 		if err == nil {
 			defer f.Close()
 			err = run.Export(ctx, f, e, operands[1], cpu.New(1))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -110,7 +111,7 @@ func foldFlags(set *flag.FlagSet) (overridable *bool, norms *string) {
 // planOf plans one model file by itself.
 func planOf(path string, o *format.Options, overridable bool, norms string, stderr io.Writer) (*fold.Plan, bool) {
 	o.Neutralize = norms == "neutralize"
-	f, err := format.Open(path, *o)
+	f, err := format.Open(context.Background(), path, *o)
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan

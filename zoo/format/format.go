@@ -30,7 +30,7 @@ type Format struct {
 	Name       string   // "onnx"
 	Extensions []string // with the dot, lower case: ".onnx"
 	Version    int      // raised where the same plan is written otherwise: outputs of another version are made anew
-	Open       func(path string, o Options) (File, error)
+	Open       func(ctx context.Context, path string, o Options) (File, error)
 }
 
 // Options are what a format cannot learn from the model file alone.
@@ -184,10 +184,10 @@ func Find(path string) (Format, error) {
 }
 
 // Open opens a model file with the format that its path names.
-func Open(path string, o Options) (File, error) {
+func Open(ctx context.Context, path string, o Options) (File, error) {
 	f, err := Find(path)
 	if err != nil {
 		return nil, err
 	}
-	return f.Open(path, o)
+	return f.Open(ctx, path, o)
 }

@@ -93,7 +93,7 @@ func (s Suite) subject(t *testing.T, seed uint64) *subject {
 
 func (x *subject) open(t *testing.T, path string, o format.Options) format.File {
 	t.Helper()
-	f, err := format.Open(path, o)
+	f, err := format.Open(t.Context(), path, o)
 	if err != nil {
 		t.Fatalf("seed %d: %v", x.seed, err)
 	}
@@ -365,7 +365,7 @@ func Try(t testing.TB, path string, o format.Options) {
 }
 
 func try(path string, o format.Options) error {
-	f, err := format.Open(path, o)
+	f, err := format.Open(context.Background(), path, o)
 	if err != nil {
 		return err
 	}

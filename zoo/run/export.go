@@ -58,7 +58,7 @@ func Export(ctx context.Context, f format.File, e format.Exporter, target string
 // AsONNX is the path of an ONNX model that computes what a model file of any format does: its own, or that of one made
 // below a folder for temporary files.
 func AsONNX(ctx context.Context, path string, o format.Options, temporary string, backend tensor.Backend) (string, error) {
-	f, err := format.Open(path, o)
+	f, err := format.Open(ctx, path, o)
 	if err != nil {
 		return "", err
 	}

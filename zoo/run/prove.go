@@ -37,12 +37,12 @@ func (w *work) unproven(check, why string) error {
 
 // prove runs the checks on the staged files. Both models are opened anew, so that what is checked is what was written.
 func (w *work) prove(ctx context.Context) error {
-	original, err := format.Open(w.job.Source, options(w.job))
+	original, err := format.Open(ctx, w.job.Source, options(w.job))
 	if err != nil {
 		return err
 	}
 	defer original.Close()
-	folded, err := format.Open(w.out.path(""), w.staged())
+	folded, err := format.Open(ctx, w.out.path(""), w.staged())
 	if err != nil {
 		return fmt.Errorf("the written model cannot be read back: %w", err)
 	}
@@ -138,7 +138,7 @@ func runnable(ctx context.Context, f format.File, path string, s *stage, backend
 // jittered writes the original, as a model that ONNX Runtime reads, with the parameters that were folded moved by at most
 // one unit in the last place, and is its path.
 func (w *work) jittered(ctx context.Context) (string, error) {
-	f, err := format.Open(w.job.Source, options(w.job))
+	f, err := format.Open(ctx, w.job.Source, options(w.job))
 	if err != nil {
 		return "", err
 	}

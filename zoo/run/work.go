@@ -172,7 +172,7 @@ func (w *work) open(ctx context.Context) (err error) {
 	if w.before, err = watch(ctx, w.fsys, j.Source); err != nil {
 		return err
 	}
-	if w.source, err = format.Open(j.Source, options(j)); err != nil {
+	if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
 		return err
 	}
 	defer func() {
@@ -185,7 +185,7 @@ func (w *work) open(ctx context.Context) (err error) {
 		if w.before, err = watch(ctx, w.fsys, inputs...); err != nil {
 			return err
 		}
-		if w.source, err = format.Open(j.Source, options(j)); err != nil {
+		if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
 			return err
 		}
 		if !slices.Equal(inputs, w.source.Inputs()) {
@@ -322,7 +322,7 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 	if err := w.out.restart(); err != nil {
 		return err
 	}
-	again, err := format.Open(w.job.Source, options(w.job))
+	again, err := format.Open(ctx, w.job.Source, options(w.job))
 	if err != nil {
 		return err
 	}
@@ -350,7 +350,7 @@ func (w *work) export(ctx context.Context) error {
 	if len(w.job.Rule.Export) == 0 {
 		return nil
 	}
-	f, err := format.Open(w.out.path(""), w.staged())
+	f, err := format.Open(ctx, w.out.path(""), w.staged())
 	if err != nil {
 		return fmt.Errorf("the written model cannot be read back: %w", err)
 	}

@@ -9,6 +9,7 @@
 package caffe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,7 +38,7 @@ type file struct {
 
 // Open opens a prototxt with the caffemodel that the options name, or the one beside it that has its name. Errors wrap
 // format.ErrCorrupt or format.ErrLimit where a file is to blame; in the prototxt they say line and column.
-func Open(path string, o format.Options) (format.File, error) {
+func Open(_ context.Context, path string, o format.Options) (format.File, error) {
 	name := filepath.Base(path)
 	text, err := readText(path, name)
 	if err != nil {

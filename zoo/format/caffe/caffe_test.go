@@ -35,7 +35,7 @@ func TestSuite(t *testing.T) {
 
 func open(t testing.TB, path string) format.File {
 	t.Helper()
-	f, err := format.Open(path, format.Options{})
+	f, err := format.Open(t.Context(), path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 			path := net(t, test.text, test.layers...)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			f, err := format.Open(path, format.Options{})
+			f, err := format.Open(t.Context(), path, format.Options{})
 			runtime.ReadMemStats(&after)
 			if err == nil {
 				f.Close()
@@ -235,7 +235,7 @@ func TestWithoutItsCaffemodelANetIsAnErrorThatNamesTheManifestsKey(t *testing.T)
 		t.Fatal(err)
 	}
 	for _, o := range []format.Options{{}, {Weights: filepath.Join(t.TempDir(), "other.caffemodel")}} {
-		if _, err := format.Open(path, o); !errors.Is(err, fs.ErrNotExist) || o.Weights == "" && !strings.Contains(err.Error(), "the manifest's weights") {
+		if _, err := format.Open(t.Context(), path, o); !errors.Is(err, fs.ErrNotExist) || o.Weights == "" && !strings.Contains(err.Error(), "the manifest's weights") {
 			t.Errorf("%v", err)
 		}
 	}

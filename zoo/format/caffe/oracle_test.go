@@ -47,7 +47,7 @@ type verdict struct {
 // try exports a net as it is, folds it, and writes it, all into one folder.
 func try(t *testing.T, path, weights, folder string) trial {
 	t.Helper()
-	f, err := format.Open(path, format.Options{Weights: weights})
+	f, err := format.Open(t.Context(), path, format.Options{Weights: weights})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func try(t *testing.T, path, weights, folder string) trial {
 	if err := onnx.Export(context.Background(), f.Model(), formattest.Folder{Path: folder, Name: "original.onnx"}, "", tensor.Reference{}); err != nil {
 		t.Fatal(err)
 	}
-	g, err := format.Open(path, format.Options{Weights: weights})
+	g, err := format.Open(t.Context(), path, format.Options{Weights: weights})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@
 package darknet
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ import (
 func init() {
 	format.Register(format.Format{
 		Name: "darknet", Version: 1, Extensions: []string{".cfg"},
-		Open: func(path string, o format.Options) (format.File, error) { return open(path, o) },
+		Open: func(_ context.Context, path string, o format.Options) (format.File, error) { return open(path, o) },
 	})
 }
 

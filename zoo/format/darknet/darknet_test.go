@@ -53,7 +53,7 @@ func some(n int) []float32 {
 
 func open(t testing.TB, path string, o format.Options) format.File {
 	t.Helper()
-	f, err := format.Open(path, o)
+	f, err := format.Open(t.Context(), path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +351,7 @@ func TestBadNetworksGetOneClearError(t *testing.T) {
 		{"a line without an end", "[net]\n" + strings.Repeat("x", 17<<20), 0, "net.cfg:1: a cfg of more than 16777216 bytes", format.ErrLimit},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := format.Open(network(t, test.text, make([]float32, test.floats)), format.Options{})
+			_, err := format.Open(t.Context(), network(t, test.text, make([]float32, test.floats)), format.Options{})
 			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.kind) {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			} else if strings.Contains(err.Error(), "\n") {
@@ -383,7 +383,7 @@ func TestBadFilesOfWeightsGetOneClearError(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := format.Open(path, format.Options{})
+			_, err := format.Open(t.Context(), path, format.Options{})
 			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.kind) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
@@ -434,7 +434,7 @@ func TestBatchnormsWithAndWithoutBiasesAreTold(t *testing.T) {
 			t.Errorf("%d floats: %d are left, in %d floats", floats, got.plan.After, len(got.floats))
 		}
 	}
-	if _, err := format.Open(network(t, text, some(2+6+6)), format.Options{Epsilon: "alexeyab"}); !errors.Is(err, format.ErrCorrupt) {
+	if _, err := format.Open(t.Context(), network(t, text, some(2+6+6)), format.Options{Epsilon: "alexeyab"}); !errors.Is(err, format.ErrCorrupt) {
 		t.Errorf("AlexeyAB's program writes biases: %v", err)
 	}
 }
@@ -456,7 +456,7 @@ func TestALargeNetworkOpensAtTheCostOfItsHeaders(t *testing.T) {
 }
 
 func TestAnUnknownConventionIsRefused(t *testing.T) {
-	_, err := format.Open(network(t, net3x8x8+"[dropout]\n", nil), format.Options{Epsilon: "caffe"})
+	_, err := format.Open(t.Context(), network(t, net3x8x8+"[dropout]\n", nil), format.Options{Epsilon: "caffe"})
 	if want := fmt.Sprintf("no epsilon is called %q, only pjreddie, alexeyab, opencv", "caffe"); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}

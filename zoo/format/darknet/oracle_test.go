@@ -44,7 +44,7 @@ type answer struct {
 func prepare(t *testing.T, path string, o format.Options, all bool) job {
 	t.Helper()
 	open := func() format.File {
-		f, err := format.Open(path, o)
+		f, err := format.Open(t.Context(), path, o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@
 package keras
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,7 +40,7 @@ type file struct {
 }
 
 // Open reads a model's configuration and the tree of its weights. The weights stay in the file.
-func Open(path string, o format.Options) (format.File, error) {
+func Open(_ context.Context, path string, o format.Options) (format.File, error) {
 	h, err := open(path)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write

@@ -350,7 +350,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := test.path(t)
-			f, err := format.Open(path, format.Options{})
+			f, err := format.Open(t.Context(), path, format.Options{})
 			if err == nil {
 				f.Close()
 				t.Fatal("it opens")
@@ -383,7 +383,7 @@ func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
 			path := legacy(t, func(c object, _ *hdf5.Group) {
 				edit(layerOf(c, "Conv2D"), layerOf(c, "BatchNormalization"), layerOf(c, "Activation"))
 			})
-			f, err := format.Open(path, format.Options{})
+			f, err := format.Open(t.Context(), path, format.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -411,7 +411,7 @@ func TestCompressedArchives(t *testing.T) {
 		return append(m, member{FileHeader: zip.FileHeader{Name: "assets/vocabulary.txt"}, data: []byte("a word")})
 	})
 	formattest.Try(t, path, format.Options{})
-	f, err := format.Open(path, format.Options{})
+	f, err := format.Open(t.Context(), path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +432,7 @@ func TestHardSigmoidIsThatOfItsKeras(t *testing.T) {
 		legacy(t, func(c object, _ *hdf5.Group) { activate(c) }): 0.2,
 		archiveOf(t, 3, activate):                                1.0 / 6,
 	} {
-		f, err := format.Open(path, format.Options{})
+		f, err := format.Open(t.Context(), path, format.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

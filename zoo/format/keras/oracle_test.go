@@ -66,7 +66,7 @@ func prepare(t *testing.T, folder, name string) *fold.Plan {
 	t.Helper()
 	path := filepath.Join(folder, "models", name)
 	open := func(path string) format.File {
-		f, err := format.Open(path, format.Options{})
+		f, err := format.Open(t.Context(), path, format.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func prepare(t *testing.T, folder, name string) *fold.Plan {
 // export writes a model as ONNX, if ONNX has operators for anything of it.
 func export(t *testing.T, path, folder, name string) {
 	t.Helper()
-	f, err := format.Open(path, format.Options{})
+	f, err := format.Open(t.Context(), path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestADetectorFoldsAlikeInDarknetAndKeras(t *testing.T) {
 	}
 	o.Epsilon = "alexeyab"
 	names := lines[comparison](t, "yolo", folder, cfg, "1e-5")
-	f, err := format.Open(cfg, o)
+	f, err := format.Open(t.Context(), cfg, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestADetectorFoldsAlikeInDarknetAndKeras(t *testing.T) {
 // in orders of their own.
 func convolutions(t *testing.T, path string, o format.Options) (list [][2][]float64) {
 	t.Helper()
-	f, err := format.Open(path, o)
+	f, err := format.Open(t.Context(), path, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,9 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 	var inputs, outputs, infos, nodes []int
 	s := &scope{map[string]*model.Value{}, outer}
 	err := x.Each(i.where, func(f wire.Field) (err error) {
+		if err := x.ended(); err != nil {
+			return err
+		}
 		k := len(i.fields)
 		i.fields = append(i.fields, f)
 		switch f.Number {
@@ -95,6 +98,9 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		i.names[k], described[name] = name, k
 	}
 	for number, k := range nodes {
+		if err := x.ended(); err != nil {
+			return err
+		}
 		n, err := x.readNode(g, i.fields[k], s, described, i, depth)
 		if errors.Is(err, errDeep) && depth > 0 {
 			return err

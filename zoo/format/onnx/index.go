@@ -3,6 +3,7 @@
 package onnx
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -83,6 +84,7 @@ type file struct {
 type index struct {
 	wire.Reader
 	path      string
+	ended     func() error // says whether opening has to end before it is done
 	ir        int64
 	fields    []wire.Field // of ModelProto
 	graph     *graphIndex
@@ -115,13 +117,13 @@ type nodeIndex struct {
 }
 
 // Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
-func Open(path string, _ format.Options) (format.File, error) {
+func Open(ctx context.Context, path string, _ format.Options) (format.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}, asRead: map[*model.Value]*model.Constant{}}
-	x.File = f
+	x.File, x.ended = f, ctx.Err
 	m, err := x.read()
 	if err != nil {
 		x.Close()

@@ -53,7 +53,7 @@ func TestAModelThatWasNotEditedIsWrittenByteForByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := format.Open(path, format.Options{})
+		f, err := format.Open(t.Context(), path, format.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func TestHostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
 			path := write(t, test.data)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			f, err := format.Open(path, format.Options{})
+			f, err := format.Open(t.Context(), path, format.Options{})
 			runtime.ReadMemStats(&after)
 			if err == nil {
 				f.Close()
@@ -195,7 +195,7 @@ func TestExternalDataOutsideTheFolderIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, file(w, node("Relu", "", []string{"w"}, []string{"y"}), value(12, "y", 4)), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		f, err := format.Open(path, format.Options{})
+		f, err := format.Open(t.Context(), path, format.Options{})
 		if err == nil {
 			f.Close()
 		}
@@ -237,7 +237,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 	if err := os.WriteFile(path, model, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	f, err := format.Open(path, format.Options{})
+	f, err := format.Open(t.Context(), path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
