@@ -55,7 +55,6 @@ type Settings struct {
 	Fold              map[string]bool // operator families switched on or off
 	Export            []string        // of Exports: forms that are written beside the folded model
 	Epsilon           string          // of Epsilons: how Darknet networks were trained
-	Overwrite         bool
 	Norms             string // of Norms: what becomes of batch normalisations
 }
 
