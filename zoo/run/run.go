@@ -71,10 +71,14 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	if o.fsys == nil {
 		o.fsys = disk{}
 	}
-	jobs, unmatched, err := o.Manifest.Jobs()
+	found, err := o.Manifest.Walk(ctx)
+	if err != nil && ctx.Err() != nil {
+		return report.End{Exit: 130, Seconds: time.Since(started).Seconds()}, nil
+	}
 	if err != nil {
 		return end, err
 	}
+	jobs := found.Jobs
 	if !o.DryRun {
 		unlock, err := lock(o.fsys, o.Manifest.Out)
 		if err != nil {
@@ -91,10 +95,12 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	if !o.DryRun {
 		r.note("sweep", sweep(o.fsys, o.Manifest.Out))
 	}
+	r.end.Notes = append(r.end.Notes, found.Notes...)
 	r.start(jobs, started)
+	r.unreadable(found.Failures)
 	r.all(ctx, jobs)
-	r.end.Unmatched = r.strangers(unmatched, jobs)
-	if ctx.Err() == nil {
+	r.end.Unmatched = r.strangers(found.Unmatched, jobs)
+	if ctx.Err() == nil && len(found.Failures) == 0 { // what cannot be read now is not gone
 		r.orphans(jobs)
 	}
 	r.note("ledger", books.close())
@@ -110,6 +116,14 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 		r.end.Exit = 1
 	}
 	return r.end, nil
+}
+
+// unreadable reports what the walk of the zoo could not read.
+func (r *runner) unreadable(failures []manifests.Failure) {
+	for _, f := range failures {
+		r.end.Counts[report.Failed]++
+		r.Sink.Done(report.Model{Path: f.Path, Status: report.Failed, Error: oneLine(f.Err), Parity: notAsked, Algebra: notAsked, Predictions: notAsked})
+	}
 }
 
 // runner is a run under way.
