@@ -1,30 +1,28 @@
 package manifests
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
-
-// glob is a pattern and where it stands.
-type glob struct {
-	pattern string
-	spot
-}
 
 // keys are what a mapping may hold: what reads the value of each key.
 type keys map[string]func(ast.Node)
 
 func (m *Manifest) decode(data []byte) {
 	f := m.file
-	tree, err := parser.ParseBytes(data, 0)
+	tokens, ok := f.tokenize(data)
+	if !ok {
+		return
+	}
+	tree, err := parser.Parse(tokens, 0)
 	if err != nil {
 		f.fail(syntaxSpot(err), "%s", syntaxMessage(err))
 		return
@@ -33,19 +31,13 @@ func (m *Manifest) decode(data []byte) {
 		f.fail(spot{1, 1}, "the manifest is empty: it needs version, zoo, out and models")
 		return
 	}
-	if len(tree.Docs) > 1 {
-		f.fail(spotOf(tree.Docs[1].Body), "a second document: a manifest is one")
-		return
-	}
 	var defaultsNode, models ast.Node
 	version := false
 	root := tree.Docs[0].Body
 	seen := f.mapping(root, "the manifest", keys{
 		"version": func(n ast.Node) {
 			version = true
-			if v, ok := n.(*ast.IntegerNode); !ok || v.GetToken().Value != "1" {
-				f.fail(spotOf(n), "version is %s, this program knows version 1", text(n))
-			}
+			f.version(n)
 		},
 		"zoo":      func(n ast.Node) { m.zooSpot = spotOf(n); m.Zoo = f.text(n, "zoo") },
 		"out":      func(n ast.Node) { m.outSpot = spotOf(n); m.Out = f.text(n, "out") },
@@ -63,9 +55,9 @@ func (m *Manifest) decode(data []byte) {
 			f.fail(spotOf(root), "%s is missing", key.name)
 		}
 	}
-	common := defaults()
+	common := Rule{Settings: defaults()}
 	if defaultsNode != nil {
-		f.mapping(defaultsNode, "defaults", f.settings(&common))
+		f.mapping(defaultsNode, "defaults", f.settings(&common.Settings, &common.places))
 	}
 	if models == nil {
 		return
@@ -80,14 +72,22 @@ func (m *Manifest) decode(data []byte) {
 	}
 }
 
-// rule reads one rule.
-func (f *source) rule(n ast.Node, common Settings) Rule {
-	r := Rule{Settings: common, Output: "{dir}/{name}"}
-	r.Fold = map[string]bool{}
-	for family, on := range common.Fold {
-		r.Fold[family] = on
+// version refuses what this program does not know.
+func (f *source) version(n ast.Node) {
+	switch _, isText := n.(*ast.StringNode); {
+	case isText && text(n) == "1":
+		f.fail(spotOf(n), "version must be the number 1, not a string")
+	case isText || !number(n) || text(n) != "1":
+		f.fail(spotOf(n), "version is %s, this program knows version 1", text(n))
 	}
-	known := f.settings(&r.Settings)
+}
+
+// rule reads one rule, over the defaults.
+func (f *source) rule(n ast.Node, common Rule) Rule {
+	r := Rule{Settings: common.Settings, Output: "{dir}/{name}"}
+	r.places = places{verify: common.verify, keep: common.keep}
+	r.Fold = maps.Clone(common.Fold)
+	known := f.settings(&r.Settings, &r.places)
 	known["match"] = func(n ast.Node) {
 		r.match = f.globs(n, "match")
 		if len(r.match) == 0 {
@@ -101,41 +101,55 @@ func (f *source) rule(n ast.Node, common Settings) Rule {
 	if f.mapping(n, "a rule", known) && r.match == nil {
 		f.fail(spotOf(n), "match is missing")
 	}
-	for _, g := range r.match {
-		r.Match = append(r.Match, g.pattern)
-	}
-	for _, g := range r.exclude {
-		r.Exclude = append(r.Exclude, g.pattern)
-	}
+	r.Match, r.Exclude = patterns(r.match), patterns(r.exclude)
+	r.file = f
 	return r
 }
 
+// checks reads the checks of verify.
+func (f *source) checks(n ast.Node) []string {
+	list := f.list(n, "verify")
+	if slices.Equal(patterns(list), []string{"none"}) {
+		return nil
+	}
+	for _, check := range list {
+		if check.pattern == "none" {
+			f.fail(check.spot, "none cannot be combined with other checks")
+			continue
+		}
+		f.among(check.spot, check.pattern, append(slices.Clone(Checks), "none"))
+	}
+	return patterns(list)
+}
+
+// duration reads a time with its unit.
+func (f *source) duration(n ast.Node, what string) time.Duration {
+	written := text(n)
+	if _, err := strconv.ParseFloat(written, 64); err == nil {
+		f.fail(spotOf(n), "%s needs a unit: 10s, 10m", what)
+		return 0
+	}
+	d, err := time.ParseDuration(f.text(n, what))
+	if err != nil || d <= 0 {
+		f.fail(spotOf(n), "%s has to be a duration such as 90s or 10m, not %s", what, written)
+	}
+	return d
+}
+
 // settings are the keys that rules and defaults share.
-func (f *source) settings(s *Settings) keys {
+func (f *source) settings(s *Settings, p *places) keys {
 	return keys{
 		"verify": func(n ast.Node) {
-			list := f.list(n, "verify")
-			s.Verify = patterns(list)
-			if slices.Equal(s.Verify, []string{"none"}) {
-				s.Verify = nil
-				return
-			}
-			for _, check := range list {
-				f.among(check.spot, check.pattern, append(slices.Clone(Checks), "none"))
-			}
-			if slices.Contains(s.Verify, "none") {
-				f.fail(spotOf(n), "verify is none, or a list of checks")
-			}
+			p.verify = spotOf(n)
+			s.Verify = f.checks(n)
 		},
+		"proof":       func(n ast.Node) { s.Proof = f.word(n, "proof", Proofs) },
+		"overwrite":   func(n ast.Node) { s.Overwrite = f.truth(n, "overwrite") },
 		"device":      func(n ast.Node) { s.Device = f.word(n, "device", Devices) },
 		"unfoldable":  func(n ast.Node) { s.Unfoldable = f.word(n, "unfoldable", []string{"copy", "skip"}) },
 		"overridable": func(n ast.Node) { s.Overridable = f.word(n, "overridable", []string{"leave", "constant"}) },
 		"timeout": func(n ast.Node) {
-			d, err := time.ParseDuration(f.text(n, "timeout"))
-			if err != nil || d <= 0 {
-				f.fail(spotOf(n), "timeout has to be a duration such as 90s or 10m, not %s", text(n))
-			}
-			s.Timeout = d
+			s.Timeout = f.duration(n, "timeout")
 		},
 		"tolerance": func(n ast.Node) {
 			x, err := strconv.ParseFloat(text(n), 64)
@@ -152,6 +166,7 @@ func (f *source) settings(s *Settings) keys {
 			s.MaxDuplicateBytes = bytes
 		},
 		"export": func(n ast.Node) {
+			p.export = spotOf(n)
 			list := f.list(n, "export")
 			s.Export = patterns(list)
 			for _, to := range list {
@@ -159,16 +174,15 @@ func (f *source) settings(s *Settings) keys {
 			}
 		},
 		"darknet": func(n ast.Node) {
+			p.darknet = spotOf(n)
 			f.mapping(n, "darknet", keys{
 				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
 			})
 		},
 		"norms": func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
 		"keep": func(n ast.Node) {
-			s.Keep = nil
-			for _, g := range f.globs(n, "keep") {
-				s.Keep = append(s.Keep, g.pattern)
-			}
+			p.keep = f.globs(n, "keep")
+			s.Keep = patterns(p.keep)
 		},
 		"fold": func(n ast.Node) {
 			known := keys{}
@@ -313,17 +327,6 @@ func (f *source) list(n ast.Node, what string) []glob {
 	return out
 }
 
-// globs reads a glob, or a list of them.
-func (f *source) globs(n ast.Node, what string) []glob {
-	list := f.list(n, what)
-	for _, g := range list {
-		if !doublestar.ValidatePattern(g.pattern) {
-			f.fail(g.spot, "%q is not a glob: see * ** ? [a-z] {a,b}", g.pattern)
-		}
-	}
-	return list
-}
-
 // template reads a path with fields in braces.
 func (f *source) template(n ast.Node, what string) string {
 	t := f.text(n, what)
@@ -364,8 +367,12 @@ func syntaxSpot(err error) spot {
 }
 
 func syntaxMessage(err error) string {
-	if e, ok := err.(syntaxError); ok {
-		return "not YAML: " + e.GetMessage()
+	e, ok := err.(syntaxError)
+	if !ok {
+		return "not YAML: " + strings.SplitN(err.Error(), "\n", 2)[0]
 	}
-	return "not YAML: " + strings.SplitN(err.Error(), "\n", 2)[0]
+	if m := e.GetMessage(); !strings.Contains(m, "tab character") && !strings.Contains(m, "'\t'") {
+		return "not YAML: " + m
+	}
+	return "tabs cannot indent YAML; use spaces"
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
@@ -21,25 +22,58 @@ type Error struct {
 	Message      string
 }
 
-// Error is the message with its place, the line and a caret below the column.
+// Error is the message with its place, the line and a caret below the column. What it shows does nothing to a terminal.
 func (e *Error) Error() string {
-	head := fmt.Sprintf("%s:%d:%d: %s", e.Path, e.Line, e.Column, e.Message)
+	head := fmt.Sprintf("%s: %s", place(e.Path, e.Line, e.Column), shorten(printable(e.Message)))
 	if strings.TrimSpace(e.Snippet) == "" {
 		return head
 	}
+	line, column := window(e.Snippet, e.Column)
 	number := fmt.Sprintf("%4d | ", e.Line)
 	indent := strings.Repeat(" ", len(number)-2) + "| "
-	var pad strings.Builder
-	for k, r := range []rune(e.Snippet) {
-		if k >= e.Column-1 {
-			break
-		}
-		if r != '\t' {
-			r = ' '
-		}
-		pad.WriteRune(r)
+	return head + "\n" + number + printableLine(line) + "\n" + indent + pad(line, column) + "^"
+}
+
+// shorten leaves out the middle of a long text: a word of a manifest may be as long as a line.
+func shorten(text string) string {
+	const head, tail = 750, 250
+	letters := split(text)
+	if len(letters) <= head+tail {
+		return text
 	}
-	return head + "\n" + number + e.Snippet + "\n" + indent + pad.String() + "^"
+	return strings.Join(letters[:head], "") + " ... " + strings.Join(letters[len(letters)-tail:], "")
+}
+
+// place is where something stands, as editors and terminals understand it.
+func place(path string, line, column int) string {
+	return fmt.Sprintf("%s:%d:%d", printable(path), line, column)
+}
+
+// window is what is shown of a line, and the column in that.
+func window(line string, column int) (string, int) {
+	const before, shown = 80, 160
+	letters := split(line)
+	if len(letters) <= shown {
+		return line, column
+	}
+	start := min(max(column-1-before, 0), len(letters)-shown)
+	return strings.Join(letters[start:start+shown], ""), column - start
+}
+
+// pad is as wide as what stands before a column.
+func pad(line string, column int) string {
+	var b strings.Builder
+	for k, letter := range split(line) {
+		switch {
+		case k >= column-1:
+			return b.String()
+		case letter == "\t":
+			b.WriteString(letter)
+		default:
+			b.WriteString(strings.Repeat(" ", utf8.RuneCountInString(printable(letter))))
+		}
+	}
+	return b.String()
 }
 
 func (e *Error) Unwrap() error { return ErrManifest }
@@ -81,6 +115,11 @@ func (s *source) fail(where spot, text string, args ...any) {
 	s.errors = append(s.errors, e)
 }
 
+// place is where a spot is.
+func (s *source) place(where spot) string {
+	return place(s.path, min(max(where.line, 1), len(s.lines)), max(where.column, 1))
+}
+
 // err is all that is wrong, in the order of lines.
 func (s *source) err() error {
 	if len(s.errors) == 0 {
@@ -93,8 +132,11 @@ func (s *source) err() error {
 		return a.Column - b.Column
 	})
 	var list []error
-	for _, e := range s.errors {
+	for _, e := range s.errors[:min(len(s.errors), maxErrors)] {
 		list = append(list, e)
+	}
+	if more := len(s.errors) - maxErrors; more > 0 {
+		list = append(list, fmt.Errorf("%w: %d more mistakes", ErrManifest, more))
 	}
 	return errors.Join(list...)
 }

@@ -5,8 +5,10 @@
 package manifests
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,8 +24,10 @@ type Manifest struct {
 	Rules []Rule // the first that matches a file wins
 
 	file    *source
+	folder  string // of the manifest
 	zooSpot spot
 	outSpot spot
+	readDir func(string) ([]fs.DirEntry, error) // os.ReadDir, except in tests
 }
 
 // Rule says what is done with the files that it matches. Defaults are filled in.
@@ -36,15 +40,42 @@ type Rule struct {
 
 	Settings
 
+	file    *source
 	match   []glob
 	exclude []glob
 	output  spot
 	weights spot
+	places
+}
+
+// places are where settings stand, if they are set.
+type places struct {
+	verify  spot // in the rule or in the defaults
+	keep    []glob
+	darknet spot // in the rule
+	export  spot // in the rule
+}
+
+// Keep is a glob over names of nodes, and where it stands.
+type Keep struct {
+	Pattern string
+	Place   string // path:line:column
+}
+
+// KeepPlaces are the globs of Keep with their places.
+func (r *Rule) KeepPlaces() []Keep {
+	var list []Keep
+	for _, g := range r.keep {
+		list = append(list, Keep{g.pattern, r.file.place(g.spot)})
+	}
+	return list
 }
 
 // Settings are what both a rule and the defaults can say.
 type Settings struct {
 	Verify            []string // of Checks; empty: none
+	Proof             string   // of Proofs, or "" where it is not said: see Required
+	Overwrite         bool     // a file in the output folder that zoofold did not make may be replaced
 	Device            string   // of Devices
 	Timeout           time.Duration
 	Tolerance         float64         // of predictions, relative; 0: the jitter rule
@@ -55,12 +86,22 @@ type Settings struct {
 	Fold              map[string]bool // operator families switched on or off
 	Export            []string        // of Exports: forms that are written beside the folded model
 	Epsilon           string          // of Epsilons: how Darknet networks were trained
-	Norms             string // of Norms: what becomes of batch normalisations
+	Norms             string          // of Norms: what becomes of batch normalisations
+}
+
+// Required says whether a check that cannot run fails the model. Who names the checks relies on them, so that this is the
+// default where the rule or the defaults have verify, or where named says that somebody else named them.
+func (r *Rule) Required(named bool) bool {
+	if r.Proof != "" {
+		return r.Proof == "require"
+	}
+	return named || r.verify != (spot{})
 }
 
 // The words that a manifest may use.
 var (
 	Checks   = []string{"parity", "algebra", "predictions"}
+	Proofs   = []string{"require", "try"}
 	Devices  = []string{"auto", "cpu", "cuda"}
 	Exports  = []string{"metal", "onnx"}
 	Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
@@ -86,26 +127,11 @@ func (r *Rule) Off() map[string]bool {
 	return off
 }
 
-// Fingerprint is a line that differs between rules that may give different outputs or ask for different proofs.
-func (r *Rule) Fingerprint() string {
-	var fold []string
-	for _, family := range Families {
-		if on, set := r.Fold[family]; set && !on {
-			fold = append(fold, family)
-		}
-	}
-	return fmt.Sprintf("verify=%s tolerance=%g unfoldable=%s overridable=%s max_duplicate_bytes=%d keep=%q off=%s export=%s epsilon=%s norms=%s",
-		strings.Join(r.Verify, ","), r.Tolerance, r.Unfoldable, r.Overridable, r.MaxDuplicateBytes, r.Keep, strings.Join(fold, ","), strings.Join(r.Export, ","), r.Epsilon, r.Norms)
-}
-
 //go:embed schema.json
 var schema []byte
 
 // Schema is the JSON Schema of manifests.
 func Schema() []byte { return schema }
-
-// maxSize bounds a manifest file.
-const maxSize = 1 << 20
 
 // Load reads and checks a manifest file. Its errors are *Error, several of them joined.
 func Load(path string) (*Manifest, error) {
@@ -132,7 +158,8 @@ func Parse(path string, data []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	m := &Manifest{Path: path, file: &source{path: path, lines: strings.Split(string(data), "\n")}}
+	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // the mark that Windows puts before UTF-8
+	m := &Manifest{Path: path, folder: folder, readDir: os.ReadDir, file: &source{path: path, lines: strings.Split(string(data), "\n")}}
 	m.decode(data)
 	if err := m.file.err(); err != nil {
 		return nil, err
@@ -147,23 +174,4 @@ func below(folder, path string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(folder, path)
-}
-
-// checkFolders refuses an output that would be an input the next time.
-func (m *Manifest) checkFolders() {
-	zoo, out := resolved(m.Zoo), resolved(m.Out)
-	if rel, err := filepath.Rel(zoo, out); err == nil && filepath.IsLocal(rel) {
-		m.file.fail(m.outSpot, "the output folder is inside the zoo %s: its files would be models the next time; put it beside", m.Zoo)
-	}
-}
-
-// resolved follows links as far as the path exists.
-func resolved(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		return real
-	}
-	if parent := filepath.Dir(path); parent != path {
-		return filepath.Join(resolved(parent), filepath.Base(path))
-	}
-	return path
 }

@@ -182,7 +182,14 @@ func below(path string, folders ...string) bool {
 // real is a path of the layout with its links resolved as far as it is there, relative to the base; false if it leaves it.
 func (l *layout) real(path string) (string, bool) {
 	rest := ""
-	for {
+	for range 100 {
+		if target, err := os.Readlink(path); err == nil { // it may lead to what is not there yet
+			if !filepath.IsAbs(target) {
+				target = filepath.Join(filepath.Dir(path), target)
+			}
+			path = target
+			continue
+		}
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			rel, err := filepath.Rel(l.base, filepath.Join(real, rest))
 			return rel, err == nil && filepath.IsLocal(rel)
@@ -190,6 +197,7 @@ func (l *layout) real(path string) (string, bool) {
 		rest = filepath.Join(filepath.Base(path), rest)
 		path = filepath.Dir(path)
 	}
+	return "", false
 }
 
 // run runs a manifest, with a surprise in the middle, and checks that nothing changed that may not.

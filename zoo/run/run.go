@@ -86,6 +86,9 @@ var ErrPlace = errors.New("cannot be written there")
 func Run(ctx context.Context, o Options) (end report.End, err error) {
 	started := time.Now()
 	zoo, err := o.Manifest.Walk(ctx)
+	if err != nil && ctx.Err() != nil {
+		return report.End{Exit: ExitInterrupted, Seconds: time.Since(started).Seconds()}, nil
+	}
 	if err != nil {
 		return end, err
 	}

@@ -68,7 +68,10 @@ func claimState(fsys files, out string) error {
 		return err
 	}
 	_, err = f.Write([]byte(aboutFolder))
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return fsys.SyncFolder(folder)
 }
 
 // readAbout is the note about the folder; "" where there is none.

@@ -1,0 +1,74 @@
+package manifests
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+var (
+	errGone       = errors.New("is not there")
+	errFolderLink = errors.New("links to a folder")
+)
+
+// regular is what a regular file is, or one that a link leads to, wherever it lies. For everything else the error says what it
+// is; nothing is opened.
+func regular(file string) (fs.FileInfo, error) {
+	info, err := os.Lstat(file)
+	verb := "is"
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		verb = "links to"
+		info, err = os.Stat(file)
+	}
+	switch {
+	case err == nil && info.Mode().IsRegular():
+		return info, nil
+	case err == nil && info.IsDir() && verb == "links to":
+		return nil, errFolderLink
+	case err == nil:
+		return nil, fmt.Errorf("%s %s", verb, kindOf(info.Mode()))
+	case verb == "is" && errors.Is(err, fs.ErrNotExist):
+		return nil, errGone
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		return nil, errors.New("links to nothing")
+	case errors.Is(err, syscall.ELOOP):
+		return nil, errors.New("links in a loop")
+	}
+	return nil, fmt.Errorf("cannot be read: %w", reason(err))
+}
+
+// kindOf names what is no regular file.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "no regular file"
+}
+
+// reason is an error without the path, which is said beside it.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// modelName says whether a name is that of a model.
+func modelName(rel string) bool {
+	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras"}, extension(rel))
+}
+
+func extension(rel string) string { return strings.ToLower(path.Ext(rel)) }

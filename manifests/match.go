@@ -1,0 +1,118 @@
+package manifests
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// use is what a rule did in a walk.
+type use struct {
+	globs    []bool          // which of its globs matched a file
+	excludes []bool          // which of its excludes kept one from it, or a folder
+	wanted   int             // files that it matched
+	got      map[string]bool // extensions of those that no earlier rule took
+	before   *Rule           // the earlier rule that took the first of the others
+}
+
+func newUses(rules []Rule) []use {
+	uses := make([]use, len(rules))
+	for k, r := range rules {
+		uses[k] = use{globs: make([]bool, len(r.match)), excludes: make([]bool, len(r.exclude)), got: map[string]bool{}}
+	}
+	return uses
+}
+
+// match is the first rule for a path; nil if there is none.
+func (w *walker) match(rel string) *Rule {
+	var first *Rule
+	for k := range w.Rules {
+		r, u := &w.Rules[k], &w.uses[k]
+		if !mark(u.globs, r.match, rel) || mark(u.excludes, r.exclude, rel) {
+			continue
+		}
+		u.wanted++
+		switch {
+		case first == nil:
+			first = r
+			u.got[extension(rel)] = true
+		case u.before == nil:
+			u.before = first
+		}
+	}
+	return first
+}
+
+// mark notes which globs match a path, and says whether any does.
+func mark(used []bool, globs []glob, rel string) bool {
+	any := false
+	for k, g := range globs {
+		if g.matches(rel) {
+			used[k], any = true, true
+		}
+	}
+	return any
+}
+
+// excluded says whether every rule excludes all that may lie in a folder, with globs that end in /**.
+func (w *walker) excluded(rel string) bool {
+	whole := func(g glob) bool {
+		prefix, ok := strings.CutSuffix(g.pattern, "/**")
+		return ok && glob{pattern: prefix}.matches(rel)
+	}
+	for _, r := range w.Rules {
+		if !slices.ContainsFunc(r.exclude, whole) {
+			return false
+		}
+	}
+	for k, r := range w.Rules {
+		for j, g := range r.exclude {
+			w.uses[k].excludes[j] = w.uses[k].excludes[j] || whole(g)
+		}
+	}
+	return true
+}
+
+// unused refuses globs that match nothing.
+func (w *walker) unused() {
+	for k, r := range w.Rules {
+		for j, g := range r.match {
+			switch {
+			case r.Optional || w.uses[k].globs[j]:
+			case w.partial:
+				w.note(g.spot, "%q matches no file of the folders that can be read", g.pattern)
+			default:
+				w.file.fail(g.spot, "%q matches no file below %s (optional: true allows that)", g.pattern, w.Zoo)
+			}
+		}
+	}
+}
+
+// idle notes what rules say to no effect.
+func (w *walker) idle() {
+	for k := range w.Rules {
+		r, u := &w.Rules[k], &w.uses[k]
+		if u.wanted > 0 && len(u.got) == 0 {
+			w.note(r.match[0].spot, "the rule does nothing: an earlier rule (%s) takes every file that it matches", w.file.place(u.before.match[0].spot))
+		}
+		for j, g := range r.exclude {
+			if slices.Contains(u.globs, true) && !u.excludes[j] {
+				w.note(g.spot, "exclude %q does nothing: it matches no file that the rule matches", g.pattern)
+			}
+		}
+		onnx := len(u.got) == 1 && u.got[".onnx"]
+		if r.darknet != (spot{}) && len(u.got) > 0 && !u.got[".cfg"] {
+			w.note(r.darknet, "darknet does nothing: the rule has no .cfg")
+		}
+		if r.Weights != "" && onnx {
+			w.note(r.weights, "weights does nothing: all models of the rule are ONNX, which have theirs in them or name them")
+		}
+		if r.export != (spot{}) && onnx && slices.Contains(r.Export, "onnx") {
+			w.note(r.export, "export onnx writes copies of the folded models: all models of the rule are ONNX already")
+		}
+	}
+}
+
+func (w *walker) note(where spot, text string, args ...any) {
+	w.zoo.Notes = append(w.zoo.Notes, w.file.place(where)+": "+printable(fmt.Sprintf(text, args...)))
+}

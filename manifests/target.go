@@ -1,0 +1,183 @@
+package manifests
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// checkFolders refuses an output that would be an input the next time.
+func (m *Manifest) checkFolders() {
+	zoo, _ := os.Stat(m.Zoo)
+	if inside(resolved(m.Out), resolved(m.Zoo), zoo) {
+		m.file.fail(m.outSpot, "the output folder is inside the zoo %s: its files would be models the next time; put it beside", m.Zoo)
+	}
+}
+
+// inside says whether a resolved path is a folder or lies below it, by its name or by what the folders above it are: a folder
+// has several names where it is mounted twice or where case does not count.
+func inside(path, folder string, identity fs.FileInfo) bool {
+	if rel, err := filepath.Rel(folder, path); err == nil && filepath.IsLocal(rel) {
+		return true
+	}
+	for identity != nil {
+		if info, err := os.Stat(path); err == nil && os.SameFile(info, identity) {
+			return true
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			break
+		}
+		path = parent
+	}
+	return false
+}
+
+// resolved follows links as far as the path exists.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolved(parent), filepath.Base(path))
+	}
+	return path
+}
+
+// targets are the outputs of a walk, and what they must not be.
+type targets struct {
+	*walker
+	zooPath string
+	zooInfo fs.FileInfo
+	folders map[string]folder // of outputs
+	inputs  map[inputKey][]input
+	by      map[string]*Job
+}
+
+// folder is where a folder of outputs is, and whether that is in the zoo.
+type folder struct {
+	real  string
+	inZoo bool
+}
+
+// inputKey is equal for two names of one file.
+type inputKey struct {
+	size int64
+	time time.Time
+}
+
+func keyOf(info fs.FileInfo) inputKey { return inputKey{info.Size(), info.ModTime().UTC()} }
+
+// checkTargets refuses outputs that would be written into the zoo, over a model's file, over each other or over what is
+// zoofold's own.
+func (w *walker) checkTargets(zoo fs.FileInfo) {
+	t := targets{walker: w, zooPath: resolved(w.Zoo), zooInfo: zoo, folders: map[string]folder{}, inputs: map[inputKey][]input{}, by: map[string]*Job{}}
+	for _, in := range w.inputs {
+		t.inputs[keyOf(in.info)] = append(t.inputs[keyOf(in.info)], in)
+	}
+	jobs := w.zoo.Jobs
+	for k := range jobs {
+		if t.own(&jobs[k]) && t.outside(&jobs[k]) {
+			t.distinct(&jobs[k])
+		}
+	}
+	for k := range jobs {
+		t.beside(&jobs[k])
+	}
+}
+
+// own says whether an output has a name that zoofold does not use itself.
+func (t *targets) own(job *Job) bool {
+	rel, err := filepath.Rel(t.Out, job.Target)
+	if err != nil {
+		rel = job.Target
+	}
+	taken := ""
+	for _, element := range strings.Split(filepath.ToSlash(rel), "/") {
+		if strings.HasPrefix(strings.ToLower(element), ".zoofold") {
+			taken = element
+		}
+	}
+	if strings.EqualFold(rel, "report.html") || strings.EqualFold(rel, "report.json") {
+		taken = rel
+	}
+	if taken != "" {
+		t.file.fail(t.place(job), "%s is zoofold's own: choose another output", taken)
+	}
+	return taken == ""
+}
+
+// outside says whether an output is neither in the zoo nor a file of a model.
+func (t *targets) outside(job *Job) bool {
+	dir := filepath.Dir(job.Target)
+	above, seen := t.folders[dir]
+	if !seen {
+		above.real = resolved(dir)
+		above.inZoo = inside(above.real, t.zooPath, t.zooInfo)
+		t.folders[dir] = above
+	}
+	real, inZoo := filepath.Join(above.real, filepath.Base(job.Target)), above.inZoo
+	info, err := os.Lstat(job.Target)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		real = resolved(job.Target)
+		info, err = os.Stat(job.Target)
+	}
+	if inZoo || inside(real, t.zooPath, nil) || err == nil && os.SameFile(info, t.zooInfo) {
+		t.file.fail(t.place(job), "the output of %s would be written into the zoo (%s): give out or output another folder", job.Path, t.shown(real))
+		return false
+	}
+	if err != nil {
+		return true
+	}
+	for _, in := range t.inputs[keyOf(info)] {
+		if os.SameFile(info, in.info) {
+			t.file.fail(t.place(job), "the output of %s would be written over a file of %s (%s): give out or output another folder", job.Path, in.model, t.shown(job.Target))
+			return false
+		}
+	}
+	return true
+}
+
+// distinct refuses a second output of one name.
+func (t *targets) distinct(job *Job) {
+	if first := t.by[job.Target]; first != nil {
+		t.file.fail(job.Rule.whole(), "%s and %s would both be written to %s: give one of their rules another output", first.Path, job.Path, job.Target)
+	}
+	t.by[job.Target] = job
+}
+
+// beside refuses an output in a folder that is another output.
+func (t *targets) beside(job *Job) {
+	for dir := filepath.Dir(job.Target); len(dir) > len(t.Out); dir = filepath.Dir(dir) {
+		if other := t.by[dir]; other != nil {
+			t.file.fail(job.Rule.whole(), "%s would be written into %s, which is the output of %s: give one of their rules another output", job.Path, dir, other.Path)
+			return
+		}
+	}
+}
+
+// place is where the manifest says where an output goes.
+func (t *targets) place(job *Job) spot {
+	if job.Rule.output != (spot{}) {
+		return job.Rule.output
+	}
+	return t.outSpot
+}
+
+// whole is where a rule says where its outputs go, or the rule itself.
+func (r *Rule) whole() spot {
+	if r.output == (spot{}) && len(r.match) > 0 {
+		return r.match[0].spot
+	}
+	return r.output
+}
+
+// shown is a path as the manifest would write it.
+func (m *Manifest) shown(path string) string {
+	if rel, err := filepath.Rel(m.folder, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}

@@ -1,0 +1,198 @@
+package manifests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Zoo is what a walk of the zoo's folder found.
+type Zoo struct {
+	Jobs      []Job         // the models, in the order of their paths
+	Failures  []Failure     // models and folders that cannot be read; the others go on
+	Unmatched []string      // files that no rule matches
+	Folders   []fs.FileInfo // every folder that was seen, the zoo first: nothing may be written there
+	Notes     []string      // settings that do nothing, with their places
+}
+
+// Job is one model of the zoo that a rule matches.
+type Job struct {
+	Path    string // relative to the zoo, with slashes
+	Source  string // absolute; a link is not resolved
+	Weights string // absolute path of the model's second file; "" where the rule names none
+	Target  string // absolute, below Out
+	Size    int64  // bytes of Source and Weights
+	Rule    *Rule
+}
+
+// Failure is a model or a folder of the zoo that cannot be read.
+type Failure struct {
+	Path string // relative to the zoo, with slashes; a folder ends in one
+	Err  error
+}
+
+// Walk goes through the zoo once and matches its files. Folders whose names start with a dot and folders that every rule
+// excludes are listed and not entered, and links to folders are not followed. Its errors are *Error, several of them joined:
+// what is wrong with the manifest. What is wrong with one model is in the result.
+func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
+	m.file.errors = nil
+	w := &walker{Manifest: m, ctx: ctx, weights: map[string]bool{}, uses: newUses(m.Rules)}
+	info, err := os.Stat(m.Zoo)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is no folder")
+	}
+	if err == nil {
+		w.zoo.Folders = append(w.zoo.Folders, info)
+		err = w.folder(".")
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("the walk of the zoo %s was left off: %w", m.Zoo, context.Cause(ctx))
+	}
+	if err != nil {
+		m.file.fail(m.zooSpot, "the zoo %s cannot be read: %v", m.Zoo, reason(err))
+		return nil, m.file.err()
+	}
+	w.zoo.Unmatched = slices.DeleteFunc(w.zoo.Unmatched, func(rel string) bool { return w.weights[rel] })
+	w.unused()
+	w.idle()
+	m.checkFolders()
+	w.checkTargets(info)
+	if err := m.file.err(); err != nil {
+		return nil, err
+	}
+	return &w.zoo, nil
+}
+
+// walker is a walk under way.
+type walker struct {
+	*Manifest
+	ctx     context.Context
+	zoo     Zoo
+	uses    []use           // of each rule
+	inputs  []input         // the files of the models
+	weights map[string]bool // relative paths of second files
+	partial bool            // a folder could not be read
+}
+
+// input is a file that a model is read from.
+type input struct {
+	model string
+	info  fs.FileInfo
+}
+
+// folder takes what lies in a folder, given relative to the zoo. Its error is that of reading the folder.
+func (w *walker) folder(rel string) error {
+	entries, err := w.readDir(w.at(rel))
+	for _, e := range entries {
+		if w.ctx.Err() != nil {
+			return w.ctx.Err()
+		}
+		inner := path.Join(rel, e.Name())
+		if !e.IsDir() {
+			w.take(inner)
+			continue
+		}
+		if err := w.enter(inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // what went during the walk is not missed
+			w.partial = true
+			w.fail(inner+"/", fmt.Errorf("the folder cannot be read: %w", reason(err)))
+		}
+	}
+	return err
+}
+
+// enter lists a folder within the zoo, and walks it unless it is to be passed over.
+func (w *walker) enter(rel string, e fs.DirEntry) error {
+	info, err := e.Info()
+	if err != nil {
+		return err
+	}
+	w.zoo.Folders = append(w.zoo.Folders, info)
+	if strings.HasPrefix(e.Name(), ".") || w.excluded(rel) {
+		return nil
+	}
+	return w.folder(rel)
+}
+
+// take matches what is not a folder.
+func (w *walker) take(rel string) {
+	rule := w.match(rel)
+	if rule == nil {
+		w.zoo.Unmatched = append(w.zoo.Unmatched, rel)
+		return
+	}
+	info, err := regular(w.at(rel))
+	switch {
+	case errors.Is(err, errGone):
+	case errors.Is(err, errFolderLink) && !modelName(rel): // it is there for people, and a glob such as ** means files
+		w.zoo.Unmatched = append(w.zoo.Unmatched, rel)
+	case err != nil:
+		w.fail(rel, err)
+	default:
+		w.job(rel, info, rule)
+	}
+}
+
+// job adds a model, or fails it if its second file is not to be had.
+func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
+	job := Job{Path: rel, Source: w.at(rel), Size: info.Size(), Rule: rule}
+	out := expand(rule.Output, rel)
+	if !filepath.IsLocal(filepath.FromSlash(out)) || out == "." {
+		w.file.fail(rule.output, "the output of %s would be %s, outside %s", rel, out, w.Out)
+		return
+	}
+	job.Target = filepath.Join(w.Out, filepath.FromSlash(out))
+	if err := w.second(&job); err != nil {
+		w.fail(rel, err)
+		return
+	}
+	w.inputs = append(w.inputs, input{rel, info})
+	w.zoo.Jobs = append(w.zoo.Jobs, job)
+}
+
+// second finds a job's second file.
+func (w *walker) second(job *Job) error {
+	if job.Rule.Weights == "" {
+		return nil
+	}
+	rel := expand(job.Rule.Weights, job.Path)
+	if !filepath.IsLocal(filepath.FromSlash(rel)) {
+		w.file.fail(job.Rule.weights, "the weights of %s would be %s, outside the zoo", job.Path, rel)
+		return nil
+	}
+	info, err := regular(w.at(rel))
+	if err != nil {
+		head := fmt.Sprintf("%s: no weights for %s", w.file.place(job.Rule.weights), printable(job.Path))
+		if errors.Is(err, errGone) {
+			return fmt.Errorf("%s: expected %s", head, printable(rel))
+		}
+		return fmt.Errorf("%s: %s %w", head, printable(rel), err)
+	}
+	w.weights[rel] = true
+	w.inputs = append(w.inputs, input{job.Path, info})
+	job.Weights = w.at(rel)
+	job.Size += info.Size()
+	return nil
+}
+
+func (w *walker) fail(rel string, err error) {
+	w.zoo.Failures = append(w.zoo.Failures, Failure{rel, err})
+}
+
+// at is where a path relative to the zoo is.
+func (w *walker) at(rel string) string { return filepath.Join(w.Zoo, filepath.FromSlash(rel)) }
+
+// fields are what templates may hold.
+var fields = []string{"{dir}", "{stem}", "{name}", "{ext}"}
+
+// expand fills a template in for a path relative to the zoo.
+func expand(template, rel string) string {
+	name := path.Base(rel)
+	ext := path.Ext(name)
+	return path.Clean(strings.NewReplacer("{dir}", path.Dir(rel), "{stem}", strings.TrimSuffix(name, ext), "{name}", name, "{ext}", ext).Replace(template))
+}
