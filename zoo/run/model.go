@@ -358,7 +358,7 @@ func (r *runner) relative(target string) string {
 
 // describe writes what the plan says into the report.
 func describe(m *report.Model, plan *fold.Plan) {
-	m.Before, m.After, m.Maps, m.Warnings = plan.Before, plan.After, nil, nil
+	m.Before, m.After, m.Maps, m.Remaining, m.Warnings = plan.Before, plan.After, nil, nil, nil
 	for _, x := range plan.Maps {
 		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {
@@ -368,6 +368,9 @@ func describe(m *report.Model, plan *fold.Plan) {
 			}
 		}
 		m.Maps = append(m.Maps, line)
+	}
+	for _, x := range plan.Remaining {
+		m.Remaining = append(m.Remaining, report.Left{Graph: x.Graph, Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
 	}
 }
 
