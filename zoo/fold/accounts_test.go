@@ -10,6 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/fold/foldtest"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest"
@@ -102,6 +103,10 @@ func TestWhatIsCountedAndNoMapHasAReason(t *testing.T) {
 			f := function(m, "F", "", 1, func(f *b, x []*v) *v { return f.Op("Mul", in(x[0], f.Const([]float64{2}))) })
 			f.Opset[""]--
 			return call(m, "F", "", in(conv(m)))
+		}},
+		{"it joins an input to an output, and the file has no other operators", fold.Unsupported, fold.Options{}, func(m *b) *v {
+			m.Model.Takes = func(*model.Node, int) bool { return true }
+			return m.Op("Mul", in(m.Input(1, 4), m.Const([]float64{1})))
 		}},
 		{"norms: neutralize leaves functions", fold.Unsupported, fold.Options{Neutralize: true}, func(m *b) *v {
 			function(m, "F", "", 1, func(f *b, x []*v) *v { return f.Op("Mul", in(x[0], f.Const([]float64{2}))) })
