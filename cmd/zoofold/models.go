@@ -114,7 +114,7 @@ func export(set *flag.FlagSet) action {
 			err = run.Export(ctx, f, e, operands[1], cpu.New(1))
 		}
 		if err != nil {
-			fmt.Fprintf(stderr, "zoofold: %s: %s\n", operands[0], report.Printable(err.Error()))
+			fmt.Fprintf(stderr, "zoofold: %s: %s\n", report.Printable(report.Name(operands[0])), report.Printable(err.Error()))
 			return exitFailed
 		}
 		fmt.Fprintf(stdout, "%s: %s\n", e.Name, operands[1])

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,7 +31,7 @@ type action func(operands []string, stdout, stderr io.Writer) int
 func subcommands() []subcommand {
 	return []subcommand{
 		{"plan", "MODEL", "what folding would change", plan},
-		{"explain", "MODEL", "for every affine map: what becomes of it, and why", explain},
+		{"explain", "MODEL", "for every per-channel node: what becomes of it, and why", explain},
 		{"verify", "A B", "whether two models predict the same", verify},
 		{"export", "MODEL OUT", "write a model's weights for Metal, or the model as ONNX", export},
 		{"schema", "", "print the JSON Schema of manifests, or of report.json", schema},
@@ -66,7 +65,13 @@ func (s *subcommand) run(args []string, stdout, stderr io.Writer) int {
 			return exitUsage
 		}
 	}
-	return act(set.Args(), stdout, stderr)
+	out := report.NewOutput(stdout)
+	code := act(set.Args(), out, stderr)
+	if err := out.Err(); err != nil {
+		fmt.Fprintf(stderr, "zoofold: standard output: %v\n", err)
+		return max(code, exitFailed)
+	}
+	return code
 }
 
 func schema(set *flag.FlagSet) action {
@@ -119,7 +124,7 @@ func planOf(path string, o *format.Options, overridable bool, norms string, stde
 			return p, true
 		}
 	}
-	fmt.Fprintf(stderr, "zoofold: %s: %s\n", path, report.Printable(err.Error()))
+	fmt.Fprintf(stderr, "zoofold: %s: %s\n", report.Printable(report.Name(path)), report.Printable(err.Error()))
 	return nil, false
 }
 
@@ -133,19 +138,19 @@ func plan(set *flag.FlagSet) action {
 			return exitFailed
 		}
 		if *asJSON {
-			e := json.NewEncoder(stdout)
-			e.SetIndent("", " ")
-			if err := e.Encode(p); err != nil {
+			text, err := report.EncodeJSON(p, "", " ")
+			if err != nil {
 				fmt.Fprintf(stderr, "zoofold: %v\n", err)
 				return exitFailed
 			}
+			fmt.Fprintf(stdout, "%s\n", text)
 			return exitDone
 		}
 		for _, n := range p.Nodes {
 			fmt.Fprintf(stdout, "%-8s node   %s\n", n.Edit, report.Printable(n.Node))
 		}
 		for _, c := range p.Consts {
-			fmt.Fprintf(stdout, "%-8s tensor %q %s\n", c.Edit, c.Name, report.Bytes(c.Bytes))
+			fmt.Fprintf(stdout, "%-8s tensor \"%s\" %s\n", c.Edit, report.Printable(c.Name), report.Bytes(c.Bytes))
 		}
 		fmt.Fprintf(stdout, "%d -> %d per-channel nodes\n", p.Before, p.After)
 		return exitDone
@@ -160,33 +165,19 @@ func explain(set *flag.FlagSet) action {
 		if !ok {
 			return exitFailed
 		}
-		counts, left := map[fold.Verdict]int{}, map[fold.Code]int{}
-		for _, m := range p.Maps {
-			counts[m.Verdict]++
-			text := "it does nothing, or undoes another"
-			if len(m.Into) > 0 {
-				text = "into " + strings.Join(m.Into, ", ")
+		var m report.Model
+		for _, x := range p.Maps {
+			line := report.Map{Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
+			if x.Reason != nil {
+				line.Code, line.Reason = string(x.Reason.Code), x.Reason.Text
 			}
-			if m.Reason != nil {
-				text = fmt.Sprintf("%s: %s", m.Reason.Code, m.Reason.Text)
-				if m.Verdict == fold.Merged {
-					text = "into " + strings.Join(m.Into, ", ") + "; " + text
-				} else {
-					left[m.Reason.Code]++
-				}
-			}
-			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(m.Node), m.Verdict, report.Printable(text))
+			m.Maps = append(m.Maps, line)
+			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(line.Node), line.Verdict, report.Printable(line.Fate()))
 		}
-		var codes []string
-		for code, n := range left {
-			codes = append(codes, fmt.Sprintf("%s %d", code, n))
+		for _, x := range p.Remaining {
+			m.Remaining = append(m.Remaining, report.Left{Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
 		}
-		slices.Sort(codes)
-		reasons := ""
-		if len(codes) > 0 {
-			reasons = " (" + strings.Join(codes, ", ") + ")"
-		}
-		fmt.Fprintf(stdout, "%d maps: %d folded, %d merged, %d left%s\n", len(p.Maps), counts[fold.Folded], counts[fold.Merged], counts[fold.Left], reasons)
+		fmt.Fprintln(stdout, m.Account())
 		return exitDone
 	}
 }

@@ -95,7 +95,7 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 		return because(NotPerChannel, "the input of %v has no known type and rank", n)
 	}
 	if !fits(a.Scale, x.DType) || !fits(a.Shift, x.DType) {
-		return because(Overflow, "a constant of %v would leave the range of %v", n, x.DType)
+		return because(Overflow, "a constant of %v would overflow %v", n, x.DType)
 	}
 	if why := m.Rebuild(n); why != nil {
 		return why
@@ -119,8 +119,8 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 			n.Outputs[0], z.Producer = z, n
 			c := n.Graph.NewConst(y.Name+"_Add", &model.Constant{DType: x.DType, Shape: shape, Values: a.Shift})
 			add := n.Graph.NewNode(n, "Add", y.Name+"_Add", []*model.Value{z, c}, []*model.Value{y})
-			m.nodes = append(m.nodes, add)
-			m.p.entries[add] = m.p.entries[n]
+			m.nodes, m.into = append(m.nodes, add), append(m.into, add)
+			m.p.accounts.take(add, m.p.accounts.entries[n])
 		})
 	case a.Shifts():
 		m.Edit(func() { set(n, "Add", a.Shift) })

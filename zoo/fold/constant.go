@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -142,12 +143,25 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	case !v.Const.DType.Float():
 		return nil, nil, because(Quantized, "the weight %q of %v is of type %v", v.Name, n, v.Const.DType)
 	case m.p.opt.Refuse[v.Name] != "":
-		return nil, nil, because(m.p.opt.Refuse[v.Name], "the weight %q of %v would not fit its type %v", v.Name, n, v.Const.DType)
+		return nil, nil, because(m.p.opt.Refuse[v.Name], "the weight %q of %v %s", v.Name, n, refused(m.p.opt.Refuse[v.Name], v.Const.DType))
 	}
 	if elements, _ := v.Const.Elements(); len(v.Uses) > 1 && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
 		return nil, nil, because(Duplicate, "the weight %q of %v has other users and is too large to copy (max_duplicate_bytes)", v.Name, n)
 	}
 	return v, v.Const.Shape, m.Absorbed(n)
+}
+
+// refused is what happens to a constant that may not be rescaled, in words.
+func refused(code Code, d tensor.DType) string {
+	switch code {
+	case Overflow:
+		return fmt.Sprintf("would overflow %v", d)
+	case Underflow:
+		return fmt.Sprintf("would become subnormal in %v", d)
+	case Statistics:
+		return "has elements that are not finite"
+	}
+	return "may not be rescaled"
 }
 
 // Rescale leaves the edit that input k of n, a weight, is multiplied by the factor. A quantised weight takes it into the
@@ -252,7 +266,7 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 		return because(Keep, "the %s of %v would have to be of another type or shape, which norms: neutralize rules out", inputName(n, k), n)
 	}
 	if !fits(values, dtype) {
-		return because(Overflow, "input %d of %v would leave the range of %v", k, n, dtype)
+		return because(Overflow, "the %s of %v would overflow %v", inputName(n, k), n, dtype)
 	}
 	m.made = append(m.made, made{n, k, shape, values})
 	m.Edit(func() {

@@ -9,26 +9,33 @@ import (
 // Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization and InstanceNormalization
 // whose γ and β are not 1 and 0, and Mul, Div, Add and Sub of one constant and one other operand. It counts what could be
 // looked at, foldable or not, so that numbers of different programs compare.
-func Count(m *model.Model) int {
-	count := 0
+func Count(m *model.Model) int { return len(counted(m)) }
+
+// counted are the nodes that Count counts, in the order of the graphs and their nodes.
+func counted(m *model.Model) (list []*model.Node) {
 	constant := constants(m)
 	m.Walk(func(g *model.Graph) {
 		for _, n := range g.Nodes {
+			counts := false
 			switch n.Type {
 			case "BatchNormalization":
-				count++
+				counts = true
 			case "LayerNormalization", "InstanceNormalization":
-				if !plain(n.In(1), 1) || n.In(2) != nil && !plain(n.In(2), 0) {
-					count++
-				}
+				counts = !plain(n.In(1), 1) || n.In(2) != nil && !plain(n.In(2), 0)
 			case "Mul", "Div", "Add", "Sub":
-				if len(n.Inputs) == 2 && constant[n.Inputs[0]] != constant[n.Inputs[1]] {
-					count++
-				}
+				counts = len(n.Inputs) == 2 && constant[n.Inputs[0]] != constant[n.Inputs[1]]
+			}
+			if counts {
+				list = append(list, n)
 			}
 		}
 	})
-	return count
+	return list
+}
+
+// countedTypes are the operators that counted looks at.
+var countedTypes = map[string]bool{
+	"BatchNormalization": true, "LayerNormalization": true, "InstanceNormalization": true, "Mul": true, "Div": true, "Add": true, "Sub": true,
 }
 
 // constants are the values that are the same in every run: stored ones, and what is computed of nothing else.

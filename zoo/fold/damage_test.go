@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/fold/foldtest"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 )
 
@@ -23,8 +24,10 @@ func FuzzDamagedModels(f *testing.F) {
 				t.Fatal(fmt.Sprint(x, "\n", string(debug.Stack())))
 			}
 		}()
-		if _, err := fold.Fold(m, fold.Options{Neutralize: seed%4 == 3}); err != nil {
-			t.Error(err)
+		plan, err := fold.Fold(m, fold.Options{Neutralize: seed%4 == 3})
+		if err != nil {
+			t.Fatal(err)
 		}
+		foldtest.AddsUp(t, plan, m)
 	})
 }

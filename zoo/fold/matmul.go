@@ -219,7 +219,7 @@ func (m *Move) addAfter(n *model.Node, a Affine) *Reason {
 		return because(Unsupported, "the output of %v has no known type and rank for an Add behind it", n)
 	}
 	if !fits(a.Shift, y.DType) {
-		return because(Overflow, "a shift behind %v would leave the range of %v", n, y.DType)
+		return because(Overflow, "a shift behind %v would overflow %v", n, y.DType)
 	}
 	m.Edit(func() {
 		g := n.Graph
@@ -227,7 +227,7 @@ func (m *Move) addAfter(n *model.Node, a Affine) *Reason {
 		n.Outputs[0], n.Edited, z.Producer = z, true, n
 		c := g.NewConst(y.Name+"_shift", &model.Constant{DType: y.DType, Shape: shape, Values: a.Shift})
 		add := g.NewNode(n, "Add", y.Name+"_shift", []*model.Value{z, c}, []*model.Value{y})
-		m.nodes = append(m.nodes, add)
+		m.nodes, m.into = append(m.nodes, add), append(m.into, add)
 	})
 	return nil
 }

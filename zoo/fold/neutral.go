@@ -71,9 +71,6 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 	if why := m.settle(r, func() {}); why != nil {
 		return false, why
 	}
-	for _, entry := range p.of(r) {
-		entry.Verdict = Merged
-	}
 	return true, nil
 }
 

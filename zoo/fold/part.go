@@ -78,9 +78,9 @@ func (p *Planner) keepOne(r *run, k int) {
 	p.succeed(r.nodes[k], r)
 }
 
-// succeed makes a node stand for a run's maps in the plan: what becomes of it becomes of them.
+// succeed makes a node stand for a run in the plan: what becomes of it becomes of the run's nodes.
 func (p *Planner) succeed(n *model.Node, r *run) {
-	p.heirs = append(p.heirs, heir{n, p.of(r)})
+	p.heirs = append(p.heirs, heir{n, p.accounts.of(r.nodes)})
 }
 
 // replace puts a Mul, an Add or both in the place of a run.
@@ -95,7 +95,6 @@ func (p *Planner) replace(r *run, a Affine) {
 		values []float64
 		needed bool
 	}{{"Mul", a.Scale, a.Scales()}, {"Add", a.Shift, a.Shifts()}}
-	var node *model.Node
 	for k, step := range steps {
 		if !step.needed {
 			continue
@@ -106,11 +105,11 @@ func (p *Planner) replace(r *run, a Affine) {
 		if k == 0 && steps[1].needed {
 			z = g.NewValue(out.Name+"_scaled", out)
 		}
-		node = g.NewNode(last, step.op, out.Name+"_"+step.op, []*model.Value{in, c}, []*model.Value{z})
+		node := g.NewNode(last, step.op, out.Name+"_"+step.op, []*model.Value{in, c}, []*model.Value{z})
 		p.regions.join([]*model.Node{r.first(), node})
 		in, last = z, node
+		p.succeed(node, r)
 	}
-	p.succeed(node, r)
 }
 
 // shape is the shape of a constant that holds one number for each of the map's channels and broadcasts over x along them:

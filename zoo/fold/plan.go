@@ -2,41 +2,80 @@ package fold
 
 import "fmt"
 
-// Plan is what folding does to one model, as data: what becomes of every affine map, which nodes and constants change,
-// and where the result can be checked. Names are the original model's, but for nodes and constants that are new.
+// Plan is what folding does to one model, as data: what becomes of every per-channel node, which nodes and constants
+// change, and where the result can be checked. Names are the original model's, but for nodes and constants that are new.
+//
+// A per-channel node is one that Count counts. A node of a function counts once for each call whose place folding puts the
+// function in, as if the file had been written without it. The numbers add up:
+//
+//	len(Maps) == Before     each per-channel node of the original has one entry
+//	len(Remaining) == After each per-channel node of the folded model has one entry
+//
+// and each entry of Remaining is either a node of the original whose Map is Left, or what Maps that are Merged have become.
 type Plan struct {
-	Maps    []Map       // every affine map of the original model, in the order of its nodes
-	Nodes   []NodeEdit  // nodes dropped, changed or added
-	Consts  []ConstEdit // constants dropped, rescaled or added
-	Regions []Region    // parts that compute the same before and after; disjoint
-	Before  int         // per-channel nodes in the original
-	After   int         // per-channel nodes left
-	Unit    float64     // unit roundoff of the narrowest type of a constant or attribute that changes
+	Maps      []Map       // the per-channel nodes of the original model, in the order of its nodes
+	Remaining []Remaining // the per-channel nodes of the folded model, in the order of its nodes
+	Nodes     []NodeEdit  // nodes dropped, changed or added
+	Consts    []ConstEdit // constants dropped, rescaled or added
+	Regions   []Region    // parts that compute the same before and after; disjoint
+	Before    int         // per-channel nodes of the original
+	After     int         // per-channel nodes of the folded model
+	Unit      float64     // unit roundoff of the narrowest type of a constant or attribute that changes
 }
 
-// Map is one affine map and what became of it.
+// Map is one per-channel node of the original and what became of it.
 type Map struct {
 	Graph   string // model.Graph.Path of the graph it stands in
 	Node    string // model.Node.String of the node
 	Verdict Verdict
-	Into    []string // for Folded and Merged: the nodes that took it
+	Into    []string // for Folded and Merged: the nodes that took it; none: it did nothing, or nothing needed it
 	Reason  *Reason  // for Left: why; for Merged: why it went no further
 }
 
-// Verdict is what became of an affine map.
+// Remaining is one per-channel node of the folded model and why it is there.
+type Remaining struct {
+	Graph  string
+	Node   string
+	Maps   []int // what it stands for, by index into Plan.Maps: one that is Left, or some that are Merged
+	Reason *Reason
+}
+
+// Tally is the sum of a plan: Before = Folded + Merged + Left, and After = Left + Into.
+type Tally struct {
+	Folded, Merged, Left int
+	Into                 int // how many nodes the merged ones have become
+}
+
+// Tally counts what became of the per-channel nodes.
+func (p *Plan) Tally() (t Tally) {
+	for _, m := range p.Maps {
+		switch m.Verdict {
+		case Folded:
+			t.Folded++
+		case Merged:
+			t.Merged++
+		default:
+			t.Left++
+		}
+	}
+	t.Into = len(p.Remaining) - t.Left
+	return t
+}
+
+// Verdict is what became of a per-channel node.
 type Verdict string
 
 // The verdicts.
 const (
-	Folded Verdict = "folded" // into linear operators: the node is gone
-	Merged Verdict = "merged" // into another affine map, or in part: the node is gone, cheaper or (Options.Neutralize) only adds
+	Folded Verdict = "folded" // the node is gone: linear operators took it, or it did nothing
+	Merged Verdict = "merged" // into another per-channel node, or in part: fewer nodes than before, a cheaper one or (Options.Neutralize) one that only adds
 	Left   Verdict = "left"   // as it was
 )
 
 // Code is the machine-readable part of a Reason; docs and reports count by it.
 type Code string
 
-// The reason codes of FOLDING.md §8.
+// The reason codes of FOLDING.md §8, and some more.
 const (
 	NotConstant   Code = "not-constant"
 	SharedOutput  Code = "shared-output"
@@ -44,20 +83,21 @@ const (
 	Border        Code = "border"
 	Sign          Code = "sign"
 	Statistics    Code = "statistics"
-	Overflow      Code = "overflow"
-	Underflow     Code = "underflow"
+	Overflow      Code = "overflow"  // a constant would leave the range of its type
+	Underflow     Code = "underflow" // too much of a constant would become subnormal in its type
 	Quantized     Code = "quantized"
 	Subgraph      Code = "subgraph"
 	Training      Code = "training"
 	Unsupported   Code = "unsupported"
-	Keep          Code = "keep"            // the manifest's keep pattern names it
+	Keep          Code = "keep"            // the manifest wants it: keep names it, fold switches its family off, or norms: neutralize
 	Duplicate     Code = "duplicate"       // a shared weight over max_duplicate_bytes
 	NotPerChannel Code = "not-per-channel" // the constant varies along other axes, or the rank is not known
 	NoLinear      Code = "no-linear"       // an input, or nobody, where a linear operator is wanted
 	NoGain        Code = "no-gain"         // it could go, but would leave as much work
+	Integer       Code = "integer"         // it computes shapes or indices
 )
 
-// Reason says why a map was left: a code and one sentence that names the operator in the way.
+// Reason says why a per-channel node is still there: a code and one sentence that names the operator in the way.
 type Reason struct {
 	Code Code
 	Text string
@@ -87,7 +127,7 @@ type Region struct {
 	Inputs  []string
 	Outputs []string
 	Renamed map[string]string `json:",omitempty"` // inputs and outputs that the folded model knows by other names
-	Maps    []int             // the maps that this part holds, by index into Plan.Maps
+	Maps    []int             // the per-channel nodes that this part holds, by index into Plan.Maps
 }
 
 // Folded is the name in the folded model of an input or output.

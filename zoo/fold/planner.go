@@ -53,9 +53,8 @@ type Planner struct {
 	consts      *eval.Folder
 	maps        map[*model.Node]*found
 	dequantized map[*model.Value]bool
-	entries     map[*model.Node][]*Map // the plan's maps that a node stands for
+	accounts    *accounts
 	regions     *regions
-	list        []*Map // in the order of their nodes
 	heirs       []heir // of the move that is being made
 	plan        *Plan
 
@@ -86,18 +85,16 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	}
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
-		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{}, entries: map[*model.Node][]*Map{},
+		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{},
 		consts: eval.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable
 	before := takeInventory(m)
-	p.plan.Before = Count(m)
 	if !o.Neutralize {
 		Inline(m)
 	}
 	shape.Infer(m, p.consts)
-	p.regions = newRegions(m)
-	p.enter()
+	p.regions, p.accounts = newRegions(m), newAccounts(m)
 	pass := p.pass
 	if o.Neutralize {
 		pass = p.neutralPass
@@ -114,33 +111,10 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 		p.prune(before)
 		m.Walk((*model.Graph).Compact)
 	}
-	for _, entry := range p.list {
-		p.plan.Maps = append(p.plan.Maps, *entry)
-	}
+	p.accounts.close(p)
 	p.regions.describe(p)
 	before.compare(m, p.plan)
-	p.plan.After = Count(m)
 	return p.plan, nil
-}
-
-// enter lists every affine map of the model, and every node that looks like one.
-func (p *Planner) enter() {
-	p.graphs(func(g *model.Graph) {
-		for _, n := range g.Nodes {
-			f := p.find(n)
-			if tail := p.operator(n).Tail; tail != nil {
-				if a, why := tail(p, n); why == nil && a.Identity() {
-					continue
-				}
-				f = &found{}
-			} else if f.why != nil && f.why.Text == "" {
-				continue
-			}
-			entry := &Map{Graph: g.Path(), Node: n.String(), Verdict: Left, Reason: f.why}
-			p.entries[n] = []*Map{entry}
-			p.list = append(p.list, entry)
-		}
-	})
 }
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.
@@ -151,15 +125,6 @@ func (p *Planner) graphs(f func(*model.Graph)) {
 			f(g)
 		}
 	})
-}
-
-// of are the plan's maps that a run stands for.
-func (p *Planner) of(r *run) []*Map {
-	var list []*Map
-	for _, n := range r.nodes {
-		list = append(list, p.entries[n]...)
-	}
-	return list
 }
 
 // find says what the node is as an affine map.
@@ -270,7 +235,11 @@ func costOfMap(a Affine) (c cost) {
 // try moves a run, or part of its map, and says whether it did.
 func (p *Planner) try(r *run) bool {
 	if r.a.Identity() {
-		return p.drop(r)
+		if p.drop(r) {
+			return true
+		}
+		p.explain(r, because(Unsupported, "%v does nothing, but joins values that the file has to tell apart", r.last()))
+		return false
 	}
 	back := p.moveBack(r, r.a)
 	if back == nil {
@@ -290,15 +259,15 @@ func (p *Planner) try(r *run) bool {
 	return false
 }
 
-// explain gives the run's maps a reason for being left.
+// explain notes why the run's nodes stay where they are.
 func (p *Planner) explain(r *run, why *Reason) {
-	for _, entry := range p.of(r) {
-		entry.Reason = why
+	for _, n := range r.nodes {
+		p.accounts.why[n] = why
 	}
 }
 
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.
-var byWeight = []Code{Keep, Overflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
+var byWeight = []Code{Keep, Overflow, Underflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
 // telling is the code of two that says more.
 func telling(a, b Code) Code {
@@ -344,45 +313,20 @@ func (m *Move) settle(r *run, remove func()) *Reason {
 	return nil
 }
 
-// accepted notes what became of the run's maps, and forgets what was known of the nodes that changed.
+// accepted notes what became of the run, and forgets what was known of the nodes that changed.
 func (p *Planner) accepted(m *Move, r *run) {
 	p.regions.join(m.nodes)
 	for _, n := range m.nodes {
 		delete(p.maps, n)
 	}
-	verdict, into := Folded, []string{}
-	for _, n := range m.into {
-		into = append(into, n.String())
-		switch {
-		case slices.Contains(r.nodes, n) || len(p.entries[n]) == 0:
-		case n.Type == "Identity": // it was the inverse map
-			for _, entry := range p.entries[n] {
-				entry.Verdict, entry.Into, entry.Reason = Folded, nil, nil
-			}
-		default: // an affine map took it: both are one from now on
-			verdict = Merged
-			p.entries[n] = append(p.entries[n], p.of(r)...)
-		}
-	}
-	for _, entry := range p.of(r) {
-		entry.Verdict, entry.Into, entry.Reason = verdict, into, nil
-	}
-	for _, h := range p.heirs {
-		p.entries[h.node] = h.maps
-		for _, entry := range h.maps {
-			entry.Verdict = Merged
-			if !slices.Contains(entry.Into, h.node.String()) {
-				entry.Into = append(entry.Into, h.node.String())
-			}
-		}
-	}
+	p.accounts.moved(m, r, p.heirs)
 	p.heirs = nil
 }
 
-// heir is a node that takes over what a run leaves, and the plan's maps that it stands for from then on.
+// heir is a node that takes over what a run leaves, and the entries that it stands for from then on.
 type heir struct {
-	node *model.Node
-	maps []*Map
+	node    *model.Node
+	entries []*entry
 }
 
 // absorb removes the run: the producer of its input outputs its output.

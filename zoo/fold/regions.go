@@ -106,10 +106,6 @@ func (r *regions) describe(p *Planner) {
 			members[l] = append(members[l], k)
 		}
 	}
-	number := map[*Map]int{}
-	for k, entry := range p.list {
-		number[entry] = k
-	}
 	for _, l := range leaders {
 		region := Region{Graph: r.graphs[members[l][0]].Path()}
 		inside, reads := map[*model.Value]bool{}, map[*model.Value]int{}
@@ -120,10 +116,8 @@ func (r *regions) describe(p *Planner) {
 			for _, v := range r.wires[k][0] {
 				reads[v]++
 			}
-			for _, entry := range p.entries[r.order[k]] {
-				if k := number[entry]; !slices.Contains(region.Maps, k) {
-					region.Maps = append(region.Maps, k)
-				}
+			if e := p.accounts.own[r.order[k]]; e != nil {
+				region.Maps = append(region.Maps, e.number)
 			}
 		}
 		for _, k := range members[l] {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/fold/foldtest"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -196,6 +197,7 @@ func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	foldtest.AddsUp(t, plan, m)
 	if plan.After != left {
 		t.Errorf("%d per-channel nodes are left, want %d: %+v", plan.After, left, plan.Maps)
 	}

@@ -101,7 +101,6 @@ func tailBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 // sendTail moves the tail of a normalisation into what reads it, and says whether it did.
 func (p *Planner) sendTail(n *model.Node) bool {
 	a, why := p.operator(n).Tail(p, n)
-	entry := p.entries[n]
 	if why == nil && a.Identity() {
 		return false
 	}
@@ -120,10 +119,8 @@ func (p *Planner) sendTail(n *model.Node) bool {
 	if why == nil {
 		why = m.settle(r, func() {})
 	}
-	for _, e := range entry {
-		if why != nil {
-			e.Reason = why
-		}
+	if why != nil {
+		p.explain(r, why)
 	}
 	return why == nil
 }

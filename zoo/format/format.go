@@ -106,11 +106,20 @@ type Exporter struct {
 // OverflowError says that a rescaled constant cannot be stored in its type: folding has to be planned again without it.
 type OverflowError struct {
 	Tensor string // the constant's name in the original model
+	DType  tensor.DType
 	Tally  tensor.Tally
 }
 
+// Error says what happened, and only that: elements that become subnormal are the cause where nothing worse is.
 func (e *OverflowError) Error() string {
-	return fmt.Sprintf("tensor %q: %d elements do not fit its type after folding, %d became subnormal, %d were not finite before", e.Tensor, e.Tally.Overflow, e.Tally.Subnormal, e.Tally.NonFinite)
+	switch t := e.Tally; {
+	case t.NonFinite > 0:
+		return fmt.Sprintf("tensor %q: %d elements are not finite", e.Tensor, t.NonFinite)
+	case t.Overflow > 0:
+		return fmt.Sprintf("tensor %q: %d elements would overflow %v", e.Tensor, t.Overflow, e.DType)
+	default:
+		return fmt.Sprintf("tensor %q: %d elements would become subnormal in %v", e.Tensor, t.Subnormal, e.DType)
+	}
 }
 
 var registry struct {

@@ -60,7 +60,7 @@ func (s *Scaled) Write(ctx context.Context, backend tensor.Backend, to io.Writer
 		return fmt.Errorf("tensor %q: %w", s.Name, err)
 	}
 	if tally.NonFinite > 0 || tally.Overflow > 0 || s.DType.Size() == 2 && float64(tally.Subnormal) > maxSubnormal*float64(s.Elements) {
-		return &OverflowError{Tensor: s.Stored, Tally: tally}
+		return &OverflowError{Tensor: s.Stored, DType: s.DType, Tally: tally}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ type Document struct {
 func NewDocument() *Document { return &Document{Schema: Schema, Models: []Model{}} }
 
 // Start is Sink's.
-func (d *Document) Start(s Start) { d.Run = s }
+func (d *Document) Start(s Start) { d.Run = s.clean() }
 
 // Begin is Sink's.
 func (d *Document) Begin(Begin) {}
@@ -40,11 +40,11 @@ func (d *Document) Begin(Begin) {}
 func (d *Document) Progress(int64) {}
 
 // Done is Sink's.
-func (d *Document) Done(m Model) { d.Models = append(d.Models, m) }
+func (d *Document) Done(m Model) { d.Models = append(d.Models, m.clean()) }
 
 // End is Sink's.
 func (d *Document) End(e End) {
-	d.Result = e
+	d.Result = e.clean()
 	slices.SortFunc(d.Models, func(a, b Model) int { return cmp.Compare(a.Path, b.Path) })
 }
 
@@ -52,7 +52,7 @@ func (d *Document) End(e End) {
 func (d *Document) WriteJSON(w io.Writer) error {
 	var failed error
 	put := func(before, indent string, value any) {
-		text, err := json.MarshalIndent(value, indent, " ")
+		text, err := EncodeJSON(value, indent, " ")
 		if err == nil && failed == nil {
 			_, err = fmt.Fprintf(w, "%s%s", before, text)
 		}

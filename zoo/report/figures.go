@@ -38,7 +38,7 @@ func (d *Document) figures() []figure {
 func (d *Document) nodes() (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
-		if m.Before > 0 {
+		if m.Before > 0 && m.kept() {
 			list = append(list, bar{name: m.Path, before: float64(m.Before), after: float64(m.After), text: fmt.Sprintf("%d → %d", m.Before, m.After)})
 		}
 	}
@@ -51,7 +51,7 @@ func (d *Document) nodes() (figure, bool) {
 func (d *Document) sizes() (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
-		if m.Bytes > 0 && m.OutputBytes > 0 {
+		if m.Bytes > 0 && m.OutputBytes > 0 && m.kept() {
 			text := Bytes(m.OutputBytes)
 			if math.Abs(float64(m.OutputBytes)/float64(m.Bytes)-1) > 1e-3 {
 				text += ", " + change(float64(m.Bytes), float64(m.OutputBytes))
@@ -64,7 +64,7 @@ func (d *Document) sizes() (figure, bool) {
 	})
 }
 
-// reasons is a plot of what kept maps where they were.
+// reasons is a plot of why per-channel nodes are in the folded models.
 func (d *Document) reasons() (figure, bool) {
 	byCode, models := map[string]int{}, map[string]int{}
 	for _, m := range d.Models {
@@ -77,7 +77,7 @@ func (d *Document) reasons() (figure, bool) {
 	for _, code := range slices.Sorted(maps.Keys(byCode)) {
 		list = append(list, bar{name: code, after: float64(byCode[code]), text: fmt.Sprintf("%s in %s", number(byCode[code]), count(models[code], "model"))})
 	}
-	return largest("Maps that were left, by reason", list, func(_, after float64) string { return count(int(after), "map") })
+	return largest("Per-channel nodes that remain, by reason", list, func(_, after float64) string { return count(int(after), "node") })
 }
 
 // times is a plot of the slowest models.

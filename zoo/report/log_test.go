@@ -22,6 +22,7 @@ func TestWhatIsLogged(t *testing.T) {
 	var text, records bytes.Buffer
 	sinks := report.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
 	play(sinks)
+	sinks = report.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
 	sinks.End(report.End{Notes: []string{"device 0 was lost"}})
 	golden(t, "log.text.golden", text.Bytes())
 	golden(t, "log.json.golden", records.Bytes())

@@ -51,8 +51,8 @@ func (d *Document) registry(before time.Time) *prometheus.Registry {
 	}
 	share := 0.0
 	for _, m := range d.Models {
-		for _, c := range m.checks() {
-			checks.WithLabelValues(c.name, label(c.Status)).Inc()
+		for _, c := range m.Checks() {
+			checks.WithLabelValues(c.Name, label(c.Status)).Inc()
 		}
 		if p := m.Predictions; p.Limit > 0 {
 			share = max(share, p.Difference/p.Limit)
@@ -62,16 +62,17 @@ func (d *Document) registry(before time.Time) *prometheus.Registry {
 
 	end := d.Result
 	nodes := gauge("zoofold_per_channel_nodes", "Nodes that scale or shift channels, in all models.", "zoo")
-	nodes.WithLabelValues("original").Set(float64(end.Before))
-	nodes.WithLabelValues("folded").Set(float64(end.After))
+	nodes.WithLabelValues("original").Set(float64(d.sum().before))
+	nodes.WithLabelValues("folded").Set(float64(d.sum().after))
 	bytes := gauge("zoofold_model_bytes", "Bytes of all models.", "zoo")
 	bytes.WithLabelValues("original").Set(float64(end.Bytes))
 	bytes.WithLabelValues("folded").Set(float64(end.OutputBytes))
+	set("zoofold_unproven_models", "Models of the last run that were kept with less proof than was asked for.", float64(end.Unproven))
 	set("zoofold_unmatched_files", "Files of the zoo that no rule of the manifest matches.", float64(len(end.Unmatched)))
 
 	set("zoofold_run_duration_seconds", "How long the last run took.", end.Seconds)
 	set("zoofold_run_peak_memory_bytes", "The most memory that the last run had; 0 where the system does not say.", float64(end.PeakMemory))
-	set("zoofold_run_exit_code", "The exit code of the last run: 0 if all is done, 1 if models failed, 130 if it was interrupted.", float64(end.Exit))
+	set("zoofold_run_exit_code", "The exit code of the last run: 0 if all is done, 1 if models failed, 4 if models were kept with less proof than asked, 130 if it was interrupted.", float64(end.Exit))
 	ended := d.Run.Time.Add(time.Duration(end.Seconds * float64(time.Second)))
 	set("zoofold_last_run_timestamp_seconds", "When the last run ended.", unix(ended))
 	if end.Exit == 0 {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 //go:embed page.html
@@ -28,7 +27,7 @@ const (
 	mostRows      = 500   // that a browser with scripts shows at first, and paper at all
 	mostSections  = 1000  // models whose row opens
 	mostWarnings  = 20    // of one model
-	mostMaps      = 200   // of one model
+	mostMaps      = 200   // per-channel nodes of one model
 	mostMapsInAll = 20000 // of all models
 	mostInRow     = 160   // characters of an error in a row
 	mostInName    = 500   // characters of a name or reason
@@ -62,6 +61,7 @@ type alert struct {
 // chip chooses the models of one status.
 type chip struct {
 	Status Status
+	Word   string
 	Count  int
 }
 
@@ -72,8 +72,8 @@ var columns = []column{
 	{"model", "model", "", ""},
 	{"status", "status", "", ""},
 	{"nodes", "removed", "n", "per-channel nodes before and after; sorted by how many went"},
-	{"left because", "left", "", "maps that were left, by reason"},
-	{"size", "bytes", "n", "of the model's input files"},
+	{"left because", "left", "", "the per-channel nodes that remain, by reason"},
+	{"size", "bytes", "n", "of the model's files in the zoo"},
 	{"parity", "parity", "c", "rescaled weights are those of a plain scalar loop, bit for bit"},
 	{"algebra", "algebra", "c", "the changed parts compute the same in float64"},
 	{"predictions", "predictions", "c", "ONNX Runtime predicts the same with both files"},
@@ -90,7 +90,7 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"bytes": Bytes, "mark": mark, "into": into,
+	"bytes": Bytes, "mark": mark,
 	"text":  func(s string) string { return cut(s, mostInText) },
 	"brief": func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))
@@ -105,7 +105,7 @@ func (d *Document) WriteHTML(w io.Writer) error {
 	}
 	for _, s := range statuses {
 		if n := d.Result.Counts[s.status]; n > 0 {
-			v.Chips = append(v.Chips, chip{s.status, n})
+			v.Chips = append(v.Chips, chip{s.status, d.word(s.status), n})
 		}
 	}
 	if len(rows) > mostSections {
@@ -118,7 +118,8 @@ func (d *Document) WriteHTML(w io.Writer) error {
 type row struct {
 	Model
 	ID         int
-	Removed    int
+	Word       string // for its status
+	Removed    int    // per-channel nodes that are gone: none of a model that was not kept
 	Nodes, Why string
 	Difference string
 	Jitter     string
@@ -138,16 +139,15 @@ func (d *Document) rows() []row {
 	})
 	rows, maps := make([]row, len(models)), mostMapsInAll
 	for k, m := range models {
-		r := row{Model: m, ID: k + 1, Removed: m.Before - m.After, Far: k >= mostRows}
+		r := row{Model: m, ID: k + 1, Word: d.word(m.Status), Far: k >= mostRows}
 		if m.Before > 0 {
-			r.Nodes = fmt.Sprintf("%d → %d", m.Before, m.After)
+			r.Nodes = number(m.Before)
+		}
+		if m.Before > 0 && m.kept() {
+			r.Removed, r.Nodes = m.Before-m.After, fmt.Sprintf("%d → %d", m.Before, m.After)
 		}
 		reasons := reasonsOf(m)
-		var why []string
-		for _, x := range reasons {
-			why = append(why, fmt.Sprintf("%s %d", x.Code, x.Count))
-		}
-		if r.Why = strings.Join(why, ", "); m.Error != "" {
+		if r.Why = because(reasons); m.Error != "" {
 			r.Why = cut(m.Error, mostInRow)
 		}
 		if p := m.Predictions; p.Status != NotRun && p.Compared > 0 {
@@ -166,6 +166,18 @@ func (d *Document) rows() []row {
 		rows[k] = r
 	}
 	return rows
+}
+
+// word is a status as the page shows it: a dry run has only planned.
+func (d *Document) word(s Status) string {
+	if d.Run.DryRun {
+		for _, x := range statuses {
+			if x.status == s {
+				return x.plan
+			}
+		}
+	}
+	return string(s)
 }
 
 // urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
@@ -190,18 +202,6 @@ func mark(c Check) template.HTML {
 		return `<td>`
 	}
 	return template.HTML(`<td class="c" title="not run: ` + template.HTMLEscapeString(cut(c.Note, mostInRow)) + `">–`)
-}
-
-// into is where a map went, or why it did not.
-func into(m Map) string {
-	text := strings.Join(m.Into, ", ")
-	if m.Code == "" {
-		return text
-	}
-	if text != "" {
-		text += "; "
-	}
-	return text + m.Code + ": " + m.Reason
 }
 
 // seconds is a time for people: "1.25 s", "12 ms", "3 h 20 m".

@@ -29,6 +29,7 @@ func zooOf(n int) *report.Document {
 		for j := range m.Before {
 			line := report.Map{Node: fmt.Sprintf("Mul \"block.%d.Mul\"", j), Verdict: "folded", Into: []string{fmt.Sprintf("Conv \"block.%d.Conv\"", j)}}
 			if j < m.After {
+				m.Remaining = append(m.Remaining, report.Left{Node: line.Node, Code: []string{"border", "nonlinear", "shared-output"}[j%3], Reason: "before it: the input of the model; after it: Conv \"c\" pads its input with zeros"})
 				line = report.Map{Node: line.Node, Verdict: "left", Code: []string{"border", "nonlinear", "shared-output"}[j%3], Reason: "before it: the input of the model; after it: Conv \"c\" pads its input with zeros"}
 			}
 			m.Maps = append(m.Maps, line)
@@ -98,6 +99,7 @@ func TestNamesOfAnyLengthDoNotFillThePage(t *testing.T) {
 	m := report.Model{Path: "a.onnx", Status: report.Folded, Bytes: 1, OutputBytes: 1, Before: 1, Seconds: 1, Warnings: []string{long, long}, Parity: report.Check{Status: report.NotRun, Note: long}}
 	for range 300 {
 		m.Maps = append(m.Maps, report.Map{Node: long, Verdict: "left", Into: []string{long, long}, Code: "border", Reason: long})
+		m.Remaining = append(m.Remaining, report.Left{Node: long, Code: "border", Reason: long})
 	}
 	doc.Done(m)
 	doc.Done(report.Model{Path: "b.onnx", Status: report.Failed, Error: long})

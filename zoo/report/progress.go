@@ -96,7 +96,11 @@ func (p *progress) figures(now time.Time) []string {
 // names are as many models in hand as fit, and how many more there are. Where not even one fits it is cut in front.
 func (p *progress) names(columns int) string {
 	some := func(names []string) string {
-		text := Printable(strings.Join(names, ", "))
+		var list []string
+		for _, name := range names {
+			list = append(list, printed(name))
+		}
+		text := strings.Join(list, ", ")
 		if more := len(p.inHand) - len(names); more > 0 {
 			text += fmt.Sprintf(" +%d", more)
 		}

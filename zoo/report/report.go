@@ -38,9 +38,9 @@ type Status string
 
 // The statuses.
 const (
-	Folded      Status = "folded"      // written, with maps folded
-	Copied      Status = "copied"      // nothing to fold: the output is a copy
-	Skipped     Status = "skipped"     // nothing to fold, and the manifest says unfoldable: skip
+	Folded      Status = "folded"      // written, with per-channel nodes folded
+	Copied      Status = "copied"      // nothing can be folded: the output is a copy
+	Skipped     Status = "skipped"     // nothing can be folded, and the manifest says unfoldable: skip
 	Unchanged   Status = "unchanged"   // the ledger knows it: nothing was done
 	Failed      Status = "failed"      // Error says why; nothing was committed
 	Interrupted Status = "interrupted" // a signal came before it was done; nothing was committed
@@ -54,18 +54,19 @@ type Model struct {
 	Error       string   `json:"error,omitempty"`
 	Warnings    []string `json:"warnings,omitempty"`
 	Bytes       int64    `json:"bytes"`
-	OutputBytes int64    `json:"output_bytes"`
-	ExportBytes int64
-	Before      int     `json:"before"` // per-channel nodes
-	After       int     `json:"after"`
-	Maps        []Map   `json:"maps,omitempty"`
-	Parity      Check   `json:"parity"`
-	Algebra     Check   `json:"algebra"`
-	Predictions Check   `json:"predictions"`
-	Seconds     float64 `json:"seconds"`
+	OutputBytes int64    `json:"output_bytes"`           // without exports
+	ExportBytes int64    `json:"export_bytes,omitempty"` // of the exports that the manifest asks for
+	Before      int      `json:"before"`                 // per-channel nodes of the original
+	After       int      `json:"after"`                  // per-channel nodes of the folded model
+	Maps        []Map    `json:"maps,omitempty"`         // one for each of Before
+	Remaining   []Left   `json:"remaining,omitempty"`    // one for each of After
+	Parity      Check    `json:"parity"`
+	Algebra     Check    `json:"algebra"`
+	Predictions Check    `json:"predictions"`
+	Seconds     float64  `json:"seconds"`
 }
 
-// Map is one affine map and what became of it.
+// Map is one per-channel node of the original and what became of it.
 type Map struct {
 	Graph   string   `json:"graph,omitempty"`
 	Node    string   `json:"node"`
@@ -73,6 +74,14 @@ type Map struct {
 	Into    []string `json:"into,omitempty"`
 	Code    string   `json:"code,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
+}
+
+// Left is one per-channel node of the folded model and why it is there.
+type Left struct {
+	Graph  string `json:"graph,omitempty"`
+	Node   string `json:"node"`
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
 }
 
 // CheckStatus is how a check ended.
@@ -98,6 +107,22 @@ type Check struct {
 	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil where nobody asked for it
 }
 
+// Proof is a check by its name.
+type Proof struct {
+	Name string
+	Check
+}
+
+// Checks are the three proofs, in the order in which they are told.
+func (m Model) Checks() [3]Proof {
+	return [3]Proof{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}}
+}
+
+// Lacks says whether the model was kept without a check that was asked for.
+func (m Model) Lacks() bool {
+	return m.unchecked(m.Parity) || m.unchecked(m.Algebra) || m.unchecked(m.Predictions)
+}
+
 // Latency is how long ONNX Runtime takes for a prediction before and after folding: one thread, its own optimisations on,
 // the runs of both models interleaved. On Linux it is the processor time of that thread: the latency on an idle machine.
 type Latency struct {
@@ -119,14 +144,14 @@ type End struct {
 	Before      int            `json:"before"`
 	After       int            `json:"after"`
 	Bytes       int64          `json:"bytes"`
-	OutputBytes int64          `json:"output_bytes"`
-	ExportBytes int64
-	Unproven    int
-	WouldRemove []string
-	PeakMemory  int64    `json:"peak_memory,omitempty"` // bytes, of the process
-	Orphans     []string `json:"orphans,omitempty"`     // outputs, relative to the output folder, that no model of the zoo makes any more
-	Pruned      []string `json:"pruned,omitempty"`      // those that were removed
-	Report      string   `json:"report,omitempty"`      // path of report.html
-	Notes       []string `json:"notes,omitempty"`       // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
-	Exit        int      `json:"exit"`
+	OutputBytes int64          `json:"output_bytes"`           // without exports
+	ExportBytes int64          `json:"export_bytes,omitempty"` // of the exports that the manifest asks for
+	Unproven    int            `json:"unproven,omitempty"`     // models that were kept with less proof than was asked for
+	PeakMemory  int64          `json:"peak_memory,omitempty"`  // bytes, of the process
+	Orphans     []string       `json:"orphans,omitempty"`      // outputs, relative to the output folder, that no model of the zoo makes any more
+	Pruned      []string       `json:"pruned,omitempty"`       // those that were removed
+	WouldRemove []string       `json:"would_remove,omitempty"` // dry run: those that would be
+	Report      string         `json:"report,omitempty"`       // path of report.html
+	Notes       []string       `json:"notes,omitempty"`        // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
+	Exit        int            `json:"exit"`
 }

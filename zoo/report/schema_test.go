@@ -101,7 +101,7 @@ func TestSchemaAndManualNameEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"": report.Document{}, "start": report.Start{}, "model": report.Model{}, "map": report.Map{}, "check": report.Check{}, "latency": report.Latency{}, "end": report.End{}} {
+	for name, value := range map[string]any{"": report.Document{}, "start": report.Start{}, "model": report.Model{}, "map": report.Map{}, "left": report.Left{}, "check": report.Check{}, "latency": report.Latency{}, "end": report.End{}} {
 		def := s.Defs[name]
 		if name == "" {
 			def = s.object

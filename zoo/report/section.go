@@ -4,22 +4,24 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// reason is why some maps of a model were left.
+// reason is why some per-channel nodes of a folded model are there.
 type reason struct {
 	Code    string
 	Count   int
-	Example Map
+	Example Left
 }
 
-// reasonsOf counts, the most frequent first.
+// reasonsOf counts, the most frequent first. The counts add up to the model's nodes after folding. A model that was not kept
+// has none.
 func reasonsOf(m Model) []reason {
 	var list []reason
-	for _, x := range m.Maps {
-		if x.Verdict != "left" {
-			continue
-		}
+	if !m.kept() {
+		return nil
+	}
+	for _, x := range m.Remaining {
 		k := slices.IndexFunc(list, func(r reason) bool { return r.Code == x.Code })
 		if k < 0 {
 			k = len(list)
@@ -33,6 +35,57 @@ func reasonsOf(m Model) []reason {
 	return list
 }
 
+// because are reasons in a few words: "border 13, nonlinear 1".
+func because(list []reason) string {
+	var words []string
+	for _, r := range list {
+		words = append(words, fmt.Sprintf("%s %d", r.Code, r.Count))
+	}
+	return strings.Join(words, ", ")
+}
+
+// Account says in one line what became of a model's per-channel nodes:
+//
+//	157 per-channel nodes: 129 folded, 28 merged into 14, 0 left; 14 remain (border 13, nonlinear 1)
+//
+// The first number is folded + merged + left, the last one left + what was merged into.
+func (m Model) Account() string {
+	if len(m.Maps)+len(m.Remaining) == 0 {
+		return "no per-channel nodes"
+	}
+	verdicts := map[string]int{}
+	for _, x := range m.Maps {
+		verdicts[x.Verdict]++
+	}
+	text := fmt.Sprintf("%s: %d folded, %d merged", count(len(m.Maps), "per-channel node"), verdicts["folded"], verdicts["merged"])
+	if verdicts["merged"] > 0 {
+		text += fmt.Sprintf(" into %d", len(m.Remaining)-verdicts["left"])
+	}
+	text += fmt.Sprintf(", %d left", verdicts["left"])
+	switch n := len(m.Remaining); n {
+	case 0:
+		return text + "; none remain"
+	case 1:
+		return text + "; 1 remains (" + because(reasonsOf(m)) + ")"
+	default:
+		return text + fmt.Sprintf("; %s remain (%s)", number(n), because(reasonsOf(m)))
+	}
+}
+
+// Fate is where a per-channel node went, and why no further.
+func (m Map) Fate() string {
+	why := m.Code + ": " + m.Reason
+	switch into := "into " + strings.Join(m.Into, ", "); {
+	case len(m.Into) > 0 && m.Code != "":
+		return into + "; " + why
+	case len(m.Into) > 0:
+		return into
+	case m.Code != "":
+		return why
+	}
+	return "it did nothing, undid another, or nothing needs it"
+}
+
 // section is what a row opens to.
 type section struct {
 	Error    string
@@ -40,22 +93,15 @@ type section struct {
 	Facts    []fact
 	Reasons  []reason
 	Maps     []Map
-	Hidden   int // maps that are not listed
+	Hidden   int // nodes that are not listed
 }
 
-// sectionOf takes the maps that it lists off what is left of the page's; nil if there is nothing to tell.
+// sectionOf takes the nodes that it lists off what is left of the page's; nil if there is nothing to tell.
 func sectionOf(m Model, reasons []reason, maps *int) *section {
 	s := &section{Error: m.Error, Warnings: m.Warnings[:min(len(m.Warnings), mostWarnings)], Facts: proof(m), Reasons: reasons}
-	verdicts := map[string]int{}
-	for _, x := range m.Maps {
-		verdicts[x.Verdict]++
-	}
-	if len(m.Maps) > 0 {
-		text := count(len(m.Maps), "map")
-		for k, v := range []string{"folded", "merged", "left"} {
-			text += fmt.Sprintf("%s %d %s", ":,,"[k:k+1], verdicts[v], v)
-		}
-		s.Facts = append([]fact{{Name: "maps", Value: text}}, s.Facts...)
+	if len(m.Maps) > 0 && m.kept() {
+		name, text, _ := strings.Cut(m.Account(), ": ")
+		s.Facts = append([]fact{{Name: name, Value: text}}, s.Facts...)
 	}
 	shown := max(0, min(len(m.Maps), mostMaps, *maps))
 	*maps -= shown
@@ -69,20 +115,20 @@ func sectionOf(m Model, reasons []reason, maps *int) *section {
 // proof says what the checks found, and what was measured.
 func proof(m Model) []fact {
 	var list []fact
-	for _, c := range m.checks() {
+	for _, c := range m.Checks() {
 		ran := c.Status == Passed || c.Status == Mismatch
 		if !ran && (c.Note == NotAsked || c.Note == "") {
 			continue
 		}
-		f := fact{Name: c.name, Bad: c.Status == Mismatch}
+		f := fact{Name: c.Name, Bad: c.Status == Mismatch}
 		switch {
 		case !ran:
 			f.Value = "not run: " + c.Note
 		case c.Status == Mismatch:
 			f.Value = c.Note
-		case c.name == "parity":
+		case c.Name == "parity":
 			f.Value = number(c.Compared) + " rescaled weights equal, bit for bit"
-		case c.name == "algebra":
+		case c.Name == "algebra":
 			f.Value = fmt.Sprintf("%s equal in float64; at most %.2g of the limit on rounding", count(int(c.Compared), "changed part"), c.Difference)
 			if c.Note != "" {
 				f.Value += "; " + c.Note
@@ -102,6 +148,9 @@ func proof(m Model) []fact {
 	}
 	if m.Output != "" && m.OutputBytes > 0 && m.Status != Copied {
 		list = append(list, fact{Name: "files", Value: fmt.Sprintf("%s read, %s written to %s", Bytes(m.Bytes), Bytes(m.OutputBytes), m.Output)})
+	}
+	if m.ExportBytes > 0 && m.kept() {
+		list = append(list, fact{Name: "exports", Value: Bytes(m.ExportBytes)})
 	}
 	return list
 }

@@ -17,7 +17,11 @@ type fact struct {
 var statuses = []struct {
 	status Status
 	words  string
-}{{Folded, "folded"}, {Copied, "had nothing to fold"}, {Skipped, "left out"}, {Unchanged, "unchanged"}, {Failed, "failed"}, {Interrupted, "interrupted"}}
+	plan   string // in a dry run
+}{
+	{Folded, "folded", "to fold"}, {Copied, "had nothing to fold", "to copy"}, {Skipped, "left out", "to leave out"},
+	{Unchanged, "unchanged", "unchanged"}, {Failed, "failed", "would fail"}, {Interrupted, "interrupted", "not planned"},
+}
 
 // tally says how many models ended how: "11 folded, 15 had nothing to fold".
 func (e End) tally() (text string, total int) {
@@ -32,6 +36,47 @@ func (e End) tally() (text string, total int) {
 		parts = []string{"nothing to do"}
 	}
 	return strings.Join(parts, ", "), total
+}
+
+// plan says what a run would do, after a dry one: "3 to fold, 1 would fail, 2 to remove".
+func (e End) plan() string {
+	var parts []string
+	for _, s := range statuses {
+		if n := e.Counts[s.status]; n > 0 {
+			parts = append(parts, number(n)+" "+s.plan)
+		}
+	}
+	if n := len(e.WouldRemove); n > 0 {
+		parts = append(parts, number(n)+" to remove")
+	}
+	if len(parts) == 0 {
+		return "nothing to do"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// kept says whether the model has an output, or needs none: a failed model's numbers are no result.
+func (m Model) kept() bool { return m.Status != Failed && m.Status != Interrupted }
+
+// nodes are per-channel nodes, before and after.
+type nodes struct{ before, after int }
+
+// add adds a model's. One that was not kept is as it was.
+func (n *nodes) add(m Model) {
+	n.before += m.Before
+	if m.kept() {
+		n.after += m.After
+	} else {
+		n.after += m.Before
+	}
+}
+
+// sum is that of the nodes over all models.
+func (d *Document) sum() (n nodes) {
+	for _, m := range d.Models {
+		n.add(m)
+	}
+	return n
 }
 
 // headline is the run in one sentence.
@@ -57,36 +102,32 @@ func (d *Document) headline() string {
 // outcome is what became of the models.
 func (d *Document) outcome() string {
 	text, _ := d.Result.tally()
-	return fmt.Sprintf("%s; %s → %s per-channel nodes; %s", text, number(d.Result.Before), number(d.Result.After), seconds(d.Result.Seconds))
-}
-
-// checks are the three proofs, in the order in which they are told.
-func (m Model) checks() [3]struct {
-	name string
-	Check
-} {
-	return [3]struct {
-		name string
-		Check
-	}{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}}
+	if d.Run.DryRun {
+		text = d.Result.plan()
+	}
+	n := d.sum()
+	return fmt.Sprintf("%s; %s → %s per-channel nodes; %s", text, number(n.before), number(n.after), seconds(d.Result.Seconds))
 }
 
 // totals are the figures on top of the page.
 func (d *Document) totals() []fact {
-	e := d.Result
+	e, n := d.Result, d.sum()
 	list := []fact{
-		{Name: "per-channel nodes", Value: fmt.Sprintf("%s → %s", number(e.Before), number(e.After)), Note: change(float64(e.Before), float64(e.After))},
+		{Name: "per-channel nodes", Value: fmt.Sprintf("%s → %s", number(n.before), number(n.after)), Note: change(float64(n.before), float64(n.after))},
 		d.size(),
+	}
+	if e.ExportBytes > 0 {
+		list = append(list, fact{Name: "exports", Value: Bytes(e.ExportBytes), Note: "beside the folded models"})
 	}
 	for k, name := range []string{"parity", "algebra", "predictions"} {
 		passed, failed, missing := 0, 0, 0
 		for _, m := range d.Models {
-			switch c := m.checks()[k]; {
+			switch c := m.Checks()[k]; {
 			case c.Status == Passed:
 				passed++
 			case c.Status == Mismatch:
 				failed++
-			case m.Status == Folded && c.Note != NotAsked:
+			case m.unchecked(c.Check):
 				missing++
 			}
 		}
@@ -113,11 +154,11 @@ func (d *Document) totals() []fact {
 	return append(list, latency, fact{Name: "time", Value: seconds(e.Seconds), Note: d.effort()})
 }
 
-// size is that of the models that have an output.
+// size is that of the models that have an output, without exports.
 func (d *Document) size() fact {
 	var before, after int64
 	for _, m := range d.Models {
-		if m.OutputBytes > 0 {
+		if m.OutputBytes > 0 && m.kept() {
 			before, after = before+m.Bytes, after+m.OutputBytes
 		}
 	}
@@ -179,6 +220,10 @@ func (d *Document) alerts(rows []row) []alert {
 		add(alert{Text: Printable(note)})
 	}
 	urgent := 0
+	if d.Result.Unproven > 0 {
+		urgent++
+		add(alert{Text: cut(d.Result.unproven(d.gaps()), mostInText)})
+	}
 	for _, r := range rows {
 		if r.Status == Failed {
 			urgent++
@@ -197,15 +242,46 @@ func (d *Document) alerts(rows []row) []alert {
 	return list
 }
 
-// gaps counts the checks of folded models that were asked for and did not run, by what and why.
+// gaps counts the checks of kept models that were asked for and did not run, by what and why. A model that is unchanged was
+// kept as much as one that is folded now.
 type gaps map[[2]string]int
 
 func (g gaps) add(m Model) {
-	for _, c := range m.checks() {
-		if m.Status == Folded && c.Status == NotRun && c.Note != NotAsked {
-			g[[2]string{c.name, c.Note}]++
+	for _, c := range m.Checks() {
+		if m.unchecked(c.Check) {
+			g[[2]string{c.Name, c.Note}]++
 		}
 	}
+}
+
+// unchecked says whether the model was kept without a check that was asked for.
+func (m Model) unchecked(c Check) bool {
+	return (m.Status == Folded || m.Status == Unchanged) && c.Status == NotRun && c.Note != NotAsked
+}
+
+func (d *Document) gaps() gaps {
+	missing := gaps{}
+	for _, m := range d.Models {
+		missing.add(m)
+	}
+	return missing
+}
+
+// unproven says in one line how many models were kept with less proof than was asked for, and what is missing.
+func (e End) unproven(missing gaps) string {
+	text := count(e.Unproven, "model") + " were"
+	if e.Unproven == 1 {
+		text = "1 model was"
+	}
+	text += " kept with less proof than asked"
+	lines := missing.lines()
+	if len(lines) > 0 {
+		text += ": " + strings.Join(lines[:min(len(lines), mostMissing)], "; ")
+	}
+	if n := len(lines) - mostMissing; n > 0 {
+		text += fmt.Sprintf("; %d more reasons", n)
+	}
+	return text
 }
 
 // lines are sorted: "predictions not run for 3 models: …".
@@ -218,10 +294,10 @@ func (g gaps) lines() []string {
 	return list
 }
 
-// mostMissing bounds the lines on checks that did not run, and mostUnmatched the files without a rule.
+// mostMissing bounds the lines on checks that did not run, and mostFiles the files of a list.
 const (
-	mostMissing   = 10
-	mostUnmatched = 20
+	mostMissing = 10
+	mostFiles   = 20
 )
 
 // facts are how the run was made.
@@ -231,23 +307,29 @@ func (d *Document) facts() []fact {
 		backend += " (" + d.Run.Why + ")"
 	}
 	list := []fact{{Name: "backend", Value: backend}, {Name: "predictions", Value: d.Run.Engine}}
-	missing := gaps{}
-	for _, m := range d.Models {
-		missing.add(m)
-	}
-	lines := missing.lines()
+	lines := d.gaps().lines()
 	for _, line := range lines[:min(len(lines), mostMissing)] {
 		list = append(list, fact{Name: "not run", Value: line})
 	}
 	if n := len(lines) - mostMissing; n > 0 {
 		list = append(list, fact{Name: "not run", Value: fmt.Sprintf("%d more reasons in report.json", n)})
 	}
-	if files := d.Result.Unmatched; len(files) > 0 {
-		text := strings.Join(files[:min(len(files), mostUnmatched)], ", ")
-		if n := len(files) - mostUnmatched; n > 0 {
-			text += fmt.Sprintf(" and %s more", number(n))
+	for _, l := range []struct {
+		name  string
+		files []string
+	}{{"no rule for", d.Result.Unmatched}, {"outputs without a model", d.Result.Orphans}, {"removed", d.Result.Pruned}, {"would remove", d.Result.WouldRemove}} {
+		if len(l.files) > 0 {
+			list = append(list, fact{Name: l.name, Value: some(l.files)})
 		}
-		list = append(list, fact{Name: "no rule for", Value: text})
 	}
 	return list
+}
+
+// some are the first of many files.
+func some(files []string) string {
+	text := strings.Join(files[:min(len(files), mostFiles)], ", ")
+	if n := len(files) - mostFiles; n > 0 {
+		text += fmt.Sprintf(" and %s more", number(n))
+	}
+	return text
 }

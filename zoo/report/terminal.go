@@ -13,7 +13,7 @@ import (
 type Terminal struct {
 	lines   *Lines       // writes into above
 	above   bytes.Buffer // lines that go above the bar with the next frame
-	screen  io.Writer
+	screen  *Output
 	columns func() int
 
 	lock    sync.Mutex // the run's events and the clock both draw
@@ -33,7 +33,7 @@ const erase = "\r\x1b[K"
 
 // NewTerminal draws on a terminal. Columns says how wide it is at the moment.
 func NewTerminal(screen io.Writer, columns func() int) *Terminal {
-	t := &Terminal{screen: screen, columns: columns, closed: make(chan struct{})}
+	t := &Terminal{screen: NewOutput(screen), columns: columns, closed: make(chan struct{})}
 	t.lines = NewLines(&t.above)
 	return t
 }
@@ -140,5 +140,8 @@ func (t *Terminal) draw() {
 	frame.WriteString(bar)
 	t.above.Reset()
 	t.bar = bar
-	_, _ = t.screen.Write(frame.Bytes()) // a terminal that is gone ends the program by a signal
+	_, _ = t.screen.Write(frame.Bytes())
 }
+
+// Err is what kept something from being drawn, or nil. A terminal that is gone ends the program by a signal.
+func (t *Terminal) Err() error { return t.screen.Err() }

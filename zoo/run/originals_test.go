@@ -257,38 +257,22 @@ func (l *layout) run(zoo, manifest string, made map[string]bool) {
 	}
 }
 
-// surprise turns a folder of the output into a link to the zoo while models are being folded.
+// surprise turns a folder of the output into a link to the zoo while models are being folded, and notes what it changed.
 func (l *layout) surprise(out, zoo string, swapped map[string]bool) {
+	before := l.tree()
 	at := filepath.Join(out, one(l, "sub", "x", ".zoofold/staging"))
-	moved := at + "-moved"
-	if os.Rename(at, moved) != nil {
+	if os.Rename(at, at+"-moved") != nil {
 		return
 	}
-	mark := func(path string) {
-		if rel, ok := l.real(path); ok {
-			for k := range l.tree() {
-				if below(k, rel) {
-					swapped[k] = true
-				}
-			}
-			swapped[rel] = true
-		}
-		if rel, err := filepath.Rel(l.base, path); err == nil {
-			swapped[rel] = true
-		}
-	}
-	mark(moved)
-	for k := range l.tree() {
-		if rel, err := filepath.Rel(moved, l.path(k)); err == nil && filepath.IsLocal(rel) {
-			old, _ := filepath.Rel(l.base, filepath.Join(at, rel))
-			swapped[old] = true
-		}
-	}
 	target, _ := filepath.Rel(filepath.Dir(at), l.path(one(l, zoo, zoo+"/sub")))
-	if os.Symlink(target, at) == nil {
-		rel, _ := filepath.Rel(l.base, at)
-		swapped[rel] = true
-		l.said = append(l.said, "in the middle "+rel+" becomes a link to "+target)
+	l.try("in the middle "+at+" becomes a link to "+target, os.Symlink(target, at))
+	after := l.tree()
+	for _, list := range []map[string]file{before, after} {
+		for rel := range list {
+			if before[rel] != after[rel] {
+				swapped[rel] = true
+			}
+		}
 	}
 }
 

@@ -372,7 +372,7 @@ func (w *work) export(ctx context.Context) error {
 // describe writes what the plan says into the report.
 func (w *work) describe() {
 	m := &w.result
-	m.Before, m.After, m.Maps, m.Warnings = w.plan.Before, w.plan.After, nil, nil
+	m.Before, m.After, m.Maps, m.Remaining, m.Warnings = w.plan.Before, w.plan.After, nil, nil, nil
 	for _, x := range w.plan.Maps {
 		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {
@@ -382,5 +382,8 @@ func (w *work) describe() {
 			}
 		}
 		m.Maps = append(m.Maps, line)
+	}
+	for _, x := range w.plan.Remaining {
+		m.Remaining = append(m.Remaining, report.Left{Graph: x.Graph, Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
 	}
 }

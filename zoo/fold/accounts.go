@@ -1,0 +1,210 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// accounts follow every per-channel node of the original through the moves, so that the plan's numbers add up.
+type accounts struct {
+	list    []*entry                      // in the order of their nodes
+	own     map[*model.Node]*entry        // of a node of the original
+	entries map[*model.Node][]*entry      // what a node stands for: itself, and what it has taken
+	takers  map[*model.Node][]*model.Node // of nodes that moved: those that took them
+	why     map[*model.Node]*Reason       // why a node stays, by the last pass that tried to move it
+}
+
+// entry is one per-channel node of the original.
+type entry struct {
+	number      int // of its Map in the plan
+	graph, name string
+	moved       bool
+	into        []*model.Node // those that took it, or a part of it
+}
+
+func newAccounts(m *model.Model) *accounts {
+	a := &accounts{
+		own: map[*model.Node]*entry{}, entries: map[*model.Node][]*entry{},
+		takers: map[*model.Node][]*model.Node{}, why: map[*model.Node]*Reason{},
+	}
+	for k, n := range counted(m) {
+		e := &entry{number: k, graph: n.Graph.Path(), name: n.String()}
+		a.list, a.own[n], a.entries[n] = append(a.list, e), e, []*entry{e}
+	}
+	return a
+}
+
+// of are the entries that nodes stand for, each once.
+func (a *accounts) of(nodes []*model.Node) (list []*entry) {
+	seen := map[*entry]bool{}
+	for _, n := range nodes {
+		for _, e := range a.entries[n] {
+			if !seen[e] {
+				seen[e] = true
+				list = append(list, e)
+			}
+		}
+	}
+	return list
+}
+
+// moved notes who took a run, after the edits of the move.
+func (a *accounts) moved(m *Move, r *run, heirs []heir) {
+	entries := a.of(r.nodes)
+	for _, e := range entries {
+		e.moved, e.into = true, append(e.into, m.into...)
+	}
+	for _, n := range r.nodes {
+		a.takers[n] = append(a.takers[n], m.into...)
+	}
+	for _, n := range m.into {
+		switch {
+		case slices.Contains(r.nodes, n):
+		case n.Type == "Identity": // it was the inverse map: both are gone
+			for _, e := range a.entries[n] {
+				e.moved = true
+			}
+		case countedTypes[n.Type]:
+			a.take(n, entries)
+		}
+	}
+	for _, h := range heirs {
+		a.take(h.node, h.entries)
+		for _, e := range h.entries {
+			e.moved, e.into = true, append(e.into, h.node)
+		}
+		for _, n := range r.nodes {
+			a.takers[n] = append(a.takers[n], h.node)
+		}
+	}
+}
+
+// take makes a node stand for more entries.
+func (a *accounts) take(n *model.Node, more []*entry) {
+	seen := map[*entry]bool{}
+	for _, e := range a.entries[n] {
+		seen[e] = true
+	}
+	for _, e := range more {
+		if !seen[e] {
+			a.entries[n] = append(a.entries[n], e)
+		}
+	}
+}
+
+// close writes the accounts into the plan. What stands in the folded model decides what became of each entry.
+func (a *accounts) close(p *Planner) {
+	rest := counted(p.model)
+	p.plan.Before, p.plan.After = len(a.list), len(rest)
+	standing := map[*entry][]int{}
+	natural := p.natural()
+	for k, n := range rest {
+		one := Remaining{Graph: n.Graph.Path(), Node: n.String(), Reason: p.staying(n, natural)}
+		for _, e := range a.entries[n] {
+			one.Maps = append(one.Maps, e.number)
+			standing[e] = append(standing[e], k)
+			e.moved = e.moved || len(a.entries[n]) > 1 // it has taken others, and is not what it was
+		}
+		slices.Sort(one.Maps)
+		p.plan.Remaining = append(p.plan.Remaining, one)
+	}
+	for _, e := range a.list {
+		p.plan.Maps = append(p.plan.Maps, a.result(e, standing[e], p.plan.Remaining))
+	}
+}
+
+// result is what became of an entry, which stands in some of the remaining nodes or in none.
+func (a *accounts) result(e *entry, standing []int, remaining []Remaining) Map {
+	m := Map{Graph: e.graph, Node: e.name, Verdict: Folded}
+	if len(standing) > 0 {
+		m.Verdict, m.Reason = Merged, remaining[standing[0]].Reason
+		if !e.moved {
+			m.Verdict = Left
+			return m
+		}
+	}
+	for _, n := range a.final(e.into, map[*model.Node]bool{}) {
+		m.Into = append(m.Into, n.String())
+	}
+	for _, k := range standing {
+		if name := remaining[k].Node; !slices.Contains(m.Into, name) {
+			m.Into = append(m.Into, name)
+		}
+	}
+	return m
+}
+
+// final are the nodes of the folded model that took what these took.
+func (a *accounts) final(into []*model.Node, seen map[*model.Node]bool) (list []*model.Node) {
+	for _, n := range into {
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		if n.Removed() {
+			list = append(list, a.final(a.takers[n], seen)...)
+		} else if n.Type != "Identity" {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// staying is why a per-channel node stands in the folded model.
+func (p *Planner) staying(n *model.Node, natural func(*model.Node) *Reason) *Reason {
+	if why := p.find(n).why; why != nil && why.Text != "" {
+		return why
+	}
+	if why := p.accounts.why[n]; why != nil {
+		return why
+	}
+	return natural(n)
+}
+
+// natural says why nodes that no pass tries to move, since they are no maps, are none.
+func (p *Planner) natural() func(*model.Node) *Reason {
+	functions, constant := functionGraphs(p.model), constants(p.model)
+	stays := func(n *model.Node) bool {
+		if p.model.Stays == nil {
+			return false
+		}
+		_, yes := p.model.Stays(n)
+		return yes
+	}
+	return func(n *model.Node) *Reason {
+		o := operators[n.Type]
+		switch {
+		case functions[n.Graph]:
+			return because(Unsupported, "%v is in a function whose calls stay as they are", n)
+		case n.Domain != "" && n.Domain != "ai.onnx":
+			return because(Unsupported, "%v is of the domain %q", n, n.Domain)
+		case slices.Contains(n.Inputs, nil) && n.Type != "LayerNormalization" || n.In(0) == nil || n.Out(0) == nil:
+			return because(Unsupported, "%v lacks an input or its output", n)
+		case stays(n):
+			return because(Unsupported, "%v is no layer of its own, but what a layer of the file computes", n)
+		case p.off[o.Family]:
+			return because(Keep, "%v is of the family %q, which is switched off", n, o.Family)
+		case o.Tail != nil:
+			return because(NoGain, "%v multiplies by 1 and adds 0 already", n)
+		}
+		return p.noMap(n, constant)
+	}
+}
+
+// noMap says why a node with a constant operand is no map.
+func (p *Planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
+	x, c := n.Inputs[0], n.Inputs[1]
+	if constant[x] {
+		x, c = c, x
+	}
+	switch {
+	case p.isConstant(x):
+		return because(NoGain, "%v computes with what is known before the model runs", n)
+	case !x.DType.Float() && !c.DType.Float():
+		return because(Integer, "%v computes with %v, as shapes and indices are", n, c.DType)
+	case p.quantized(c):
+		return because(Quantized, "the operand %q of %v is stored in another type and dequantised", c.Name, n)
+	}
+	return p.notConstant("operand", c, n)
+}

@@ -1,0 +1,236 @@
+package fold_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/fold/foldtest"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/tensor"
+	"github.com/zoofold/zoofold/zoo/zootest"
+
+	_ "github.com/zoofold/zoofold/zoo/format/caffe"
+	_ "github.com/zoofold/zoofold/zoo/format/darknet"
+	_ "github.com/zoofold/zoofold/zoo/format/keras"
+	_ "github.com/zoofold/zoofold/zoo/format/onnx"
+)
+
+// planFile plans a model file and fails the test if its numbers do not add up.
+func planFile(t *testing.T, path string, neutralize bool) *fold.Plan {
+	t.Helper()
+	f, err := format.Open(t.Context(), path, format.Options{Neutralize: neutralize})
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	defer f.Close()
+	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: neutralize})
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	foldtest.AddsUp(t, p, f.Model())
+	return p
+}
+
+func TestTheNumbersOfGeneratedModelsAddUp(t *testing.T) {
+	folder := t.TempDir()
+	paths, err := zootest.WriteNetworks(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := zootest.Write(folder, 2*len(zootest.Kinds), 8, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(paths, more...) {
+		planFile(t, path, false)
+		planFile(t, path, true)
+	}
+}
+
+// TestTheNumbersOfPublishedModelsAddUp reads what make fetch brought, if it did. The sums are the README's.
+func TestTheNumbersOfPublishedModelsAddUp(t *testing.T) {
+	before, after, files := 0, 0, 0
+	err := filepath.WalkDir("../../.cache/zoo/", func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".onnx") {
+			p := planFile(t, path, false)
+			before, after, files = before+p.Before, after+p.After, files+1
+		}
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Skip("no published models are here: make fetch")
+	}
+	if files == 26 && (before != 599 || after != 145) {
+		t.Errorf("%d -> %d per-channel nodes, the README says 599 -> 145", before, after)
+	}
+}
+
+func TestWhatIsCountedAndNoMapHasAReason(t *testing.T) {
+	conv := func(m *b) *v { return m.Conv(m.Input(1, 3, 5, 5), 3, 4, 3, 1) }
+	for _, test := range []struct {
+		name  string
+		code  fold.Code
+		o     fold.Options
+		build func(m *b) *v
+	}{
+		{"shapes are computed with it", fold.Integer, fold.Options{}, func(m *b) *v {
+			x := m.Input(-1, 4)
+			return m.Op("Mul", in(m.Op("Shape", in(x)), m.Ints(2, 2)))
+		}},
+		{"its family is switched off", fold.Keep, fold.Options{Off: map[string]bool{"elementwise": true}}, func(m *b) *v { return positive(m, conv(m)) }},
+		{"it is of another domain", fold.Unsupported, fold.Options{}, func(m *b) *v {
+			y := positive(m, conv(m))
+			y.Producer.Domain = "other"
+			return y
+		}},
+		{"it lacks an operand", fold.Unsupported, fold.Options{}, func(m *b) *v { return m.Op("Mul", in(conv(m), nil)) }},
+		{"the constant is dequantised", fold.Quantized, fold.Options{}, func(m *b) *v {
+			return m.Op("Add", in(m.Op("MatMul", in(m.Input(1, 5, 4), m.Weight(4, 4))), dequantized(m, 5, 4)))
+		}},
+		{"the scale is an input that callers may set", fold.NotConstant, fold.Options{}, func(m *b) *v {
+			c := m.Const([]float64{2})
+			c.Input = true
+			return m.Op("Mul", in(conv(m), m.Op("Neg", in(c))))
+		}},
+		{"it normalises constants", fold.NoGain, fold.Options{}, func(m *b) *v { return m.BatchNorm(m.Weight(1, 4, 2, 2), 4) }},
+		{"the function is left as it is", fold.Unsupported, fold.Options{}, func(m *b) *v {
+			f := function(m, "F", "", 1, func(f *b, x []*v) *v { return f.Op("Mul", in(x[0], f.Const([]float64{2}))) })
+			f.Opset[""]--
+			return call(m, "F", "", in(conv(m)))
+		}},
+		{"it joins an input to an output, and the file has no other operators", fold.Unsupported, fold.Options{}, func(m *b) *v {
+			m.Model.Takes = func(*model.Node, int) bool { return true }
+			return m.Op("Mul", in(m.Input(1, 4), m.Const([]float64{1})))
+		}},
+		{"norms: neutralize leaves functions", fold.Unsupported, fold.Options{Neutralize: true}, func(m *b) *v {
+			function(m, "F", "", 1, func(f *b, x []*v) *v { return f.Op("Mul", in(x[0], f.Const([]float64{2}))) })
+			return call(m, "F", "", in(conv(m)))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := modeltest.New(4)
+			folded := m.Output(test.build(m))
+			p, err := fold.Fold(folded, test.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			foldtest.AddsUp(t, p, folded)
+			if len(p.Maps) != 1 || p.Maps[0].Verdict != fold.Left || p.Maps[0].Reason.Code != test.code || !strings.Contains(p.Maps[0].Reason.Text, `"`) {
+				t.Errorf("%+v: %v", p.Maps, p.Maps[0].Reason)
+			}
+		})
+	}
+}
+
+func TestWhatBecameOfEachNodeIsSaidAsItIs(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fates string // of the nodes, in order
+		build func(m *b) *v
+	}{
+		{"two nodes of one run become one", "merged into Mul, merged into Mul", func(m *b) *v {
+			return m.Op("Tanh", in(positive(m, positive(m, m.Op("Tanh", in(image(m)))))))
+		}},
+		{"a scale goes on, the shift stays", "merged into Conv Add", func(m *b) *v {
+			return same(m, m.BatchNorm(m.Op("Tanh", in(image(m))), 4))
+		}},
+		{"a map and its inverse are gone", "folded into, folded into", func(m *b) *v {
+			x := m.Op("Tanh", in(image(m)))
+			x = m.Op("Mul", in(x, m.Const([]float64{2})))
+			return m.Op("Tanh", in(m.Op("Transpose", in(m.Op("Mul", in(m.Op("Transpose", in(x)), m.Const([]float64{0.5})))))))
+		}},
+		{"a scale goes into a plain normalisation, which is a per-channel node then", "merged into LayerNormalization", func(m *b) *v {
+			x := m.Op("LayerNormalization", in(m.Op("Tanh", in(m.Input(1, 3, 4))), m.Const([]float64{1, 1, 1, 1}, 4)))
+			return m.Op("Tanh", in(m.Op("Mul", in(x, m.Const(m.Signed(4), 4)))))
+		}},
+		{"a normalisation that takes a scale is not what it was", "merged into LayerNormalization, merged into LayerNormalization", func(m *b) *v {
+			x := m.Op("LayerNormalization", in(m.Op("Tanh", in(m.Input(1, 3, 4))), m.Const(m.Signed(4), 4)))
+			return m.Op("Tanh", in(m.Op("Mul", in(x, m.Const(m.Signed(4), 4)))))
+		}},
+		{"one that nobody reads any more is gone", "folded into Conv", func(m *b) *v { return positive(m, image(m)) }},
+		{"what a merged convolution had taken is in the other one", "folded into Conv, folded into Conv", func(m *b) *v {
+			x := m.Input(1, 4, 6, 6)
+			conv := func(taps int64, pads ...int64) *v {
+				return m.BatchNorm(m.Op("Conv", in(x, m.Weight(4, 4, taps, taps), m.Weight(4)), "pads", pads), 4)
+			}
+			return m.Op("Add", in(conv(3, 1, 1, 1, 1), conv(1, 0, 0, 0, 0)))
+		}},
+		{"Neg is counted by nobody", "", func(m *b) *v { return m.Op("Neg", in(image(m))) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := modeltest.New(4)
+			folded := m.Output(test.build(m))
+			p, err := fold.Fold(folded, fold.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			foldtest.AddsUp(t, p, folded)
+			var fates []string
+			for _, x := range p.Maps {
+				fate := string(x.Verdict) + " into"
+				for _, n := range x.Into {
+					fate += " " + n[:strings.IndexByte(n, ' ')]
+				}
+				fates = append(fates, fate)
+			}
+			if got := strings.Join(fates, ", "); got != test.fates {
+				t.Errorf("%s, want %s: %+v", got, test.fates, p.Maps)
+			}
+		})
+	}
+}
+
+func TestANodeOfAFunctionCountsForEachOfItsCalls(t *testing.T) {
+	m := modeltest.New(5)
+	function(m, "F", "", 1, func(f *b, x []*v) *v { return f.Op("Mul", in(x[0], f.Const([]float64{2}))) })
+	x := m.Op("Tanh", in(image(m)))
+	var parts []*v
+	for range 3 {
+		parts = append(parts, m.Op("Tanh", in(call(m, "F", "", in(m.Op("Tanh", in(x)))))))
+	}
+	folded := m.Output(m.Op("Concat", parts, "axis", 1))
+	p, err := fold.Fold(folded, fold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foldtest.AddsUp(t, p, folded)
+	if p.Before != 3 || p.After != 3 {
+		t.Errorf("%d -> %d per-channel nodes, want 3 -> 3", p.Before, p.After)
+	}
+}
+
+// TestTheReasonOfARefusalSaysWhatHappened: a constant that would overflow is another thing than one that would be rounded to
+// almost nothing.
+func TestTheReasonOfARefusalSaysWhatHappened(t *testing.T) {
+	for code, words := range map[fold.Code]string{
+		fold.Overflow: "would overflow float16", fold.Underflow: "would become subnormal in float16", fold.Statistics: "not finite",
+	} {
+		m := modeltest.New(3)
+		y := positive(m, image(m))
+		w := y.Producer.In(0).Producer.In(1)
+		w.DType, w.Const.DType = tensor.Float16, tensor.Float16
+		folded := m.Output(m.Op("Tanh", in(y)))
+		p, err := fold.Fold(folded, fold.Options{Refuse: map[string]fold.Code{w.Name: code}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		foldtest.AddsUp(t, p, folded)
+		why := p.Remaining[0].Reason
+		if why.Code != code || !strings.Contains(why.Text, words) {
+			t.Errorf("%s: %v", code, why)
+		}
+		others := []string{"overflow", "subnormal", "not finite"}
+		others = slices.DeleteFunc(others, func(word string) bool { return strings.Contains(words, word) })
+		for _, word := range others {
+			if strings.Contains(why.Text, word) {
+				t.Errorf("%s: %v", code, why)
+			}
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Whatever a file is called and says of itself, it must do nothing to a terminal, a log or a page, and no two names may look
+// the same. All that people and programs read goes through this file.
+
+// Printable is text that does nothing to a terminal: control characters, marks that change the direction of text and broken
+// encodings are written out.
+func Printable(s string) string {
+	var b strings.Builder
+	for k := 0; k < len(s); {
+		r, size := utf8.DecodeRuneInString(s[k:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[k])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		k += size
+	}
+	return b.String()
+}
+
+// escaped is what Name writes for a byte.
+var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
+
+// Name is the name of a file as valid UTF-8. Bytes that are none are written \xNN, and a backslash of such a name twice.
+// Other names stay as they are, unless they look as if that had been done to them: different names are different.
+func Name(name string) string {
+	if utf8.ValidString(name) && !escaped.MatchString(name) {
+		return name
+	}
+	var b strings.Builder
+	for k := 0; k < len(name); {
+		r, size := utf8.DecodeRuneInString(name[k:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, name[k])
+		case r == '\\':
+			b.WriteString(`\\`)
+		default:
+			b.WriteRune(r)
+		}
+		k += size
+	}
+	return b.String()
+}
+
+// printed is a name for people.
+func printed(name string) string { return Printable(Name(name)) }
+
+func names(list []string) []string {
+	var out []string
+	for _, name := range list {
+		out = append(out, Name(name))
+	}
+	return out
+}
+
+// texts are valid UTF-8. Errors and notes hold names.
+func texts(list []string) []string {
+	var out []string
+	for _, text := range list {
+		out = append(out, valid(text))
+	}
+	return out
+}
+
+// valid is text as UTF-8 that can be read back: JSON has no other.
+func valid(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return Name(text)
+}
+
+func (s Start) clean() Start {
+	s.Manifest, s.Why, s.Engine = Name(s.Manifest), valid(s.Why), valid(s.Engine)
+	return s
+}
+
+func (b Begin) clean() Begin {
+	b.Path = Name(b.Path)
+	return b
+}
+
+func (m Model) clean() Model {
+	m.Path, m.Output, m.Error, m.Warnings = Name(m.Path), Name(m.Output), valid(m.Error), texts(m.Warnings)
+	for _, c := range []*Check{&m.Parity, &m.Algebra, &m.Predictions} {
+		c.Note = valid(c.Note)
+	}
+	return m
+}
+
+func (e End) clean() End {
+	e.Unmatched, e.Orphans, e.Pruned, e.WouldRemove = names(e.Unmatched), names(e.Orphans), names(e.Pruned), names(e.WouldRemove)
+	e.Report, e.Notes = Name(e.Report), texts(e.Notes)
+	return e
+}
+
+// EncodeJSON is a value as JSON that does nothing to a terminal: in its strings, characters that are not printable are
+// escaped. Without an indent it is one line.
+func EncodeJSON(value any, prefix, indent string) ([]byte, error) {
+	var text []byte
+	var err error
+	if indent == "" {
+		text, err = json.Marshal(value)
+	} else {
+		text, err = json.MarshalIndent(value, prefix, indent)
+	}
+	if err != nil || !bytes.ContainsFunc(text, hidden) {
+		return text, err
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		switch high, low := utf16.EncodeRune(r); {
+		case !hidden(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.Bytes(), nil
+}
+
+// hidden characters are not printable; line feeds stand between the lines of JSON.
+func hidden(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+
+// Output is a writer that remembers its first error, and writes nothing after it.
+type Output struct {
+	lock sync.Mutex
+	to   io.Writer
+	err  error
+}
+
+// NewOutput writes to another writer.
+func NewOutput(to io.Writer) *Output { return &Output{to: to} }
+
+// Write writes. It never fails: Err says what went wrong.
+func (o *Output) Write(data []byte) (int, error) {
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	if o.err == nil {
+		_, o.err = o.to.Write(data)
+	}
+	return len(data), nil
+}
+
+// Err is what kept the output from being written, without the name of the file: "no space left on device". It is nil if
+// all was written.
+func (o *Output) Err() error {
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	if path := (*fs.PathError)(nil); errors.As(o.err, &path) {
+		return path.Err
+	}
+	return o.err
+}
