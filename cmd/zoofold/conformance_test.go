@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
@@ -29,7 +30,7 @@ func foldAll(t *testing.T, zoo, out string, args ...string) {
 		args = append(args, "-onnxruntime", libraries[0])
 	}
 	var stdout, stderr bytes.Buffer
-	if code := command(append([]string{"-manifest", manifest}, args...), &stdout, &stderr); code != 0 {
+	if code := command(append([]string{"-manifest", manifest}, args...), &stdout, &stderr); code != exitDone && code != run.ExitUnproven { // ONNX Runtime does not run every case
 		t.Fatalf("exit %d:\n%s%s", code, stdout.String(), stderr.String())
 	}
 	t.Log(stdout.String())

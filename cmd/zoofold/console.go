@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -64,12 +65,29 @@ func (c *console) fail(err error) {
 	}
 	switch {
 	case c.log != nil:
-		c.log.Error(err.Error())
+		c.log.Error(clean(err))
 	case errors.Is(err, manifests.ErrManifest):
-		fmt.Fprintln(c.stderr, err)
+		fmt.Fprintln(c.stderr, err) // it is clean, and its caret stands below its column
 	default:
-		fmt.Fprintf(c.stderr, "zoofold: %v\n", err)
+		fmt.Fprintf(c.stderr, "zoofold: %s\n", clean(err))
 	}
+}
+
+// lost is the error that kept some of what the run said from standard output, or nil.
+func (c *console) lost() error {
+	if s, ok := c.Sink.(interface{ Err() error }); ok {
+		return s.Err()
+	}
+	return nil
+}
+
+// clean is an error as a terminal may show it, line by line.
+func clean(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for k := range lines {
+		lines[k] = report.Printable(lines[k])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // note says something while the run goes on, above the bar if there is one.

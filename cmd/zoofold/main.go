@@ -3,7 +3,8 @@
 //	zoofold -manifest models.yaml -j 8
 //
 // Run it without arguments for its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
-// others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, and 130 if it was
+// others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, 4 if models were kept
+// with less proof than was asked for, 5 if a dry run with -detailed-exitcode found something to do, and 130 if it was
 // interrupted (what was committed stays).
 package main
 
@@ -210,10 +211,18 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		Detailed: f.detailed, Sink: c, Report: folder, Metrics: f.metrics,
 	}
 	end, err := run.Run(ctx, o)
-	if err == nil {
+	lost := c.lost()
+	if lost != nil {
+		c.fail(fmt.Errorf("standard output: %w", lost))
+	}
+	switch {
+	case err != nil:
+		c.fail(err)
+	case lost != nil && end.Exit != exitInterrupted:
+		return exitFailed
+	default:
 		return end.Exit
 	}
-	c.fail(err)
 	switch {
 	case errors.Is(err, manifests.ErrManifest), errors.Is(err, run.ErrPlace):
 		return exitUsage

@@ -58,6 +58,7 @@ func (s Suite) Run(t *testing.T) {
 			}
 		})
 	}
+	t.Run("OutputsAreThoseOfTheirVersions", s.versions)
 	t.Run("DamagedFilesGetOneClearError", s.damaged)
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"io/fs"
 	"math"
 	"os"
@@ -26,8 +25,6 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestSuite(t *testing.T) {
 	formattest.Suite{Generate: zootest.Caffe, Seeds: 40, Damages: 2000}.Run(t)
@@ -113,7 +110,7 @@ func TestTheTextChangesOnlyWhereTheNetDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", "text", name+".golden")
-			if *update {
+			if *formattest.Update {
 				if err := os.WriteFile(golden, got, 0o666); err != nil {
 					t.Fatal(err)
 				}
