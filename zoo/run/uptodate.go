@@ -99,6 +99,18 @@ func (w *work) remembered(e *entry) {
 	bytes := w.result.Bytes
 	w.result = e.Told.Model
 	w.result.Status, w.result.Bytes = report.Unchanged, max(bytes, total(e.Inputs))
+	w.result.Path, w.result.Output = w.job.Path, ""
+	if len(e.Outputs) > 0 {
+		w.result.Output = e.Outputs[0].Path
+	}
+	for _, c := range []struct {
+		name string
+		*report.Check
+	}{{"parity", &w.result.Parity}, {"algebra", &w.result.Algebra}, {"predictions", &w.result.Predictions}} {
+		if c.Status == report.NotRun && !slices.Contains(w.asked, c.name) { // what did not run then is not asked for now
+			*c.Check = notAsked
+		}
+	}
 	w.keeps(e.Told.Kept)
 	for _, s := range e.Inputs {
 		if info, err := w.fsys.Stat(s.Path); err == nil {
