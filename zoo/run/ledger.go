@@ -191,7 +191,7 @@ func (l *ledger) drop(o owner) {
 
 func line(e *entry) ([]byte, error) {
 	e.Version = ledgerVersion
-	text, err := json.Marshal(e)
+	text, err := json.Marshal(e.renamed(written))
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func parseLine(line []byte) *entry {
 	if json.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
-	return e
+	return e.renamed(read)
 }
 
 // add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is

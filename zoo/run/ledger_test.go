@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"testing"
 )
 
@@ -102,4 +103,48 @@ func FuzzLedger(f *testing.F) {
 			t.Errorf("%v: %d entries were written, others are read", err, len(l.entries))
 		}
 	})
+}
+
+func TestTheLedgerKeepsNamesThatAreNoUTF8(t *testing.T) {
+	folder := t.TempDir()
+	names := []string{"a\xff.onnx", "a\xfe.onnx", "\u00e4.onnx", "\x00.onnx"}
+	remembered(t, folder, names...)
+	l, err := openLedger(disk{}, folder, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names[:3] {
+		if e := l.get(owner{model: name}); e == nil || e.Inputs[0].Path != "in/"+name || e.Outputs[0].Path != "out/"+name {
+			t.Errorf("%q: %+v", name, e)
+		}
+	}
+}
+
+func TestALedgerLineOfAnyLengthTakesBoundedMemory(t *testing.T) {
+	folder := t.TempDir()
+	remembered(t, folder, "a")
+	path := filepath.Join(folder, stateFolder, ledgerFile)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := bytes.Repeat([]byte("x"), 1<<20)
+	for range 100 {
+		if _, err := f.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	l, err := openLedger(disk{}, folder, true)
+	runtime.ReadMemStats(&after)
+	if err != nil || l.get(owner{model: "a"}) == nil {
+		t.Errorf("%v, %v", err, l.entries)
+	}
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4*maxLine+64<<20 {
+		t.Errorf("%d bytes were allocated", grown)
+	}
 }

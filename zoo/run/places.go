@@ -57,8 +57,10 @@ func openPlaces(o *Options, zoo *manifests.Zoo) (*places, error) {
 	if err != nil {
 		p.close()
 	}
-	if errors.Is(err, store.ErrProtected) || errors.Is(err, ErrForeign) {
-		err = fmt.Errorf("%w: %w", ErrPlace, err)
+	for _, why := range []error{store.ErrProtected, store.ErrNotRegular, ErrForeign} {
+		if errors.Is(err, why) {
+			return p, fmt.Errorf("%w: %w", ErrPlace, err)
+		}
 	}
 	return p, err
 }

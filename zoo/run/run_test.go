@@ -80,6 +80,12 @@ func (s *scene) run(ctx context.Context, change func(*Options)) (result, error) 
 	if err := os.WriteFile(path, []byte("version: 1\nzoo: zoo\nout: out\n"+s.rules), 0o666); err != nil {
 		s.t.Fatal(err)
 	}
+	return s.load(ctx, path, change)
+}
+
+// load runs a manifest.
+func (s *scene) load(ctx context.Context, path string, change func(*Options)) (result, error) {
+	s.t.Helper()
 	m, err := manifests.Load(path)
 	if err != nil {
 		s.t.Fatal(err)

@@ -148,7 +148,9 @@ func (s *stage) commit() error {
 		if err := s.fsys.MkdirAll(filepath.Dir(s.final(rel))); err != nil {
 			return err
 		}
-		if err := s.fsys.Rename(s.path(rel), s.final(rel)); err != nil {
+		if err := s.fsys.Rename(s.path(rel), s.final(rel)); isOtherDisk(err) {
+			return fmt.Errorf("%s is on another file system than %s: give it an output folder of its own: %w", filepath.Dir(s.final(rel)), s.folder, err)
+		} else if err != nil {
 			return err
 		}
 		if err := s.fsys.SyncFolder(filepath.Dir(s.final(rel))); err != nil {

@@ -6,7 +6,7 @@ import "io/fs"
 
 func inode(fs.FileInfo) uint64 { return 0 }
 
-func isUnsupported(error) bool { return true }
+func isOtherDisk(error) bool { return false }
 
 func isNoLock(error) bool { return false }
 

@@ -16,10 +16,8 @@ func inode(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// isUnsupported says that a file system cannot sync folders.
-func isUnsupported(err error) bool {
-	return errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP)
-}
+// isOtherDisk says that a file cannot be renamed since its new place is on another file system.
+func isOtherDisk(err error) bool { return errors.Is(err, syscall.EXDEV) }
 
 // isNoLock says that a file system has no locks.
 func isNoLock(err error) bool {
