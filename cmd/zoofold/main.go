@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,6 +66,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "zoofold: unknown subcommand %q: see zoofold -help\n", args[0])
 		return exitUsage
 	}
+	debug.SetTraceback("crash") // should Go's runtime fail, SIGABRT ends the process: the exit code 2 is wrong usage
 	return foldZoo(args, stdout, stderr)
 }
 

@@ -195,3 +195,26 @@ func TestSignals(t *testing.T) {
 		finish(t, folder, want, len(have)-2, len(have)) // each of two workers may have been between an output and its line in the ledger
 	})
 }
+
+// Exit code 2 is wrong usage: a failure of Go's runtime, which a SIGQUIT looks like, must not look like that.
+func TestSignals_AFailureOfTheRuntimeIsNotWrongUsage(t *testing.T) {
+	c := spawn(generated(t, manyModels), "-manifest", "models.yaml", "-j", "2", "-verify", "parity", "-json")
+	c.Stderr = nil // a trace of all goroutines
+	stdout, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReaderSize(stdout, 16).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	err = c.Wait()
+	if status := c.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGABRT {
+		t.Errorf("%v", err)
+	}
+}

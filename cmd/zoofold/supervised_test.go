@@ -32,6 +32,21 @@ var watched = map[int32]struct {
 	unix.SYS_PREAD64: {"pread64", 0, -1}, unix.SYS_WRITE: {"write", 0, -1}, unix.SYS_PWRITE64: {"pwrite64", 0, -1},
 	unix.SYS_COPY_FILE_RANGE: {"copy_file_range", 0, -1}, unix.SYS_LSEEK: {"lseek", 0, -1}, unix.SYS_FSYNC: {"fsync", 0, -1},
 	unix.SYS_FCHMOD: {"fchmod", 0, -1}, unix.SYS_FLOCK: {"flock", 0, -1}, unix.SYS_CLOSE: {"close", 0, -1},
+	unix.SYS_FTRUNCATE: {"ftruncate", 0, -1}, unix.SYS_FCHOWN: {"fchown", 0, -1}, unix.SYS_FCHMODAT: {"fchmodat", 0, 1},
+	unix.SYS_FCHOWNAT: {"fchownat", 0, 1}, unix.SYS_UTIMENSAT: {"utimensat", 0, 1}, unix.SYS_LINKAT: {"linkat", 2, 3},
+	unix.SYS_SYMLINKAT: {"symlinkat", 1, 2}, unix.SYS_RENAMEAT2: {"renameat2", 2, 3}, unix.SYS_MKNODAT: {"mknodat", 0, 1},
+}
+
+// changes says whether a call changes a file or folder, or opens one for that.
+func (s *supervisor) changes(n *notification) bool {
+	switch n.number {
+	case unix.SYS_OPENAT:
+		return n.args[2]&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0
+	case unix.SYS_NEWFSTATAT, unix.SYS_FSTAT, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_READ, unix.SYS_PREAD64,
+		unix.SYS_COPY_FILE_RANGE, unix.SYS_LSEEK, unix.SYS_FSYNC, unix.SYS_FLOCK, unix.SYS_CLOSE:
+		return false // copy_file_range is told by where it reads
+	}
+	return true
 }
 
 func init() { commands["supervised"] = supervised }
@@ -63,7 +78,10 @@ func supervised() {
 }
 
 // systemCall is one that touches a file of the workshop.
-type systemCall struct{ name, path string }
+type systemCall struct {
+	name, path string
+	changes    bool // a file or folder, or opens one for that
+}
 
 func (c systemCall) String() string { return c.name + " " + c.path }
 
@@ -180,7 +198,7 @@ func (s *supervisor) decide(n *notification) response {
 	if !strings.HasPrefix(path, s.folder) {
 		return goOn
 	}
-	switch errno := s.answer(systemCall{call.name, strings.TrimPrefix(path, s.folder)}); errno {
+	switch errno := s.answer(systemCall{call.name, strings.TrimPrefix(path, s.folder), s.changes(n)}); errno {
 	case proceed:
 		return goOn
 	case halfway:

@@ -78,7 +78,7 @@ type Predictor interface {
 }
 
 // ErrPlace says that something is to be written where nothing may be.
-var ErrPlace = errors.New("cannot be written there")
+var ErrPlace = errors.New("nothing was folded")
 
 // Run folds the models, and writes the report and the metrics. The error is for what keeps all of them from being folded,
 // or the report from being written: a model's own failure is in the report alone. ErrLocked is in its chain where another
