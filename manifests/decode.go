@@ -179,7 +179,8 @@ func (f *source) settings(s *Settings, p *places) keys {
 				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
 			})
 		},
-		"norms": func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
+		"norms":   func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
+		"latency": func(n ast.Node) { s.Latency = f.word(n, "latency", Latencies) },
 		"keep": func(n ast.Node) {
 			p.keep = f.globs(n, "keep")
 			s.Keep = patterns(p.keep)

@@ -86,6 +86,7 @@ type Settings struct {
 	Fold              map[string]bool // operator families switched on or off
 	Export            []string        // of Exports: forms that are written beside the folded model
 	Epsilon           string          // of Epsilons: how Darknet networks were trained
+	Latency           string          // of Latencies: whether a model that folding makes slower is copied instead
 	Norms             string          // of Norms: what becomes of batch normalisations
 }
 
@@ -106,13 +107,15 @@ var (
 	Exports  = []string{"metal", "onnx"}
 	Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
 	Norms    = []string{"remove", "neutralize"}
-	Families = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
+
+	Latencies = []string{"off", "gate"}
+	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
 )
 
 func defaults() Settings {
 	return Settings{
 		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
-		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie", Norms: "remove",
+		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie", Norms: "remove", Latency: "off",
 	}
 }
 

@@ -149,7 +149,9 @@ func (d *Document) totals() []fact {
 	}
 	latency := fact{Name: "latency", Value: "not measured", Note: "-latency does, where predictions run"}
 	if mean, n := d.latency(); n > 0 {
-		latency.Value, latency.Note = fmt.Sprintf("× %.2f", mean), "geometric mean of "+count(n, "model")
+		before, after := d.predictionTime()
+		latency.Value = fmt.Sprintf("× %.2f", mean)
+		latency.Note = fmt.Sprintf("geometric mean of %s; %s → %s in all", count(n, "model"), seconds(before), seconds(after))
 	}
 	return append(list, latency, fact{Name: "time", Value: seconds(e.Seconds), Note: d.effort()})
 }
@@ -197,6 +199,16 @@ func (d *Document) latency() (mean float64, measured int) {
 		}
 	}
 	return math.Exp(sum / float64(max(measured, 1))), measured
+}
+
+// predictionTime is what one prediction of each model that was measured takes, before and after folding, in seconds.
+func (d *Document) predictionTime() (before, after float64) {
+	for _, m := range d.Models {
+		if l := m.Predictions.Latency; l != nil && l.Ratio > 0 {
+			before, after = before+l.Before, after+l.After
+		}
+	}
+	return before, after
 }
 
 // effort is what the run took besides time.

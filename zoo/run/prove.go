@@ -66,6 +66,22 @@ func (w *work) prove(ctx context.Context) error {
 	return nil
 }
 
+// slower says that the folded model takes longer than the original, and that the manifest does not want it then.
+func (w *work) slower() (ratio float64, yes bool) {
+	l := w.result.Predictions.Latency
+	switch {
+	case w.job.Rule.Latency != "gate" || w.result.Status != report.Folded:
+		return 0, false
+	case l == nil:
+		w.result.Warnings = append(w.result.Warnings, "latency: gate: whether folding makes the model slower is not known, since predictions did not run")
+		return 0, false
+	case l.Pairs == 0:
+		w.result.Warnings = append(w.result.Warnings, "latency: gate: whether folding makes the model slower is not known: "+l.Note)
+		return 0, false
+	}
+	return l.Ratio, l.Ratio > predict.Slower
+}
+
 // algebra evaluates what changed in float64.
 func (w *work) algebra(ctx context.Context, original, folded format.File) error {
 	fold.Inline(original.Model())
@@ -86,7 +102,7 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 		return nil
 	}
 	c := predict.Comparison{
-		Tolerance: w.job.Rule.Tolerance, Unit: w.plan.Unit, Taps: verify.Taps(original.Model(), folded.Model()), Latency: w.Latency,
+		Tolerance: w.job.Rule.Tolerance, Unit: w.plan.Unit, Taps: verify.Taps(original.Model(), folded.Model()), Latency: w.Latency, Gate: w.job.Rule.Latency == "gate",
 		Jittered: sync.OnceValues(func() (string, error) { return w.jittered(ctx) }),
 	}
 	var err error

@@ -525,3 +525,43 @@ func TestSettings_AKeepPatternThatNamesNothingIsNoted(t *testing.T) {
 		}
 	}
 }
+
+func TestLatency_AModelThatFoldingMakesSlowerIsCopiedWhereTheManifestSaysSo(t *testing.T) {
+	for _, test := range []struct {
+		rule   string
+		ratio  float64
+		status report.Status
+	}{
+		{"", 1.2, report.Folded},
+		{"latency: gate", 1.2, report.Copied},
+		{"latency: gate", 1.02, report.Folded},
+		{"latency: gate", 0.8, report.Folded},
+	} {
+		s := newScene(t, 1)
+		s.rules = "models:\n  - match: '**/*.onnx'\n    " + test.rule + "\n"
+		r := s.must(func(o *Options) {
+			o.Latency = true
+			o.Predict = predictor(func(_ context.Context, c predict.Comparison) report.Check {
+				if c.Gate != (test.rule != "") {
+					t.Errorf("%q: gate %v", test.rule, c.Gate)
+				}
+				return report.Check{Status: report.Passed, Latency: &report.Latency{Ratio: test.ratio, Pairs: 20}}
+			})
+		})
+		m := r.models["mobile/00000.onnx"]
+		out, err := os.ReadFile(filepath.Join(s.out(), m.Output))
+		if m.Status != test.status || err != nil {
+			t.Fatalf("%q, %v: %s, %v", test.rule, test.ratio, m.Status, err)
+		}
+		if m.Status == report.Folded {
+			continue
+		}
+		original, err := os.ReadFile(filepath.Join(s.zoo(), "mobile", "00000.onnx"))
+		if err != nil || string(out) != string(original) || m.After != m.Before || len(m.Remaining) != m.After || m.Remaining[0].Code != "slower" || m.Predictions != notAsked {
+			t.Errorf("%+v", m)
+		}
+		if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "× 1.20") {
+			t.Errorf("warnings: %q", m.Warnings)
+		}
+	}
+}

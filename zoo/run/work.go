@@ -132,6 +132,11 @@ func (w *work) make(ctx context.Context) (err error) {
 	} else if err := w.copy(ctx); err != nil {
 		return err
 	}
+	if ratio, yes := w.slower(); yes {
+		if err := w.giveUp(ctx, ratio); err != nil {
+			return err
+		}
+	}
 	w.model = len(w.out.order)
 	if err := w.export(ctx); err != nil {
 		return err
@@ -151,6 +156,32 @@ func (w *work) make(ctx context.Context) (err error) {
 	return nil
 }
 
+// giveUp copies the original in place of a folded model that is slower.
+func (w *work) giveUp(ctx context.Context, ratio float64) error {
+	if err := w.out.restart(); err != nil {
+		return err
+	}
+	if err := w.copy(ctx); err != nil {
+		return err
+	}
+	why := fmt.Sprintf("folding makes the model slower in ONNX Runtime: × %.2f, the lesser of two measurements", ratio)
+	w.copied()
+	w.result.Warnings = append(w.result.Warnings, why)
+	w.result.Remaining = nil
+	for k := range w.result.Maps {
+		m := &w.result.Maps[k]
+		m.Verdict, m.Into, m.Code, m.Reason = string(fold.Left), nil, "slower", why
+		w.result.Remaining = append(w.result.Remaining, report.Left{Graph: m.Graph, Node: m.Node, Code: m.Code, Reason: m.Reason})
+	}
+	return nil
+}
+
+// copied says that the model's files are those of the original, whatever was planned.
+func (w *work) copied() {
+	w.result.Status, w.result.After = report.Copied, w.result.Before
+	w.result.Parity, w.result.Algebra, w.result.Predictions = notAsked, notAsked, notAsked
+}
+
 // compare says of a model whose files are what they were that it was copied, whatever was planned.
 func (w *work) compare(read []stamp, written []string) {
 	if w.result.Status != report.Folded || len(read) != w.model {
@@ -161,8 +192,7 @@ func (w *work) compare(read []stamp, written []string) {
 			return
 		}
 	}
-	w.result.Status, w.result.After = report.Copied, w.result.Before
-	w.result.Parity, w.result.Algebra, w.result.Predictions = notAsked, notAsked, notAsked
+	w.copied()
 }
 
 // open opens the model and plans its folding. Which files a model is made of is known when it is open: one of several is

@@ -16,6 +16,7 @@ type Comparison struct {
 	Taps             []Tap
 	Unnamed          bool // inputs and outputs belong together by their number, whatever they are called
 	Latency          bool // measure it too, if both predict the same
+	Gate             bool // measure it a second time if the folded model seems slower than Slower says; the lesser ratio counts
 
 	// Jittered is the path of a copy of the original, its folded parameters moved by at most one unit in the last place,
 	// which is made when it is first asked for. It may be nil.
@@ -63,6 +64,10 @@ func (c Comparison) limit(jitter float64) float64 {
 	}
 	return max(1e-5, 32*c.Unit, 4*jitter)
 }
+
+// Slower is the ratio of latencies, after to before, above which a folded model is slower than its original: what is below
+// is within what two measurements of one model differ by.
+const Slower = 1.03
 
 // Version is the comparison's: raised where it finds what it did not find before.
 const Version = 1
