@@ -91,12 +91,14 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 		return failed("%s", note), nil
 	}
 	check.Status = report.Passed
+	sizes := small
 	for _, seed := range seeds {
 		c.turn(atOriginal, nil)
-		inputs, want, err := original.try(ctx, seed, small)
+		inputs, want, with, err := original.try(ctx, seed, sizes)
 		if err != nil {
 			return check, err
 		}
+		sizes = small.other(with)
 		c.turn(atFolded, nil)
 		got, err := folded.run(ctx, inputs)
 		if err != nil {

@@ -22,7 +22,7 @@ const (
 )
 
 // usual are for latency: the sizes that users are likely to have come first.
-var usual = extents{[]int64{320, 64, 160, 513, 576, 512, 256, 2, 1}, 1 << 22}
+var usual = extents{single(320, 64, 160, 513, 576, 512, 256, 2, 1), 1 << 22}
 
 // measure is how long both models take for a prediction. What keeps it from measuring is in the result.
 func measure(ctx context.Context, original, folded string) *report.Latency {
@@ -47,7 +47,7 @@ func latency(ctx context.Context, original, folded string) (*report.Latency, err
 	started := time.Now()
 	first, cancel := context.WithTimeout(ctx, slowest)
 	defer cancel()
-	inputs, _, err := a.try(first, seeds[0], usual)
+	inputs, _, _, err := a.try(first, seeds[0], usual)
 	switch {
 	case ctx.Err() != nil:
 		return nil, errors.New("interrupted")

@@ -151,3 +151,37 @@ func TestNumbersThatAreNotFiniteHaveToBeSoInBoth(t *testing.T) {
 		}
 	}
 }
+
+// Padding that follows the size of the input, and padding that was worked out for an even size, are one thing at even sizes
+// alone.
+func TestFreeSizesAreTriedOddAndInBatches(t *testing.T) {
+	e := engine(t)
+	convolution := func(free int64, attrs ...any) string {
+		b := modeltest.New(1)
+		y := b.Op("Conv", []*model.Value{b.Input(free, 2, free, free), b.Weight(3, 2, 3, 3)}, append([]any{"strides", []int64{2, 2}}, attrs...)...)
+		y.DType, y.Shape = tensor.Float32, []int64{free, 3, -1, -1}
+		var out onnx.Memory
+		if err := onnx.Export(context.Background(), b.Output(y), &out, "", tensor.Reference{}); err != nil {
+			t.Fatal(err)
+		}
+		return write(t, out.Bytes())
+	}
+	same, even := []any{"auto_pad", "SAME_UPPER"}, []any{"pads", []int64{0, 0, 1, 1}}
+	for _, test := range []struct {
+		name string
+		free int64
+		want report.CheckStatus
+	}{{"free extents", -1, report.Mismatch}, {"even ones", 8, report.Passed}} {
+		c := e.Compare(context.Background(), Comparison{Original: convolution(test.free, same...), Folded: convolution(test.free, even...)})
+		if c.Status != test.want {
+			t.Errorf("%s: %+v", test.name, c)
+		}
+	}
+	if c := e.Compare(context.Background(), Comparison{Original: convolution(-1, same...), Folded: convolution(-1, same...)}); c.Status != report.Passed {
+		t.Errorf("the same twice: %+v", c)
+	}
+	batched := small.other(trial{64, 1}).trials
+	if batched[0] != (trial{65, 2}) || batched[len(batched)-1] != (trial{64, 1}) {
+		t.Errorf("%v", batched)
+	}
+}

@@ -111,36 +111,60 @@ func (s *session) differs(o *session, unnamed bool) string {
 	return ""
 }
 
+// trial is what free axes of a model's inputs are tried with: a first axis is the batch.
+type trial struct{ size, batch int64 }
+
 // extents are tried for the free axes of a model's inputs.
 type extents struct {
-	sizes []int64 // in this order; a free first axis is 1
-	most  int64   // elements of one input
+	trials []trial // in this order
+	most   int64   // elements of one input
 }
 
 // small are for comparisons: any size shows a difference, a small one soonest.
-var small = extents{[]int64{2, 64, 320, 256, 160, 513, 512, 576, 1}, 1 << 27}
+var small = extents{single(2, 64, 320, 256, 160, 513, 512, 576, 1), 1 << 27}
+
+// single are trials with a batch of 1.
+func single(sizes ...int64) (list []trial) {
+	for _, size := range sizes {
+		list = append(list, trial{size, 1})
+	}
+	return list
+}
+
+// other are trials unlike one that runs, the most unlike first, and that one last: what a model does at an odd size or with a
+// batch of several says whether folding relied on a size that its file declares and its inputs do not imply.
+func (e extents) other(t trial) extents {
+	odd := t.size + 1 + t.size%2
+	e.trials = nil
+	for _, batch := range []int64{2, 1} {
+		for _, size := range []int64{odd, t.size + 32, t.size} {
+			e.trials = append(e.trials, trial{size, batch})
+		}
+	}
+	return e
+}
 
 // try finds extents of free axes with which the model runs, and is the inputs and what it outputs.
-func (s *session) try(ctx context.Context, seed uint64, e extents) (inputs, outputs []value, err error) {
+func (s *session) try(ctx context.Context, seed uint64, e extents) (inputs, outputs []value, with trial, err error) {
 	for _, x := range s.inputs {
 		if x.OrtValueType != ort.ONNXTypeTensor || tensor.DType(x.DataType) == tensor.String || tensor.DType(x.DataType).Size() == 0 {
-			return nil, nil, fmt.Errorf("input %q is no tensor of numbers", x.Name)
+			return nil, nil, with, fmt.Errorf("input %q is no tensor of numbers", x.Name)
 		}
 	}
 	for _, x := range s.outputs {
 		if x.OrtValueType != ort.ONNXTypeTensor {
-			return nil, nil, fmt.Errorf("output %q is no tensor", x.Name)
+			return nil, nil, with, fmt.Errorf("output %q is no tensor", x.Name)
 		}
 	}
 	var last error
-	for _, size := range e.sizes {
+	for _, with := range e.trials {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, err
+			return nil, nil, with, err
 		}
-		inputs, free, err := s.draw(size, seed, e.most)
+		inputs, free, err := s.draw(with, seed, e.most)
 		if err == nil {
 			if outputs, err = s.run(ctx, inputs); err == nil {
-				return inputs, outputs, nil
+				return inputs, outputs, with, nil
 			}
 		}
 		last = err
@@ -148,19 +172,19 @@ func (s *session) try(ctx context.Context, seed uint64, e extents) (inputs, outp
 			break
 		}
 	}
-	return nil, nil, fmt.Errorf("the original does not run: %s", firstLine(last))
+	return nil, nil, with, fmt.Errorf("the original does not run: %s", firstLine(last))
 }
 
 // draw makes random inputs of at most so many elements; free says that some extent was chosen.
-func (s *session) draw(size int64, seed uint64, most int64) (inputs []value, free bool, err error) {
+func (s *session) draw(with trial, seed uint64, most int64) (inputs []value, free bool, err error) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	for _, x := range s.inputs {
 		v := value{dtype: tensor.DType(x.DataType), shape: []int64{}}
 		for k, d := range x.Dimensions {
 			if d < 0 {
 				free = true
-				if d = size; k == 0 {
-					d = 1
+				if d = with.size; k == 0 {
+					d = with.batch
 				}
 			}
 			v.shape = append(v.shape, d)
