@@ -90,52 +90,80 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 	if note := original.differs(folded, c.Unnamed); note != "" {
 		return failed("%s", note), nil
 	}
+	p := pair{c, original, folded, before}
 	check.Status = report.Passed
-	sizes := small
+	sizes, heard, noise := small, 0, 0.0
 	for _, seed := range seeds {
-		c.turn(atOriginal, nil)
-		inputs, want, with, err := original.try(ctx, seed, sizes)
-		if err != nil {
-			return check, err
+		round, with, err := p.compare(ctx, seed, sizes)
+		if err != nil || round.Status == report.Mismatch {
+			return round, err
 		}
 		sizes = small.other(with)
-		c.turn(atFolded, nil)
-		got, err := folded.run(ctx, inputs)
-		if err != nil {
-			return foldedFails("the original runs, the folded model does not", err)
+		if round.Jitter > deafening && c.Tolerance == 0 {
+			noise = max(noise, round.Jitter)
+			continue
 		}
-		g := gap(original.labels, want, got)
-		if g.note != "" {
-			return failed("%s", g.note), nil
-		}
-		c.turn(atOriginal, nil)
-		moved, err := original.run(ctx, jitter(inputs, seed))
-		if err != nil {
-			return check, err
-		}
-		noise := gap(original.labels, want, moved).largest
-		limit := c.limit(noise)
-		if g.largest > limit && c.Tolerance == 0 && c.Jittered != nil {
-			answer, err := parameterJitter(ctx, c, before, original.labels, inputs, want)
-			if err != nil {
-				return check, err
-			}
-			noise = max(noise, answer)
-			limit = c.limit(noise)
-		}
-		check.Difference, check.Jitter = max(check.Difference, g.largest), max(check.Jitter, noise)
-		check.Limit = c.limit(check.Jitter)
-		check.Compared += g.compared
-		decisions, flipped, worst := decide(want, got, limit)
-		check.Decisions, check.Flipped = check.Decisions+decisions, check.Flipped+flipped
-		switch {
-		case g.largest > limit:
-			return over(check, "%s is off by %.2g of its largest value at element %d, the limit is %.2g (jitter %.2g)", g.output, g.largest, g.element, limit, noise), nil
-		case worst != "":
-			return over(check, "%s", worst), nil
-		}
+		heard++
+		check.Difference, check.Jitter, check.Limit = max(check.Difference, round.Difference), max(check.Jitter, round.Jitter), max(check.Limit, round.Limit)
+		check.Compared, check.Decisions, check.Flipped = check.Compared+round.Compared, check.Decisions+round.Decisions, check.Flipped+round.Flipped
+	}
+	if heard == 0 {
+		return check, fmt.Errorf("not meaningful: a change of the input by one unit in the last place changes the original's own output by %.2g of its largest value", noise)
 	}
 	return check, nil
+}
+
+// deafening is the answer to a one-ulp jitter, relative to the output's largest value, above which a difference says nothing.
+const deafening = 1e-2
+
+// pair are an original and its folded model, open, with the taps of the original.
+type pair struct {
+	Comparison
+	original, folded *session
+	taps             []string
+}
+
+// compare runs both on one random input.
+func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check report.Check, with trial, err error) {
+	p.turn(atOriginal, nil)
+	inputs, want, with, err := p.original.try(ctx, seed, sizes)
+	if err != nil {
+		return check, with, err
+	}
+	p.turn(atFolded, nil)
+	got, err := p.folded.run(ctx, inputs)
+	if err != nil {
+		check, err = foldedFails("the original runs, the folded model does not", err)
+		return check, with, err
+	}
+	g := gap(p.original.labels, want, got)
+	if g.note != "" {
+		return failed("%s", g.note), with, nil
+	}
+	p.turn(atOriginal, nil)
+	moved, err := p.original.run(ctx, jitter(inputs, seed))
+	if err != nil {
+		return check, with, err
+	}
+	noise := gap(p.original.labels, want, moved).largest
+	if g.largest > p.limit(noise) && p.Tolerance == 0 && p.Jittered != nil {
+		answer, err := parameterJitter(ctx, p.Comparison, p.taps, p.original.labels, inputs, want)
+		if err != nil {
+			return check, with, err
+		}
+		noise = max(noise, answer)
+	}
+	limit := p.limit(noise)
+	check = report.Check{Status: report.Passed, Difference: g.largest, Jitter: noise, Limit: limit, Compared: g.compared}
+	var worst string
+	check.Decisions, check.Flipped, worst = decide(want, got, limit)
+	switch {
+	case g.largest > limit:
+		check = over(check, "%s is off by %.2g of its largest value at element %d, the limit is %.2g (jitter %.2g)", g.output, g.largest, g.element, limit, noise)
+	case worst != "":
+		check = over(check, "%s", worst)
+	}
+	return check, with, nil
 }
 
 // parameterJitter is the original's answer to a jitter of the parameters that were folded.
