@@ -202,7 +202,7 @@ func (l *layout) real(path string) (string, bool) {
 
 // run runs a manifest, with a surprise in the middle, and checks that nothing changed that may not.
 func (l *layout) run(zoo, manifest string, made map[string]bool) {
-	path := l.path("models.yaml")
+	path := l.path(one(l, "models.yaml", "models.yaml", "other.yaml"))
 	if err := os.WriteFile(path, []byte(manifest), 0o644); err != nil {
 		l.t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestOriginals_AreNeverTouchedWhateverTheManifestSays(t *testing.T) {
 		if l.often(20) {
 			l.traps(zoo, ".")
 		}
-		made := map[string]bool{"models.yaml": true}
+		made := map[string]bool{"models.yaml": true, "other.yaml": true}
 		for range 1 + l.rng.IntN(3) {
 			l.run(zoo, l.manifest(zoo), made)
 			if l.often(30) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
@@ -172,6 +173,34 @@ func TestOutputs_TwoModelsNeverWriteOneFile(t *testing.T) {
 			r = s.must(func(o *Options) { o.Workers = workers })
 			if r.Counts[report.Failed] != 0 {
 				t.Errorf("%v: %s; %s", r.Counts, r.models["a.onnx"].Error, r.models["b.onnx"].Error)
+			}
+		}
+	}
+}
+
+func TestOutputs_AModelFileThatIsAnothersDataIsOneFile(t *testing.T) {
+	for _, workers := range []int{1, 2} {
+		s := newScene(t, 0)
+		b := plain(t, 2)
+		m, weights, err := zootest.External(plain(t, 1), "b.onnx", 64)
+		if err != nil || len(weights) > len(b) {
+			t.Fatal(err, len(weights), len(b))
+		}
+		s.put("zoo/a.onnx", m)
+		s.put("zoo/b.onnx", b) // a model, whose bytes are a's weights
+		s.settled()
+		first := s.must(func(o *Options) { o.Workers = workers })
+		if first.Counts[report.Failed] != 1 {
+			t.Fatalf("%v: %+v", first.Counts, first.models)
+		}
+		kept := contents(t, s.out())
+		again := s.must(func(o *Options) { o.Workers = workers })
+		if again.Counts[report.Failed] != 1 || again.Counts[report.Unchanged] != 1 || !equal(kept, contents(t, s.out())) {
+			t.Errorf("once more: %v", again.Counts)
+		}
+		for path, m := range again.models {
+			if m.Status == report.Failed && (first.models[path].Status != report.Failed || !strings.Contains(m.Error, "belongs to")) {
+				t.Errorf("%s: %s", path, m.Error)
 			}
 		}
 	}
@@ -563,5 +592,32 @@ func TestLatency_AModelThatFoldingMakesSlowerIsCopiedWhereTheManifestSaysSo(t *t
 		if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "× 1.20") {
 			t.Errorf("warnings: %q", m.Warnings)
 		}
+	}
+}
+
+func TestTime_ReadingAFileOfAnySizeEndsWithTheTimeoutAndTheSignal(t *testing.T) {
+	s := newScene(t, 0)
+	m, weights, err := zootest.External(plain(t, 1), "w.bin", 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put("zoo/sparse.onnx", nil)
+	s.put("zoo/external/m.onnx", m)
+	s.put("zoo/external/w.bin", weights)
+	for _, path := range []string{"sparse.onnx", "external/w.bin"} {
+		if err := os.Truncate(filepath.Join(s.zoo(), path), 1<<42); err != nil {
+			t.Skip(err)
+		}
+	}
+	r := s.must(func(o *Options) { o.Timeout = 200 * time.Millisecond })
+	for path, m := range r.models {
+		if m.Status != report.Failed || m.Error != "timed out after 200ms" {
+			t.Errorf("%s: %s, %s", path, m.Status, m.Error)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if r, err := s.run(ctx, nil); err != nil || r.Counts[report.Interrupted] != 2 || r.Exit != ExitInterrupted {
+		t.Errorf("%v, %v", err, r.Counts)
 	}
 }
