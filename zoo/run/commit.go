@@ -10,6 +10,7 @@ import (
 
 	"github.com/sourcegraph/conc/pool"
 
+	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/store"
 )
@@ -205,6 +206,20 @@ type claim struct{ model, hash string }
 
 func sharedError(path, owner string) error {
 	return fmt.Errorf("%s belongs to %s too, which needs other bytes: give one of them another output folder", path, owner)
+}
+
+// copyFiles copies the files that a model is made of, the model file's first.
+func copyFiles(ctx context.Context, inputs []string, out *stage) error {
+	for k, path := range inputs {
+		rel := ""
+		if k > 0 {
+			rel = format.Beside(inputs[0], path)
+		}
+		if err := copyFile(ctx, path, rel, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyFile(ctx context.Context, path, rel string, out *stage) (err error) {

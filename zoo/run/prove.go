@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -138,10 +140,15 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 	return nil
 }
 
-// runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in the stage.
+// runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in the stage. ONNX
+// Runtime follows no external data out of the model's folder, as a cache of contents has it.
 func runnable(ctx context.Context, f format.File, path string, s *stage, backend tensor.Backend) (string, error) {
 	if strings.EqualFold(filepath.Ext(path), ".onnx") {
-		return path, nil
+		if !linked(f.Inputs()) {
+			return path, nil
+		}
+		defer s.close()
+		return s.path(""), copyFiles(ctx, f.Inputs(), s)
 	}
 	e, err := format.FindExporter("onnx")
 	if err != nil {
@@ -149,6 +156,14 @@ func runnable(ctx context.Context, f format.File, path string, s *stage, backend
 	}
 	defer s.close()
 	return s.path(""), e.Export(ctx, f.Model(), s, "", backend)
+}
+
+// linked says whether one of the files that belong to a model is a link.
+func linked(inputs []string) bool {
+	return len(inputs) > 1 && slices.ContainsFunc(inputs[1:], func(path string) bool {
+		info, err := os.Lstat(path)
+		return err == nil && info.Mode()&fs.ModeSymlink != 0
+	})
 }
 
 // jittered writes the original, as a model that ONNX Runtime reads, with the parameters that were folded moved by at most

@@ -621,3 +621,38 @@ func TestTime_ReadingAFileOfAnySizeEndsWithTheTimeoutAndTheSignal(t *testing.T) 
 		t.Errorf("%v, %v", err, r.Counts)
 	}
 }
+
+func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
+	s := newScene(t, 0)
+	m, weights, err := zootest.External(plain(t, 1), "model.onnx_data", 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put("blobs/1111", m)
+	s.put("blobs/2222", weights)
+	revision := filepath.Join(s.zoo(), "snapshots", "abc", "onnx")
+	if err := os.MkdirAll(revision, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, blob := range map[string]string{"model.onnx": "1111", "model.onnx_data": "2222"} {
+		if err := os.Symlink("../../../../blobs/"+blob, filepath.Join(revision, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := contents(t, filepath.Join(s.folder, "blobs"))
+	r := s.must(nil)
+	if r.Counts[report.Folded] != 1 || len(r.Unmatched) > 0 {
+		t.Fatalf("%+v, %+v", r.End, r.models)
+	}
+	for _, name := range []string{"model.onnx", "model.onnx_data"} {
+		if info, err := os.Lstat(filepath.Join(s.out(), "snapshots", "abc", "onnx", name)); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if !equal(before, contents(t, filepath.Join(s.folder, "blobs"))) {
+		t.Error("the contents were changed")
+	}
+	if again := s.must(nil); again.Counts[report.Unchanged] != 1 {
+		t.Errorf("%v", again.Counts)
+	}
+}

@@ -363,16 +363,7 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 
 // copy copies the model's files as they are.
 func (w *work) copy(ctx context.Context) error {
-	for k, path := range w.source.Inputs() {
-		rel := ""
-		if k > 0 {
-			rel = format.Beside(w.source.Inputs()[0], path)
-		}
-		if err := copyFile(ctx, path, rel, w.out); err != nil {
-			return err
-		}
-	}
-	return nil
+	return copyFiles(ctx, w.source.Inputs(), w.out)
 }
 
 // export writes the forms that the manifest asks for beside the model, from the model as it stands in the stage.

@@ -19,6 +19,7 @@ type encoder struct {
 	*index
 	original map[*model.Value]*model.Constant // initializers that stand in the file, as they were read
 	inPlace  map[*model.Value]bool            // external tensors whose new elements take their old place
+	changed  map[string]bool                  // external files that have other bytes now
 }
 
 // model is the ModelProto.
@@ -178,7 +179,12 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			case !consts[v]:
 				changed = true
 			case v.Const == e.original[v] || e.inPlace[v]:
-				out.Copy(f.All)
+				if kept := e.unchecked(v.Const); kept != nil {
+					changed = true
+					out.Message(graphInitializer, kept)
+				} else {
+					out.Copy(f.All)
+				}
 			default:
 				changed = true
 				inner, err := e.initializer(v)
@@ -413,6 +419,22 @@ func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	}
 	out.Bytes(tensorRawData, raw)
 	return out, nil
+}
+
+// unchecked is a stored tensor without the checksum of its external file, where that is another file's now; nil where the
+// tensor stands as it is.
+func (e *encoder) unchecked(c *model.Constant) *wire.Message {
+	at, ok := c.Source.(*stored)
+	if !ok || at.external == nil || at.external.checksum == nil || !e.changed[at.external.path] {
+		return nil
+	}
+	out := &wire.Message{}
+	for _, f := range at.fields {
+		if f.All != at.external.checksum.All {
+			out.Copy(f.All)
+		}
+	}
+	return out
 }
 
 // typed is the ValueInfoProto of a value: its name, element type and shape. A nil shape is of unknown rank.

@@ -17,7 +17,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "onnx", Version: 1, Extensions: []string{".onnx"}, Open: Open})
+	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: Open})
 }
 
 // The fields of ModelProto, GraphProto, NodeProto, AttributeProto and FunctionProto that are read.

@@ -282,3 +282,63 @@ func FuzzOpen(f *testing.F) {
 		formattest.Try(t, path, format.Options{})
 	})
 }
+
+func TestExternalData_OneFileUnderTwoSpellingsIsOneFile(t *testing.T) {
+	dir := t.TempDir()
+	tensor := func(name, location, offset string) []byte {
+		entry := func(key, value string) []byte { return field(13, text(1, key), text(2, value)) }
+		return floats(name, []uint64{4}, entry("location", location), entry("offset", offset), entry("length", "16"), number(14, 1))
+	}
+	data := slices.Concat(
+		tensor("a", "w.bin", "0"), tensor("b", "./w.bin", "16"), tensor("c", "x/../w.bin", "32"),
+		node("Add", "", []string{"a", "b"}, []string{"s"}), node("Add", "", []string{"s", "c"}, []string{"y"}), value(12, "y", 4))
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "m.onnx"), file(data), 0o666), os.WriteFile(filepath.Join(dir, "w.bin"), make([]byte, 48), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := format.Open(t.Context(), filepath.Join(dir, "m.onnx"), format.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if inputs := f.Inputs(); len(inputs) != 2 || inputs[1] != filepath.Join(dir, "w.bin") {
+		t.Errorf("%q", inputs)
+	}
+	out := formattest.Folder{Path: t.TempDir(), Name: "m.onnx"}
+	if _, err := f.Write(t.Context(), out, cpu.New(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExternalData_AChecksumGoesWithTheBytesThatItIsOf(t *testing.T) {
+	dir := t.TempDir()
+	entry := func(key, value string) []byte { return field(13, text(1, key), text(2, value)) }
+	external := func(name, location, offset, length string, dims ...uint64) []byte {
+		return floats(name, dims, entry("location", location), entry("checksum", "da39a3ee"), entry("offset", offset), entry("length", length), number(14, 1))
+	}
+	data := slices.Concat(
+		external("w", "w.bin", "0", "16", 2, 2, 1, 1), external("unread", "w.bin", "16", "4", 1), external("other", "o.bin", "0", "4", 1),
+		floats("s", []uint64{2, 1, 1}, field(9, []byte{0, 0, 0, 64, 0, 0, 64, 64})),
+		node("Conv", "", []string{"x", "w"}, []string{"c"}), node("Mul", "", []string{"c", "s"}, []string{"y"}),
+		value(11, "x", 1, 2, 4, 4), value(12, "y", 1, 2, 4, 4))
+	for name, content := range map[string][]byte{"m.onnx": file(data), "w.bin": make([]byte, 20), "o.bin": make([]byte, 4)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := format.Open(t.Context(), filepath.Join(dir, "m.onnx"), format.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if p, err := fold.Fold(f.Model(), fold.Options{}); err != nil || p.After != 0 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	out := formattest.Folder{Path: t.TempDir(), Name: "m.onnx"}
+	if _, err := f.Write(t.Context(), out, cpu.New(1)); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(filepath.Join(out.Path, "m.onnx"))
+	if n := bytes.Count(written, []byte("checksum")); err != nil || n != 1 {
+		t.Errorf("%d checksums are left, want that of o.bin alone: %v", n, err)
+	}
+}

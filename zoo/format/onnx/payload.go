@@ -2,9 +2,11 @@ package onnx
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,9 +45,10 @@ type stored struct {
 
 // external is where a tensor's elements lie in another file.
 type external struct {
-	path   string // relative to the model's folder, as stored
-	offset int64
-	length int64
+	path     string // relative to the model's folder, in one spelling
+	offset   int64
+	length   int64
+	checksum *wire.Field // the entry that has the whole file's hash; nil: there is none
 }
 
 // maxDecoded bounds the elements of a tensor whose stored form has to be decoded as a whole (varints).
@@ -57,6 +60,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	c := &model.Constant{Shape: []int64{}, Source: s}
 	var payload []wire.Field
 	entries := map[string]string{}
+	var checksum *wire.Field
 	isExternal := false
 	err := x.Each(where, func(f wire.Field) (err error) {
 		s.fields = append(s.fields, f)
@@ -80,7 +84,9 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 				}
 				return err
 			})
-			entries[key] = value
+			if entries[key] = value; key == "checksum" {
+				checksum = &f
+			}
 		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
 			payload = append(payload, f)
 			if len(payload) > maxDecoded {
@@ -105,6 +111,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		if err := x.open(s, c, entries, want); err != nil {
 			return nil, nil, fmt.Errorf("tensor %q: %w", s.name, err)
 		}
+		s.external.checksum = checksum
 	case c.DType.Size() == 0: // strings, packed 4-bit types: carried along, never read
 		c.Data = io.NewSectionReader(x.File, 0, 0)
 	case len(payload) == 1 && contiguous(payload[0], c.DType):
@@ -207,9 +214,9 @@ func (d *decoded) decode() ([]byte, error) {
 	return out, nil
 }
 
-// open finds a tensor's elements in another file, which has to lie below the model's folder.
+// open finds a tensor's elements in another file.
 func (x *index) open(s *stored, c *model.Constant, entries map[string]string, want int64) error {
-	e := &external{path: entries["location"], length: want}
+	e := &external{path: spelled(entries["location"]), length: want}
 	for key, into := range map[string]*int64{"offset": &e.offset, "length": &e.length} {
 		if text, ok := entries[key]; ok {
 			v, err := strconv.ParseInt(text, 10, 64)
@@ -234,7 +241,16 @@ func (x *index) open(s *stored, c *model.Constant, entries map[string]string, wa
 	return nil
 }
 
-// other opens another file of the model, once.
+// spelled is a location in one spelling: "w.bin", "./w.bin" and "x/../w.bin" are one file.
+func spelled(location string) string {
+	if location == "" {
+		return ""
+	}
+	return path.Clean(location)
+}
+
+// other opens another file of the model, once. It has to lie below the model's folder, or below the folder of the file that
+// the model file links to: Hugging Face's cache has both as links into a folder of contents.
 func (x *index) other(rel string) (*os.File, int64, error) {
 	if o := x.others[rel]; o != nil {
 		return o.file, o.size, nil
@@ -245,31 +261,46 @@ func (x *index) other(rel string) (*os.File, int64, error) {
 	if rel == "" || !filepath.IsLocal(filepath.FromSlash(rel)) || strings.Contains(rel, "\\") {
 		return nil, 0, fmt.Errorf("external data %q: %w", rel, format.ErrOutside)
 	}
-	folder, err := filepath.EvalSymlinks(filepath.Dir(x.path))
-	if err != nil {
-		return nil, 0, err
-	}
-	path, err := filepath.EvalSymlinks(filepath.Join(folder, filepath.FromSlash(rel)))
+	own := filepath.Join(filepath.Dir(x.path), filepath.FromSlash(rel))
+	real, err := filepath.EvalSymlinks(own)
 	if err != nil {
 		return nil, 0, fmt.Errorf("external data: %w", err)
 	}
-	if below, err := filepath.Rel(folder, path); err != nil || !filepath.IsLocal(below) {
-		return nil, 0, fmt.Errorf("external data %q links to %s: %w", rel, path, format.ErrOutside)
+	if inside, err := x.inside(real); err != nil || !inside {
+		return nil, 0, errors.Join(fmt.Errorf("external data %q links to %s: %w", rel, real, format.ErrOutside), err)
 	}
-	info, err := os.Stat(path)
+	info, err := os.Stat(real)
 	if err != nil {
 		return nil, 0, fmt.Errorf("external data: %w", err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("external data %q is not a regular file: %w", rel, format.ErrCorrupt)
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(real)
 	if err != nil {
 		return nil, 0, fmt.Errorf("external data: %w", err)
 	}
-	x.others[rel] = &otherFile{f, path, info.Size()}
+	x.others[rel] = &otherFile{f, own, info.Size()}
 	x.order = append(x.order, rel)
 	return f, info.Size(), nil
+}
+
+// inside says whether a file lies below the folder of the model file, or of the file that this links to.
+func (x *index) inside(file string) (bool, error) {
+	folder, err := filepath.EvalSymlinks(filepath.Dir(x.path))
+	if err != nil {
+		return false, err
+	}
+	target, err := filepath.EvalSymlinks(x.path)
+	if err != nil {
+		return false, err
+	}
+	for _, root := range []string{folder, filepath.Dir(target)} {
+		if rel, err := filepath.Rel(root, file); err == nil && filepath.IsLocal(rel) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 type otherFile struct {

@@ -18,7 +18,7 @@ const maxFile = 1<<31 - 1
 // Write writes the model as edited. External data that is still used is written beside it, under its name, with rescaled
 // tensors in their old places.
 func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
-	e := &encoder{index: f.index, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}}
+	e := &encoder{index: f.index, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}, changed: map[string]bool{}}
 	for _, i := range f.graphs {
 		for k, v := range i.parts {
 			if v, ok := v.(*model.Value); ok && i.fields[k].Number == graphInitializer && !i.function {
@@ -76,7 +76,7 @@ func (f *file) place(e *encoder) map[string][]placement {
 				continue
 			}
 			if alone {
-				e.inPlace[p.v] = true
+				e.inPlace[p.v], e.changed[path] = true, true
 				out[path] = append(out[path], p)
 			}
 		}
