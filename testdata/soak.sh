@@ -2,11 +2,14 @@
 # The tests that chance decides, for long. Each prints what it counted, and how to see a failure again; SEED repeats all.
 set -eu
 : "${GO:=go}" "${SEED:=$(date +%s)}"
-export ZOOFOLD_SEED="$SEED" ZOOFOLD_KILLS=1000 ZOOFOLD_MUTANTS=100000 ZOOFOLD_GRAPHS=100000 ZOOFOLD_STRIDE=1
+export ZOOFOLD_SEED="$SEED" ZOOFOLD_KILLS=1000 ZOOFOLD_MUTANTS=100000 ZOOFOLD_GRAPHS=100000 ZOOFOLD_STRIDE=1 ZOOFOLD_LAYOUTS=100000
 echo "SEED=$SEED make soak"
 
 echo "== faults at every operation: errors, half reads and writes, power failures"
 $GO test -count=1 -timeout 1h -v -run 'EveryFileOperation|PowerMayFail' ./zoo/run
+
+echo "== mistaken and hostile layouts: originals are never touched"
+$GO test -count=1 -timeout 6h -v -run Originals ./zoo/run
 
 echo "== the program, killed, out of space, and with every system call failing"
 $GO test -count=1 -timeout 6h -v -run 'Killed|FullDisk|ReadOnly|SystemCall|WithoutLocks' ./cmd/zoofold
