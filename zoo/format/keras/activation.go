@@ -79,14 +79,14 @@ func (s *site) clip(x *model.Value, lo, hi float64) *model.Value {
 // known.
 func (s *site) activated(x *model.Value, rank, form int) *model.Value {
 	v := s.setting("activation")
-	name, ok := v.str()
+	name, ok := v.Str()
 	if !ok { // a function of one's own, or a layer as a function
-		name, _ = v.get("config").str()
-		if module, _ := v.get("module").str(); module != "" && module != "builtins" && module != "keras.activations" || name == "" {
-			name = v.class()
+		name, _ = v.Get("config").Str()
+		if module, _ := v.Get("module").Str(); module != "" && module != "builtins" && module != "keras.activations" || name == "" {
+			name = className(v)
 		}
 	}
-	if v.null() || name == "linear" {
+	if v.Null() || name == "linear" {
 		return x
 	}
 	if f := activations[name]; f != nil {
@@ -153,7 +153,7 @@ func buildReLU(s *site) (*value, error) {
 
 func buildLeakyReLU(s *site) (*value, error) {
 	key := "negative_slope"
-	if s.setting(key).null() {
+	if s.setting(key).Null() {
 		key = "alpha" // before Keras 3
 	}
 	return s.parametric("LeakyRelu", key, 0.3)
@@ -187,10 +187,10 @@ func buildPReLU(s *site) (*value, error) {
 		return nil, unclear("the shape is not known")
 	}
 	shape := e[1:]
-	for _, v := range s.setting("shared_axes").list() {
-		a, ok := v.int()
+	for _, v := range s.setting("shared_axes").List() {
+		a, ok := v.Int()
 		if !ok || a < 1 || a >= int64(x.rank) {
-			return nil, unclear("shared_axes is " + s.setting("shared_axes").short())
+			return nil, unclear("shared_axes is " + short(s.setting("shared_axes")))
 		}
 		shape[a-1] = 1
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
 )
 
@@ -86,8 +87,8 @@ func (h *file) openArchive(size int64) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if tree, err := parseJSON(said); err == nil {
-			if said, ok := tree.get("keras_version").str(); ok {
+		if tree, err := jsontext.Parse(said); err == nil {
+			if said, ok := tree.Get("keras_version").Str(); ok {
 				h.version = parseVersion(said, "")
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
 )
 
@@ -25,28 +26,28 @@ type layer struct {
 	net     *network // that it is in; nil for the model itself
 	class   string
 	name    string
-	foreign bool        // the class is not one of Keras' layers
-	counted bool        // it is a layer: operations are not among a model's layers
-	tree    *json       // all that is said of the layer
-	config  *json       // its settings, called as in Keras 2 and 3
-	calls   []*call     // where it is used
-	inner   *network    // of a model that is used as a layer
-	base    [2]int      // how references to a model's calls count them, by what the references are for
-	vars    []*variable // its own weights, as Keras keeps them
-	mixed   bool        // of a model whose weights cannot be told apart in the file
-	group   *hdf5.Group // what a .keras file has of it
-	twin    bool        // the same object is a layer in another place too
-	old     bool        // it is as Keras 1 wrote it
+	foreign bool            // the class is not one of Keras' layers
+	counted bool            // it is a layer: operations are not among a model's layers
+	tree    *jsontext.Value // all that is said of the layer
+	config  *jsontext.Value // its settings, called as in Keras 2 and 3
+	calls   []*call         // where it is used
+	inner   *network        // of a model that is used as a layer
+	base    [2]int          // how references to a model's calls count them, by what the references are for
+	vars    []*variable     // its own weights, as Keras keeps them
+	mixed   bool            // of a model whose weights cannot be told apart in the file
+	group   *hdf5.Group     // what a .keras file has of it
+	twin    bool            // the same object is a layer in another place too
+	old     bool            // it is as Keras 1 wrote it
 }
 
 // call is one use of a layer.
 type call struct {
 	layer *layer
 	index int
-	tree  *json  // the inbound node; nil in a sequential model
-	refs  []*ref // the tensors that it reads
-	data  int    // how many of them are what it works on: they come first, a mask may follow
-	plain bool   // they are one tensor, or a list of tensors, and nothing else is said
+	tree  *jsontext.Value // the inbound node; nil in a sequential model
+	refs  []*ref          // the tensors that it reads
+	data  int             // how many of them are what it works on: they come first, a mask may follow
+	plain bool            // they are one tensor, or a list of tensors, and nothing else is said
 }
 
 const (
@@ -66,13 +67,13 @@ func wrong(l *layer, text string, args ...any) error {
 }
 
 // parseModel reads a model's configuration: an object with class_name and config.
-func parseModel(tree *json, major int) (*network, error) {
-	class, ok := tree.get("class_name").str()
-	if !ok || tree.get("config").null() {
+func parseModel(tree *jsontext.Value, major int) (*network, error) {
+	class, ok := tree.Get("class_name").Str()
+	if !ok || tree.Get("config").Null() {
 		return nil, fmt.Errorf("not the configuration of a Keras model: it has no class_name or no config: %w", format.ErrCorrupt)
 	}
 	whole := &layer{class: class, name: "model", tree: tree}
-	if name, ok := tree.get("config", "name").str(); ok {
+	if name, ok := tree.Get("config", "name").Str(); ok {
 		whole.name = name
 	}
 	if !isNetwork(tree) {
@@ -86,13 +87,13 @@ func parseModel(tree *json, major int) (*network, error) {
 }
 
 // isNetwork says whether an object describes a model by its layers.
-func isNetwork(tree *json) bool {
-	class, _ := tree.get("class_name").str()
+func isNetwork(tree *jsontext.Value) bool {
+	class, _ := tree.Get("class_name").Str()
 	switch class {
 	case "Sequential":
-		return tree.get("config").list() != nil || tree.get("config", "layers").list() != nil
+		return tree.Get("config").List() != nil || tree.Get("config", "layers").List() != nil
 	case "Functional", "Model":
-		return tree.get("config", "layers").list() != nil
+		return tree.Get("config", "layers").List() != nil
 	}
 	return false
 }
@@ -104,10 +105,10 @@ func (p *parser) network(of *layer, depth int) error {
 	if depth > maxInner {
 		return fmt.Errorf("more than %d models within each other: %w", maxInner, format.ErrLimit)
 	}
-	config := of.tree.get("config")
-	list := config.get("layers").list()
-	if config.kind == '[' { // Keras before 2.2.3
-		list = config.items
+	config := of.tree.Get("config")
+	list := config.Get("layers").List()
+	if config.Kind == '[' { // Keras before 2.2.3
+		list = config.Items
 	}
 	n.sequential = of.class == "Sequential"
 	if p.layers += len(list); p.layers > maxLayers {
@@ -138,42 +139,42 @@ func (p *parser) network(of *layer, depth int) error {
 }
 
 // layer reads one layer but for what it reads.
-func (p *parser) layer(n *network, tree *json, at int) (*layer, error) {
+func (p *parser) layer(n *network, tree *jsontext.Value, at int) (*layer, error) {
 	l := &layer{net: n, tree: tree, counted: true}
-	class, ok := tree.get("class_name").str()
-	if !ok || tree.get("config") == nil {
+	class, ok := tree.Get("class_name").Str()
+	if !ok || tree.Get("config") == nil {
 		return nil, fmt.Errorf("layer %d of %q has no class_name or no config: %w", at, n.layer.name, format.ErrCorrupt)
 	}
 	l.class = class
-	for _, v := range []*json{tree.get("name"), tree.get("config", "name")} {
-		if name, ok := v.str(); ok && l.name == "" {
+	for _, v := range []*jsontext.Value{tree.Get("name"), tree.Get("config", "name")} {
+		if name, ok := v.Str(); ok && l.name == "" {
 			l.name = name
 		}
 	}
 	if l.name == "" {
 		l.name = fmt.Sprintf("%s_%d", snake(class), at)
 	}
-	module, said := tree.get("module").str()
+	module, said := tree.Get("module").Str()
 	switch {
 	case strings.HasPrefix(module, "keras.src.ops") || strings.HasPrefix(module, "keras.ops"):
 		l.foreign, l.counted = true, false
-	case said || tree.get("registered_name") != nil:
-		registered, _ := tree.get("registered_name").str()
+	case said || tree.Get("registered_name") != nil:
+		registered, _ := tree.Get("registered_name").Str()
 		l.foreign = !strings.HasPrefix(module, "keras.") && module != "keras" || registered != "" && registered != class
 	default:
 		l.foreign = strings.Contains(class, ">")
 	}
-	l.config = tree.get("config")
+	l.config = tree.Get("config")
 	if p.major == 1 {
 		if err := l.modern(); err != nil {
 			return nil, fmt.Errorf("layer %q: %w", l.name, err)
 		}
 	}
-	if id := tree.get("shared_object_id"); !id.null() {
-		if first := p.shared[id.text]; first != nil {
+	if id := tree.Get("shared_object_id"); !id.Null() {
+		if first := p.shared[id.String()]; first != nil {
 			first.twin, l.twin = true, true
 		}
-		p.shared[id.text] = l
+		p.shared[id.String()] = l
 	}
 	return l, nil
 }
@@ -193,9 +194,9 @@ func (n *network) chain() {
 }
 
 // connect reads which tensors the layers of a functional model read, and which are its inputs and outputs.
-func (p *parser) connect(n *network, config *json) error {
+func (p *parser) connect(n *network, config *jsontext.Value) error {
 	for _, l := range n.layers {
-		for k, tree := range l.tree.get("inbound_nodes").list() {
+		for k, tree := range l.tree.Get("inbound_nodes").List() {
 			c := &call{layer: l, index: k, tree: tree}
 			l.calls = append(l.calls, c)
 			var err error
@@ -209,10 +210,10 @@ func (p *parser) connect(n *network, config *json) error {
 		}
 	}
 	var err error
-	if n.inputs, err = n.refs(config.get("input_layers")); err != nil {
+	if n.inputs, err = n.refs(config.Get("input_layers")); err != nil {
 		return fmt.Errorf("input_layers of %q: %w", n.layer.name, err)
 	}
-	if n.outputs, err = n.refs(config.get("output_layers")); err != nil {
+	if n.outputs, err = n.refs(config.Get("output_layers")); err != nil {
 		return fmt.Errorf("output_layers of %q: %w", n.layer.name, err)
 	}
 	if len(n.inputs) == 0 || len(n.outputs) == 0 {
@@ -251,15 +252,15 @@ func (l *layer) used() int {
 }
 
 // shapeOf reads a shape; nil where v is none.
-func shapeOf(v *json) []int64 {
-	if v == nil || v.kind != '[' || len(v.items) > 16 {
+func shapeOf(v *jsontext.Value) []int64 {
+	if v == nil || v.Kind != '[' || len(v.Items) > 16 {
 		return nil
 	}
 	shape := []int64{}
-	for _, item := range v.items {
-		d, ok := item.int()
+	for _, item := range v.Items {
+		d, ok := item.Int()
 		switch {
-		case item.null():
+		case item.Null():
 			d = -1
 		case !ok || d < 0:
 			return nil
@@ -269,8 +270,8 @@ func shapeOf(v *json) []int64 {
 	return shape
 }
 
-// class is an object's class_name.
-func (v *json) class() string {
-	class, _ := v.get("class_name").str()
+// className is an object's class_name.
+func className(v *jsontext.Value) string {
+	class, _ := v.Get("class_name").Str()
 	return class
 }

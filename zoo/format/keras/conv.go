@@ -22,7 +22,7 @@ func init() {
 
 // biased are roles, and a bias where the layer has one.
 func (l *layer) biased(roles ...string) []string {
-	if l.config.get("use_bias").yes(true) {
+	if l.config.Get("use_bias").Yes(true) {
 		roles = append(roles, "bias")
 	}
 	return roles
@@ -130,7 +130,7 @@ func (s *site) bias(n int64) *model.Value {
 
 // expectBias checks the bias of a layer with that many outputs.
 func (s *site) expectBias(n int64) error {
-	if !s.setting("use_bias").yes(true) {
+	if !s.setting("use_bias").Yes(true) {
 		return nil
 	}
 	return s.expect("bias", s.in[0].dtype(), n)
@@ -138,9 +138,9 @@ func (s *site) expectBias(n int64) error {
 
 // filters is the number of outputs that the settings give.
 func (s *site) filters(key string) (int64, error) {
-	n, ok := s.setting(key).int()
+	n, ok := s.setting(key).Int()
 	if !ok || n < 1 {
-		return 0, unclear(key + " is " + s.setting(key).short())
+		return 0, unclear(key + " is " + short(s.setting(key)))
 	}
 	return n, nil
 }
@@ -155,7 +155,7 @@ func buildConv(s *site) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, ok := s.setting("groups").int()
+	groups, ok := s.setting("groups").Int()
 	if !ok {
 		groups = 1
 	}
@@ -208,13 +208,13 @@ func buildConvTranspose(s *site) (*value, error) {
 		return nil, err
 	}
 	extra := make([]int64, w.spatial)
-	given := !s.setting("output_padding").null()
+	given := !s.setting("output_padding").Null()
 	if given {
 		if extra, err = s.sizes("output_padding", w.spatial, 0); err != nil {
 			return nil, err
 		}
 	}
-	if groups, ok := s.setting("groups").int(); ok && groups != 1 || s.layer.old || s.version.backend == "theano" {
+	if groups, ok := s.setting("groups").Int(); ok && groups != 1 || s.layer.old || s.version.backend == "theano" {
 		return nil, unclear("groups, or another Keras' way")
 	}
 	x := s.in[0]
@@ -264,12 +264,12 @@ func floorHalf(n int64) int64 { return n >> 1 }
 
 // multiplier is a depthwise layer's number of outputs for each channel.
 func (s *site) multiplier() (int64, error) {
-	m, ok := s.setting("depth_multiplier").int()
+	m, ok := s.setting("depth_multiplier").Int()
 	switch {
-	case s.setting("depth_multiplier").null():
+	case s.setting("depth_multiplier").Null():
 		return 1, nil
 	case !ok || m < 1 || m > maxSize:
-		return 0, unclear("depth_multiplier is " + s.setting("depth_multiplier").short())
+		return 0, unclear("depth_multiplier is " + short(s.setting("depth_multiplier")))
 	}
 	return m, nil
 }

@@ -72,6 +72,6 @@ func buildEmbedding(s *site) (*value, error) {
 	index := s.op("Cast", "cast", []*model.Value{s.form(x, 1)}, "to", int(tensor.Int64))
 	y := s.weighted("Gather", "gather", []*model.Value{s.weight("embeddings", []int64{rows, width}), index}, []string{"embeddings"}, "axis", 0)
 	v := s.result(y, x.rank+1, 1)
-	v.masked = s.setting("mask_zero").yes(false)
+	v.masked = s.setting("mask_zero").Yes(false)
 	return v, nil
 }

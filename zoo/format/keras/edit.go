@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -173,7 +174,7 @@ func (c *changes) gone(l *layer) bool {
 }
 
 // editConfig makes the changes to a copy of the configuration, in which copies says what became of each part.
-func (c *changes) editConfig(n *network, copies map[*json]*json) error {
+func (c *changes) editConfig(n *network, copies map[*jsontext.Value]*jsontext.Value) error {
 	for _, l := range n.layers {
 		if err := c.editLayer(l, copies[l.tree]); err != nil {
 			return fmt.Errorf("layer %q: %w", l.name, err)
@@ -192,15 +193,15 @@ func (c *changes) editConfig(n *network, copies map[*json]*json) error {
 			to := c.resolve(r)
 			if call := c.number(to.layer, to.call); to != r || call != r.call || c.names[to.layer] != "" {
 				tree := copies[r.tree]
-				tree.items[0].replace(quote(c.name(to.layer)))
-				tree.items[1].replace(strconv.Itoa(call + to.layer.base[what]))
-				tree.items[2].replace(strconv.Itoa(to.output))
+				tree.Items[0].Replace(jsontext.Quote(c.name(to.layer)))
+				tree.Items[1].Replace(strconv.Itoa(call + to.layer.base[what]))
+				tree.Items[2].Replace(strconv.Itoa(to.output))
 				if to == r || !r.tensor || !to.tensor {
 					continue
 				}
 				for _, key := range []string{"shape", "dtype"} {
-					if said := to.tree.up.get(key); said != nil {
-						tree.up.set(key, said.String())
+					if said := to.tree.Up.Get(key); said != nil {
+						tree.Up.Set(key, said.String())
 					}
 				}
 			}
@@ -211,31 +212,31 @@ func (c *changes) editConfig(n *network, copies map[*json]*json) error {
 	for _, l := range n.layers {
 		for _, call := range l.calls {
 			if c.dropped[callKey{l, call.index}] {
-				copies[call.tree].up.remove(copies[call.tree])
+				copies[call.tree].Up.Remove(copies[call.tree])
 				continue
 			}
 			rewire(call.refs, reading)
 		}
 		if c.gone(l) {
-			copies[l.tree].up.remove(copies[l.tree])
+			copies[l.tree].Up.Remove(copies[l.tree])
 		}
 	}
 	return nil
 }
 
 // editLayer makes a layer's settings say which weights it has.
-func (c *changes) editLayer(l *layer, tree *json) error {
-	settings := tree.get("config")
+func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
+	settings := tree.Get("config")
 	if name := c.names[l]; name != "" {
-		for _, of := range []*json{tree, settings} {
-			if v := of.get("name"); v != nil {
-				v.replace(quote(name))
+		for _, of := range []*jsontext.Value{tree, settings} {
+			if v := of.Get("name"); v != nil {
+				v.Replace(jsontext.Quote(name))
 			}
 		}
 	}
 	if c.plain[l] {
-		settings.set("scale", "false")
-		settings.set("center", "false")
+		settings.Set("scale", "false")
+		settings.Set("center", "false")
 	}
 	class := classes[l.class]
 	if l.foreign || class == nil {
@@ -246,24 +247,24 @@ func (c *changes) editLayer(l *layer, tree *json) error {
 		if c.weights[weightKey{l, role}] == nil || l.variable(role) != nil {
 			continue
 		}
-		if settings.get("bias") != nil && role == "bias" { // Keras 1
+		if settings.Get("bias") != nil && role == "bias" { // Keras 1
 			setting = "bias"
 		}
-		settings.set(setting, "true")
+		settings.Set(setting, "true")
 	}
 	return nil
 }
 
 // unchain takes dropped layers out of a sequential model. Where the first one said what the model's input is, an InputLayer
 // does so from now on, under the name that Keras gave the input.
-func (c *changes) unchain(n *network, copies map[*json]*json) error {
+func (c *changes) unchain(n *network, copies map[*jsontext.Value]*jsontext.Value) error {
 	for k, l := range n.layers {
 		if !c.gone(l) {
 			continue
 		}
 		tree := copies[l.tree]
 		if k > 0 || l.class == "InputLayer" {
-			tree.up.remove(tree)
+			tree.Up.Remove(tree)
 			continue
 		}
 		input := n.faces()[0]
@@ -278,13 +279,13 @@ func (c *changes) unchain(n *network, copies map[*json]*json) error {
 			dtype = "input_dtype"
 		}
 		settings := fmt.Sprintf(`{"batch_input_shape": [%s], %s: %s, "sparse": false, "name": %s}`,
-			strings.Join(shape, ", "), quote(dtype), quote(input.dtype.String()), quote(input.name))
-		read, err := parseJSON(fmt.Sprintf(`{"class_name": "InputLayer", "config": %s}`, settings))
+			strings.Join(shape, ", "), jsontext.Quote(dtype), jsontext.Quote(input.dtype.String()), jsontext.Quote(input.name))
+		read, err := jsontext.Parse(fmt.Sprintf(`{"class_name": "InputLayer", "config": %s}`, settings))
 		if err != nil {
 			return err
 		}
-		tree.up.items[0], read.up = read, tree.up
-		read.up.edited()
+		tree.Up.Items[0], read.Up = read, tree.Up
+		read.Up.Edited()
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package keras
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -44,7 +44,7 @@ func FuzzConfig(f *testing.F) {
 // tryConfig reads a configuration over the weights of a model, folds what is read and writes it.
 func tryConfig(t *testing.T, over *file, text string) {
 	h := *over
-	config, err := parseJSON(text)
+	config, err := jsontext.Parse(text)
 	if err == nil {
 		if got := config.String(); got != strings.Trim(text, " \t\r\n") {
 			t.Errorf("%q is read as %q", text, got)
@@ -94,8 +94,8 @@ func TestConfigurationsWithSomethingElse(t *testing.T) {
 		}
 		defer h.Close()
 		for range 150 {
-			copies := map[*json]*json{}
-			config := h.config.clone(copies)
+			copies := map[*jsontext.Value]*jsontext.Value{}
+			config := h.config.Clone(copies)
 			for range 1 + rng.IntN(2) {
 				mutate(rng, config)
 			}
@@ -108,45 +108,45 @@ func TestConfigurationsWithSomethingElse(t *testing.T) {
 }
 
 // mutate changes something in a configuration.
-func mutate(rng *rand.Rand, config *json) {
-	var all []*json
-	var walk func(*json)
-	walk = func(v *json) {
+func mutate(rng *rand.Rand, config *jsontext.Value) {
+	var all []*jsontext.Value
+	var walk func(*jsontext.Value)
+	walk = func(v *jsontext.Value) {
 		all = append(all, v)
-		for _, item := range v.items {
+		for _, item := range v.Items {
 			walk(item)
 		}
 	}
 	walk(config)
 	v := all[1+rng.IntN(len(all)-1)]
-	k := slices.Index(v.up.items, v)
+	k := slices.Index(v.Up.Items, v)
 	words := []string{"null", "true", "false", "0", "1", "-1", "2", "7", "1e300", "NaN", `"same"`, `"relu"`, `"channels_first"`, "[]", "{}", "[1, 2]", "[[1, 1], [1, 1]]"}
 	switch rng.IntN(6) {
 	case 0:
-		v.up.remove(v)
+		v.Up.Remove(v)
 	case 1: // what stands elsewhere
 		text := all[rng.IntN(len(all))].String()
-		if read, err := parseJSON(text); err == nil && len(text) < 2000 {
-			read.up, v.up.items[k] = v.up, read
-			v.up.edited()
+		if read, err := jsontext.Parse(text); err == nil && len(text) < 2000 {
+			read.Up, v.Up.Items[k] = v.Up, read
+			v.Up.Edited()
 		}
 	case 2: // twice
-		if v.up.kind == '[' {
-			again := v.clone(map[*json]*json{})
-			again.up = v.up
-			v.up.items = slices.Insert(v.up.items, k, again)
-			v.up.edited()
+		if v.Up.Kind == '[' {
+			again := v.Clone(map[*jsontext.Value]*jsontext.Value{})
+			again.Up = v.Up
+			v.Up.Items = slices.Insert(v.Up.Items, k, again)
+			v.Up.Edited()
 		}
 	case 3: // the other way round
-		slices.Reverse(v.items)
-		v.edited()
+		slices.Reverse(v.Items)
+		v.Edited()
 	default:
-		read, err := parseJSON(words[rng.IntN(len(words))])
+		read, err := jsontext.Parse(words[rng.IntN(len(words))])
 		if err != nil {
 			panic(err)
 		}
-		read.up, v.up.items[k] = v.up, read
-		v.up.edited()
+		read.Up, v.Up.Items[k] = v.Up, read
+		v.Up.Edited()
 	}
 }
 
@@ -172,35 +172,6 @@ func FuzzArchive(f *testing.F) {
 	})
 }
 
-func TestJSONIsKeptAsItIsSpelled(t *testing.T) {
-	const text = `{"b": [1.0, -2e-3,1e400, NaN, Infinity, -Infinity], "ä\u00e9\ud83d\ude00\"\\\n": null,"c" :{ "d":true, "e" : false } }`
-	v, err := parseJSON(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := v.String(); got != text {
-		t.Errorf("read as %s", got)
-	}
-	if want := []string{"b", "äé😀\"\\\n", "c"}; !slices.Equal(v.keys, want) {
-		t.Errorf("keys %q, want %q", v.keys, want)
-	}
-	c := v.clone(map[*json]*json{})
-	c.get("c").set("f", `"new"`)
-	c.get("c").remove(c.get("c", "d"))
-	want := `{"b": [1.0, -2e-3,1e400, NaN, Infinity, -Infinity], "\u00e4\u00e9\ud83d\ude00\"\\\u000a": null, "c": {"e": false, "f": "new"}}`
-	if got := c.String(); got != want {
-		t.Errorf("edited: %s\nwant    %s", got, want)
-	}
-	if v.String() != text {
-		t.Error("the original was edited")
-	}
-	for _, bad := range []string{"", "{", "[1,]", `{"a" 1}`, `{"a":1,"a":2}`, `"abc`, "nul", "1 2", "-", "[1 2]", "0x10", `{1:2}`} {
-		if _, err := parseJSON(bad); !errors.Is(err, format.ErrCorrupt) {
-			t.Errorf("%q: %v", bad, err)
-		}
-	}
-}
-
 func TestSnakeCaseIsPythons(t *testing.T) {
 	for class, want := range map[string]string{
 		"Conv2D": "conv2d", "Conv2DTranspose": "conv2d_transpose", "BatchNormalization": "batch_normalization", "ReLU": "re_lu", "PReLU": "p_re_lu",
@@ -210,37 +181,5 @@ func TestSnakeCaseIsPythons(t *testing.T) {
 		if got := snake(class); got != want {
 			t.Errorf("%s: %s, want %s", class, got, want)
 		}
-	}
-}
-
-// The checksum of a member that is written in pieces is that of its bytes, in whatever order they come.
-func TestChecksumOfPieces(t *testing.T) {
-	data := make([]byte, 10_000)
-	for k := range data {
-		if k < 4000 || k > 4100 { // nobody writes the gap
-			data[k] = byte(k * k >> 3)
-		}
-	}
-	var whole, pieces onnx.Memory
-	s := &summed{w: &pieces}
-	for _, span := range [][2]int{{7000, 10_000}, {0, 1}, {4101, 7000}, {1, 17}, {17, 4000}} {
-		if _, err := s.WriteAt(data[span[0]:span[1]], int64(span[0])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w := &summed{w: &whole}
-	if _, err := w.WriteAt(data, 0); err != nil {
-		t.Fatal(err)
-	}
-	a, errA := s.sum(10_000)
-	b, errB := w.sum(10_000)
-	if a != b || errA != nil || errB != nil || !bytes.Equal(pieces.Bytes(), data) {
-		t.Errorf("%08x, want %08x: %v %v", a, b, errA, errB)
-	}
-	if _, err := s.WriteAt(data[5:9], 5); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.sum(10_000); err == nil {
-		t.Error("bytes that are written twice have a checksum")
 	}
 }

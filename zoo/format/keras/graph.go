@@ -6,6 +6,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/shape"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -85,7 +86,7 @@ func (n *network) faces() []face {
 		if l.class != "InputLayer" {
 			f.name = l.name + "_input" // as Keras calls it
 		}
-		for _, v := range []*json{n.layer.tree.get("config", "build_input_shape"), n.layer.tree.get("build_config", "input_shape"), l.tree.get("build_config", "input_shape")} {
+		for _, v := range []*jsontext.Value{n.layer.tree.Get("config", "build_input_shape"), n.layer.tree.Get("build_config", "input_shape"), l.tree.Get("build_config", "input_shape")} {
 			if f.shape == nil {
 				f.shape = shapeOf(v)
 			}
@@ -112,13 +113,13 @@ var dtypes = map[string]tensor.DType{
 func (l *layer) face() face {
 	f := face{name: l.name, dtype: tensor.Float32}
 	for _, key := range []string{"batch_shape", "batch_input_shape"} {
-		if s := shapeOf(l.config.get(key)); s != nil && f.shape == nil {
+		if s := shapeOf(l.config.Get(key)); s != nil && f.shape == nil {
 			f.shape = s
 		}
 	}
-	name, ok := l.config.get("dtype").str()
+	name, ok := l.config.Get("dtype").Str()
 	if !ok {
-		name, _ = l.config.get("dtype", "config", "name").str()
+		name, _ = l.config.Get("dtype", "config", "name").Str()
 	}
 	if d, ok := dtypes[name]; ok && (l.class == "InputLayer" || d != tensor.Float16) {
 		f.dtype = d

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
 	"github.com/zoofold/zoofold/zoo/model"
 )
@@ -32,7 +33,7 @@ type file struct {
 	f       *os.File
 	archive *archive // of a .keras file
 	root    *hdf5.Group
-	config  *json
+	config  *jsontext.Value
 	version version
 	net     *network
 	built   *builder
@@ -84,7 +85,7 @@ func (h *file) open() error {
 	if err != nil {
 		return err
 	}
-	if h.config, err = parseJSON(text); err != nil {
+	if h.config, err = jsontext.Parse(text); err != nil {
 		return err
 	}
 	if h.net, h.built, err = read(h.config, h.root, h.archive != nil, h.version); err != nil {
@@ -95,7 +96,7 @@ func (h *file) open() error {
 }
 
 // read makes a graph of a configuration and a tree of weights.
-func read(config *json, root *hdf5.Group, archived bool, v version) (*network, *builder, error) {
+func read(config *jsontext.Value, root *hdf5.Group, archived bool, v version) (*network, *builder, error) {
 	n, err := parseModel(config, v.major)
 	if err != nil {
 		return nil, nil, err

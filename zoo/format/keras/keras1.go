@@ -3,6 +3,8 @@ package keras
 import (
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 )
 
 // Keras 1 called layers and their settings otherwise than Keras 2 and 3 do.
@@ -28,48 +30,48 @@ var oldSettings = []string{"border_mode", "bias", "mode", "dim_ordering", "pool_
 // class that nobody knows.
 func (l *layer) modern() error {
 	class, config := l.class, l.config
-	l.old = slices.ContainsFunc(oldSettings, func(key string) bool { return config.get(key) != nil })
+	l.old = slices.ContainsFunc(oldSettings, func(key string) bool { return config.Get(key) != nil })
 	if !l.old {
 		return nil
 	}
 	if name, ok := renamedClasses[class]; ok {
 		class = name
 	}
-	out := &json{kind: '{'}
-	for k, key := range config.keys {
+	out := &jsontext.Value{Kind: '{'}
+	for k, key := range config.Keys {
 		if name, ok := renamedSettings[key]; ok {
 			key = name
 		}
 		if key == "output_dim" && class == "Dense" {
 			key = "units"
 		}
-		out.set(key, config.items[k].String())
+		out.Set(key, config.Items[k].String())
 	}
 	var kernel []string
 	for _, key := range []string{"nb_row", "nb_col", "kernel_dim1", "kernel_dim2", "kernel_dim3"} {
-		if v := config.get(key); v != nil {
+		if v := config.Get(key); v != nil {
 			kernel = append(kernel, v.String())
 		}
 	}
 	if kernel != nil {
-		out.set("kernel_size", "["+strings.Join(kernel, ", ")+"]")
+		out.Set("kernel_size", "["+strings.Join(kernel, ", ")+"]")
 	}
-	switch order, _ := config.get("dim_ordering").str(); order {
+	switch order, _ := config.Get("dim_ordering").Str(); order {
 	case "tf":
-		out.set("data_format", `"channels_last"`)
+		out.Set("data_format", `"channels_last"`)
 	case "th":
-		out.set("data_format", `"channels_first"`)
+		out.Set("data_format", `"channels_first"`)
 	}
-	mode, text := config.get("mode").str()
+	mode, text := config.Get("mode").Str()
 	switch {
 	case class == "Merge" && text && mergeModes[mode] != "":
 		class = mergeModes[mode]
-	case class == "BatchNormalization" && config.get("mode") != nil:
-		if mode, ok := config.get("mode").int(); !ok || mode != 0 { // the statistics are the batch's, or the sample's
+	case class == "BatchNormalization" && config.Get("mode") != nil:
+		if mode, ok := config.Get("mode").Int(); !ok || mode != 0 { // the statistics are the batch's, or the sample's
 			class = "BatchNormalization of Keras 1"
 		}
 	}
-	read, err := parseJSON(out.String()) // so that lists have items
+	read, err := jsontext.Parse(out.String()) // so that lists have items
 	l.class, l.config = class, read
 	return err
 }

@@ -12,7 +12,7 @@ func init() {
 	register(&class{build: buildLayerNorm, weights: (*layer).affine, gains: affine}, "LayerNormalization")
 	register(&class{build: buildGroupNorm, weights: (*layer).affine, gains: affine}, "GroupNormalization")
 	register(&class{build: buildNormalization, weights: func(l *layer) []string {
-		if l.config.get("mean").null() {
+		if l.config.Get("mean").Null() {
 			return []string{"mean", "variance", "count"}
 		}
 		return nil
@@ -23,10 +23,10 @@ func init() {
 // affine are the roles of what a normalisation ends in.
 func (l *layer) affine() []string {
 	var roles []string
-	if l.config.get("scale").yes(true) {
+	if l.config.Get("scale").Yes(true) {
 		roles = append(roles, "gamma")
 	}
-	if l.config.get("center").yes(true) {
+	if l.config.Get("center").Yes(true) {
 		roles = append(roles, "beta")
 	}
 	return roles
@@ -88,7 +88,7 @@ func buildBatchNorm(s *site) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.setting("renorm").yes(false) || !s.setting("virtual_batch_size").null() || !s.setting("adjustment").null() {
+	if s.setting("renorm").Yes(false) || !s.setting("virtual_batch_size").Null() || !s.setting("adjustment").Null() {
 		return nil, unclear("it normalises in a way of its own")
 	}
 	x := s.in[0]
@@ -121,21 +121,21 @@ func (s *site) affineNode(axis int, scale, offset []float64) *value {
 // numbers is a setting that is one number, or a list of n.
 func (s *site) numbers(key string, n int64, def float64) ([]float64, error) {
 	v := s.setting(key)
-	for v.get("config", "value") != nil { // an array of numpy's
-		v = v.get("config", "value")
+	for v.Get("config", "value") != nil { // an array of numpy's
+		v = v.Get("config", "value")
 	}
-	for len(v.list()) == 1 && v.list()[0].kind == '[' { // of leading axes of extent 1
-		v = v.list()[0]
+	for len(v.List()) == 1 && v.List()[0].Kind == '[' { // of leading axes of extent 1
+		v = v.List()[0]
 	}
 	out := make([]float64, n)
 	for k, item := range each(v, int(n)) {
-		if v.null() {
+		if v.Null() {
 			out[k] = def
 			continue
 		}
-		x, ok := item.float()
+		x, ok := item.Float()
 		if !ok || math.IsNaN(x) || math.IsInf(x, 0) {
-			return nil, unclear(key + " is " + v.short())
+			return nil, unclear(key + " is " + short(v))
 		}
 		out[k] = float64(float32(x))
 	}
@@ -192,10 +192,10 @@ func buildNormalization(s *site) (*value, error) {
 		return nil, unclear("the shape is not known")
 	}
 	shape := []int64{} // of mean and variance
-	if v := s.setting("axis"); !v.null() && (v.kind != '[' || len(v.items) > 0) {
+	if v := s.setting("axis"); !v.Null() && (v.Kind != '[' || len(v.Items) > 0) {
 		var err error
 		if axis, err = s.axis(x.rank, -1); err != nil || axis == 0 {
-			return nil, unclear("axis is " + v.short())
+			return nil, unclear("axis is " + short(v))
 		}
 		shape = []int64{e[axis]}
 	}
@@ -204,7 +204,7 @@ func buildNormalization(s *site) (*value, error) {
 		return nil, err
 	}
 	of := func(key string) ([]float64, error) {
-		if !s.setting(key).null() {
+		if !s.setting(key).Null() {
 			return s.numbers(key, channels, 0)
 		}
 		if err := s.expect(key, x.dtype(), shape...); err != nil {
@@ -232,7 +232,7 @@ func buildNormalization(s *site) (*value, error) {
 	scale, offset := make([]float64, channels), make([]float64, channels)
 	for c := range scale {
 		deviation := max(math.Sqrt(variance[c]), 1e-7)
-		if scale[c], offset[c] = 1/deviation, -mean[c]/deviation; s.setting("invert").yes(false) {
+		if scale[c], offset[c] = 1/deviation, -mean[c]/deviation; s.setting("invert").Yes(false) {
 			scale[c], offset[c] = deviation, mean[c]
 		}
 	}
@@ -256,7 +256,7 @@ func buildLayerNorm(s *site) (*value, error) {
 		return nil, err
 	}
 	x := s.in[0]
-	if axis != x.rank-1 || s.setting("rms_scaling").yes(false) || s.version.before(2, 4) && !s.version.tf {
+	if axis != x.rank-1 || s.setting("rms_scaling").Yes(false) || s.version.before(2, 4) && !s.version.tf {
 		return nil, unclear("it normalises in a way of its own")
 	}
 	if channels < 1 && !s.has("gamma") {
@@ -280,7 +280,7 @@ func buildGroupNorm(s *site) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, ok := s.setting("groups").int()
+	groups, ok := s.setting("groups").Int()
 	if !ok {
 		groups = 32
 	}

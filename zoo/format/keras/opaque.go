@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -83,15 +84,15 @@ func (s *site) shape() []int64 {
 	case "LSTM", "GRU", "SimpleRNN":
 		return recurrent(x, of, 1)
 	case "Bidirectional":
-		inner := of.get("layer", "config")
-		switch way, _ := of.get("merge_mode").str(); way {
+		inner := of.Get("layer", "config")
+		switch way, _ := of.Get("merge_mode").Str(); way {
 		case "concat":
 			return recurrent(x, inner, 2)
 		case "sum", "mul", "ave":
 			return recurrent(x, inner, 1)
 		}
 	case "Lambda":
-		if s := shapeOf(of.get("output_shape")); s != nil {
+		if s := shapeOf(of.Get("output_shape")); s != nil {
 			return slices.Insert(s, 0, -1)
 		}
 	case "Masking", "MultiHeadAttention":
@@ -101,12 +102,12 @@ func (s *site) shape() []int64 {
 }
 
 // recurrent is the shape of what a recurrent layer makes: of the last step, or of all.
-func recurrent(x []int64, of *json, times int64) []int64 {
-	units, ok := of.get("units").int()
-	if !ok || len(x) != 3 || units < 1 || of.get("return_state").yes(false) {
+func recurrent(x []int64, of *jsontext.Value, times int64) []int64 {
+	units, ok := of.Get("units").Int()
+	if !ok || len(x) != 3 || units < 1 || of.Get("return_state").Yes(false) {
 		return nil
 	}
-	if of.get("return_sequences").yes(false) {
+	if of.Get("return_sequences").Yes(false) {
 		return []int64{x[0], x[1], times * units}
 	}
 	return []int64{x[0], times * units}

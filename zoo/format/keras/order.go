@@ -125,7 +125,7 @@ func folders(layers []*layer) []string {
 	used := map[string]int{}
 	var names []string
 	for _, l := range layers {
-		name := snake(l.tree.class())
+		name := snake(className(l.tree))
 		k := used[name]
 		used[name]++
 		if k > 0 {

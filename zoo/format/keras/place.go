@@ -285,14 +285,14 @@ func (p *placer) archive(group *hdf5.Group, n *network, stored map[string]bool) 
 	for k, name := range folders(listed) {
 		l := listed[k]
 		old := p.old[l]
-		if id := l.tree.get("shared_object_id"); l.twin {
-			if stored[id.text] {
+		if id := l.tree.Get("shared_object_id"); l.twin {
+			if stored[id.String()] {
 				if old.group != nil {
 					folder.Links[name] = old.group
 				}
 				continue
 			}
-			stored[id.text] = true
+			stored[id.String()] = true
 		}
 		own := old.group
 		switch _, known := l.roles(); {

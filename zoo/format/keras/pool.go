@@ -21,7 +21,7 @@ func (s *site) pool(typ string) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.setting("strides").null() {
+	if s.setting("strides").Null() {
 		w.strides = w.kernel
 	}
 	x := s.in[0]
@@ -49,7 +49,7 @@ func (s *site) global(typ string) (*value, error) {
 		}
 	}
 	keep := 0
-	if s.setting("keepdims").yes(false) {
+	if s.setting("keepdims").Yes(false) {
 		keep = 1
 	}
 	y := s.op(typ, "pool", []*model.Value{s.form(x, x.main)}, "axes", axes, "keepdims", keep)

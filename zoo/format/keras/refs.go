@@ -6,14 +6,15 @@ import (
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // ref names a tensor: an output of a call.
 type ref struct {
-	tree   *json  // a list of the layer's name, the call and the output; nil in a sequential model
-	layer  *layer // nil for the input of a sequential model
-	call   int    // counted from 0
+	tree   *jsontext.Value // a list of the layer's name, the call and the output; nil in a sequential model
+	layer  *layer          // nil for the input of a sequential model
+	call   int             // counted from 0
 	output int
 	shape  []int64 // where it is said; -1 for free extents
 	dtype  tensor.DType
@@ -52,32 +53,32 @@ func (p *parser) count(refs []*ref, what int) {
 }
 
 // refs are the tensors that a value names, in the order in which Keras flattens it: that of lists, and of keys sorted.
-func (n *network) refs(v *json) ([]*ref, error) {
+func (n *network) refs(v *jsontext.Value) ([]*ref, error) {
 	if v == nil {
 		return nil, nil
 	}
 	var list []*ref
-	var walk func(*json) error
-	walk = func(v *json) error {
-		if class, _ := v.get("class_name").str(); class == "__keras_tensor__" {
-			r, ok := n.ref(v.get("config", "keras_history"))
+	var walk func(*jsontext.Value) error
+	walk = func(v *jsontext.Value) error {
+		if class, _ := v.Get("class_name").Str(); class == "__keras_tensor__" {
+			r, ok := n.ref(v.Get("config", "keras_history"))
 			if !ok {
 				return fmt.Errorf("a tensor of no layer of the model: %w", format.ErrCorrupt)
 			}
 			r.tensor = true
-			r.shape, r.dtype = shapeOf(v.get("config", "shape")), tensor.Float32
-			if name, ok := v.get("config", "dtype").str(); ok {
+			r.shape, r.dtype = shapeOf(v.Get("config", "shape")), tensor.Float32
+			if name, ok := v.Get("config", "dtype").Str(); ok {
 				r.dtype = dtypes[name]
 			}
 			list = append(list, r)
 			return nil
 		}
-		items := v.items
+		items := v.Items
 		if r, ok := n.ref(v); ok {
-			list, items = append(list, r), v.items[3:]
+			list, items = append(list, r), v.Items[3:]
 		} else if isRef(v) {
-			name, _ := v.items[0].str()
-			if v.items[1].text != "-1" { // otherwise a constant, as TensorFlow's Keras writes it
+			name, _ := v.Items[0].Str()
+			if v.Items[1].String() != "-1" { // otherwise a constant, as TensorFlow's Keras writes it
 				return fmt.Errorf("there is no layer %q: %w", name, format.ErrCorrupt)
 			}
 		}
@@ -85,8 +86,8 @@ func (n *network) refs(v *json) ([]*ref, error) {
 		for k := range order {
 			order[k] = k
 		}
-		if v.kind == '{' {
-			slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(v.keys[i], v.keys[j]) })
+		if v.Kind == '{' {
+			slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(v.Keys[i], v.Keys[j]) })
 		}
 		for _, k := range order {
 			if err := walk(items[k]); err != nil {
@@ -100,56 +101,56 @@ func (n *network) refs(v *json) ([]*ref, error) {
 
 // isRef says whether a value has the form of a tensor's name: a list of a text and two whole numbers, and perhaps of
 // further arguments.
-func isRef(v *json) bool {
-	if v.kind != '[' || len(v.items) != 3 && len(v.items) != 4 || v.items[0].kind != '"' {
+func isRef(v *jsontext.Value) bool {
+	if v.Kind != '[' || len(v.Items) != 3 && len(v.Items) != 4 || v.Items[0].Kind != '"' {
 		return false
 	}
-	_, first := v.items[1].int()
-	_, second := v.items[2].int()
+	_, first := v.Items[1].Int()
+	_, second := v.Items[2].Int()
 	return first && second
 }
 
-func (n *network) ref(v *json) (*ref, bool) {
+func (n *network) ref(v *jsontext.Value) (*ref, bool) {
 	if v == nil || !isRef(v) {
 		return nil, false
 	}
-	name, _ := v.items[0].str()
-	call, _ := v.items[1].int()
-	output, _ := v.items[2].int()
+	name, _ := v.Items[0].Str()
+	call, _ := v.Items[1].Int()
+	output, _ := v.Items[2].Int()
 	l := n.names[name]
 	return &ref{tree: v, layer: l, call: int(call), output: int(output)}, l != nil
 }
 
 // plain says whether an inbound node, which names that many tensors, gives the layer tensors to work on, alone or as one
 // list, and nothing else but perhaps a mask; and how many it gives.
-func (n *network) plain(v *json, tensors int) (data int, plain bool) {
-	args, more := v.list(), (*json)(nil)
-	isTensor := func(v *json) bool {
+func (n *network) plain(v *jsontext.Value, tensors int) (data int, plain bool) {
+	args, more := v.List(), (*jsontext.Value)(nil)
+	isTensor := func(v *jsontext.Value) bool {
 		_, ok := n.ref(v)
-		return ok && (len(v.items) == 3 || silent(v.items[3]))
+		return ok && (len(v.Items) == 3 || silent(v.Items[3]))
 	}
-	if v.kind == '{' {
-		args, more = v.get("args").list(), v.get("kwargs")
-		if len(args) == 1 && args[0].kind == '[' {
-			args = args[0].items
+	if v.Kind == '{' {
+		args, more = v.Get("args").List(), v.Get("kwargs")
+		if len(args) == 1 && args[0].Kind == '[' {
+			args = args[0].Items
 		} else if len(args) > 1 {
 			return tensors, false
 		}
-		isTensor = func(v *json) bool { return v.class() == "__keras_tensor__" }
+		isTensor = func(v *jsontext.Value) bool { return className(v) == "__keras_tensor__" }
 	}
-	if slices.ContainsFunc(args, func(v *json) bool { return !isTensor(v) }) || !silent(more) || v.kind != '{' && len(args) != tensors {
+	if slices.ContainsFunc(args, func(v *jsontext.Value) bool { return !isTensor(v) }) || !silent(more) || v.Kind != '{' && len(args) != tensors {
 		return tensors, false
 	}
 	return len(args), true
 }
 
 // silent says whether further arguments ask for nothing: no training. What a mask does, layers say.
-func silent(v *json) bool {
-	if v.null() || v.kind != '{' {
-		return v.null()
+func silent(v *jsontext.Value) bool {
+	if v.Null() || v.Kind != '{' {
+		return v.Null()
 	}
-	for k, item := range v.items {
-		if v.keys[k] != "mask" && item.kind != 'n' && item.kind != 'f' {
+	for k, item := range v.Items {
+		if v.Keys[k] != "mask" && item.Kind != 'n' && item.Kind != 'f' {
 			return false
 		}
 	}

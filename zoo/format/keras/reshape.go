@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
@@ -34,24 +35,24 @@ func buildNothing(s *site) (*value, error) {
 
 func buildReshape(s *site) (*value, error) {
 	x := s.in[0]
-	list := s.setting("target_shape").list()
+	list := s.setting("target_shape").List()
 	if err := known(x, 1); err != nil {
 		return nil, err
 	}
 	if list == nil || len(list) >= maxRank {
-		return nil, unclear("target_shape is " + s.setting("target_shape").short())
+		return nil, unclear("target_shape is " + short(s.setting("target_shape")))
 	}
 	target, free := []int64{0}, 0 // 0 is the input's extent
 	for _, v := range list {
-		d, ok := v.int()
-		if v.kind == 'n' {
+		d, ok := v.Int()
+		if v.Kind == 'n' {
 			d, ok = -1, true
 		}
 		if d < 0 {
 			free++
 		}
 		if !ok || d == 0 || d < -1 || free > 1 {
-			return nil, unclear("target_shape is " + s.setting("target_shape").short())
+			return nil, unclear("target_shape is " + short(s.setting("target_shape")))
 		}
 		target = append(target, d)
 	}
@@ -81,15 +82,15 @@ func buildFlatten(s *site) (*value, error) {
 }
 
 func buildPermute(s *site) (*value, error) {
-	x, list := s.in[0], s.setting("dims").list()
+	x, list := s.in[0], s.setting("dims").List()
 	if err := ranked(x, len(list)+1); err != nil || x.rank < 2 {
 		return nil, unclear("a tensor of another rank")
 	}
 	perm, seen := []int64{0}, map[int64]bool{}
 	for _, v := range list {
-		d, ok := v.int()
+		d, ok := v.Int()
 		if !ok || d < 1 || d >= int64(x.rank) || seen[d] {
-			return nil, unclear("dims is " + s.setting("dims").short())
+			return nil, unclear("dims is " + short(s.setting("dims")))
 		}
 		seen[d] = true
 		perm = append(perm, d)
@@ -114,12 +115,12 @@ func buildRepeatVector(s *site) (*value, error) {
 func (s *site) borders(key string, spatial int) ([]int64, error) {
 	v := s.setting(key)
 	out := make([]int64, 2*spatial)
-	bad := unclear(key + " is " + v.short())
-	list := v.list()
+	bad := unclear(key + " is " + short(v))
+	list := v.List()
 	for k := range spatial {
 		item := v
 		switch {
-		case v.null():
+		case v.Null():
 			out[k], out[spatial+k] = 1, 1
 			continue
 		case spatial == 1 && len(list) == 2:
@@ -128,14 +129,14 @@ func (s *site) borders(key string, spatial int) ([]int64, error) {
 		case list != nil:
 			return nil, bad
 		}
-		sides := []*json{item, item}
-		if pair := item.list(); pair != nil {
+		sides := []*jsontext.Value{item, item}
+		if pair := item.List(); pair != nil {
 			if sides = pair; len(pair) != 2 {
 				return nil, bad
 			}
 		}
 		for side, item := range sides {
-			x, ok := item.int()
+			x, ok := item.Int()
 			if !ok || x < 0 || x > maxSize {
 				return nil, bad
 			}

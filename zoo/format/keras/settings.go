@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -31,11 +32,11 @@ func register(c *class, names ...string) {
 // frozen are the roles of weights that are not trained: they are stored behind those that are.
 var frozen = map[string]bool{"moving_mean": true, "moving_variance": true, "mean": true, "variance": true, "count": true}
 
-func (s *site) setting(key string) *json { return s.layer.config.get(key) }
+func (s *site) setting(key string) *jsontext.Value { return s.layer.config.Get(key) }
 
 // word is a setting that is a word.
 func (s *site) word(key, def string) string {
-	if w, ok := s.setting(key).str(); ok {
+	if w, ok := s.setting(key).Str(); ok {
 		return w
 	}
 	return def
@@ -44,15 +45,15 @@ func (s *site) word(key, def string) string {
 // number is a setting that is a number; null stands for the default.
 func (s *site) number(key string, def float64) (float64, error) {
 	v := s.setting(key)
-	if v.null() {
+	if v.Null() {
 		return def, nil
 	}
-	x, ok := v.float()
+	x, ok := v.Float()
 	if !ok {
-		x, ok = v.get("config", "value").float() // a number of numpy's
+		x, ok = v.Get("config", "value").Float() // a number of numpy's
 	}
 	if !ok || math.IsNaN(x) || math.IsInf(x, 0) {
-		return 0, unclear(fmt.Sprintf("%s is %s", key, v.short()))
+		return 0, unclear(fmt.Sprintf("%s is %s", key, short(v)))
 	}
 	return x, nil
 }
@@ -61,13 +62,13 @@ func (s *site) number(key string, def float64) (float64, error) {
 func (s *site) sizes(key string, n int, def int64) ([]int64, error) {
 	v, out := s.setting(key), make([]int64, n)
 	for k, item := range each(v, n) {
-		if v.null() {
+		if v.Null() {
 			out[k] = def
 			continue
 		}
-		x, ok := item.int()
+		x, ok := item.Int()
 		if !ok || x < 0 || x > maxSize {
-			return nil, unclear(fmt.Sprintf("%s is %s", key, v.short()))
+			return nil, unclear(fmt.Sprintf("%s is %s", key, short(v)))
 		}
 		out[k] = x
 	}
@@ -75,14 +76,14 @@ func (s *site) sizes(key string, n int, def int64) ([]int64, error) {
 }
 
 // each are the items of a list of n, or n times the only one of a list, or n times what is no list.
-func each(v *json, n int) []*json {
-	switch list := v.list(); len(list) {
+func each(v *jsontext.Value, n int) []*jsontext.Value {
+	switch list := v.List(); len(list) {
 	case n:
 		return list
 	case 1:
 		return slices.Repeat(list, n)
 	}
-	return slices.Repeat([]*json{v}, n)
+	return slices.Repeat([]*jsontext.Value{v}, n)
 }
 
 // maxSize bounds kernels, strides and paddings.
@@ -99,7 +100,7 @@ func positive(sizes []int64) error {
 }
 
 // short is a value's text for a message.
-func (v *json) short() string {
+func short(v *jsontext.Value) string {
 	if v == nil {
 		return "not there"
 	}
@@ -124,14 +125,14 @@ func (s *site) channels(rank int) (int, error) {
 // axis is the setting axis, counted from 0.
 func (s *site) axis(rank int, def int64) (int, error) {
 	v := s.setting("axis")
-	if list := v.list(); len(list) == 1 {
+	if list := v.List(); len(list) == 1 {
 		v = list[0]
 	}
 	a := def
-	if !v.null() {
-		x, ok := v.int()
+	if !v.Null() {
+		x, ok := v.Int()
 		if !ok {
-			return 0, unclear("axis is " + v.short())
+			return 0, unclear("axis is " + short(v))
 		}
 		a = x
 	}
@@ -139,7 +140,7 @@ func (s *site) axis(rank int, def int64) (int, error) {
 		a += int64(rank)
 	}
 	if a < 0 || a >= int64(rank) {
-		return 0, unclear("axis is " + v.short())
+		return 0, unclear("axis is " + short(v))
 	}
 	return int(a), nil
 }
@@ -175,17 +176,17 @@ func (v *value) settled(rank int) {
 
 // sound refuses layers that store or compute otherwise than their class does by itself.
 func (s *site) sound() error {
-	name, ok := s.setting("dtype").str()
+	name, ok := s.setting("dtype").Str()
 	if !ok {
-		name, _ = s.setting("dtype").get("config", "name").str()
-		if class := s.setting("dtype").class(); class != "" && class != "DTypePolicy" && class != "Policy" && class != "FloatDTypePolicy" {
+		name, _ = s.setting("dtype").Get("config", "name").Str()
+		if class := className(s.setting("dtype")); class != "" && class != "DTypePolicy" && class != "Policy" && class != "FloatDTypePolicy" {
 			return unclear("its type is " + class)
 		}
 	}
 	if _, known := dtypes[name]; name != "" && !known && name != "mixed_float16" && name != "mixed_bfloat16" {
 		return unclear("its type is " + name)
 	}
-	if !s.setting("lora_rank").null() || !s.setting("quantization_config").null() {
+	if !s.setting("lora_rank").Null() || !s.setting("quantization_config").Null() {
 		return unclear("it is made of more weights than its class has")
 	}
 	return nil

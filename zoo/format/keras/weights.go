@@ -60,8 +60,8 @@ func (l *layer) give(vars []*variable) error {
 
 // special says whether a layer's settings ask for weights that its class has not by itself.
 func (l *layer) special() bool {
-	policy := l.config.get("dtype").class()
-	return l.config.get("renorm").yes(false) || !l.config.get("lora_rank").null() || !l.config.get("quantization_config").null() ||
+	policy := className(l.config.Get("dtype"))
+	return l.config.Get("renorm").Yes(false) || !l.config.Get("lora_rank").Null() || !l.config.Get("quantization_config").Null() ||
 		strings.Contains(policy, "Quantized") || l.class == "BatchNormalization of Keras 1"
 }
 
@@ -213,7 +213,7 @@ type slot struct {
 
 // slots are the places for weights of a model's layers, layer by layer; false where they are not known.
 func (l *layer) slots(trainable bool) ([]slot, bool) {
-	trainable = trainable && l.tree.get("config", "trainable").yes(true)
+	trainable = trainable && l.tree.Get("config", "trainable").Yes(true)
 	if l.inner == nil {
 		roles, known := l.roles()
 		if !known || l.special() {
@@ -263,7 +263,7 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 	for k, name := range folders(listed) {
 		l := listed[k]
 		if name == "" {
-			return wrong(l, "its class %q names no folder", l.tree.class())
+			return wrong(l, "its class %q names no folder", className(l.tree))
 		}
 		if seen[name] {
 			return wrong(l, "its class and another one's share the folder %q", name)
@@ -281,13 +281,13 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 			}
 			l.group = called[l.name]
 		}
-		id := l.tree.get("shared_object_id")
-		if l.twin && stored[id.text] != nil {
-			l.vars = stored[id.text].vars
+		id := l.tree.Get("shared_object_id")
+		if l.twin && stored[id.String()] != nil {
+			l.vars = stored[id.String()].vars
 			continue
 		}
 		if l.twin {
-			stored[id.text] = l
+			stored[id.String()] = l
 		}
 		if l.inner != nil {
 			if err := archiveWeights(l.group, l.inner, stored); err != nil {

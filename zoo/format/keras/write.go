@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -24,14 +25,14 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	if err != nil {
 		return nil, err
 	}
-	copies := map[*json]*json{}
-	config := h.config.clone(copies)
+	copies := map[*jsontext.Value]*jsontext.Value{}
+	config := h.config.Clone(copies)
 	if err := c.editConfig(h.net, copies); err != nil {
 		return nil, err
 	}
 	root := copied(h.root)
 	h.drop(config, root)
-	again, err := parseJSON(config.String())
+	again, err := jsontext.Parse(config.String())
 	if err != nil {
 		return nil, fmt.Errorf("the edited configuration: %w", err)
 	}
@@ -117,7 +118,7 @@ func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backe
 
 // drop leaves out what is about training: the state of the optimizer, which is about weights that were folded, and with it
 // how the model was compiled.
-func (h *file) drop(config *json, root *hdf5.Group) {
+func (h *file) drop(config *jsontext.Value, root *hdf5.Group) {
 	h.dropped = nil
 	state := false
 	for _, name := range []string{optimizer, "optimizer"} {
@@ -127,8 +128,8 @@ func (h *file) drop(config *json, root *hdf5.Group) {
 		}
 	}
 	compiled := false
-	if v := config.get("compile_config"); !v.null() {
-		config.set("compile_config", "null")
+	if v := config.Get("compile_config"); !v.Null() {
+		config.Set("compile_config", "null")
 		compiled = true
 	}
 	if _, ok := root.Attrs.Get(trainingConfig); ok {

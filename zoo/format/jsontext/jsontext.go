@@ -1,4 +1,6 @@
-package keras
+// Package jsontext is JSON as a text with edits: what was not edited is written again as it was. Configurations of models are
+// JSON, and keep what this program does not know of.
+package jsontext
 
 import (
 	"fmt"
@@ -12,22 +14,22 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// json is a JSON value that remembers its text: what was not edited is written again as it was, in its order and with its
+// Value is a JSON value that remembers its text: what was not edited is written again as it was, in its order and with its
 // numbers as they were spelled. It reads what Python's json module writes, NaN and Infinity among it.
-type json struct {
-	kind  byte     // one of n, t, f for the literals; 0 for numbers; and ", [, {
+type Value struct {
+	Kind  byte     // one of n, t, f for the literals; 0 for numbers; and ", [, {
 	text  string   // as read, or as made; "" for an array or object that has been edited
-	keys  []string // of an object, decoded
-	items []*json  // of an array or object
-	up    *json    // the array or object that this is in
+	Keys  []string // of an object, decoded
+	Items []*Value // of an array or object
+	Up    *Value   // the array or object that this is in
 }
 
 // maxNesting bounds how deep arrays and objects stand within each other.
 const maxNesting = 200
 
-// parseJSON reads a text that is one JSON value.
-func parseJSON(text string) (*json, error) {
-	p := &jsonParser{text: text}
+// Parse reads a text that is one JSON value.
+func Parse(text string) (*Value, error) {
+	p := &parser{text: text}
 	v, err := p.value(0)
 	if err == nil {
 		if p.space(); p.at < len(text) {
@@ -37,23 +39,23 @@ func parseJSON(text string) (*json, error) {
 	return v, err
 }
 
-type jsonParser struct {
+type parser struct {
 	text string
 	at   int
 }
 
-func (p *jsonParser) wrong(what string, args ...any) error {
+func (p *parser) wrong(what string, args ...any) error {
 	return fmt.Errorf("JSON, byte %d: %s: %w", p.at, fmt.Sprintf(what, args...), format.ErrCorrupt)
 }
 
-func (p *jsonParser) space() {
+func (p *parser) space() {
 	for p.at < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.at]) >= 0 {
 		p.at++
 	}
 }
 
 // next skips space and a byte, if it is that one.
-func (p *jsonParser) next(b byte) bool {
+func (p *parser) next(b byte) bool {
 	p.space()
 	if p.at < len(p.text) && p.text[p.at] == b {
 		p.at++
@@ -62,7 +64,7 @@ func (p *jsonParser) next(b byte) bool {
 	return false
 }
 
-func (p *jsonParser) value(depth int) (*json, error) {
+func (p *parser) value(depth int) (*Value, error) {
 	if depth > maxNesting {
 		return nil, fmt.Errorf("JSON, byte %d: more than %d arrays and objects within each other: %w", p.at, maxNesting, format.ErrLimit)
 	}
@@ -70,17 +72,17 @@ func (p *jsonParser) value(depth int) (*json, error) {
 	if p.at == len(p.text) {
 		return nil, p.wrong("it ends where a value should be")
 	}
-	v, from := &json{}, p.at
+	v, from := &Value{}, p.at
 	var err error
 	switch b := p.text[p.at]; b {
 	case '{', '[':
-		v.kind = b
+		v.Kind = b
 		err = p.items(v, depth)
 	case '"':
-		v.kind = b
+		v.Kind = b
 		_, err = p.string()
 	case 'n', 't', 'f':
-		v.kind = b
+		v.Kind = b
 		err = p.literal(map[byte]string{'n': "null", 't': "true", 'f': "false"}[b])
 	case 'N':
 		err = p.literal("NaN")
@@ -93,9 +95,9 @@ func (p *jsonParser) value(depth int) (*json, error) {
 	return v, err
 }
 
-func (p *jsonParser) items(v *json, depth int) error {
+func (p *parser) items(v *Value, depth int) error {
 	end := byte(']')
-	if v.kind == '{' {
+	if v.Kind == '{' {
 		end = '}'
 	}
 	p.at++
@@ -104,7 +106,7 @@ func (p *jsonParser) items(v *json, depth int) error {
 		if !first && !p.next(',') {
 			return p.wrong("neither a comma nor %q", end)
 		}
-		if v.kind == '{' {
+		if v.Kind == '{' {
 			p.space()
 			key, err := p.string()
 			if err != nil {
@@ -116,19 +118,19 @@ func (p *jsonParser) items(v *json, depth int) error {
 			if seen[key] = true; !p.next(':') {
 				return p.wrong("no colon after the key %q", key)
 			}
-			v.keys = append(v.keys, key)
+			v.Keys = append(v.Keys, key)
 		}
 		item, err := p.value(depth + 1)
 		if err != nil {
 			return err
 		}
-		item.up = v
-		v.items = append(v.items, item)
+		item.Up = v
+		v.Items = append(v.Items, item)
 	}
 	return nil
 }
 
-func (p *jsonParser) literal(word string) error {
+func (p *parser) literal(word string) error {
 	if !strings.HasPrefix(p.text[p.at:], word) {
 		return p.wrong("no value")
 	}
@@ -136,7 +138,7 @@ func (p *jsonParser) literal(word string) error {
 	return nil
 }
 
-func (p *jsonParser) number() error {
+func (p *parser) number() error {
 	from := p.at
 	for p.at < len(p.text) && strings.IndexByte("+-.0123456789eE", p.text[p.at]) >= 0 {
 		p.at++
@@ -152,7 +154,7 @@ func (p *jsonParser) number() error {
 }
 
 // string reads a string and decodes it.
-func (p *jsonParser) string() (string, error) {
+func (p *parser) string() (string, error) {
 	if p.at == len(p.text) || p.text[p.at] != '"' {
 		return "", p.wrong("no string")
 	}
@@ -208,8 +210,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// quote is a string as JSON, in ASCII as Python writes it.
-func quote(s string) string {
+// Quote is a string as JSON, in ASCII as Python writes it.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, r := range s {
@@ -231,125 +233,125 @@ func quote(s string) string {
 }
 
 // String is the value's text. What was edited is spaced as Python does.
-func (v *json) String() string {
+func (v *Value) String() string {
 	var b strings.Builder
 	v.write(&b)
 	return b.String()
 }
 
-func (v *json) write(b *strings.Builder) {
+func (v *Value) write(b *strings.Builder) {
 	if v.text != "" {
 		b.WriteString(v.text)
 		return
 	}
-	b.WriteByte(v.kind)
-	for k, item := range v.items {
+	b.WriteByte(v.Kind)
+	for k, item := range v.Items {
 		if k > 0 {
 			b.WriteString(", ")
 		}
-		if v.kind == '{' {
-			b.WriteString(quote(v.keys[k]))
+		if v.Kind == '{' {
+			b.WriteString(Quote(v.Keys[k]))
 			b.WriteString(": ")
 		}
 		item.write(b)
 	}
-	b.WriteByte(v.kind + 2) // ] follows [ by two, and } follows {
+	b.WriteByte(v.Kind + 2) // ] follows [ by two, and } follows {
 }
 
-// clone copies a value, and notes in copies what became of each part.
-func (v *json) clone(copies map[*json]*json) *json {
-	c := &json{kind: v.kind, text: v.text, keys: slices.Clone(v.keys)}
-	for _, item := range v.items {
-		i := item.clone(copies)
-		i.up = c
-		c.items = append(c.items, i)
+// Clone copies a value, and notes in copies what became of each part.
+func (v *Value) Clone(copies map[*Value]*Value) *Value {
+	c := &Value{Kind: v.Kind, text: v.text, Keys: slices.Clone(v.Keys)}
+	for _, item := range v.Items {
+		i := item.Clone(copies)
+		i.Up = c
+		c.Items = append(c.Items, i)
 	}
 	copies[v] = c
 	return c
 }
 
-// edited forgets the text of an array or object and of those that it is in.
-func (v *json) edited() {
-	for ; v != nil; v = v.up {
+// Edited forgets the text of an array or object and of those that it is in.
+func (v *Value) Edited() {
+	for ; v != nil; v = v.Up {
 		v.text = ""
 	}
 }
 
-// set gives an object's key a value, at the end if it is new.
-func (v *json) set(key, text string) {
-	item := &json{text: text, up: v}
+// Set gives an object's key a value, at the end if it is new.
+func (v *Value) Set(key, text string) {
+	item := &Value{text: text, Up: v}
 	if strings.IndexByte(`ntf"[{`, text[0]) >= 0 {
-		item.kind = text[0]
+		item.Kind = text[0]
 	}
-	if k := slices.Index(v.keys, key); k >= 0 {
-		v.items[k] = item
+	if k := slices.Index(v.Keys, key); k >= 0 {
+		v.Items[k] = item
 	} else {
-		v.keys, v.items = append(v.keys, key), append(v.items, item)
+		v.Keys, v.Items = append(v.Keys, key), append(v.Items, item)
 	}
-	v.edited()
+	v.Edited()
 }
 
-// replace puts a scalar in the place of another.
-func (v *json) replace(text string) {
+// Replace puts a scalar in the place of another.
+func (v *Value) Replace(text string) {
 	v.text = text
-	v.up.edited()
+	v.Up.Edited()
 }
 
-// remove takes an item out of an array or object.
-func (v *json) remove(item *json) {
-	k := slices.Index(v.items, item)
-	v.items = slices.Delete(v.items, k, k+1)
-	if v.kind == '{' {
-		v.keys = slices.Delete(v.keys, k, k+1)
+// Remove takes an item out of an array or object.
+func (v *Value) Remove(item *Value) {
+	k := slices.Index(v.Items, item)
+	v.Items = slices.Delete(v.Items, k, k+1)
+	if v.Kind == '{' {
+		v.Keys = slices.Delete(v.Keys, k, k+1)
 	}
-	v.edited()
+	v.Edited()
 }
 
-// get is an object's value of that key; nil where there is none, or where v is no object.
-func (v *json) get(keys ...string) *json {
+// Get is an object's value of that key; nil where there is none, or where v is no object.
+func (v *Value) Get(keys ...string) *Value {
 	for _, key := range keys {
-		if v == nil || v.kind != '{' {
+		if v == nil || v.Kind != '{' {
 			return nil
 		}
-		k := slices.Index(v.keys, key)
+		k := slices.Index(v.Keys, key)
 		if k < 0 {
 			return nil
 		}
-		v = v.items[k]
+		v = v.Items[k]
 	}
 	return v
 }
 
-// list are an array's items, nil where v is none.
-func (v *json) list() []*json {
-	if v == nil || v.kind != '[' {
+// List are an array's items, nil where v is none.
+func (v *Value) List() []*Value {
+	if v == nil || v.Kind != '[' {
 		return nil
 	}
-	return v.items
+	return v.Items
 }
 
-// null says whether v is null or not there.
-func (v *json) null() bool { return v == nil || v.kind == 'n' }
+// Null says whether v is null or not there.
+func (v *Value) Null() bool { return v == nil || v.Kind == 'n' }
 
-// str is a string, and false where v is none.
-func (v *json) str() (string, bool) {
-	if v == nil || v.kind != '"' {
+// Str is a string, and false where v is none.
+func (v *Value) Str() (string, bool) {
+	if v == nil || v.Kind != '"' {
 		return "", false
 	}
 	return unescape(v.text[1 : len(v.text)-1]), true
 }
 
-// yes is a truth value, or the default where v is none.
-func (v *json) yes(def bool) bool {
-	if v == nil || v.kind != 't' && v.kind != 'f' {
+// Yes is a truth value, or the default where v is none.
+func (v *Value) Yes(def bool) bool {
+	if v == nil || v.Kind != 't' && v.Kind != 'f' {
 		return def
 	}
-	return v.kind == 't'
+	return v.Kind == 't'
 }
 
-// float is a number, and false where v is none.
-func (v *json) float() (float64, bool) {
-	if v == nil || v.kind != 0 {
+// Float is a number, and false where v is none.
+func (v *Value) Float() (float64, bool) {
+	if v == nil || v.Kind != 0 {
 		return 0, false
 	}
 	switch v.text {
@@ -367,9 +369,9 @@ func (v *json) float() (float64, bool) {
 // maxExtent bounds the whole numbers that a configuration may hold: extents, sizes, axes.
 const maxExtent = 1 << 40
 
-// int is a whole number, and false where v is none.
-func (v *json) int() (int64, bool) {
-	x, ok := v.float()
+// Int is a whole number, and false where v is none.
+func (v *Value) Int() (int64, bool) {
+	x, ok := v.Float()
 	if !ok || x != math.Trunc(x) || math.Abs(x) > maxExtent {
 		return 0, false
 	}
