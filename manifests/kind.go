@@ -68,7 +68,7 @@ func reason(err error) error {
 
 // modelName says whether a name is that of a model.
 func modelName(rel string) bool {
-	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras"}, extension(rel))
+	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras", ".pt2"}, extension(rel))
 }
 
 func extension(rel string) string { return strings.ToLower(path.Ext(rel)) }

@@ -36,6 +36,7 @@ import (
 	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	_ "github.com/zoofold/zoofold/zoo/format/metal"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
+	_ "github.com/zoofold/zoofold/zoo/format/torch"
 )
 
 var version = "0.1.0"

@@ -1,0 +1,528 @@
+package torch
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// site is one operator of the program, and the nodes that are made of it.
+type site struct {
+	*builder
+	node    *node
+	name    string // of its first node
+	outputs []string
+	outlets []outlet // of which node each output is one
+	refs    []*ref
+	parts   []*part
+	results []*entry // its outputs, once it is understood
+	nodes   int      // of the graph, when the site began
+	consts  int      // as well
+	shared  bool     // others see that it writes into what it reads
+}
+
+// outlet is an output of a node; of none where it is unread, or a stored tensor.
+type outlet struct {
+	node  *model.Node
+	index int
+}
+
+// part is a node of a site.
+type part struct {
+	site   *site
+	node   *model.Node
+	typ    string            // of the node, as it was read
+	given  []*ref            // which of the site's references each input is, nil for others
+	consts []*model.Constant // what each input was, where that is a constant
+	gains  []string          // the arguments that the inputs are: those that are left out can be gained
+}
+
+// ref is a place of the program's text where a tensor is named.
+type ref struct {
+	at   *jsontext.Value
+	name string
+	arg  *arg         // nil for outputs of the program
+	was  *model.Value // what the name meant there, in the form in which it is read
+	form *stored      // of a stored tensor
+	used []model.Use  // the inputs of nodes that it is
+}
+
+// unclear says why an operator is not understood exactly.
+type unclear string
+
+func (u unclear) Error() string { return string(u) }
+
+// builds makes the nodes of an operator, and sets its outputs.
+type builds func(*site) error
+
+// operators are those that are understood, by their names in aten, with their overload where that matters.
+var operators = map[string]builds{}
+
+func register(f builds, names ...string) {
+	for _, name := range names {
+		operators[name] = f
+	}
+}
+
+// understand makes the nodes of an operator that is known.
+func (s *site) understand(f builds) error {
+	s.nodes, s.consts = len(s.m.Graph.Nodes), len(s.m.Graph.Consts)
+	for _, name := range s.outputs {
+		if s.p.metas[name].dtype == tensor.Undefined {
+			return unclear("elements of a type that is not known")
+		}
+	}
+	if err := f(s); err != nil {
+		return err
+	}
+	for _, name := range s.outputs {
+		if s.p.readers[name] > 0 && !slices.ContainsFunc(s.results, func(e *entry) bool { return e.name == name }) {
+			return unclear("an output of it is read that is not computed here")
+		}
+	}
+	if err := s.aside(); err != nil {
+		return err
+	}
+	s.trim()
+	for _, e := range s.results {
+		s.enter(e)
+	}
+	return nil
+}
+
+// trim takes constants out again that nobody reads.
+func (s *site) trim() {
+	if g := s.m.Graph; s.consts < len(g.Consts) {
+		g.Consts = append(g.Consts[:s.consts], slices.DeleteFunc(g.Consts[s.consts:], s.unread)...)
+	}
+}
+
+// aside makes nodes that read what the operator names and its nodes do not need, so that it stays in the program.
+func (s *site) aside() error {
+	for _, r := range s.refs {
+		if len(r.used) > 0 || r.form != nil && r.was == nil {
+			continue
+		}
+		v, err := s.value(r)
+		if err != nil {
+			return err
+		}
+		hint := s.unique(s.name + "/shape")
+		n := s.m.Graph.Append("Shape", hint, []*model.Value{v}, nil, hint)
+		s.add(n)
+	}
+	return nil
+}
+
+// undo takes out what was made of an operator that is not understood after all.
+func (s *site) undo() {
+	g := s.m.Graph
+	for _, p := range s.parts {
+		p.node.Remove()
+	}
+	if s.nodes < len(g.Nodes) {
+		g.Nodes = append(g.Nodes[:s.nodes], slices.DeleteFunc(g.Nodes[s.nodes:], (*model.Node).Removed)...)
+	}
+	s.trim()
+	for _, r := range s.refs {
+		r.was, r.form, r.used = nil, nil, nil
+	}
+	s.parts, s.results = nil, nil
+	clear(s.outlets)
+}
+
+// unread says whether nobody reads a constant, and forgets it then.
+func (b *builder) unread(v *model.Value) bool {
+	if len(v.Uses) > 0 {
+		return false
+	}
+	if f := b.stored[v]; f != nil {
+		f.input.forms--
+		delete(b.stored, v)
+		delete(b.made, f.key())
+	}
+	return true
+}
+
+// foreign makes one node that stands for an operator that is not understood.
+func (s *site) foreign(typ string) error {
+	var inputs []*model.Value
+	for _, r := range s.refs {
+		v, err := s.value(r)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, v)
+	}
+	names := s.outputs
+	if len(names) == 0 {
+		names = []string{s.unique(s.name + "/done")}
+	}
+	n := s.m.Graph.Append(typ, s.name, inputs, nil, names...)
+	n.Domain = domain
+	s.add(n)
+	for k, name := range s.outputs {
+		s.declare(k, n.Outputs[k])
+		s.outlets[k] = outlet{n, k}
+		s.enter(&entry{name: name, same: name, value: n.Outputs[k]})
+	}
+	return nil
+}
+
+// declare gives an output the type and shape that the program says.
+func (s *site) declare(k int, v *model.Value) {
+	m := s.p.metas[s.outputs[k]]
+	v.Name, v.DType, v.Shape = s.outputs[k], m.dtype, m.sizes
+}
+
+// value is the value of a reference.
+func (s *site) value(r *ref) (*model.Value, error) {
+	if r.was != nil {
+		return r.was, nil
+	}
+	v, e, err := s.read(r.name)
+	if err != nil {
+		return nil, err
+	}
+	r.was, r.form = v, e.form
+	return v, nil
+}
+
+// tensor is the value of an argument that is one tensor.
+func (s *site) tensor(name string) (*model.Value, error) {
+	r := s.ref(name)
+	if r == nil {
+		return nil, unclear(name + " is no tensor")
+	}
+	return s.value(r)
+}
+
+// ref is the reference that an argument is; nil where it is none, or several.
+func (s *site) ref(name string) *ref {
+	a := s.node.arg(name)
+	if a == nil || len(a.refs) != 1 || a.kind != "as_tensor" && a.kind != "as_optional_tensor" {
+		return nil
+	}
+	for _, r := range s.refs {
+		if r.arg == a {
+			return r
+		}
+	}
+	return nil
+}
+
+// weight is the value of an argument with ones behind its shape, so that it has that many axes; it has to be stored.
+func (s *site) weight(name string, rank int) (*model.Value, error) {
+	r := s.ref(name)
+	if r == nil {
+		return nil, unclear(name + " is no tensor")
+	}
+	e := s.entries[r.name]
+	if e.form == nil || e.stale != nil || len(e.form.shape) > rank {
+		return nil, unclear(name + " is not stored")
+	}
+	f := &stored{input: e.form.input, shape: slices.Clone(e.form.shape), perm: slices.Clone(e.form.perm)}
+	for len(f.shape) < rank {
+		f.shape, f.perm = append(f.shape, 1), append(f.perm, len(f.perm))
+	}
+	if len(f.shape) == len(e.form.shape) {
+		return s.value(r)
+	}
+	r.form = e.form
+	r.was = s.builder.constant(s.unique(fmt.Sprintf("%s/rank%d", e.name, rank)), f)
+	return r.was, nil
+}
+
+// stored says whether an argument is a stored tensor.
+func (s *site) isStored(name string) bool {
+	r := s.ref(name)
+	return r != nil && s.entries[r.name].form != nil && s.entries[r.name].stale == nil
+}
+
+// op appends a node to the site, and returns its output. Attributes are names and values in turn.
+func (s *site) op(typ string, inputs []*model.Value, attrs ...any) *model.Value {
+	return s.several(typ, 1, inputs, attrs...).Outputs[0]
+}
+
+// several appends a node with several outputs.
+func (s *site) several(typ string, outputs int, inputs []*model.Value, attrs ...any) *model.Node {
+	name := s.name
+	if len(s.parts) > 0 {
+		name = s.unique(s.name + "/" + typ)
+	}
+	for len(inputs) > 0 && inputs[len(inputs)-1] == nil {
+		inputs = inputs[:len(inputs)-1]
+	}
+	var names []string
+	for range outputs {
+		names = append(names, s.unique(s.name+"/"+typ+"/out"))
+	}
+	n := s.m.Graph.Append(typ, name, inputs, model.Attrs(attrs...), names...)
+	s.add(n)
+	s.infer(n)
+	return n
+}
+
+// add makes a node part of the site. An input that is the value of a reference is that reference.
+func (s *site) add(n *model.Node) {
+	p := &part{site: s, node: n, typ: n.Type, given: make([]*ref, len(n.Inputs)), consts: make([]*model.Constant, len(n.Inputs))}
+	n.Source = p
+	s.parts = append(s.parts, p)
+	for k, v := range n.Inputs {
+		if v != nil {
+			p.consts[k] = v.Const
+		}
+		var first *ref
+		for _, r := range s.refs {
+			if v == nil || r.was != v {
+				continue
+			}
+			if first == nil {
+				first = r
+			}
+			if !slices.ContainsFunc(r.used, func(u model.Use) bool { return u.Node == n }) {
+				first = r
+				break
+			}
+		}
+		if first != nil {
+			first.used = append(first.used, model.Use{Node: n, Index: k})
+			p.given[k] = first
+		}
+	}
+}
+
+// places says which arguments the inputs of the site's last node are: those that are left out can be gained.
+func (s *site) places(names ...string) { s.parts[len(s.parts)-1].gains = names }
+
+// result makes a value output k. What is computed has to have the type and shape that the program says.
+func (s *site) result(k int, v *model.Value) error {
+	if k >= len(s.outputs) {
+		return unclear("it has no such output")
+	}
+	m := s.p.metas[s.outputs[k]]
+	switch {
+	case v.Const != nil || v.Input || v.Producer == nil:
+		return unclear("what it makes is no output of a node")
+	case v.DType != tensor.Undefined && v.DType != m.dtype:
+		return unclear(fmt.Sprintf("it makes %v, the program says %v", v.DType, m.dtype))
+	case v.Shape != nil && !slices.EqualFunc(v.Shape, m.sizes, func(a, b int64) bool { return a == b || a < 0 || b < 0 }):
+		return unclear(fmt.Sprintf("it makes shape %v, the program says %v", v.Shape, m.sizes))
+	}
+	s.declare(k, v)
+	s.outlets[k] = outlet{v.Producer, slices.Index(v.Producer.Outputs, v)}
+	same := s.outputs[k]
+	if _, name, _ := operator(s.node.target); exact[name] && len(s.refs) == 1 {
+		same = s.entries[s.refs[0].name].same
+	}
+	s.results = append(s.results, &entry{name: s.outputs[k], same: same, value: v})
+	return nil
+}
+
+// form makes output 0 a stored tensor in another form, without a node: what reads it reads what is stored.
+func (s *site) form(f *stored) error {
+	m := s.p.metas[s.outputs[0]]
+	if len(s.outputs) != 1 || !equal(m.sizes, f.shape) || m.dtype != f.input.payload.meta.dtype {
+		return unclear("it makes another shape or type than the program says")
+	}
+	s.refs[0].form = f
+	s.results = append(s.results, &entry{name: s.outputs[0], same: s.outputs[0], form: f})
+	return nil
+}
+
+// x is the value of the first of these arguments that is there, and its rank.
+func (s *site) x(names ...string) (*model.Value, int, error) {
+	for _, name := range names {
+		if s.ref(name) == nil {
+			continue
+		}
+		v, err := s.tensor(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		if v.Shape == nil || v.DType == tensor.Undefined || len(v.Shape) > maxBuilt {
+			return nil, 0, unclear("the shape or type of " + name + " is not known")
+		}
+		return v, len(v.Shape), nil
+	}
+	return nil, 0, unclear(names[0] + " is no tensor")
+}
+
+// maxBuilt bounds the axes of what is computed here.
+const maxBuilt = 8
+
+// constant adds elements that are made here, not stored.
+func (s *site) constant(what string, d tensor.DType, values []float64, shape ...int64) *model.Value {
+	return s.m.Graph.AddConst(s.unique(s.name+"/"+what), &model.Constant{DType: d, Shape: append([]int64{}, shape...), Values: values})
+}
+
+// list is a vector of whole numbers.
+func (s *site) list(what string, list ...int64) *model.Value {
+	return s.m.Graph.AddConst(s.unique(s.name+"/"+what), model.Integers(list...))
+}
+
+// repeated is a vector of equal numbers.
+func (s *site) repeated(what string, d tensor.DType, n int64, x float64) *model.Value {
+	return s.constant(what, d, slices.Repeat([]float64{x}, int(n)), n)
+}
+
+// maxChannels bounds vectors that are made here.
+const maxChannels = 1 << 16
+
+// float is an argument that is a number, or the default where it is left out.
+func (s *site) float(name string, def float64) (float64, error) {
+	a := s.node.arg(name)
+	if a == nil {
+		return def, nil
+	}
+	if a.kind != "as_float" && a.kind != "as_int" {
+		return 0, unclear(name + " is no number")
+	}
+	x, ok := a.value.Float()
+	if word, isWord := a.value.Str(); isWord { // as programs write what JSON has no number for
+		x, ok = map[string]float64{"Infinity": math.Inf(1), "-Infinity": math.Inf(-1)}[word]
+	}
+	if !ok || math.IsNaN(x) {
+		return 0, unclear(name + " is no number")
+	}
+	return x, nil
+}
+
+// int is an argument that is a whole number, or the default where it is left out.
+func (s *site) int(name string, def int64) (int64, error) {
+	a := s.node.arg(name)
+	if a == nil {
+		return def, nil
+	}
+	x, ok := whole(a.value)
+	if a.kind == "as_sym_int" {
+		x, ok = whole(a.value.Get("as_int"))
+	} else if a.kind != "as_int" {
+		ok = false
+	}
+	if !ok {
+		return 0, unclear(name + " is no whole number")
+	}
+	return x, nil
+}
+
+// whole is a whole number; those that stand for no limit at all are cut.
+func whole(v *jsontext.Value) (int64, bool) {
+	if x, ok := v.Int(); ok {
+		return x, true
+	}
+	if x, ok := v.Float(); ok && x > 1<<40 && x == math.Trunc(x) {
+		return math.MaxInt64, true
+	}
+	return 0, false
+}
+
+// ints is an argument that is a list of whole numbers, or one; nil where it is left out.
+func (s *site) ints(name string) ([]int64, error) {
+	a := s.node.arg(name)
+	if a == nil {
+		return nil, nil
+	}
+	items := a.value.List()
+	switch a.kind {
+	case "as_int":
+		items = []*jsontext.Value{a.value}
+	case "as_ints", "as_sym_ints":
+	default:
+		return nil, unclear(name + " is no list of whole numbers")
+	}
+	out := make([]int64, len(items))
+	for k, item := range items {
+		if a.kind == "as_sym_ints" {
+			item = item.Get("as_int")
+		}
+		x, ok := whole(item)
+		if !ok {
+			return nil, unclear(name + " holds what is no number")
+		}
+		out[k] = x
+	}
+	return out, nil
+}
+
+// each is ints for n axes: one number stands for all, the default for none.
+func (s *site) each(name string, n int, def int64) ([]int64, error) {
+	list, err := s.ints(name)
+	if err != nil {
+		return nil, err
+	}
+	switch len(list) {
+	case 0:
+		return slices.Repeat([]int64{def}, n), nil
+	case 1:
+		return slices.Repeat(list, n), nil
+	case n:
+	default:
+		return nil, unclear(fmt.Sprintf("%s has %d numbers for %d axes", name, len(list), n))
+	}
+	return list, nil
+}
+
+// yes is an argument that is a truth value, or the default.
+func (s *site) yes(name string, def bool) bool {
+	a := s.node.arg(name)
+	if a == nil {
+		return def
+	}
+	return a.value.Yes(def)
+}
+
+// word is an argument that is a text, or the default.
+func (s *site) word(name, def string) string {
+	a := s.node.arg(name)
+	if a == nil {
+		return def
+	}
+	word, _ := a.value.Str()
+	return word
+}
+
+// axis is an argument that names an axis of a tensor of that rank, counted from 0.
+func (s *site) axis(name string, rank int, def int64) (int, error) {
+	x, err := s.int(name, def)
+	if err != nil {
+		return 0, err
+	}
+	return axisOf(x, rank)
+}
+
+func axisOf(x int64, rank int) (int, error) {
+	if x < 0 {
+		x += int64(rank)
+	}
+	if x < 0 || x >= int64(rank) {
+		return 0, unclear("an axis that there is not")
+	}
+	return int(x), nil
+}
+
+// only refuses arguments that are not left out and not among these.
+func (s *site) only(names ...string) error {
+	for _, a := range s.node.args {
+		if !slices.Contains(names, a.name) && s.node.arg(a.name) != nil {
+			return unclear("its argument " + a.name)
+		}
+	}
+	return nil
+}
+
+// expect checks the shape of a weight; negative extents fit all.
+func expect(v *model.Value, what string, shape ...int64) error {
+	if v == nil {
+		return nil
+	}
+	if !slices.EqualFunc(v.Shape, shape, func(a, b int64) bool { return a == b || b < 0 && a >= 0 }) {
+		return fmt.Errorf("its %s %q has shape %v, want %v: %w", what, v.Name, v.Shape, shape, format.ErrCorrupt)
+	}
+	return nil
+}

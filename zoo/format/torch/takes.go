@@ -1,0 +1,131 @@
+package torch
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// takes says whether the file can store another constant as that input of a node: a stored tensor that is read in one form,
+// or one that the operator has an argument for that was left out.
+func (b *builder) takes(n *model.Node, k int) bool {
+	if b.holds(n, k) {
+		return true
+	}
+	p, ok := n.Source.(*part)
+	if !ok || k >= len(p.gains) || p.gains[k] == "" || p.site.like() == nil {
+		return false
+	}
+	return k >= len(p.given) || p.given[k] == nil && (n.In(k) == nil || n.In(k).Const != nil && b.stored[n.In(k)] == nil)
+}
+
+// holds says whether that input of a node is a stored tensor that is read in one form.
+func (b *builder) holds(n *model.Node, k int) bool {
+	p, ok := n.Source.(*part)
+	if !ok || k >= len(p.given) || p.given[k] == nil {
+		return false
+	}
+	r := p.given[k]
+	return r.form != nil && r.form.input.forms == 1 && n.In(k) != nil && n.In(k).Const != nil
+}
+
+// like is a stored tensor of the site beside which a new one is put: its weight, or what else there is.
+func (s *site) like() *input {
+	var found *input
+	for _, r := range s.refs {
+		switch {
+		case r.form == nil:
+		case r.arg.name == "weight" || r.arg.name == "mat2":
+			return r.form.input
+		case found == nil:
+			found = r.form.input
+		}
+	}
+	return found
+}
+
+// stays says whether a node has to stay, and why: parts of an operator that several nodes stand for, what a later operator
+// sees that reads a storage after it was written, and what keeps an operator that writes into its input from writing into
+// something that others read.
+func (b *builder) stays(n *model.Node) (string, bool) {
+	p, ok := n.Source.(*part)
+	switch {
+	case !ok || len(p.site.parts) != 1:
+		return "", true
+	case p.site.shared:
+		return "others read what it writes into", true
+	case slices.ContainsFunc(n.Outputs[0].Uses, func(u model.Use) bool { return u.Node.Source == (shadow{}) }):
+		return "its output is a view of what is written later", true
+	case b.writtenBehind(n) && b.sharedBefore(n):
+		return "what is behind it writes into its output, and others read its input", true
+	}
+	return "", false
+}
+
+// maxSteps bounds how far a storage is followed.
+const maxSteps = 1 << 10
+
+// passes says whether a node may hand on the storage that it reads, once maps are gone: a view, or a map.
+func passes(n *model.Node) bool {
+	p, ok := n.Source.(*part)
+	if !ok || n.Domain != "" {
+		return true
+	}
+	_, name, _ := operator(p.site.node.target)
+	switch {
+	case views[name], inPlace(name):
+		return true
+	case n.Type == "BatchNormalization", n.Type == "Mul", n.Type == "Add", n.Type == "Sub", n.Type == "Div", n.Type == "Neg":
+		return len(p.site.parts) == 1
+	}
+	return false
+}
+
+// writtenBehind says whether something writes into the storage of the node's output.
+func (b *builder) writtenBehind(n *model.Node) bool {
+	steps := 0
+	seen := map[*model.Node]bool{}
+	var look func(n *model.Node) bool
+	look = func(n *model.Node) bool {
+		if seen[n] {
+			return false
+		}
+		if steps++; steps > maxSteps {
+			return true
+		}
+		seen[n] = true
+		for _, v := range n.Outputs {
+			if v == nil {
+				continue
+			}
+			for _, u := range v.Uses {
+				if p, ok := u.Node.Source.(*part); ok && len(p.site.node.writes()) > 0 {
+					return true
+				}
+				if passes(u.Node) && look(u.Node) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return look(n)
+}
+
+// sharedBefore says whether anything but the node reads the storage of its input.
+func (b *builder) sharedBefore(n *model.Node) bool {
+	for range maxSteps {
+		x := n.In(0)
+		if x != nil && x.Const != nil && n.In(1) != nil && n.In(1).Const == nil { // a constant and an operand
+			x = n.In(1)
+		}
+		switch {
+		case x == nil || x.Producer == nil || x.Output || len(x.Uses) != 1:
+			return true
+		case !passes(x.Producer):
+			return len(x.Producer.Outputs) != 1
+		}
+		n = x.Producer
+	}
+	return true
+}

@@ -1,0 +1,145 @@
+package torch
+
+import (
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
+	"github.com/zoofold/zoofold/zoo/format/zipped"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Write writes the file as it was if nothing was edited. Otherwise the same edits are made to the program's text and to the
+// configurations, records that have changed are made anew, all others copied.
+func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
+	c, err := h.changes()
+	if err != nil {
+		return nil, err
+	}
+	if c.none() {
+		return nil, format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: h.archive.size}}}, backend)
+	}
+	e := &edition{c: c, texts: map[string]string{}}
+	if e.records, err = c.records(); err != nil {
+		return nil, err
+	}
+	e.texts["models/"+h.name+".json"] = c.program().String()
+	for _, config := range h.configs {
+		e.texts[config.folder+h.name+config.suffix] = c.config(config).String()
+	}
+	renamed, err := e.again()
+	if err != nil {
+		return nil, fmt.Errorf("the edited program would be read as another one: %w", err)
+	}
+	to, err := out.Create("")
+	if err != nil {
+		return nil, err
+	}
+	return renamed, errors.Join(e.write(ctx, to, backend), to.Close())
+}
+
+// edition is an edited archive: texts and records that are others.
+type edition struct {
+	c       *changes
+	texts   map[string]string
+	records map[string]*content // nil for those that are gone
+}
+
+// again reads the edited program, which has to be the edited graph.
+func (e *edition) again() (map[string]string, error) {
+	h := e.c.h
+	text, err := jsontext.Parse(e.texts["models/"+h.name+".json"])
+	if err != nil {
+		return nil, err
+	}
+	var configs [2]*config
+	for k, s := range stores {
+		name := s.folder + h.name + s.suffix
+		v, err := jsontext.Parse(e.texts[name])
+		if err != nil {
+			return nil, err
+		}
+		configs[k], err = s.parse(v, name, func(path string) (*member, io.ReaderAt) {
+			is, edited := e.records[s.folder+path]
+			switch m := h.archive.named[s.folder+path]; {
+			case is != nil:
+				return &member{name: s.folder + path, size: is.size()}, is.reader()
+			case edited || m == nil:
+				return nil, nil
+			default:
+				return m, h.archive.data(m)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	built, err := read(text, configs)
+	if err != nil {
+		return nil, err
+	}
+	return e.c.match(h.built, built)
+}
+
+// write writes the archive: members in their order, new records behind those that they stand beside.
+func (e *edition) write(ctx context.Context, to format.OutputFile, backend tensor.Backend) error {
+	h := e.c.h
+	w := zipped.NewWriter(to)
+	written := map[string]bool{}
+	beside := map[string][]string{}
+	for _, i := range h.built.p.inputs {
+		if x := e.c.changed[i]; x != nil && x.path != i.payload.path {
+			at := i.payload.config.folder + i.payload.path
+			beside[at] = append(beside[at], i.payload.config.folder+x.path)
+		}
+	}
+	for _, f := range e.c.fresh {
+		folder := f.like.payload.config.folder
+		beside[folder+f.like.payload.path] = append(beside[folder+f.like.payload.path], folder+f.path)
+	}
+	put := func(header zip.FileHeader, name string) error {
+		written[name] = true
+		header.Name = h.archive.folder + name
+		is := e.records[name]
+		if is.scaled == nil {
+			return w.Bytes(header, is.made)
+		}
+		return w.Pieces(header, is.size(), func(to io.WriterAt) error { return is.scaled.Write(ctx, backend, to, 0) })
+	}
+	for _, m := range h.archive.members {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		text, isText := e.texts[m.name]
+		is, edited := e.records[m.name]
+		var err error
+		switch {
+		case isText:
+			err = w.Bytes(m.FileHeader, []byte(text))
+		case !edited:
+			err = w.Copy(ctx, m.FileHeader, h.archive.data(m))
+		default:
+			if err = h.archive.check(m); err == nil && is != nil {
+				err = put(m.FileHeader, m.name)
+			}
+		}
+		for _, name := range beside[m.name] {
+			if err == nil {
+				err = put(m.FileHeader, name)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("member %q: %w", m.Name, err)
+		}
+	}
+	for name, is := range e.records {
+		if is != nil && !written[name] {
+			return fmt.Errorf("record %q has no place in the archive", name)
+		}
+	}
+	return w.Close()
+}
