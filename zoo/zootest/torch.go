@@ -228,7 +228,7 @@ func (p *torchProgram) norm(x torchTensor) torchTensor {
 func (p *torchProgram) activation(x torchTensor) torchTensor {
 	switch p.rng.IntN(8) {
 	case 0:
-		return p.call("relu.default", x.shape, torchArg("input", x.name))
+		return p.call("relu.default", x.shape, torchArg("self", x.name))
 	case 1:
 		return p.call("hardtanh_.default", x.shape, torchArg("self", x.name), torchFloat("min_val", 0), torchFloat("max_val", 6))
 	case 2:

@@ -482,7 +482,7 @@ func (c *changes) lay() {
 		config *config
 		path   string
 	}
-	dead, users := map[*payload]bool{}, map[key]int{}
+	dead, users, taken := map[*payload]bool{}, map[key]int{}, map[key]bool{}
 	for i := range c.dead {
 		dead[i.payload] = true
 	}
@@ -492,6 +492,9 @@ func (c *changes) lay() {
 				users[key{config, p.path}]++
 			}
 		}
+	}
+	for i := range c.changed { // a record goes to the first of those that have changed where all have
+		users[key{i.payload.config, i.payload.path}]--
 	}
 	for _, i := range c.h.built.p.inputs {
 		x := c.changed[i]
@@ -503,9 +506,12 @@ func (c *changes) lay() {
 		n, _ := tensor.Elements(p.meta.sizes)
 		perm, _ := p.meta.stored()
 		computed := x.value.Const.Data == nil
-		if own := users[key{p.config, p.path}] == 1; !own {
+		if at := (key{p.config, p.path}); users[at] == 0 && !taken[at] {
+			taken[at] = true
+		} else {
 			x.path = c.record(p.config)
-		} else if p.meta.offset == 0 && n*p.meta.size == p.record.size && (!computed || inOrder(perm)) {
+		}
+		if x.path == p.path && p.meta.offset == 0 && n*p.meta.size == p.record.size && (!computed || inOrder(perm)) {
 			continue
 		}
 		if x.strides = (&stored{shape: p.meta.sizes, perm: perm}).strides(); computed {
