@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 ONNXRUNTIME_LIB ?= $(abspath $(firstword $(shell ls $(CACHE)/onnxruntime/libonnxruntime* 2>/dev/null)))
 export ONNXRUNTIME_LIB
 
-.PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
+.PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,14 @@ compare: build fetch networks $(CACHE)/compare/done ## per-channel nodes and lat
 $(CACHE)/compare/done: testdata/compare.txt
 	python3 -m venv $(CACHE)/compare
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
+	touch $@
+
+torch: $(CACHE)/torch/done ## folded programs of torch.export in PyTorch itself, which takes a download of 5 GB
+	TORCH_PYTHON=$(abspath $(CACHE)/torch/bin/python) $(GO) test -count=1 -timeout 30m -v -run Torch ./zoo/format/torch
+
+$(CACHE)/torch/done: testdata/torch.txt
+	python3 -m venv $(CACHE)/torch
+	$(CACHE)/torch/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/torch.txt
 	touch $@
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing

@@ -395,6 +395,27 @@ func (p *torchProgram) attended(x torchTensor) torchTensor {
 	return p.call("add.Tensor", x.shape, torchArg("self", x.name), torchArg("other", y.name))
 }
 
+// positions is one linear layer over the channels in two places, with a map behind each, between activations that have limits.
+func (p *torchProgram) positions(x torchTensor) torchTensor {
+	c := x.shape[0]
+	last := func(x torchTensor) torchTensor {
+		return p.call("permute.default", []int64{x.shape[1], x.shape[2], x.shape[0]}, torchArg("self", x.name), torchInts("dims", 0, 2, 3, 1))
+	}
+	first := func(x torchTensor) torchTensor {
+		return p.call("permute.default", []int64{x.shape[2], x.shape[0], x.shape[1]}, torchArg("self", x.name), torchInts("dims", 0, 3, 1, 2))
+	}
+	w := p.keep("parameter", p.module("linear")+".weight", p.uniform(-0.5, 0.5, c, c), c, c)
+	for k := range 2 {
+		y := p.call("linear.default", []int64{x.shape[1], x.shape[2], c}, torchArg("input", last(x).name), torchArg("weight", w.input))
+		x = p.norm(first(y))
+		if k == 0 {
+			x = p.call("clamp.default", x.shape, torchArg("self", x.name), torchNone("min"), torchFloat("max", 3))
+		}
+		x = p.call("clamp_min.default", x.shape, torchArg("self", x.name), torchFloat("min", -2))
+	}
+	return x
+}
+
 // linear is a linear layer over the last axis.
 func (p *torchProgram) linear(x torchTensor, out int64, biased bool) torchTensor {
 	in := x.shape[len(x.shape)-1]
@@ -419,7 +440,7 @@ func (p *torchProgram) network() {
 	}
 	x = p.activation(p.norm(p.conv(x, 8, 3, 1, 1)))
 	steps := []func(torchTensor) torchTensor{p.block, p.block, p.depthwise, p.residual, p.residual, p.preactivated, p.dense, p.halves, p.transposed, p.pool,
-		p.twice, p.tied, p.scaled, p.numbers, p.written, p.again, p.rolled, p.attended}
+		p.twice, p.tied, p.scaled, p.numbers, p.written, p.again, p.rolled, p.attended, p.positions}
 	for range 3 + p.rng.IntN(5) {
 		x = steps[p.rng.IntN(len(steps))](x)
 	}

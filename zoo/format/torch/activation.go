@@ -115,12 +115,13 @@ func buildPrelu(s *site) error {
 }
 
 // clip limits a value by two arguments, which are numbers.
-func clip(low, high string, lo, hi float64) builds {
+func clip(low, high string, least, most float64) builds {
 	return func(s *site) error {
 		x, err := s.input()
 		if err != nil {
 			return err
 		}
+		lo, hi := least, most
 		if low != "" {
 			if lo, err = s.float(low, lo); err != nil {
 				return err

@@ -47,7 +47,7 @@ type fresh struct {
 	name, stored, path string
 	like               *input // what it stands beside, and is of the same kind as
 	value              *model.Value
-	form               *stored // of which it has the elements, multiplied; nil where they are computed
+	shape, strides     []int64
 }
 
 // changes looks what was edited. It refuses what a program cannot say.
@@ -239,9 +239,12 @@ func (c *changes) add(s *site, v *model.Value, form *stored, arg string) *fresh 
 			hint = like.stored[:k+1] + arg
 		}
 	}
-	f := &fresh{like: like, value: v, stored: c.free("stored ", hint)}
-	if v.Const.Data != nil {
-		f.form, _ = v.Const.Source.(*stored)
+	f := &fresh{like: like, value: v, stored: c.free("stored ", hint), shape: v.Const.Shape}
+	if form != nil { // as the operator reads it
+		f.shape = form.shape
+	}
+	if f.strides = tensor.Strides(f.shape); form != nil && v.Const.Data != nil {
+		f.strides = form.strides()
 	}
 	prefix, _, _ := strings.Cut(like.name, "_")
 	f.name = c.free("", prefix+"_"+strings.ReplaceAll(f.stored, ".", "_"))
@@ -434,15 +437,7 @@ func (f *fresh) spec() string {
 
 // meta is what is said of the new tensor, like what is said of another.
 func (f *fresh) meta(like *jsontext.Value) string {
-	return relaid(like, f.value.Const.DType, f.value.Const.Shape, f.strides())
-}
-
-// strides are those of the new tensor: of the one whose elements it has, or those of elements side by side.
-func (f *fresh) strides() []int64 {
-	if f.form == nil {
-		return tensor.Strides(f.value.Const.Shape)
-	}
-	return f.form.strides()
+	return relaid(like, f.value.Const.DType, f.shape, f.strides)
 }
 
 // strides are those of a form whose record has its elements side by side.

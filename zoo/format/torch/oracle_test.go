@@ -1,0 +1,112 @@
+package torch_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/zootest"
+)
+
+// python is a Python that has PyTorch: $TORCH_PYTHON, which make torch sets.
+func python(t *testing.T, modules string) string {
+	t.Helper()
+	path := os.Getenv("TORCH_PYTHON")
+	if path == "" || exec.Command(path, "-c", "import "+modules).Run() != nil {
+		t.Skipf("TORCH_PYTHON is no Python with %s: make torch sets one up", modules)
+	}
+	return path
+}
+
+// answer is what PyTorch says of an original and a folded program.
+type answer struct {
+	Off           float64 // the largest difference of the outputs, relative to the largest output
+	Before, After int     // batch normalisations
+	Error         string
+}
+
+// ask runs pairs of programs in PyTorch.
+func ask(t *testing.T, pairs [][2]string) []answer {
+	t.Helper()
+	var in, stderr bytes.Buffer
+	for _, p := range pairs {
+		if err := json.NewEncoder(&in).Encode(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(python(t, "torch"), filepath.Join("testdata", "oracle.py"), "judge")
+	cmd.Stdin, cmd.Stderr = &in, &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("the oracle: %v\n%s", err, stderr.Bytes())
+	}
+	answers := make([]answer, len(pairs))
+	lines := json.NewDecoder(bytes.NewReader(out))
+	for k := range answers {
+		if err := lines.Decode(&answers[k]); err != nil {
+			t.Fatalf("answer %d: %v", k, err)
+		}
+	}
+	return answers
+}
+
+// near is how far apart the outputs of a program and of its folded one may be.
+const near = 1e-4
+
+func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
+	python(t, "torch")
+	var pairs [][2]string
+	for seed := range uint64(100) {
+		path, _, err := zootest.Torch(seed, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, written := folded(t, path)
+		pairs = append(pairs, [2]string{path, written})
+	}
+	gone, worst := 0, 0.0
+	for seed, a := range ask(t, pairs) {
+		if a.Error != "" || a.Off > near {
+			t.Errorf("seed %d: off by %g, %s", seed, a.Off, a.Error)
+		}
+		gone, worst = gone+a.Before-a.After, max(worst, a.Off)
+	}
+	t.Logf("%d programs without %d batch normalisations, off by %.0e at most", len(pairs), gone, worst)
+	if gone < len(pairs) {
+		t.Errorf("only %d batch normalisations are gone", gone)
+	}
+}
+
+// networks are architectures of timm.
+const networks = "resnet18 mobilenetv2_050 efficientnet_b0 test_convnext test_vit densenet121 mobilenetv3_small_050"
+
+func TestTorchExportsPredictTheSameWhenFolded(t *testing.T) {
+	path := python(t, "torch, timm")
+	names := strings.Fields(networks)
+	if more := os.Getenv("TORCH_NETWORKS"); more != "" {
+		names = strings.Fields(more)
+	}
+	folder := t.TempDir()
+	if out, err := exec.Command(path, append([]string{filepath.Join("testdata", "oracle.py"), "export", folder}, names...)...).CombinedOutput(); err != nil {
+		t.Fatalf("the oracle: %v\n%s", err, out)
+	}
+	var pairs [][2]string
+	for _, name := range names {
+		original := filepath.Join(folder, name+".pt2")
+		_, _, written := folded(t, original)
+		pairs = append(pairs, [2]string{original, written})
+	}
+	for k, a := range ask(t, pairs) {
+		t.Logf("%-40s %3d -> %3d batch normalisations, off by %.0e", names[k], a.Before, a.After, a.Off)
+		if a.Error != "" || a.Off > near {
+			t.Errorf("%s: off by %g, %s", names[k], a.Off, a.Error)
+		}
+		if plain := strings.Contains(" resnet18 mobilenetv2_050 efficientnet_b0 mobilenetv3_small_050 ", " "+names[k]+" "); plain && a.After > 0 {
+			t.Errorf("%s: %d batch normalisations are left", names[k], a.After)
+		}
+	}
+}
