@@ -37,6 +37,7 @@ var seeds = []struct {
 	{"caffe", "match: '**/*.prototxt'", written(zootest.Caffe)},
 	{"darknet", "match: '**/*.cfg'", written(zootest.Darknet)},
 	{"keras", "match: '**/*.{h5,keras}'", written(zootest.Keras)},
+	{"torch", "match: '**/*.pt2'", written(zootest.Torch)},
 }
 
 // written are models that a function writes into folders.

@@ -153,9 +153,12 @@ func (a *archive) json(name string) (*jsontext.Value, error) {
 
 // program is the name of the one program in the archive.
 func (a *archive) program() (string, error) {
-	if m := a.named["byteorder"]; m != nil {
-		if order, err := a.text("byteorder"); err != nil || order != "little" {
-			return "", errors.Join(err, fmt.Errorf("the byte order is %.20q, only little is read: %w", order, format.ErrLimit))
+	if a.named["byteorder"] != nil {
+		switch order, err := a.text("byteorder"); {
+		case err != nil:
+			return "", err
+		case order != "little":
+			return "", fmt.Errorf("the byte order is %.20q, only little is read: %w", order, format.ErrLimit)
 		}
 	}
 	var names []string

@@ -35,7 +35,7 @@ type matcher struct {
 }
 
 func (m *matcher) node(n, o *model.Node) error {
-	if n.Type != o.Type || n.Domain != o.Domain || n.Name != o.Name || !reflect.DeepEqual(n.Attrs, o.Attrs) || len(n.Outputs) != len(o.Outputs) {
+	if n.Type != o.Type || n.Domain != o.Domain || !reflect.DeepEqual(n.Attrs, o.Attrs) || len(n.Outputs) != len(o.Outputs) {
 		return fmt.Errorf("%v became %v, or has other attributes", n, o)
 	}
 	for k, v := range n.Outputs {

@@ -367,6 +367,16 @@ func TestUnknownFieldsArePassedOn(t *testing.T) {
 	}
 }
 
+// Programs of older versions have no names of nodes.
+func TestNodesNeedNoNames(t *testing.T) {
+	for seed := range uint64(10) {
+		before, after, _ := folded(t, generated(t, seed, `"is_hop_single_tensor_return": null, "name"`, `"is_hop_single_tensor_return": null, "called"`))
+		if fold.Count(after) >= fold.Count(before) {
+			t.Errorf("seed %d: nothing is folded", seed)
+		}
+	}
+}
+
 // reads are the names of what the node reads whose output has that name.
 func reads(m *model.Model, output string) (names []string) {
 	for _, n := range m.Graph.Nodes {

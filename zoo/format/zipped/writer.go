@@ -51,6 +51,7 @@ func (w *Writer) begin(h zip.FileHeader) error {
 	w.entries = append(w.entries, entry{h, w.at})
 	fill := (align - (w.at+headerSize+int64(len(h.Name))+4)%align) % align
 	b := binary.LittleEndian.AppendUint32(nil, 0x04034b50)
+	//lint:ignore SA1019 the time as it was stands in these fields
 	for _, x := range []uint16{h.ReaderVersion, h.Flags, zip.Store, h.ModifiedTime, h.ModifiedDate} {
 		b = binary.LittleEndian.AppendUint16(b, x)
 	}
