@@ -13,9 +13,9 @@
 // values at the end may be left out) and outputs; tensor_values has type and extents of every tensor. Extents are as_int, or
 // as_expr where they are free. So nothing has to be guessed: epsilons, strides and shapes are in the file.
 //
-// An operator that means the same as some of ONNX's becomes those (ops.go and a file for each family), every other one is a
+// An operator that means the same as some of ONNX's becomes those (site.go and a file for each family), every other one is a
 // node of the domain "torch" that nothing folds into. Programs keep operators that write into what they read (relu_) and
-// views of one storage: graph.go follows which tensors share a storage, so that whoever reads one later reads what was
+// views of one storage: alias.go knows which tensors share a storage, so that whoever reads one later reads what was
 // written.
 //
 // To write an edited graph, the same edits are made to the text of the program and of the configurations of its weights,
