@@ -278,6 +278,13 @@ func (p *torchProgram) preactivated(x torchTensor) torchTensor {
 	return p.call("add.Tensor", x.shape, torchArg("self", x.name), torchArg("other", y.name))
 }
 
+// halved multiplies what it adds to: without the multiplication the activation would write into what is added.
+func (p *torchProgram) halved(x torchTensor) torchTensor {
+	y := p.call("mul.Tensor", x.shape, torchArg("self", x.name), torchFloat("other", 0.5))
+	y = p.conv(p.call("relu_.default", x.shape, torchArg("self", y.name)), x.shape[0], 3, 1, 1)
+	return p.call("add.Tensor", x.shape, torchArg("self", x.name), torchArg("other", p.norm(y).name))
+}
+
 // dense is two branches side by side.
 func (p *torchProgram) dense(x torchTensor) torchTensor {
 	a, b := p.norm(p.conv(x, 4, 1, 1, 1)), p.activation(p.norm(p.conv(x, 4, 3, 1, 1)))
@@ -439,7 +446,7 @@ func (p *torchProgram) network() {
 		x = p.norm(x)
 	}
 	x = p.activation(p.norm(p.conv(x, 8, 3, 1, 1)))
-	steps := []func(torchTensor) torchTensor{p.block, p.block, p.depthwise, p.residual, p.residual, p.preactivated, p.dense, p.halves, p.transposed, p.pool,
+	steps := []func(torchTensor) torchTensor{p.block, p.block, p.depthwise, p.residual, p.residual, p.preactivated, p.halved, p.dense, p.halves, p.transposed, p.pool,
 		p.twice, p.tied, p.scaled, p.numbers, p.written, p.again, p.rolled, p.attended, p.positions}
 	for range 3 + p.rng.IntN(5) {
 		x = steps[p.rng.IntN(len(steps))](x)

@@ -175,7 +175,7 @@ func (a *archive) program() (string, error) {
 	case len(names) > 1:
 		return "", fmt.Errorf("the archive holds %d programs: save each in a file of its own with torch.export.save: %w", len(names), format.ErrLimit)
 	case a.named["serialized_exported_program.json"] != nil || a.named["version"] != nil && a.named["data.pkl"] == nil:
-		return "", fmt.Errorf("the archive is in the form of PyTorch before 2.9: load it with torch.export.load and save it again with a newer one: %w", format.ErrLimit)
+		return "", fmt.Errorf("the archive is in the form of an older PyTorch: load it with torch.export.load and save it again with a newer one: %w", format.ErrLimit)
 	case a.named["data.pkl"] != nil:
 		return "", fmt.Errorf("a file of torch.save, with weights but without a graph: export the model with torch.export.save: %w", format.ErrCorrupt)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
@@ -65,7 +66,7 @@ func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, written := folded(t, path)
+		_, _, written := foldedAs(t, path, format.Options{Neutralize: seed%4 == 3})
 		pairs = append(pairs, [2]string{path, written})
 	}
 	gone, worst := 0, 0.0
@@ -75,8 +76,8 @@ func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
 		}
 		gone, worst = gone+a.Before-a.After, max(worst, a.Off)
 	}
-	t.Logf("%d programs without %d batch normalisations, off by %.0e at most", len(pairs), gone, worst)
-	if gone < len(pairs) {
+	t.Logf("%d programs, a quarter of them neutralised, without %d batch normalisations, off by %.0e at most", len(pairs), gone, worst)
+	if gone < 3*len(pairs) {
 		t.Errorf("only %d batch normalisations are gone", gone)
 	}
 }

@@ -62,6 +62,15 @@ func (b *builder) stays(n *model.Node) (string, bool) {
 	return "", false
 }
 
+// writes says whether the operator writes into that input of the node.
+func (p *part) writes(k int) bool {
+	names := p.site.node.writes()
+	if len(names) == 0 {
+		return false
+	}
+	return k >= len(p.given) || p.given[k] == nil || slices.Contains(names, p.given[k].name)
+}
+
 // maxSteps bounds how far a storage is followed.
 const maxSteps = 1 << 10
 
@@ -75,10 +84,20 @@ func passes(n *model.Node) bool {
 	switch {
 	case views[name], inPlace(name):
 		return true
-	case n.Type == "BatchNormalization", n.Type == "Mul", n.Type == "Add", n.Type == "Sub", n.Type == "Div", n.Type == "Neg":
-		return len(p.site.parts) == 1
+	case n.Type == "BatchNormalization", n.Type == "Neg":
+		return true
+	case n.Type == "Mul", n.Type == "Add", n.Type == "Sub", n.Type == "Div":
+		return slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return constant(v, 4) })
 	}
 	return false
+}
+
+// constant says whether a value is stored, or computed in few steps from what is.
+func constant(v *model.Value, steps int) bool {
+	if v == nil || v.Producer == nil || steps == 0 {
+		return v != nil && v.Const != nil
+	}
+	return !slices.ContainsFunc(v.Producer.Inputs, func(x *model.Value) bool { return !constant(x, steps-1) })
 }
 
 // writtenBehind says whether something writes into the storage of the node's output.
@@ -99,7 +118,7 @@ func (b *builder) writtenBehind(n *model.Node) bool {
 				continue
 			}
 			for _, u := range v.Uses {
-				if p, ok := u.Node.Source.(*part); ok && len(p.site.node.writes()) > 0 {
+				if p, ok := u.Node.Source.(*part); ok && p.writes(u.Index) {
 					return true
 				}
 				if passes(u.Node) && look(u.Node) {

@@ -65,7 +65,7 @@ var otherSizes = map[int64]int64{9: 4, 29: 1, 30: 1, 31: 1, 32: 1, 33: 1}
 func (s store) open(a *archive, program string) (*config, error) {
 	name := s.folder + program + s.suffix
 	if a.named[name] == nil && a.named[s.folder+program+".pt"] != nil {
-		return nil, fmt.Errorf("%s%s.pt: weights in one pickled file, as PyTorch before 2.9 wrote them: load it with torch.export.load and save it again with a newer one: %w", s.folder, program, format.ErrLimit)
+		return nil, fmt.Errorf("%s%s.pt: weights in one pickled file, as older versions of PyTorch wrote them: load it with torch.export.load and save it again with a newer one: %w", s.folder, program, format.ErrLimit)
 	}
 	text, err := a.json(name)
 	if err != nil {
