@@ -46,7 +46,7 @@ echo "== race detector"
 $GO test -race -short -timeout 10m ./cpu ./manifests ./zoo/report ./zoo/run ./zoo/verify/... ./zoo/format/...
 
 FUZZTIME=60s sh testdata/fuzz.sh manifests zoo/format/onnx
-FUZZTIME=$FUZZTIME sh testdata/fuzz.sh cmd zoo/fold zoo/run zoo/format/caffe zoo/format/darknet zoo/format/keras
+FUZZTIME=$FUZZTIME sh testdata/fuzz.sh cmd zoo/fold zoo/run zoo/format/caffe zoo/format/darknet zoo/format/keras zoo/format/torch
 
 echo "== a build without cgo"
 CGO_ENABLED=0 $GO run ./cmd/zoofold -version | grep 'predictions: not in this build'

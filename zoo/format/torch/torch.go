@@ -19,7 +19,7 @@
 // written.
 //
 // To write an edited graph, the same edits are made to the text of the program and of the configurations of its weights,
-// what comes out is read again, and has to be the edited graph (edit.go, match.go). What a fold does not touch stays byte
+// what comes out is read again, and has to be the edited graph (changes.go, edit.go, match.go). What a fold does not touch stays byte
 // for byte: stack traces, module paths, fields that newer versions add.
 package torch
 
