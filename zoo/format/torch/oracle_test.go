@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,5 +110,23 @@ func TestTorchExportsPredictTheSameWhenFolded(t *testing.T) {
 		if plain := strings.Contains(" resnet18 mobilenetv2_050 efficientnet_b0 mobilenetv3_small_050 ", " "+names[k]+" "); plain && a.After > 0 {
 			t.Errorf("%s: %d batch normalisations are left", names[k], a.After)
 		}
+	}
+}
+
+// The state of a folded program is that of the network with an Identity for each batch normalisation and a bias for each
+// convolution, by the same names.
+func TestTorchNetworksWithoutNormalisationsLoadTheState(t *testing.T) {
+	path := python(t, "torch, timm")
+	folder := t.TempDir()
+	if out, err := exec.Command(path, filepath.Join("testdata", "oracle.py"), "export", folder, "resnet18").CombinedOutput(); err != nil {
+		t.Fatalf("the oracle: %v\n%s", err, out)
+	}
+	_, _, written := folded(t, filepath.Join(folder, "resnet18.pt2"))
+	out, err := exec.Command(path, filepath.Join("testdata", "oracle.py"), "plain", "resnet18", written).Output()
+	if err != nil {
+		t.Fatalf("the oracle: %v", err)
+	}
+	if off, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64); err != nil || off > near {
+		t.Errorf("off by %g: %v", off, err)
 	}
 }

@@ -1,6 +1,7 @@
 """What PyTorch makes of programs: exports networks, and runs folded programs against the originals.
 
     oracle.py export FOLDER NAME…     timm architectures with random weights and statistics, from fixed seeds, as FOLDER/NAME.pt2
+    oracle.py plain NAME PROGRAM      loads a folded program's state into the architecture without batch normalisations
     oracle.py judge                   for each line of standard input, a JSON list of two paths, a line of JSON about them
 """
 import contextlib, io, json, logging, os, sys, warnings, zipfile
@@ -63,9 +64,31 @@ def judge(original, folded):
     return {"off": off, "before": norms(original), "after": norms(folded)}
 
 
+def plain(name, path):
+    """Prints how far the network without normalisations is from the program whose state it has."""
+    import timm
+    def strip(module):
+        for key, m in module.named_children():
+            if isinstance(m, torch.nn.BatchNorm2d):
+                setattr(module, key, torch.nn.Identity())
+            elif isinstance(m, torch.nn.Conv2d):
+                setattr(module, key, torch.nn.Conv2d(m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, m.groups, bias=True))
+            else:
+                strip(m)
+    model = timm.create_model(name, pretrained=False).eval()
+    strip(model)
+    program = torch.export.load(path)
+    model.load_state_dict(program.state_dict, strict=True)
+    x, want = outputs(path)
+    with torch.no_grad():
+        print(float((model(x) - want[0]).abs().max() / want[0].abs().max()))
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "export":
         export(sys.argv[2], sys.argv[3:])
+    elif sys.argv[1] == "plain":
+        plain(*sys.argv[2:])
     else:
         for line in sys.stdin:
             try:
