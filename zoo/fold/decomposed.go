@@ -30,7 +30,7 @@ func deviation(y pattern) pattern {
 // mean is the mean over the last axis.
 func mean(of pattern) pattern {
 	return call{op: "ReduceMean", args: []pattern{of}, also: func(s *sighting, n *model.Node) bool {
-		axes, ok := (&Move{p: s.p}).integers(n, "axes", 1)
+		axes, ok := s.p.integers(n, "axes", 1)
 		rank := int64(len(n.Outputs[0].Shape))
 		return ok && len(axes) == 1 && (axes[0] == -1 || axes[0] == rank-1 && rank > 0) && n.Int("keepdims", 1) == 1
 	}}

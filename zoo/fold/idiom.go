@@ -17,7 +17,7 @@ type Idiom struct {
 }
 
 // idioms are looked for in this order; each is declared in a file of its own.
-var idioms = []*Idiom{gelu, fastGelu, swish, hardSwish, layerNorm, rmsNorm}
+var idioms = []*Idiom{gelu, fastGelu, swish, hardSwish, layerNorm, rmsNorm, attention}
 
 // findIdioms notes the idioms that stand in the model now. Later nodes go first, so that a set that is part of a larger one
 // does not hide it.
@@ -71,19 +71,24 @@ type sighting struct {
 	nodes []*model.Node
 }
 
-// alone says whether nobody but the idiom's own nodes reads what they compute, its last node's output apart.
+// alone says whether nobody but the idiom's own nodes reads what they compute, its last node's output apart. Who asks for the
+// shape reads no element.
 func (s *sighting) alone(last *model.Node) bool {
 	for _, n := range s.nodes {
 		if n == last {
 			continue
 		}
 		for _, v := range n.Outputs {
-			if v != nil && (v.Output || slices.ContainsFunc(v.Uses, func(u model.Use) bool { return !slices.Contains(s.nodes, u.Node) })) {
+			if v != nil && (v.Output || slices.ContainsFunc(v.Uses, s.outside)) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func (s *sighting) outside(u model.Use) bool {
+	return u.Node.Type != "Shape" && !slices.Contains(s.nodes, u.Node)
 }
 
 // try matches, or leaves everything as it was.
@@ -137,6 +142,15 @@ func (vector) match(s *sighting, v *model.Value) bool {
 	shape, _, ok := s.p.constant(v)
 	return ok && len(shape) == 1
 }
+
+// computed is any value that is computed at run time, anything any value at all.
+type (
+	computed struct{}
+	anything struct{}
+)
+
+func (computed) match(s *sighting, v *model.Value) bool { return v != nil && !s.p.isConstant(v) }
+func (anything) match(*sighting, *model.Value) bool     { return true }
 
 // call is an operator of the idiom. What it reads beyond args are constants, such as the axes of a reduction.
 type call struct {
