@@ -12,12 +12,29 @@ import (
 // taking the ½ away saves a node and costs up to a third of a model's time. So an idiom is whole or untouched. Its nodes are
 // no maps, and no map goes in or through.
 type Idiom struct {
-	Name  string    // as reasons say it: "a Gelu"
-	Forms []pattern // the expressions of its last node
+	Name  string // as reasons say it: "a Gelu"
+	Forms []call // the expressions that it is written as; the outermost operator is its last node
 }
 
 // idioms are looked for in this order; each is declared in a file of its own.
 var idioms = []*Idiom{gelu, fastGelu, swish, hardSwish, layerNorm, rmsNorm, attention}
+
+// form is one expression of an idiom.
+type form struct {
+	*Idiom
+	call
+}
+
+// forms are all that end in an operator.
+var forms = func() map[string][]form {
+	all := map[string][]form{}
+	for _, i := range idioms {
+		for _, c := range i.Forms {
+			all[c.op] = append(all[c.op], form{i, c})
+		}
+	}
+	return all
+}()
 
 // findIdioms notes the idioms that stand in the model now. Later nodes go first, so that a set that is part of a larger one
 // does not hide it.
@@ -40,18 +57,16 @@ func (p *Planner) findIdiom(n *model.Node) {
 	if len(n.Outputs) != 1 || n.Outputs[0] == nil {
 		return
 	}
-	for _, i := range idioms {
-		for _, form := range i.Forms {
-			s := &sighting{p: p, graph: n.Graph}
-			if !form.match(s, n.Outputs[0]) || !s.alone(n) {
-				continue
-			}
-			for _, n := range s.nodes {
-				p.idioms[n] = i
-				delete(p.maps, n)
-			}
-			return
+	for _, f := range forms[n.Type] {
+		s := sighting{p: p, graph: n.Graph}
+		if !f.match(&s, n.Outputs[0]) || !s.alone(n) {
+			continue
 		}
+		for _, n := range s.nodes {
+			p.idioms[n] = f.Idiom
+			delete(p.maps, n)
+		}
+		return
 	}
 }
 
