@@ -167,6 +167,13 @@ type (
 func (computed) match(s *sighting, v *model.Value) bool { return v != nil && !s.p.isConstant(v) }
 func (anything) match(*sighting, *model.Value) bool     { return true }
 
+// cast is an expression, or one whose result is cast to another type: models of half precision normalise in float32.
+type cast struct{ of pattern }
+
+func (c cast) match(s *sighting, v *model.Value) bool {
+	return s.try(func() bool { return c.of.match(s, v) }) || s.try(func() bool { return of("Cast", c.of).match(s, v) })
+}
+
 // call is an operator of the idiom. What it reads beyond args are constants, such as the axes of a reduction.
 type call struct {
 	op   string

@@ -17,6 +17,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
@@ -103,6 +104,29 @@ var wholes = []struct {
 	{"root-mean-square normalisation by the inverse", "SimplifiedLayerNormalization", func(m *b, x *v) *v {
 		return mul(m, mul(m, x, m.Op("Div", in(num(m, 1), root(m, x, -1)))), m.Const(m.Signed(8), 8))
 	}},
+}
+
+// TestANormalisationInFloat32OfAHalfModelIsAnIdiom: what is computed in float32 is cast back before γ.
+func TestANormalisationInFloat32OfAHalfModelIsAnIdiom(t *testing.T) {
+	m := modeltest.New(7)
+	half := func(v *v) *v {
+		v.DType, v.Const.DType = tensor.Float16, tensor.Float16
+		return v
+	}
+	x := m.Input(1, 5, 8)
+	x.DType = tensor.Float16
+	y := m.Op("Cast", in(x), "to", 1)
+	y = m.Op("Cast", in(m.Op("Div", in(y, root(m, y, -1)))), "to", 10)
+	gamma := m.Op("Mul", in(y, half(m.Const(m.Signed(8), 8))))
+	folded := m.Output(m.Op("MatMul", in(gamma, half(m.Weight(8, 6)))))
+	plan, err := fold.Fold(folded, fold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foldtest.AddsUp(t, plan, folded)
+	if k := len(plan.Maps) - 1; plan.Maps[k].Verdict != fold.Left || plan.Maps[k].Reason.Code != fold.InIdiom {
+		t.Errorf("%+v: %v", plan.Maps[k], plan.Maps[k].Reason)
+	}
 }
 
 // tokens is a sequence behind a matrix product with a bias; behind it comes another such product.
