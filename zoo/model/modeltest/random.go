@@ -133,7 +133,7 @@ func (g *grower) nonlinear(x sized) {
 	rank := len(x.shape)
 	in := []*model.Value{x.Value}
 	var v *model.Value
-	switch g.Rand.IntN(14) {
+	switch g.Rand.IntN(15) {
 	case 0, 1:
 		v = g.Op("Relu", in)
 	case 2:
@@ -170,6 +170,8 @@ func (g *grower) nonlinear(x sized) {
 		v = g.Op([]string{"Max", "Min", "Mean", "Sum"}[g.Rand.IntN(4)], append(in, g.Const(g.Uniform(1, -1, 1))))
 	case 11:
 		v = g.Op("Reshape", append(in, g.Op("Shape", in)))
+	case 12:
+		v = g.idiom(x)
 	default:
 		v = g.two(x)
 		if v == nil {
