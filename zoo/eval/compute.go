@@ -21,8 +21,7 @@ func init() {
 	operators["LayerNormalization"] = layerNorm
 	operators["RMSNormalization"] = rmsNorm
 	operators["GroupNormalization"] = groupNorm
-	operators["Softmax"] = softmax
-	operators["MaxPool"] = pool(math.Inf(-1), math.Max, false)
+	operators["MaxPool"] = maxPool
 	operators["AveragePool"] = pool(0, func(a, b float64) float64 { return a + b }, true)
 	operators["GlobalAveragePool"] = globalPool(0, func(a, b float64) float64 { return a + b }, true)
 	operators["GlobalMaxPool"] = globalPool(math.Inf(-1), math.Max, false)
@@ -431,16 +430,17 @@ func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	epsilon := n.Float("epsilon", float64(float32(1e-5)))
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	perChannel(x, func(e, c int) {
 		out.Data[e] = in[1].Data[c]*(x.Data[e]-in[3].Data[c])/math.Sqrt(in[4].Data[c]+epsilon) + in[2].Data[c]
 	})
 	return one(out, nil)
 }
 
-// normalize subtracts the mean of each stretch of that many elements and divides by its deviation.
-func normalize(x *Array, stretch int, epsilon float64) *Array {
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
+// normalize subtracts the mean of each stretch of that many elements and divides by its deviation. With them come each
+// stretch's mean and the inverse of its deviation.
+func normalize(x *Array, stretch int, epsilon float64) (out *Array, means, inverses []float64) {
+	out = &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	for first := 0; first+stretch <= len(x.Data) && stretch > 0; first += stretch {
 		mean, square := 0.0, 0.0
 		for _, v := range x.Data[first : first+stretch] {
@@ -454,8 +454,9 @@ func normalize(x *Array, stretch int, epsilon float64) *Array {
 		for e := first; e < first+stretch; e++ {
 			out.Data[e] = (x.Data[e] - mean) / deviation
 		}
+		means, inverses = append(means, mean), append(inverses, 1/deviation)
 	}
-	return out
+	return out, means, inverses
 }
 
 func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
@@ -469,7 +470,7 @@ func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	out := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
 	perChannel(out, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c] + in[2].Data[c] })
 	return one(out, nil)
 }
@@ -483,14 +484,17 @@ func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, means, inverses := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
 	if out, err = combine(func(a, b float64) float64 { return a * b }, out, in[1]); err != nil {
 		return nil, err
 	}
 	if b := input(in, 2); b != nil {
-		out, err = combine(func(a, b float64) float64 { return a + b }, out, b)
+		if out, err = combine(func(a, b float64) float64 { return a + b }, out, b); err != nil {
+			return nil, err
+		}
 	}
-	return one(out, err)
+	kept := slices.Concat(x.Shape[:axis], slices.Repeat([]int64{1}, len(x.Shape)-axis))
+	return []*Array{out, {Shape: kept, Data: means}, {Shape: kept, Data: inverses}}, nil
 }
 
 // rmsNorm divides by the root of the mean square over the trailing axes.
@@ -503,7 +507,7 @@ func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, size, epsilon := &Array{x.Shape, make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
+	out, size, epsilon := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
 	for first := 0; size > 0 && first+size <= len(x.Data); first += size {
 		square := 0.0
 		for _, v := range x.Data[first : first+size] {
@@ -533,45 +537,8 @@ func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])/each); err != nil {
 		return nil, err
 	}
-	out := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
 	perChannel(x, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c/each] + in[2].Data[c/each] })
-	return one(out, nil)
-}
-
-// softmax is over one axis from operator set 13 on, over all axes from one on before.
-func softmax(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	x, def := in[0], int64(-1)
-	if opset(n) < 13 {
-		def = 1
-	}
-	axis, err := axisOf(n.Int("axis", def), len(x.Shape))
-	if err != nil {
-		return nil, err
-	}
-	extent, inner := int(x.Shape[axis]), int(product(x.Shape[axis+1:]))
-	if opset(n) < 13 {
-		extent, inner = extent*inner, 1
-	}
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
-	for first := 0; extent*inner > 0 && first < len(x.Data); first += extent * inner {
-		for i := range inner {
-			top, sum := math.Inf(-1), 0.0
-			for k := range extent {
-				top = max(top, x.Data[first+k*inner+i])
-			}
-			for k := range extent {
-				e := first + k*inner + i
-				out.Data[e] = math.Exp(x.Data[e] - top)
-				sum += out.Data[e]
-			}
-			for k := range extent {
-				out.Data[first+k*inner+i] /= sum
-			}
-		}
-	}
 	return one(out, nil)
 }
 
@@ -619,6 +586,52 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		}
 		return one(out, nil)
 	}
+}
+
+// maxPool has a second output: where the largest elements stand in the flattened input, rows first or columns first.
+func maxPool(n *model.Node, in []*Array) ([]*Array, error) {
+	out, err := pool(math.Inf(-1), math.Max, false)(n, in)
+	if err != nil || n.Out(1) == nil {
+		return out, err
+	}
+	x := in[0]
+	w, err := newWindow(n, x.Shape[2:], n.Ints("kernel_shape"))
+	if err != nil {
+		return nil, err
+	}
+	places, _ := New(out[0].Shape)
+	taps, size := w.taps(), int(product(x.Shape[2:]))
+	for plane := range int(x.Shape[0] * x.Shape[1]) {
+		from := x.Data[plane*size:][:size]
+		for p, row := range taps {
+			best := -1
+			for _, at := range row {
+				if at >= 0 && (best < 0 || from[at] > from[best]) {
+					best = int(at)
+				}
+			}
+			if n.Int("storage_order", 0) != 0 {
+				best = columnFirst(best, x.Shape[2:])
+			}
+			places.Data[plane*len(taps)+p] = float64(plane*size + best)
+		}
+	}
+	return []*Array{out[0], places}, nil
+}
+
+// columnFirst is the position in an image stored column after column of what stands at a position in one stored row after
+// row.
+func columnFirst(at int, shape []int64) int {
+	to, step := 0, 1
+	for _, d := range shape {
+		step *= int(d)
+	}
+	for k := len(shape) - 1; k >= 0; k-- {
+		step /= int(shape[k])
+		to += at % int(shape[k]) * step
+		at /= int(shape[k])
+	}
+	return to
 }
 
 func globalPool(start float64, step func(a, b float64) float64, mean bool) operator {
@@ -762,15 +775,18 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 	if len(x.Shape) != 4 || b < 1 || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
 	}
-	step, few := strides(x.Shape), x.Shape[1]
+	step, few, crd := strides(x.Shape), x.Shape[1], n.Str("mode", "DCR") == "CRD"
 	out, err := New([]int64{x.Shape[0], few * b * b, x.Shape[2] / b, x.Shape[3] / b})
 	if err != nil {
 		return nil, err
 	}
 	e := 0
 	walk(out.Shape, func(i []int64) {
-		block := i[1] / few
-		out.Data[e] = x.Data[i[0]*step[0]+i[1]%few*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
+		channel, block := i[1]%few, i[1]/few
+		if crd {
+			channel, block = i[1]/(b*b), i[1]%(b*b)
+		}
+		out.Data[e] = x.Data[i[0]*step[0]+channel*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
 		e++
 	})
 	return one(out, nil)
@@ -799,7 +815,7 @@ func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
 	if zero != nil && len(zero.Data) != len(scale.Data) {
 		return nil, fmt.Errorf("%d zero points for %d scales", len(zero.Data), len(scale.Data))
 	}
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	for e, q := range x.Data {
 		c := channel(e)
 		if zero != nil {

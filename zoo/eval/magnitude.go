@@ -4,18 +4,22 @@ import (
 	"math"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Magnitude bounds the sums behind a node's outputs: for linear operators Σ|W|·m + |b|, with m the magnitudes of its
 // inputs (absolute values, for constants). It is what rounding errors are relative to. out are the outputs' true values.
 func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
+	if len(out) > 0 && out[0] != nil && out[0].DType != tensor.Undefined && !out[0].DType.Float() {
+		return out, nil // integers are exact, and so are truth values where nothing is near their threshold
+	}
 	switch n.Type {
 	case "Sub":
 		return binary(func(a, b float64) float64 { return a + b })(n, m)
 	case "Min":
 		return binary(math.Max)(n, m)
 	case "ReduceMin":
-		return reduction{math.Inf(-1), math.Max, false}.node(n, m)
+		return reduction{start: math.Inf(-1), step: math.Max}.node(n, m)
 	case "Div":
 		return binary(func(a, b float64) float64 { return a / b })(n, m)
 	case "BatchNormalization":
@@ -31,7 +35,7 @@ func Magnitude(n *model.Node, m, out []*Array) ([]*Array, error) {
 	case "Softmax":
 		return unary(func(x float64) float64 { return math.Abs(x) })(n, out)
 	case "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "Erf", "Elu", "Softplus":
-		return one(&Array{m[0].Shape, largest(m[0].Data, out[0].Data)}, nil)
+		return one(&Array{Shape: m[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
 	case "HardSigmoid":
 		alpha, beta := math.Abs(n.Float("alpha", float64(float32(0.2)))), math.Abs(n.Float("beta", 0.5))
 		return unary(func(x float64) float64 { return alpha*x + beta })(n, m)
@@ -82,7 +86,7 @@ func magnitudeBatchNorm(n *model.Node, m []*Array) ([]*Array, error) {
 	if err := vectors(m, 1, 5, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	perChannel(x, func(e, c int) {
 		out.Data[e] = m[1].Data[c]/math.Sqrt(m[4].Data[c]+epsilon)*(x.Data[e]+m[3].Data[c]) + m[2].Data[c]
 	})

@@ -13,8 +13,9 @@ import (
 
 func init() {
 	operators["Identity"] = func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], need(in, 1) }
-	operators["Dropout"] = operators["Identity"]
+	operators["Dropout"] = dropout
 	operators["Cast"] = castNode
+	operators["CastLike"] = castLike
 	operators["Reshape"] = reshape
 	operators["Flatten"] = flatten
 	operators["Squeeze"] = squeeze
@@ -37,28 +38,64 @@ func init() {
 	operators["Tile"] = tile
 }
 
+// dropout keeps all elements where nobody trains.
+func dropout(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	if training := input(in, 2); training != nil && training.Data[0] != 0 && (input(in, 1) == nil || in[1].Data[0] != 0) {
+		return nil, fmt.Errorf("training: %w", ErrUnsupported)
+	}
+	mask := &Array{Shape: in[0].Shape, Data: slices.Repeat([]float64{1}, len(in[0].Data))}
+	return []*Array{in[0], mask}, nil
+}
+
 func castNode(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
-	to := tensor.DType(n.Int("to", 0))
-	out := &Array{in[0].Shape, slices.Clone(in[0].Data)}
-	for k, x := range out.Data {
-		switch to {
-		case tensor.Float64, tensor.Float32:
-		case tensor.Float16:
-			out.Data[k] = tensor.Float16ToFloat64(tensor.Float16Bits(x))
-		case tensor.BFloat16:
-			out.Data[k] = float64(math.Float32frombits(uint32(tensor.BFloat16Bits(x)) << 16))
-		case tensor.Bool:
-			out.Data[k] = truth(x != 0)
-		case tensor.Int64, tensor.Int32, tensor.Int16, tensor.Int8, tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64:
-			out.Data[k] = math.Trunc(x)
+	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
+}
+
+func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	if in[1].DType == tensor.Undefined {
+		return nil, fmt.Errorf("cast to an unknown type: %w", ErrUnsupported)
+	}
+	return one(cast(in[0], in[1].DType))
+}
+
+// cast makes floats truth values, or integers, rounded towards 0; ONNX leaves open what becomes of those that the type does
+// not hold. Integers wrap around. Numbers stay as they are in float64 and float32, and are rounded to 16 bits.
+func cast(x *Array, to tensor.DType) (*Array, error) {
+	out := &Array{DType: to, Shape: x.Shape, Data: make([]float64, len(x.Data))}
+	if integer(to) && (integer(x.DType) || x.DType == tensor.Bool) {
+		list := make([]int64, len(x.Data))
+		for k := range list {
+			list[k] = x.Int(k)
+		}
+		return ofInts(to, x.Shape, list), nil
+	}
+	for k, v := range x.Data {
+		switch {
+		case to == tensor.Float64 || to == tensor.Float32:
+			out.Data[k] = v
+		case to == tensor.Float16 || to == tensor.BFloat16:
+			out.Data[k] = to.Round(v)
+		case to == tensor.Bool:
+			out.Data[k] = truth(v != 0)
+		case integer(to):
+			if v = math.Trunc(v); !(math.Abs(v) < exact) || number(wrapped(int64(v), to), to) != v {
+				return nil, fmt.Errorf("%g as %v: %w", v, to, ErrUnsupported)
+			}
+			out.Data[k] = v
 		default:
 			return nil, fmt.Errorf("cast to %v: %w", to, ErrUnsupported)
 		}
 	}
-	return one(out, nil)
+	return out, nil
 }
 
 func truth(b bool) float64 {
@@ -75,7 +112,7 @@ func reshaped(a *Array, shape []int64) (*Array, error) {
 	} else if n != int64(len(a.Data)) {
 		return nil, fmt.Errorf("%d elements do not have shape %v", len(a.Data), shape)
 	}
-	return &Array{shape, a.Data}, nil
+	return &Array{DType: a.DType, Shape: shape, Data: a.Data, wide: a.wide}, nil
 }
 
 func reshape(n *model.Node, in []*Array) ([]*Array, error) {
@@ -461,7 +498,8 @@ func shapeOf(n *model.Node, shape []int64) (*Array, error) {
 		return min(max(i, 0), rank)
 	}
 	from, to := bound(n.Int("start", 0)), bound(n.Int("end", rank))
-	out := &Array{[]int64{max(to-from, 0)}, nil}
+	out := &Array{Shape: []int64{max(to-from, 0)}, Data: nil}
+	out.DType = tensor.Int64
 	for k := from; k < to; k++ {
 		out.Data = append(out.Data, float64(shape[k]))
 	}
@@ -476,14 +514,21 @@ func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a := n.Attr("value"); a != nil && a.Tensor != nil {
-		v, err := a.Tensor.Float64s(1)
-		if err != nil || len(v) != 1 {
-			return nil, fmt.Errorf("value: %w", ErrUnsupported)
-		}
-		for k := range out.Data {
-			out.Data[k] = v[0]
-		}
+	a := n.Attr("value")
+	if a == nil || a.Tensor == nil {
+		out.DType = tensor.Float32
+		return one(out, nil)
+	}
+	v, err := FromConstant(a.Tensor, 1)
+	if err != nil || len(v.Data) != 1 {
+		return nil, fmt.Errorf("value: %w", ErrUnsupported)
+	}
+	out.DType = v.DType
+	for k := range out.Data {
+		out.Data[k] = v.Data[0]
+	}
+	if v.wide != nil {
+		out.wide = slices.Repeat(v.wide, len(out.Data))
 	}
 	return one(out, nil)
 }

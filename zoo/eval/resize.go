@@ -117,6 +117,9 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 			at = 0
 		}
 	case "align_corners":
+		if float64(from)*factor != float64(to) { // ONNX counts the fraction of an element, ONNX Runtime does not
+			return nil, ErrUnsupported
+		}
 		if to > 1 {
 			at *= float64(from-1) / float64(to-1)
 		} else {

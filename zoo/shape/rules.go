@@ -707,9 +707,13 @@ func dynamicQuantize(in *inference, n *model.Node) {
 }
 
 func quantize(in *inference, n *model.Node) {
-	d := tensor.Uint8
-	if n.In(2) != nil {
+	d := tensor.DType(n.Int("output_dtype", 0))
+	switch {
+	case d != tensor.Undefined:
+	case n.In(2) != nil:
 		d = typeOf(n.In(2))
+	default:
+		d = tensor.Uint8
 	}
 	set(n, 0, d, in.of(n.In(0)))
 }
