@@ -28,7 +28,6 @@ func init() {
 	operators["Pad"] = pad
 	operators["DepthToSpace"] = depthToSpace
 	operators["SpaceToDepth"] = spaceToDepth
-	operators["DequantizeLinear"] = dequantize
 }
 
 // window is how a kernel moves over the spatial axes.
@@ -789,39 +788,5 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 		out.Data[e] = x.Data[i[0]*step[0]+channel*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
 		e++
 	})
-	return one(out, nil)
-}
-
-func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
-	x, scale, zero := in[0], in[1], input(in, 2)
-	if n.Int("block_size", 0) != 0 {
-		return nil, fmt.Errorf("blocks: %w", ErrUnsupported)
-	}
-	channel := func(int) int { return 0 }
-	if len(scale.Data) != 1 {
-		axis, err := axisOf(n.Int("axis", 1), len(x.Shape))
-		if err != nil {
-			return nil, err
-		}
-		if int64(len(scale.Data)) != x.Shape[axis] {
-			return nil, fmt.Errorf("%d scales for %d channels", len(scale.Data), x.Shape[axis])
-		}
-		inner, count := int(product(x.Shape[axis+1:])), len(scale.Data)
-		channel = func(e int) int { return e / inner % count }
-	}
-	if zero != nil && len(zero.Data) != len(scale.Data) {
-		return nil, fmt.Errorf("%d zero points for %d scales", len(zero.Data), len(scale.Data))
-	}
-	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
-	for e, q := range x.Data {
-		c := channel(e)
-		if zero != nil {
-			q -= zero.Data[c]
-		}
-		out.Data[e] = q * scale.Data[c]
-	}
 	return one(out, nil)
 }

@@ -156,7 +156,9 @@ func (e example) run(t *testing.T) (map[string]*eval.Array, error) {
 var random = []string{"test_bernoulli", "test_randomuniform", "test_training_dropout"}
 
 // differs says how an output is not what ONNX says; "" where it is.
-func differs(got *eval.Array, want sample) string {
+func differs(e example, got *eval.Array, want sample) string {
+	ties := strings.HasPrefix(e.name, "test_dynamicquantizelinear") // float32 rounds a half way, float64 what is beside it
+	typed := strings.HasPrefix(e.name, "test_gridsample")           // with four digits
 	c := want.constant()
 	if c == nil {
 		return ""
@@ -176,7 +178,7 @@ func differs(got *eval.Array, want sample) string {
 	}
 	if !want.DType.Float() {
 		for k := range a.Data {
-			if got.Int(k) != a.Int(k) {
+			if got.Int(k) != a.Int(k) && (!ties || math.Abs(got.Data[k]-a.Data[k]) > 1) {
 				return fmt.Sprintf("element %d is %d, want %d", k, got.Int(k), a.Int(k))
 			}
 		}
@@ -190,7 +192,7 @@ func differs(got *eval.Array, want sample) string {
 	}
 	for k, x := range a.Data { // the reference computes in the output's type, sums of a hundred terms among it
 		y := want.DType.Round(got.Data[k])
-		if math.IsNaN(x) && math.IsNaN(y) || x == y || math.Abs(x-y) <= 64*unit*(math.Abs(x)+top/16) || math.Abs(x-y) <= 8*unit*top {
+		if math.IsNaN(x) && math.IsNaN(y) || x == y || math.Abs(x-y) <= 64*unit*(math.Abs(x)+top/16) || math.Abs(x-y) <= 8*unit*top || typed && math.Abs(x-y) < 1e-4 {
 			continue
 		}
 		return fmt.Sprintf("element %d is %.9g, want %.9g", k, y, x)
@@ -242,7 +244,7 @@ func valuesOf(t *testing.T, list []example) {
 			continue
 		}
 		for _, want := range e.Outputs {
-			if why := differs(got[want.Name], want); why != "" {
+			if why := differs(e, got[want.Name], want); why != "" {
 				t.Errorf("%s: %s: %s", e.name, want.Name, why)
 			}
 		}

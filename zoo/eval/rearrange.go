@@ -456,12 +456,17 @@ func gather(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 2); err != nil {
 		return nil, err
 	}
-	x, index := in[0], in[1].Ints()
-	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
+	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
 		return nil, err
 	}
-	out, err := New(slices.Concat(x.Shape[:axis], in[1].Shape, x.Shape[axis+1:]))
+	return take(in[0], axis, in[1])
+}
+
+// take is what stands at the indices along an axis.
+func take(x *Array, axis int, indices *Array) ([]*Array, error) {
+	index := indices.Ints()
+	out, err := New(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
 	if err != nil {
 		return nil, err
 	}
@@ -469,11 +474,8 @@ func gather(n *model.Node, in []*Array) ([]*Array, error) {
 	at := 0
 	for o := range outer {
 		for _, i := range index {
-			if i < 0 {
-				i += extent
-			}
-			if i < 0 || i >= extent {
-				return nil, fmt.Errorf("index %d of %d", i, extent)
+			if i, err = position(i, extent); err != nil {
+				return nil, err
 			}
 			from := (o*extent + i) * inner
 			at += copy(out.Data[at:], x.Data[from:from+inner])

@@ -125,16 +125,8 @@ func ofType(x float64, d tensor.DType) float64 {
 	if !integer(d) && d != tensor.Bool {
 		return x
 	}
-	bits := float64(8 * d.Size())
-	low, high := -math.Exp2(bits-1), math.Exp2(bits-1)-1
-	if unsigned(d) {
-		low, high = 0, math.Exp2(bits)-1
-	}
-	if d == tensor.Bool {
-		low, high = 0, 1
-	}
 	if math.IsInf(x, 0) {
-		return min(max(x, low), high)
+		return saturated(x, d)
 	}
 	return math.Trunc(x)
 }

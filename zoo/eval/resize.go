@@ -150,10 +150,7 @@ func cubic(n *model.Node, at float64, inside func(float64) int64) []tap {
 	taps := make([]tap, 0, 4)
 	for k := -1.0; k <= 2; k++ {
 		from, d := inside(low+k), math.Abs(at-low-k)
-		weight := ((a+2)*d-(a+3))*d*d + 1
-		if d > 1 {
-			weight = ((a*d-5*a)*d+8*a)*d - 4*a
-		}
+		weight := keys(d, a)
 		if n.Int("exclude_outside", 0) != 0 && float64(from) != low+k {
 			continue
 		}

@@ -142,7 +142,10 @@ func exactly(op operator, n *model.Node, in []*Array) ([]*Array, error) {
 			return nil, fmt.Errorf("integers beyond 2^53: %w", ErrUnsupported)
 		}
 	}
-	if !wide || !moves {
+	switch {
+	case wide && n.Str("reduction", "none") != "none":
+		return nil, fmt.Errorf("integers beyond 2^53: %w", ErrUnsupported)
+	case !wide || !moves:
 		return op(n, in)
 	}
 	low, high := slices.Clone(in), slices.Clone(in)
@@ -194,7 +197,12 @@ func typeOf(n *model.Node, in []*Array, k int) tensor.DType {
 		return tensor.Int64
 	case "Cast":
 		return tensor.DType(n.Int("to", 0))
-	case "CastLike", "Where", "DequantizeLinear":
+	case "DequantizeLinear":
+		if d := tensor.DType(n.Int("output_dtype", 0)); d != tensor.Undefined {
+			return d
+		}
+		return of(1)
+	case "CastLike", "Where":
 		return of(1)
 	case "OneHot":
 		return of(2)

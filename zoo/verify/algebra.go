@@ -596,7 +596,7 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 		if err != nil {
 			return nil, err
 		}
-		magnitude, err := eval.Magnitude(n, magnitudes, out)
+		magnitude, err := eval.Magnitude(n, in, magnitudes, out)
 		if err != nil {
 			return nil, err
 		}
