@@ -74,6 +74,9 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 		return a
 	}
 	n := v.Producer
+	if n != nil && n.Type == "If" {
+		return f.taken(v, n)
+	}
 	if n == nil || len(n.Bodies) > 0 || len(n.Inputs) == 0 || f.memory > maxMemory || f.effort > maxEffort {
 		return nil
 	}
@@ -109,6 +112,32 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 	for k, x := range n.Outputs {
 		if x == v && k < len(out) && out[k] != nil && len(out[k].Data) <= maxConstant {
 			return out[k]
+		}
+	}
+	return nil
+}
+
+// taken is an output of an If whose condition is constant.
+func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
+	b := f.Branch(n)
+	for k, x := range n.Outputs {
+		if x == v && b != nil && k < len(b.Outputs) {
+			a, _ := f.Value(b.Outputs[k])
+			return a
+		}
+	}
+	return nil
+}
+
+// Branch is the graph that an If runs, where its condition is constant; else nil.
+func (f *Folder) Branch(n *model.Node) *model.Graph {
+	c, ok := f.Value(n.In(0))
+	if !ok || len(c.Data) != 1 || n.Type != "If" {
+		return nil
+	}
+	for _, b := range n.Bodies {
+		if b.Attr == "then_branch" && c.Data[0] != 0 || b.Attr == "else_branch" && c.Data[0] == 0 {
+			return b
 		}
 	}
 	return nil

@@ -896,11 +896,13 @@ func tile(in *inference, n *model.Node) {
 // branch gives the outputs of an If the types that its bodies agree on, or those of the one that is taken.
 func branch(in *inference, n *model.Node) {
 	bodies := n.Bodies
-	if c, ok := in.consts.Value(n.In(0)); ok && len(c.Data) == 1 && len(bodies) == 2 {
-		for k, b := range bodies {
-			if (b.Attr == "then_branch") == (c.Data[0] != 0) {
-				bodies = bodies[k : k+1]
-				break
+	if b := in.consts.Branch(n); b != nil {
+		bodies = []*model.Graph{b}
+		for k, v := range n.Outputs {
+			if k < len(b.Outputs) && v != nil {
+				if x, ok := in.vectors[b.Outputs[k]]; ok {
+					in.vectors[v] = x
+				}
 			}
 		}
 	}
