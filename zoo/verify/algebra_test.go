@@ -14,8 +14,9 @@ import (
 
 func TestAlgebraHoldsForEveryFoldOfRandomGraphs(t *testing.T) {
 	regions, largest := 0, 0.0
-	for seed := uint64(1); seed <= 400; seed++ {
-		original, folded := modeltest.Random(seed, 12), modeltest.Random(seed, 12)
+	for seed := uint64(1); seed <= 800; seed++ {
+		random := []func(uint64, int) *model.Model{modeltest.Random, modeltest.RandomCut}[seed%2]
+		original, folded := random(seed, 12), random(seed, 12)
 		plan, err := fold.Fold(folded, fold.Options{})
 		if err != nil {
 			t.Fatal(err)

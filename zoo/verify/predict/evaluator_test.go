@@ -33,7 +33,7 @@ func TestEvaluatorAgreesWithONNXRuntimeOnRandomGraphs(t *testing.T) {
 	}
 	nodes, largest := 0, 0.0
 	for seed := uint64(1); seed <= count; seed++ {
-		m := modeltest.Random(seed, 14)
+		m := modeltest.RandomCut(seed, 14)
 		var file onnx.Memory
 		if err := onnx.Export(context.Background(), m, &file, "", tensor.Reference{}); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
