@@ -39,7 +39,7 @@ func (r Result) Check() report.Check {
 }
 
 // AlgebraVersion is that of the check: raised where it finds what it did not find before.
-const AlgebraVersion = 1
+const AlgebraVersion = 2
 
 // Algebra evaluates every region of the plan in both models, in float64, on probes, and compares. folded may be the model
 // as planned, with unrounded weights, or as read back from a file. With S and S' the magnitudes of the sums before and
