@@ -32,7 +32,7 @@ func init() {
 
 // window is how a kernel moves over the spatial axes.
 type window struct {
-	in, out, kernel, stride, dilation, begin []int64
+	in, out, kernel, stride, dilation, begin, end []int64
 }
 
 // newWindow reads a node's window over spatial axes of those extents.
@@ -62,6 +62,7 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 			if begin = total / 2; auto == "SAME_LOWER" {
 				begin = total - begin
 			}
+			end = total - begin
 		default:
 			if auto == "VALID" {
 				begin, end = 0, 0
@@ -78,7 +79,7 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 				}
 			}
 		}
-		w.out, w.begin = append(w.out, out), append(w.begin, begin)
+		w.out, w.begin, w.end = append(w.out, out), append(w.begin, begin), append(w.end, end)
 	}
 	return w, within(maxTaps, slices.Concat(w.out, kernel)...)
 }
@@ -111,6 +112,22 @@ func (w *window) taps() [][]int32 {
 		table = append(table, row)
 	})
 	return table
+}
+
+// counts are, for each output position, the taps that are inside the padded image: the last window of ceil_mode may reach
+// beyond it.
+func (w *window) counts() []int64 {
+	var out []int64
+	walk(w.out, func(o []int64) {
+		count := int64(1)
+		for a := range o {
+			first := o[a]*w.stride[a] - w.begin[a]
+			inside := (w.in[a] + w.end[a] - first + w.dilation[a] - 1) / w.dilation[a]
+			count *= min(inside, w.kernel[a])
+		}
+		out = append(out, count)
+	})
+	return out
 }
 
 // convolution checks the operands that Conv and ConvTranspose share.
@@ -211,9 +228,6 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.Ints("output_shape") != nil || n.Str("auto_pad", "NOTSET") != "NOTSET" {
-		return nil, fmt.Errorf("output_shape or auto_pad: %w", ErrUnsupported)
-	}
 	if w.Shape[0] != x.Shape[1] {
 		return nil, fmt.Errorf("input %v, weight %v", x.Shape, w.Shape)
 	}
@@ -221,6 +235,10 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 	stride, dilation, pads, extra := list(n, "strides", spatial, 1), list(n, "dilations", spatial, 1), list(n, "pads", 2*spatial, 0), list(n, "output_padding", spatial, 0)
 	if len(stride) != spatial || len(dilation) != spatial || len(pads) != 2*spatial || len(extra) != spatial {
 		return nil, fmt.Errorf("attributes for other than %d axes", spatial)
+	}
+	pads, err = transposedPads(n, x, w, stride, dilation, pads, extra)
+	if err != nil {
+		return nil, err
 	}
 	shape := []int64{x.Shape[0], w.Shape[1] * groups}
 	for k := range spatial {
@@ -282,6 +300,34 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 		}
 	}
 	return one(out, nil)
+}
+
+// transposedPads are the pads of a ConvTranspose, which follow from the output's extents where those are given, or with
+// SAME_UPPER and SAME_LOWER are the input's times the strides. What is odd goes behind for SAME_UPPER, else before.
+func transposedPads(n *model.Node, x, w *Array, stride, dilation, pads, extra []int64) ([]int64, error) {
+	spatial, auto, want := len(stride), n.Str("auto_pad", "NOTSET"), n.Ints("output_shape")
+	same := auto == "SAME_UPPER" || auto == "SAME_LOWER"
+	switch {
+	case auto == "VALID" && want == nil:
+		return make([]int64, 2*spatial), nil
+	case want == nil && !same:
+		return pads, nil
+	case want != nil && len(want) != spatial:
+		return nil, fmt.Errorf("an output of shape %v for %d axes: %w", want, spatial, ErrUnsupported)
+	}
+	pads = make([]int64, 2*spatial)
+	for k := range spatial {
+		extent := x.Shape[2+k] * stride[k]
+		if want != nil {
+			extent = want[k]
+		}
+		total := (x.Shape[2+k]-1)*stride[k] + extra[k] + (w.Shape[2+k]-1)*dilation[k] + 1 - extent
+		if pads[k] = max(total, 0) / 2; auto != "SAME_UPPER" {
+			pads[k] = (max(total, 0) + 1) / 2
+		}
+		pads[k+spatial] = total - pads[k] // below 0: zeros behind
+	}
+	return pads, nil
 }
 
 // multiply is A·B of [m, k] and [k, n], by strides.
@@ -554,9 +600,6 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		if err != nil {
 			return nil, err
 		}
-		if mean && n.Int("ceil_mode", 0) != 0 && n.Int("count_include_pad", 0) != 0 {
-			return nil, fmt.Errorf("ceil_mode with count_include_pad: %w", ErrUnsupported)
-		}
 		out, err := New(slices.Concat(x.Shape[:2], w.out))
 		if err != nil {
 			return nil, err
@@ -564,7 +607,7 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		if err := within(maxWork, int64(len(out.Data)), product(w.kernel)); err != nil {
 			return nil, err
 		}
-		taps, size := w.taps(), int(product(x.Shape[2:]))
+		taps, counts, size := w.taps(), w.counts(), int(product(x.Shape[2:]))
 		for plane := range int(x.Shape[0] * x.Shape[1]) {
 			from := x.Data[plane*size:][:size]
 			for p, row := range taps {
@@ -576,7 +619,7 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 				}
 				if mean {
 					if n.Int("count_include_pad", 0) != 0 {
-						count = len(row)
+						count = int(counts[p])
 					}
 					y /= float64(count)
 				}

@@ -24,7 +24,7 @@ func gridSample(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	x, grid := in[0], in[1]
 	rank := len(x.Shape) - 2
-	if rank < 1 || len(grid.Shape) != rank+2 || grid.Shape[rank+1] != int64(rank) || grid.Shape[0] != x.Shape[0] {
+	if rank < 1 || rank > 3 || len(grid.Shape) != rank+2 || grid.Shape[rank+1] != int64(rank) || grid.Shape[0] != x.Shape[0] {
 		return nil, fmt.Errorf("image %v, grid %v", x.Shape, grid.Shape)
 	}
 	out, err := New(slices.Concat(x.Shape[:2], grid.Shape[1:rank+1]))
