@@ -157,7 +157,7 @@ var random = []string{"test_bernoulli", "test_randomuniform", "test_training_dro
 
 // differs says how an output is not what ONNX says; "" where it is.
 func differs(e example, got *eval.Array, want sample) string {
-	ties := strings.HasPrefix(e.name, "test_dynamicquantizelinear") // float32 rounds a half way, float64 what is beside it
+	ties := strings.HasPrefix(e.name, "test_dynamicquantizelinear")                                                     // float32 rounds a half way, float64 what is beside it
 	typed := strings.HasPrefix(e.name, "test_gridsample") || strings.HasPrefix(e.name, "test_averagepool_2d_ceil_last") // with four digits
 	c := want.constant()
 	if c == nil {
