@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/fold"
@@ -142,11 +143,29 @@ func TestAlgebraCatchesPlantedBugs(t *testing.T) {
 			return m.Op("Gemm", []*model.Value{x, m.Const(w2, channels, channels), m.Const(b2, channels)}, attrs...)
 		}, 3, channels)
 	}
+	// a scale of two thirds of 98 channels, counted in integers: 64. The folded model scales so many.
+	thirds := func(scaled int) (*model.Model, *model.Model) {
+		return pair(11, func(m *modeltest.Builder, x *model.Value) *model.Value {
+			width := m.Op("Slice", []*model.Value{m.Op("Shape", []*model.Value{x}), m.Ints(1), m.Ints(2)})
+			end := m.Op("Mul", []*model.Value{m.Op("Div", []*model.Value{width, m.Ints(3)}), m.Ints(2)})
+			first := m.Op("Slice", []*model.Value{x, m.Ints(0), end, m.Ints(1)})
+			rest := m.Op("Slice", []*model.Value{x, end, m.Ints(1 << 40), m.Ints(1)})
+			return m.Op("Concat", []*model.Value{m.Op("Mul", []*model.Value{first, m.Const([]float64{2})}), rest}, "axis", 1)
+		}, func(m *modeltest.Builder, x *model.Value) *model.Value {
+			factors := slices.Repeat([]float64{1}, 98)
+			for c := range scaled {
+				factors[c] = 2
+			}
+			return m.Op("Mul", []*model.Value{x, m.Const(factors, 98, 1)})
+		}, 1, 98, 5)
+	}
 	for _, test := range []struct {
 		name    string
 		correct bool
 		pair    func() (original, folded *model.Model)
 	}{
+		{"a scale of two thirds of the channels", true, func() (*model.Model, *model.Model) { return thirds(64) }},
+		{"a scale that reaches one channel too many", false, func() (*model.Model, *model.Model) { return thirds(65) }},
 		{"the right fold of a convolution", true, func() (*model.Model, *model.Model) { return afterConv(1, scale, output, whole) }},
 		{"the right fold of a grouped convolution", true, func() (*model.Model, *model.Model) { return afterConv(2, scale, output, whole) }},
 		{"the right fold without a border", true, func() (*model.Model, *model.Model) { return forward(0, func(w float64) float64 { return w }) }},
