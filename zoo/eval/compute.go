@@ -787,7 +787,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	x, b := in[0], n.Int("blocksize", 0)
-	if len(x.Shape) != 4 || b < 1 || x.Shape[1]%(b*b) != 0 {
+	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[1]%(b*b) != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
 	}
 	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
@@ -814,7 +814,7 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	x, b := in[0], n.Int("blocksize", 0)
-	if len(x.Shape) != 4 || b < 1 || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
+	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
 	}
 	step, few, crd := strides(x.Shape), x.Shape[1], n.Str("mode", "DCR") == "CRD"

@@ -28,6 +28,7 @@ const (
 	maxElements = 1 << 25 // of an array
 	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
 	maxWork     = 1 << 34 // multiplications
+	maxBlock    = 1 << 12 // of elements that become an axis
 )
 
 // ErrTooLarge says that an array, or the work for it, exceeds what is granted.

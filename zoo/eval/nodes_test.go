@@ -217,6 +217,7 @@ func operatorsOf(m *model.Model) string {
 func TestONNXsNodeTests(t *testing.T) {
 	list := examples(t)
 	t.Run("values are those that ONNX says", func(t *testing.T) { valuesOf(t, list) })
+	t.Run("damaged nodes do no worse than fail", func(t *testing.T) { damagedNodes(t, list) })
 	t.Run("shapes are those that ONNX says, or unknown", func(t *testing.T) { shapesOf(t, list) })
 }
 

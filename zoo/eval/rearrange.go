@@ -43,7 +43,8 @@ func dropout(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
-	if training := input(in, 2); training != nil && training.Data[0] != 0 && (input(in, 1) == nil || in[1].Data[0] != 0) {
+	nonzero := func(x float64) bool { return x != 0 }
+	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {
 		return nil, fmt.Errorf("training: %w", ErrUnsupported)
 	}
 	mask := &Array{Shape: in[0].Shape, Data: slices.Repeat([]float64{1}, len(in[0].Data))}
@@ -370,7 +371,7 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	starts, ends := ints(n, "starts", in, 1), ints(n, "ends", in, 2)
 	axes, steps := ints(n, "axes", in, 3), ints(n, "steps", in, 4)
-	shape, step, first := slices.Clone(x.Shape), strides(x.Shape), int64(0)
+	shape, step, first, seen := slices.Clone(x.Shape), strides(x.Shape), int64(0), make([]bool, len(x.Shape))
 	if len(starts) != len(ends) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
 		return nil, fmt.Errorf("%d starts, %d ends, %d axes, %d steps", len(starts), len(ends), len(axes), len(steps))
 	}
@@ -383,6 +384,10 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		if err != nil {
 			return nil, err
 		}
+		if seen[axis] {
+			return nil, fmt.Errorf("axis %d twice: %w", axis, ErrUnsupported)
+		}
+		seen[axis] = true
 		by, extent := int64(1), x.Shape[axis]
 		if steps != nil {
 			by = steps[k]
@@ -412,10 +417,16 @@ func Sliced(from, to, step, extent int64) (first, count int64) {
 	}
 	if step > 0 {
 		from, to = bound(from, 0, extent), bound(to, 0, extent)
-		return from, max(0, (to-from+step-1)/step)
+		if to <= from {
+			return from, 0
+		}
+		return from, (to-from-1)/step + 1
 	}
 	from, to = bound(from, 0, extent-1), bound(to, -1, extent-1)
-	return max(from, 0), max(0, (from-to-step-1)/-step)
+	if from <= to {
+		return max(from, 0), 0
+	}
+	return max(from, 0), (from-to-1)/-max(step, -math.MaxInt64) + 1
 }
 
 func split(n *model.Node, in []*Array) ([]*Array, error) {

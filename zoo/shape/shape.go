@@ -174,7 +174,7 @@ func (in *inference) declare(v *model.Value, declared []int64) {
 // learn makes a vector of shapes known to expressions of constants, where all its elements are.
 func (in *inference) learn(v *model.Value) {
 	x, ok := in.vectors[v]
-	if !ok || slices.ContainsFunc(x, unknown) || v.DType == tensor.Undefined || v.DType.Float() {
+	if !ok || slices.ContainsFunc(x, func(d int64) bool { return d < -math.MaxInt32 || d > math.MaxInt32 }) || v.DType == tensor.Undefined || v.DType.Float() {
 		return
 	}
 	if n, ok := tensor.Elements(v.Shape); v.Shape == nil || !ok || n != int64(len(x)) {
@@ -297,7 +297,7 @@ func (in *inference) vector(n *model.Node) {
 	case "Split":
 		data, at := in.ints(x), int64(0)
 		for k, size := range in.parts(n, int64(len(data))) {
-			if size < 0 || at+size > int64(len(data)) || data == nil {
+			if size < 0 || size > int64(len(data))-at || data == nil {
 				return
 			}
 			keep(k, data[at:at+size])
