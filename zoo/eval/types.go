@@ -263,18 +263,14 @@ func settle(n *model.Node, in, out []*Array) error {
 	return nil
 }
 
-// settle wraps integers that were computed in float64 to the width of their type.
+// settle wraps integers that were computed in float64 to the width of their type. What is no integer came of operands of
+// several types, which ONNX does not have.
 func (a *Array) settle() error {
 	for k, x := range a.Data {
-		if !(math.Abs(x) < exact) {
+		if !(math.Abs(x) < exact) || x != math.Trunc(x) || a.DType == tensor.Uint64 && x < 0 {
 			return fmt.Errorf("%g as %v: %w", x, a.DType, ErrUnsupported)
 		}
-		if x == math.Trunc(x) && number(wrapped(int64(x), a.DType), a.DType) == x {
-			continue
-		}
-		if a.Data[k] = number(wrapped(int64(x), a.DType), a.DType); a.DType == tensor.Uint64 && x < 0 {
-			return fmt.Errorf("%g as %v: %w", x, a.DType, ErrUnsupported)
-		}
+		a.Data[k] = number(wrapped(int64(x), a.DType), a.DType)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -37,6 +38,29 @@ func TestAlgebraHoldsForEveryFoldOfRandomGraphs(t *testing.T) {
 	}
 	if largest > 0.1 {
 		t.Errorf("a correct fold uses %.2g of the limit: it is no limit", largest)
+	}
+}
+
+// Of a damaged graph some regions cannot be evaluated. None may differ.
+func TestAlgebraFindsNothingInWhatIsFoldedOfDamagedGraphs(t *testing.T) {
+	passed := 0
+	for seed := uint64(1); seed <= 4000; seed++ {
+		original, folded := modeltest.RandomCut(seed, 14), modeltest.RandomCut(seed, 14)
+		for _, m := range []*model.Model{original, folded} {
+			modeltest.Damage(m, rand.New(rand.NewPCG(seed, 4)))
+		}
+		plan, err := fold.Fold(folded, fold.Options{})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		r, err := verify.AlgebraUnrounded(context.Background(), original, folded, plan)
+		if err != nil || r.Failed != "" {
+			t.Errorf("seed %d: %v %s", seed, err, r.Failed)
+		}
+		passed += r.Passed
+	}
+	if passed < 1000 {
+		t.Errorf("only %d regions: the graphs test nothing", passed)
 	}
 }
 
