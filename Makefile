@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 ONNXRUNTIME_LIB ?= $(abspath $(firstword $(shell ls $(CACHE)/onnxruntime/libonnxruntime* 2>/dev/null)))
 export ONNXRUNTIME_LIB
 
-.PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
+.PHONY: modern build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,14 @@ compare: build fetch networks $(CACHE)/compare/done ## per-channel nodes and lat
 $(CACHE)/compare/done: testdata/compare.txt
 	python3 -m venv $(CACHE)/compare
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
+	touch $@
+
+modern: build $(CACHE)/modern/done ## export 85 timm architectures, fold them, and hold them against the originals; installs torch
+	sh testdata/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md
+
+$(CACHE)/modern/done: testdata/modern.txt
+	python3 -m venv $(CACHE)/modern
+	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/modern.txt
 	touch $@
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing
