@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 ONNXRUNTIME_LIB ?= $(abspath $(firstword $(shell ls $(CACHE)/onnxruntime/libonnxruntime* 2>/dev/null)))
 export ONNXRUNTIME_LIB
 
-.PHONY: build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak fetch clean help
+.PHONY: modern build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,12 +92,15 @@ $(CACHE)/compare/done: testdata/compare.txt
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
 	touch $@
 
-torch: $(CACHE)/torch/done ## folded programs of torch.export in PyTorch itself, which takes a download of 5 GB
-	TORCH_PYTHON=$(abspath $(CACHE)/torch/bin/python) $(GO) test -count=1 -timeout 30m -v -run Torch ./zoo/format/torch
+torch: $(CACHE)/modern/done ## folded programs of torch.export in PyTorch itself; installs torch
+	TORCH_PYTHON=$(abspath $(CACHE)/modern/bin/python) $(GO) test -count=1 -timeout 30m -v -run Torch ./zoo/format/torch
 
-$(CACHE)/torch/done: testdata/torch.txt
-	python3 -m venv $(CACHE)/torch
-	$(CACHE)/torch/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/torch.txt
+modern: build $(CACHE)/modern/done ## export 85 timm architectures, fold them, and hold them against the originals; installs torch
+	sh testdata/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md
+
+$(CACHE)/modern/done: testdata/modern.txt
+	python3 -m venv $(CACHE)/modern
+	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/modern.txt
 	touch $@
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing

@@ -92,7 +92,7 @@ func TestNoManifestTakesMuchTimeOrMemory(t *testing.T) {
 			if testing.Verbose() && (bytes > 100 || took > 300*time.Millisecond) {
 				t.Logf("%s of %d bytes: %v, %d MiB: %.80s", name, size, took, bytes, message)
 			}
-			if bytes > 512 || took > 5*time.Second {
+			if bytes > 512 { // what takes time takes memory here: time itself depends on the machine
 				t.Errorf("%s of %d bytes: %v, %d MiB", name, size, took, bytes)
 			}
 			if err != nil && !errors.Is(err, manifests.ErrManifest) {

@@ -21,20 +21,18 @@ func init() {
 	operators["LayerNormalization"] = layerNorm
 	operators["RMSNormalization"] = rmsNorm
 	operators["GroupNormalization"] = groupNorm
-	operators["Softmax"] = softmax
-	operators["MaxPool"] = pool(math.Inf(-1), math.Max, false)
+	operators["MaxPool"] = maxPool
 	operators["AveragePool"] = pool(0, func(a, b float64) float64 { return a + b }, true)
 	operators["GlobalAveragePool"] = globalPool(0, func(a, b float64) float64 { return a + b }, true)
 	operators["GlobalMaxPool"] = globalPool(math.Inf(-1), math.Max, false)
 	operators["Pad"] = pad
 	operators["DepthToSpace"] = depthToSpace
 	operators["SpaceToDepth"] = spaceToDepth
-	operators["DequantizeLinear"] = dequantize
 }
 
 // window is how a kernel moves over the spatial axes.
 type window struct {
-	in, out, kernel, stride, dilation, begin []int64
+	in, out, kernel, stride, dilation, begin, end []int64
 }
 
 // newWindow reads a node's window over spatial axes of those extents.
@@ -64,6 +62,7 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 			if begin = total / 2; auto == "SAME_LOWER" {
 				begin = total - begin
 			}
+			end = total - begin
 		default:
 			if auto == "VALID" {
 				begin, end = 0, 0
@@ -80,7 +79,7 @@ func newWindow(n *model.Node, in, kernel []int64) (*window, error) {
 				}
 			}
 		}
-		w.out, w.begin = append(w.out, out), append(w.begin, begin)
+		w.out, w.begin, w.end = append(w.out, out), append(w.begin, begin), append(w.end, end)
 	}
 	return w, within(maxTaps, slices.Concat(w.out, kernel)...)
 }
@@ -113,6 +112,22 @@ func (w *window) taps() [][]int32 {
 		table = append(table, row)
 	})
 	return table
+}
+
+// counts are, for each output position, the taps that are inside the padded image: the last window of ceil_mode may reach
+// beyond it.
+func (w *window) counts() []int64 {
+	var out []int64
+	walk(w.out, func(o []int64) {
+		count := int64(1)
+		for a := range o {
+			first := o[a]*w.stride[a] - w.begin[a]
+			inside := (w.in[a] + w.end[a] - first + w.dilation[a] - 1) / w.dilation[a]
+			count *= min(inside, w.kernel[a])
+		}
+		out = append(out, count)
+	})
+	return out
 }
 
 // convolution checks the operands that Conv and ConvTranspose share.
@@ -213,9 +228,6 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.Ints("output_shape") != nil || n.Str("auto_pad", "NOTSET") != "NOTSET" {
-		return nil, fmt.Errorf("output_shape or auto_pad: %w", ErrUnsupported)
-	}
 	if w.Shape[0] != x.Shape[1] {
 		return nil, fmt.Errorf("input %v, weight %v", x.Shape, w.Shape)
 	}
@@ -223,6 +235,10 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 	stride, dilation, pads, extra := list(n, "strides", spatial, 1), list(n, "dilations", spatial, 1), list(n, "pads", 2*spatial, 0), list(n, "output_padding", spatial, 0)
 	if len(stride) != spatial || len(dilation) != spatial || len(pads) != 2*spatial || len(extra) != spatial {
 		return nil, fmt.Errorf("attributes for other than %d axes", spatial)
+	}
+	pads, err = transposedPads(n, x, w, stride, dilation, pads, extra)
+	if err != nil {
+		return nil, err
 	}
 	shape := []int64{x.Shape[0], w.Shape[1] * groups}
 	for k := range spatial {
@@ -284,6 +300,34 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 		}
 	}
 	return one(out, nil)
+}
+
+// transposedPads are the pads of a ConvTranspose, which follow from the output's extents where those are given, or with
+// SAME_UPPER and SAME_LOWER are the input's times the strides. What is odd goes behind for SAME_UPPER, else before.
+func transposedPads(n *model.Node, x, w *Array, stride, dilation, pads, extra []int64) ([]int64, error) {
+	spatial, auto, want := len(stride), n.Str("auto_pad", "NOTSET"), n.Ints("output_shape")
+	same := auto == "SAME_UPPER" || auto == "SAME_LOWER"
+	switch {
+	case auto == "VALID" && want == nil:
+		return make([]int64, 2*spatial), nil
+	case want == nil && !same:
+		return pads, nil
+	case want != nil && len(want) != spatial:
+		return nil, fmt.Errorf("an output of shape %v for %d axes: %w", want, spatial, ErrUnsupported)
+	}
+	pads = make([]int64, 2*spatial)
+	for k := range spatial {
+		extent := x.Shape[2+k] * stride[k]
+		if want != nil {
+			extent = want[k]
+		}
+		total := (x.Shape[2+k]-1)*stride[k] + extra[k] + (w.Shape[2+k]-1)*dilation[k] + 1 - extent
+		if pads[k] = max(total, 0) / 2; auto != "SAME_UPPER" {
+			pads[k] = (max(total, 0) + 1) / 2
+		}
+		pads[k+spatial] = total - pads[k] // below 0: zeros behind
+	}
+	return pads, nil
 }
 
 // multiply is A·B of [m, k] and [k, n], by strides.
@@ -431,16 +475,17 @@ func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	epsilon := n.Float("epsilon", float64(float32(1e-5)))
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
+	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	perChannel(x, func(e, c int) {
 		out.Data[e] = in[1].Data[c]*(x.Data[e]-in[3].Data[c])/math.Sqrt(in[4].Data[c]+epsilon) + in[2].Data[c]
 	})
 	return one(out, nil)
 }
 
-// normalize subtracts the mean of each stretch of that many elements and divides by its deviation.
-func normalize(x *Array, stretch int, epsilon float64) *Array {
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
+// normalize subtracts the mean of each stretch of that many elements and divides by its deviation. With them come each
+// stretch's mean and the inverse of its deviation.
+func normalize(x *Array, stretch int, epsilon float64) (out *Array, means, inverses []float64) {
+	out = &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	for first := 0; first+stretch <= len(x.Data) && stretch > 0; first += stretch {
 		mean, square := 0.0, 0.0
 		for _, v := range x.Data[first : first+stretch] {
@@ -454,8 +499,9 @@ func normalize(x *Array, stretch int, epsilon float64) *Array {
 		for e := first; e < first+stretch; e++ {
 			out.Data[e] = (x.Data[e] - mean) / deviation
 		}
+		means, inverses = append(means, mean), append(inverses, 1/deviation)
 	}
-	return out
+	return out, means, inverses
 }
 
 func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
@@ -469,7 +515,7 @@ func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	out := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
 	perChannel(out, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c] + in[2].Data[c] })
 	return one(out, nil)
 }
@@ -483,14 +529,17 @@ func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, means, inverses := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
 	if out, err = combine(func(a, b float64) float64 { return a * b }, out, in[1]); err != nil {
 		return nil, err
 	}
 	if b := input(in, 2); b != nil {
-		out, err = combine(func(a, b float64) float64 { return a + b }, out, b)
+		if out, err = combine(func(a, b float64) float64 { return a + b }, out, b); err != nil {
+			return nil, err
+		}
 	}
-	return one(out, err)
+	kept := slices.Concat(x.Shape[:axis], slices.Repeat([]int64{1}, len(x.Shape)-axis))
+	return []*Array{out, {Shape: kept, Data: means}, {Shape: kept, Data: inverses}}, nil
 }
 
 // rmsNorm divides by the root of the mean square over the trailing axes.
@@ -503,7 +552,7 @@ func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, size, epsilon := &Array{x.Shape, make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
+	out, size, epsilon := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
 	for first := 0; size > 0 && first+size <= len(x.Data); first += size {
 		square := 0.0
 		for _, v := range x.Data[first : first+size] {
@@ -533,45 +582,8 @@ func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])/each); err != nil {
 		return nil, err
 	}
-	out := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
 	perChannel(x, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c/each] + in[2].Data[c/each] })
-	return one(out, nil)
-}
-
-// softmax is over one axis from operator set 13 on, over all axes from one on before.
-func softmax(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	x, def := in[0], int64(-1)
-	if opset(n) < 13 {
-		def = 1
-	}
-	axis, err := axisOf(n.Int("axis", def), len(x.Shape))
-	if err != nil {
-		return nil, err
-	}
-	extent, inner := int(x.Shape[axis]), int(product(x.Shape[axis+1:]))
-	if opset(n) < 13 {
-		extent, inner = extent*inner, 1
-	}
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
-	for first := 0; extent*inner > 0 && first < len(x.Data); first += extent * inner {
-		for i := range inner {
-			top, sum := math.Inf(-1), 0.0
-			for k := range extent {
-				top = max(top, x.Data[first+k*inner+i])
-			}
-			for k := range extent {
-				e := first + k*inner + i
-				out.Data[e] = math.Exp(x.Data[e] - top)
-				sum += out.Data[e]
-			}
-			for k := range extent {
-				out.Data[first+k*inner+i] /= sum
-			}
-		}
-	}
 	return one(out, nil)
 }
 
@@ -588,9 +600,6 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		if err != nil {
 			return nil, err
 		}
-		if mean && n.Int("ceil_mode", 0) != 0 && n.Int("count_include_pad", 0) != 0 {
-			return nil, fmt.Errorf("ceil_mode with count_include_pad: %w", ErrUnsupported)
-		}
 		out, err := New(slices.Concat(x.Shape[:2], w.out))
 		if err != nil {
 			return nil, err
@@ -598,7 +607,7 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		if err := within(maxWork, int64(len(out.Data)), product(w.kernel)); err != nil {
 			return nil, err
 		}
-		taps, size := w.taps(), int(product(x.Shape[2:]))
+		taps, counts, size := w.taps(), w.counts(), int(product(x.Shape[2:]))
 		for plane := range int(x.Shape[0] * x.Shape[1]) {
 			from := x.Data[plane*size:][:size]
 			for p, row := range taps {
@@ -610,7 +619,7 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 				}
 				if mean {
 					if n.Int("count_include_pad", 0) != 0 {
-						count = len(row)
+						count = int(counts[p])
 					}
 					y /= float64(count)
 				}
@@ -619,6 +628,52 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		}
 		return one(out, nil)
 	}
+}
+
+// maxPool has a second output: where the largest elements stand in the flattened input, rows first or columns first.
+func maxPool(n *model.Node, in []*Array) ([]*Array, error) {
+	out, err := pool(math.Inf(-1), math.Max, false)(n, in)
+	if err != nil || n.Out(1) == nil {
+		return out, err
+	}
+	x := in[0]
+	w, err := newWindow(n, x.Shape[2:], n.Ints("kernel_shape"))
+	if err != nil {
+		return nil, err
+	}
+	places, _ := New(out[0].Shape)
+	taps, size := w.taps(), int(product(x.Shape[2:]))
+	for plane := range int(x.Shape[0] * x.Shape[1]) {
+		from := x.Data[plane*size:][:size]
+		for p, row := range taps {
+			best := -1
+			for _, at := range row {
+				if at >= 0 && (best < 0 || from[at] > from[best]) {
+					best = int(at)
+				}
+			}
+			if n.Int("storage_order", 0) != 0 {
+				best = columnFirst(best, x.Shape[2:])
+			}
+			places.Data[plane*len(taps)+p] = float64(plane*size + best)
+		}
+	}
+	return []*Array{out[0], places}, nil
+}
+
+// columnFirst is the position in an image stored column after column of what stands at a position in one stored row after
+// row.
+func columnFirst(at int, shape []int64) int {
+	to, step := 0, 1
+	for _, d := range shape {
+		step *= int(d)
+	}
+	for k := len(shape) - 1; k >= 0; k-- {
+		step /= int(shape[k])
+		to += at % int(shape[k]) * step
+		at /= int(shape[k])
+	}
+	return to
 }
 
 func globalPool(start float64, step func(a, b float64) float64, mean bool) operator {
@@ -732,7 +787,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	x, b := in[0], n.Int("blocksize", 0)
-	if len(x.Shape) != 4 || b < 1 || x.Shape[1]%(b*b) != 0 {
+	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[1]%(b*b) != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
 	}
 	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
@@ -759,53 +814,22 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	x, b := in[0], n.Int("blocksize", 0)
-	if len(x.Shape) != 4 || b < 1 || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
+	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
 	}
-	step, few := strides(x.Shape), x.Shape[1]
+	step, few, crd := strides(x.Shape), x.Shape[1], n.Str("mode", "DCR") == "CRD"
 	out, err := New([]int64{x.Shape[0], few * b * b, x.Shape[2] / b, x.Shape[3] / b})
 	if err != nil {
 		return nil, err
 	}
 	e := 0
 	walk(out.Shape, func(i []int64) {
-		block := i[1] / few
-		out.Data[e] = x.Data[i[0]*step[0]+i[1]%few*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
+		channel, block := i[1]%few, i[1]/few
+		if crd {
+			channel, block = i[1]/(b*b), i[1]%(b*b)
+		}
+		out.Data[e] = x.Data[i[0]*step[0]+channel*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
 		e++
 	})
-	return one(out, nil)
-}
-
-func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
-	x, scale, zero := in[0], in[1], input(in, 2)
-	if n.Int("block_size", 0) != 0 {
-		return nil, fmt.Errorf("blocks: %w", ErrUnsupported)
-	}
-	channel := func(int) int { return 0 }
-	if len(scale.Data) != 1 {
-		axis, err := axisOf(n.Int("axis", 1), len(x.Shape))
-		if err != nil {
-			return nil, err
-		}
-		if int64(len(scale.Data)) != x.Shape[axis] {
-			return nil, fmt.Errorf("%d scales for %d channels", len(scale.Data), x.Shape[axis])
-		}
-		inner, count := int(product(x.Shape[axis+1:])), len(scale.Data)
-		channel = func(e int) int { return e / inner % count }
-	}
-	if zero != nil && len(zero.Data) != len(scale.Data) {
-		return nil, fmt.Errorf("%d zero points for %d scales", len(zero.Data), len(scale.Data))
-	}
-	out := &Array{x.Shape, make([]float64, len(x.Data))}
-	for e, q := range x.Data {
-		c := channel(e)
-		if zero != nil {
-			q -= zero.Data[c]
-		}
-		out.Data[e] = q * scale.Data[c]
-	}
 	return one(out, nil)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // maxConstant bounds the elements of an evaluated constant.
@@ -57,6 +58,10 @@ func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	return a, a != nil
 }
 
+// Learn makes elements of a value known that follow from more than constants: from extents that are known where others of
+// the same shape are free.
+func (f *Folder) Learn(v *model.Value, a *Array) { f.known[v] = a }
+
 func (f *Folder) evaluate(v *model.Value) *Array {
 	if v.Const != nil {
 		if v.Input && !f.Overridable {
@@ -69,15 +74,24 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 		return a
 	}
 	n := v.Producer
+	if n != nil && n.Type == "If" {
+		return f.taken(v, n)
+	}
 	if n == nil || len(n.Bodies) > 0 || len(n.Inputs) == 0 || f.memory > maxMemory || f.effort > maxEffort {
 		return nil
 	}
-	if n.Type == "Shape" && n.In(0) != nil && n.In(0).Const == nil {
-		return staticShape(n)
+	if (n.Type == "Shape" || n.Type == "Size") && n.In(0) != nil {
+		if a := staticShape(n); a != nil {
+			return a
+		}
 	}
 	in := make([]*Array, len(n.Inputs))
 	for k, x := range n.Inputs {
 		if x == nil {
+			continue
+		}
+		if n.Type == "CastLike" && k == 1 { // of which only the type counts
+			in[k] = &Array{DType: dtypeOf(x)}
 			continue
 		}
 		a, ok := f.Value(x)
@@ -103,11 +117,50 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 	return nil
 }
 
-// staticShape is a Shape of a value whose extents are all known although its elements are not.
+// taken is an output of an If whose condition is constant.
+func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
+	b := f.Branch(n)
+	for k, x := range n.Outputs {
+		if x == v && b != nil && k < len(b.Outputs) {
+			a, _ := f.Value(b.Outputs[k])
+			return a
+		}
+	}
+	return nil
+}
+
+// Branch is the graph that an If runs, where its condition is constant; else nil.
+func (f *Folder) Branch(n *model.Node) *model.Graph {
+	c, ok := f.Value(n.In(0))
+	if !ok || len(c.Data) != 1 || n.Type != "If" {
+		return nil
+	}
+	for _, b := range n.Bodies {
+		if b.Attr == "then_branch" && c.Data[0] != 0 || b.Attr == "else_branch" && c.Data[0] == 0 {
+			return b
+		}
+	}
+	return nil
+}
+
+func dtypeOf(v *model.Value) tensor.DType {
+	if v.Const != nil {
+		return v.Const.DType
+	}
+	return v.DType
+}
+
+// staticShape is a Shape, or Size, of a value whose extents are all known although its elements may not be.
 func staticShape(n *model.Node) *Array {
 	shape := n.In(0).Shape
+	if c := n.In(0).Const; c != nil {
+		shape = append([]int64{}, c.Shape...)
+	}
 	if shape == nil || slices.ContainsFunc(shape, func(d int64) bool { return d < 0 }) {
 		return nil
+	}
+	if n.Type == "Size" {
+		return &Array{DType: tensor.Int64, Shape: []int64{}, Data: []float64{float64(product(shape))}}
 	}
 	out, err := shapeOf(n, shape)
 	if err != nil {

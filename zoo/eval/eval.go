@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // ErrUnsupported says that an operator, or a form of it, is not known here.
@@ -16,8 +17,10 @@ var ErrUnsupported = errors.New("operator not supported by the evaluator")
 
 // Array is a tensor of numbers in row-major order. Integers and truth values are numbers too.
 type Array struct {
+	DType tensor.DType // Undefined for numbers of which nothing else is known: they are computed with as floats
 	Shape []int64
 	Data  []float64
+	wide  []int64 // the elements of an integer type, where float64 does not hold some of them: see Int
 }
 
 // A file may ask for any extents, of its constants and of what is computed with them. These bounds are for one node.
@@ -25,6 +28,7 @@ const (
 	maxElements = 1 << 25 // of an array
 	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
 	maxWork     = 1 << 34 // multiplications
+	maxBlock    = 1 << 12 // of elements that become an axis
 )
 
 // ErrTooLarge says that an array, or the work for it, exceeds what is granted.
@@ -64,19 +68,17 @@ func New(shape []int64) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Array{slices.Clone(shape), make([]float64, n)}, nil
+	return &Array{Shape: slices.Clone(shape), Data: make([]float64, n)}, nil
 }
 
 // Scalar is an array of one number and no axes.
-func Scalar(x float64) *Array { return &Array{[]int64{}, []float64{x}} }
+func Scalar(x float64) *Array { return &Array{Shape: []int64{}, Data: []float64{x}} }
 
 // Ints are the elements as integers. Those that are used to say "to the end" stay large: Huge or -Huge.
 func (a *Array) Ints() []int64 {
 	out := make([]int64, len(a.Data))
-	for k, x := range a.Data {
-		if !math.IsNaN(x) {
-			out[k] = int64(max(min(x, Huge), -Huge))
-		}
+	for k := range out {
+		out[k] = max(min(a.Int(k), Huge), -Huge)
 	}
 	return out
 }
@@ -95,7 +97,11 @@ func FromConstant(c *model.Constant, limit int64) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Array{append([]int64{}, c.Shape...), data}, nil
+	a := &Array{DType: c.DType, Shape: append([]int64{}, c.Shape...), Data: data}
+	if c.Data != nil && slices.ContainsFunc(data, func(x float64) bool { return math.Abs(x) >= exact }) {
+		return a, a.widen(c)
+	}
+	return a, nil
 }
 
 // operator computes a node's outputs; in[k] is nil where input k is omitted.
@@ -103,13 +109,16 @@ type operator func(n *model.Node, in []*Array) ([]*Array, error)
 
 var operators = map[string]operator{}
 
-// Node evaluates one node. Errors name it.
+// Node evaluates one node. Errors name it. The outputs have the types that ONNX gives them.
 func Node(n *model.Node, in []*Array) (out []*Array, err error) {
 	op := operators[n.Type]
 	if op == nil || n.Domain != "" && n.Domain != "ai.onnx" {
 		return nil, fmt.Errorf("%v: %w", n, ErrUnsupported)
 	}
-	if out, err = op(n, in); err != nil {
+	if out, err = exactly(op, n, in); err == nil {
+		err = settle(n, in, out)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%v: %w", n, err)
 	}
 	return out, nil

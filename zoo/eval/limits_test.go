@@ -49,6 +49,11 @@ func TestWhatAFileAsksForIsRefusedWhereItIsTooMuch(t *testing.T) {
 		{"an expansion", node("Expand"), []*eval.Array{image, array([]int64{5}, huge, 1, 1, 8, 8)}},
 		{"padding without end", node("Pad"), []*eval.Array{image, array([]int64{8}, 0, 0, huge, huge, 0, 0, huge, huge)}},
 		{"an edge of nothing", node("Pad", "mode", "edge"), []*eval.Array{array([]int64{0}), array([]int64{2}, 1, 1)}},
+		{"a hot one among endless cold ones", node("OneHot"), []*eval.Array{array([]int64{2}, 1, 2), array([]int64{}, 1<<60), array([]int64{2}, 0, 1)}},
+		{"a crop that is none", node("CenterCropPad"), []*eval.Array{image, array([]int64{4}, 1, 1, huge, huge)}},
+		{"an Einsum of many labels", node("Einsum", "equation", "ab,cd,ef->abcdef"), []*eval.Array{array([]int64{64, 64}), array([]int64{64, 64}), array([]int64{64, 64})}},
+		{"a grid of many axes", node("GridSample"), []*eval.Array{array(make([]int64, 40)), array(make([]int64, 40))}},
+		{"an image of windows without end", node("Col2Im"), []*eval.Array{array([]int64{1, 9, 4}), array([]int64{2}, huge, huge), array([]int64{2}, 3, 3)}},
 		{"a range without end", node("Range"), []*eval.Array{array([]int64{}, 0), array([]int64{}, 1e18), array([]int64{}, 1)}},
 		{"a reshape to many empty rows", node("Reshape"), []*eval.Array{array([]int64{0}), array([]int64{2}, huge, 0)}},
 	} {

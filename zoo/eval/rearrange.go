@@ -13,8 +13,9 @@ import (
 
 func init() {
 	operators["Identity"] = func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], need(in, 1) }
-	operators["Dropout"] = operators["Identity"]
+	operators["Dropout"] = dropout
 	operators["Cast"] = castNode
+	operators["CastLike"] = castLike
 	operators["Reshape"] = reshape
 	operators["Flatten"] = flatten
 	operators["Squeeze"] = squeeze
@@ -37,28 +38,65 @@ func init() {
 	operators["Tile"] = tile
 }
 
+// dropout keeps all elements where nobody trains.
+func dropout(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	nonzero := func(x float64) bool { return x != 0 }
+	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {
+		return nil, fmt.Errorf("training: %w", ErrUnsupported)
+	}
+	mask := &Array{Shape: in[0].Shape, Data: slices.Repeat([]float64{1}, len(in[0].Data))}
+	return []*Array{in[0], mask}, nil
+}
+
 func castNode(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
-	to := tensor.DType(n.Int("to", 0))
-	out := &Array{in[0].Shape, slices.Clone(in[0].Data)}
-	for k, x := range out.Data {
-		switch to {
-		case tensor.Float64, tensor.Float32:
-		case tensor.Float16:
-			out.Data[k] = tensor.Float16ToFloat64(tensor.Float16Bits(x))
-		case tensor.BFloat16:
-			out.Data[k] = float64(math.Float32frombits(uint32(tensor.BFloat16Bits(x)) << 16))
-		case tensor.Bool:
-			out.Data[k] = truth(x != 0)
-		case tensor.Int64, tensor.Int32, tensor.Int16, tensor.Int8, tensor.Uint8, tensor.Uint16, tensor.Uint32, tensor.Uint64:
-			out.Data[k] = math.Trunc(x)
+	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
+}
+
+func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	if in[1].DType == tensor.Undefined {
+		return nil, fmt.Errorf("cast to an unknown type: %w", ErrUnsupported)
+	}
+	return one(cast(in[0], in[1].DType))
+}
+
+// cast makes floats truth values, or integers, rounded towards 0; ONNX leaves open what becomes of those that the type does
+// not hold. Integers wrap around. Numbers stay as they are in float64 and float32, and are rounded to 16 bits.
+func cast(x *Array, to tensor.DType) (*Array, error) {
+	out := &Array{DType: to, Shape: x.Shape, Data: make([]float64, len(x.Data))}
+	if integer(to) && (integer(x.DType) || x.DType == tensor.Bool) {
+		list := make([]int64, len(x.Data))
+		for k := range list {
+			list[k] = x.Int(k)
+		}
+		return ofInts(to, x.Shape, list), nil
+	}
+	for k, v := range x.Data {
+		switch {
+		case to == tensor.Float64 || to == tensor.Float32:
+			out.Data[k] = v
+		case to == tensor.Float16 || to == tensor.BFloat16:
+			out.Data[k] = to.Round(v)
+		case to == tensor.Bool:
+			out.Data[k] = truth(v != 0)
+		case integer(to):
+			if v = math.Trunc(v); !(math.Abs(v) < exact) || number(wrapped(int64(v), to), to) != v {
+				return nil, fmt.Errorf("%g as %v: %w", v, to, ErrUnsupported)
+			}
+			out.Data[k] = v
 		default:
 			return nil, fmt.Errorf("cast to %v: %w", to, ErrUnsupported)
 		}
 	}
-	return one(out, nil)
+	return out, nil
 }
 
 func truth(b bool) float64 {
@@ -75,7 +113,7 @@ func reshaped(a *Array, shape []int64) (*Array, error) {
 	} else if n != int64(len(a.Data)) {
 		return nil, fmt.Errorf("%d elements do not have shape %v", len(a.Data), shape)
 	}
-	return &Array{shape, a.Data}, nil
+	return &Array{DType: a.DType, Shape: shape, Data: a.Data, wide: a.wide}, nil
 }
 
 func reshape(n *model.Node, in []*Array) ([]*Array, error) {
@@ -333,7 +371,7 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	starts, ends := ints(n, "starts", in, 1), ints(n, "ends", in, 2)
 	axes, steps := ints(n, "axes", in, 3), ints(n, "steps", in, 4)
-	shape, step, first := slices.Clone(x.Shape), strides(x.Shape), int64(0)
+	shape, step, first, seen := slices.Clone(x.Shape), strides(x.Shape), int64(0), make([]bool, len(x.Shape))
 	if len(starts) != len(ends) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
 		return nil, fmt.Errorf("%d starts, %d ends, %d axes, %d steps", len(starts), len(ends), len(axes), len(steps))
 	}
@@ -346,6 +384,10 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		if err != nil {
 			return nil, err
 		}
+		if seen[axis] {
+			return nil, fmt.Errorf("axis %d twice: %w", axis, ErrUnsupported)
+		}
+		seen[axis] = true
 		by, extent := int64(1), x.Shape[axis]
 		if steps != nil {
 			by = steps[k]
@@ -375,10 +417,16 @@ func Sliced(from, to, step, extent int64) (first, count int64) {
 	}
 	if step > 0 {
 		from, to = bound(from, 0, extent), bound(to, 0, extent)
-		return from, max(0, (to-from+step-1)/step)
+		if to <= from {
+			return from, 0
+		}
+		return from, (to-from-1)/step + 1
 	}
 	from, to = bound(from, 0, extent-1), bound(to, -1, extent-1)
-	return max(from, 0), max(0, (from-to-step-1)/-step)
+	if from <= to {
+		return max(from, 0), 0
+	}
+	return max(from, 0), (from-to-1)/-max(step, -math.MaxInt64) + 1
 }
 
 func split(n *model.Node, in []*Array) ([]*Array, error) {
@@ -419,12 +467,17 @@ func gather(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 2); err != nil {
 		return nil, err
 	}
-	x, index := in[0], in[1].Ints()
-	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
+	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
 		return nil, err
 	}
-	out, err := New(slices.Concat(x.Shape[:axis], in[1].Shape, x.Shape[axis+1:]))
+	return take(in[0], axis, in[1])
+}
+
+// take is what stands at the indices along an axis.
+func take(x *Array, axis int, indices *Array) ([]*Array, error) {
+	index := indices.Ints()
+	out, err := New(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
 	if err != nil {
 		return nil, err
 	}
@@ -432,11 +485,8 @@ func gather(n *model.Node, in []*Array) ([]*Array, error) {
 	at := 0
 	for o := range outer {
 		for _, i := range index {
-			if i < 0 {
-				i += extent
-			}
-			if i < 0 || i >= extent {
-				return nil, fmt.Errorf("index %d of %d", i, extent)
+			if i, err = position(i, extent); err != nil {
+				return nil, err
 			}
 			from := (o*extent + i) * inner
 			at += copy(out.Data[at:], x.Data[from:from+inner])
@@ -461,7 +511,8 @@ func shapeOf(n *model.Node, shape []int64) (*Array, error) {
 		return min(max(i, 0), rank)
 	}
 	from, to := bound(n.Int("start", 0)), bound(n.Int("end", rank))
-	out := &Array{[]int64{max(to-from, 0)}, nil}
+	out := &Array{Shape: []int64{max(to-from, 0)}, Data: nil}
+	out.DType = tensor.Int64
 	for k := from; k < to; k++ {
 		out.Data = append(out.Data, float64(shape[k]))
 	}
@@ -476,14 +527,21 @@ func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a := n.Attr("value"); a != nil && a.Tensor != nil {
-		v, err := a.Tensor.Float64s(1)
-		if err != nil || len(v) != 1 {
-			return nil, fmt.Errorf("value: %w", ErrUnsupported)
-		}
-		for k := range out.Data {
-			out.Data[k] = v[0]
-		}
+	a := n.Attr("value")
+	if a == nil || a.Tensor == nil {
+		out.DType = tensor.Float32
+		return one(out, nil)
+	}
+	v, err := FromConstant(a.Tensor, 1)
+	if err != nil || len(v.Data) != 1 {
+		return nil, fmt.Errorf("value: %w", ErrUnsupported)
+	}
+	out.DType = v.DType
+	for k := range out.Data {
+		out.Data[k] = v.Data[0]
+	}
+	if v.wide != nil {
+		out.wide = slices.Repeat(v.wide, len(out.Data))
 	}
 	return one(out, nil)
 }

@@ -117,6 +117,9 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 			at = 0
 		}
 	case "align_corners":
+		if float64(from)*factor != float64(to) { // ONNX counts the fraction of an element, ONNX Runtime does not
+			return nil, ErrUnsupported
+		}
 		if to > 1 {
 			at *= float64(from-1) / float64(to-1)
 		} else {
@@ -147,10 +150,7 @@ func cubic(n *model.Node, at float64, inside func(float64) int64) []tap {
 	taps := make([]tap, 0, 4)
 	for k := -1.0; k <= 2; k++ {
 		from, d := inside(low+k), math.Abs(at-low-k)
-		weight := ((a+2)*d-(a+3))*d*d + 1
-		if d > 1 {
-			weight = ((a*d-5*a)*d+8*a)*d - 4*a
-		}
+		weight := keys(d, a)
 		if n.Int("exclude_outside", 0) != 0 && float64(from) != low+k {
 			continue
 		}

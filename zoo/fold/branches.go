@@ -47,7 +47,7 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 
 // adds says whether the node is an Add of two values.
 func (p *Planner) adds(n *model.Node) bool {
-	return n.Type == "Add" && n.Domain == "" && len(n.Inputs) == 2 && !p.kept(n)
+	return n.Type == "Add" && n.Domain == "" && len(n.Inputs) == 2 && !p.kept(n) && p.idioms[n] == nil
 }
 
 // maxAddends bounds how deep Adds of Adds are looked through.

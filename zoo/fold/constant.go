@@ -108,11 +108,11 @@ func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 
 // integers are a list that old operator sets give as an attribute and new ones as input k: nil where it is omitted, and
 // false where it is computed at run time.
-func (m *Move) integers(n *model.Node, attr string, k int) ([]int64, bool) {
+func (p *Planner) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 	if n.In(k) == nil {
 		return n.Ints(attr), true
 	}
-	_, values, ok := m.p.constant(n.In(k))
+	_, values, ok := p.constant(n.In(k))
 	return (&eval.Array{Data: values}).Ints(), ok
 }
 

@@ -37,7 +37,7 @@ func gatherSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	if k != 0 || axis != along || rank > 1 || along < 0 || along >= len(n.In(0).Shape) || n.In(0).Shape[along] < 0 {
 		return nil, because(NotPerChannel, "%v takes slices along the channels", n)
 	}
-	indices, ok := m.integers(n, "", 1)
+	indices, ok := m.p.integers(n, "", 1)
 	if !ok {
 		return nil, because(NotConstant, "%v takes channels that are computed at run time", n)
 	}

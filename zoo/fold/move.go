@@ -165,6 +165,9 @@ func (m *Move) visit(n *model.Node, from side, ask func(*Operator) *Reason) *Rea
 	if s := m.seen[n]; s != 0 && !(o.Again && s == from) {
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
+	if i := m.p.idioms[n]; i != nil {
+		return because(Nonlinear, "%v is part of %s, which lets no map through", n, i.Name)
+	}
 	if err := m.p.ended(); err != nil {
 		return because(Unsupported, "planning has ended: %v", err)
 	}

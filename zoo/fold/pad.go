@@ -37,8 +37,8 @@ func padForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 
 // padding is how many elements a Pad puts before and behind each axis, below 0 where it takes some away.
 func (m *Move) padding(n *model.Node) (before, behind []int64, why *Reason) {
-	pads, ok := m.integers(n, "pads", 1)
-	axes, okAxes := m.integers(n, "", 3)
+	pads, ok := m.p.integers(n, "pads", 1)
+	axes, okAxes := m.p.integers(n, "", 3)
 	if !ok || !okAxes {
 		return nil, nil, because(NotConstant, "the pads of %v are computed at run time", n)
 	}

@@ -35,11 +35,23 @@ func (p *Planner) partForward(r *run, half, rest Affine) bool {
 
 // leave accepts a move that puts what is left of a run's map in its place.
 func (p *Planner) leave(m *Move, r *run, rest Affine) bool {
+	if rest.Shifts() && p.leavesBlocks(r) {
+		return false
+	}
 	if _, ok := p.shape(rest, r.first().In(p.find(r.first()).data)); !ok {
 		return false
 	}
 	m.added = m.added.plus(costSimple)
 	return m.settle(r, func() { p.replace(r, rest) }) == nil
+}
+
+// leavesBlocks says whether an Add in the place of a run would be slower than the run, though it is less work. ONNX Runtime
+// keeps images in blocks of channels from convolution to convolution (core/optimizer/nchwc_transformer.cc); a batch
+// normalisation is a convolution of one tap there, but for an Add of a constant it brings the whole image into ONNX's order
+// and back.
+func (p *Planner) leavesBlocks(r *run) bool {
+	x := r.first().In(p.find(r.first()).data)
+	return len(x.Shape) == 4 && slices.ContainsFunc(r.nodes, isBatchNorm)
 }
 
 // merge writes a run of several nodes as fewer or cheaper ones, where it stands.

@@ -95,6 +95,7 @@ const (
 	NoLinear      Code = "no-linear"       // an input, or nobody, where a linear operator is wanted
 	NoGain        Code = "no-gain"         // it could go, but would leave as much work
 	Integer       Code = "integer"         // it computes shapes or indices
+	InIdiom       Code = "idiom"           // it is part of what runtimes run as one operator
 )
 
 // Reason says why a per-channel node is still there: a code and one sentence that names the operator in the way.

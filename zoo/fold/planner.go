@@ -15,7 +15,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "3"
+const Version = "4"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
@@ -52,6 +52,7 @@ type Planner struct {
 	model       *model.Model
 	consts      *eval.Folder
 	maps        map[*model.Node]*found
+	idioms      map[*model.Node]*Idiom // of the nodes that are part of one
 	dequantized map[*model.Value]bool
 	accounts    *accounts
 	regions     *regions
@@ -99,8 +100,10 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	if o.Neutralize {
 		pass = p.neutralPass
 	}
+	p.findIdioms()
 	for p.ended() == nil && pass() {
 		m.Walk((*model.Graph).Compact)
+		p.findIdioms()
 	}
 	if err := p.ended(); err != nil {
 		return nil, err
@@ -142,6 +145,9 @@ func (p *Planner) find(n *model.Node) *found {
 			if why, ok := stays(n); ok {
 				f.why = &Reason{Unsupported, why}
 			}
+		}
+		if why := p.inIdiom(n); why != nil && (f.why == nil || f.why.Code == Nonlinear) {
+			f.why = why
 		}
 		if f.why == nil && !f.a.Finite() {
 			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
@@ -267,7 +273,7 @@ func (p *Planner) explain(r *run, why *Reason) {
 }
 
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.
-var byWeight = []Code{Keep, Overflow, Underflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
+var byWeight = []Code{Keep, InIdiom, Overflow, Underflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
 // telling is the code of two that says more.
 func telling(a, b Code) Code {

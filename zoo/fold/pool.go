@@ -79,7 +79,7 @@ func (m *Move) reduction(n *model.Node, a Affine) (kept []int, count int64, why 
 	if x.Shape == nil {
 		return nil, 0, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
-	axes, known := m.integers(n, "axes", 1)
+	axes, known := m.p.integers(n, "axes", 1)
 	if !known || len(axes) == 0 {
 		return nil, 0, because(NotPerChannel, "%v reduces all axes, or axes that are not static", n)
 	}

@@ -173,7 +173,7 @@ func sameBefore(from, to []int64, axis int) bool {
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.
 func (m *Move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
-	axes, known := m.integers(n, "axes", 1)
+	axes, known := m.p.integers(n, "axes", 1)
 	if !known {
 		return 0, false
 	}

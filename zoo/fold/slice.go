@@ -51,9 +51,9 @@ func sliceSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	}
 	first, step, count := int64(0), int64(1), extent
 	if at := slices.Index(along, int64(axis)); at >= 0 {
-		starts, ok1 := m.integers(n, "starts", 1)
-		ends, ok2 := m.integers(n, "ends", 2)
-		steps, ok3 := m.integers(n, "steps", 4)
+		starts, ok1 := m.p.integers(n, "starts", 1)
+		ends, ok2 := m.p.integers(n, "ends", 2)
+		steps, ok3 := m.p.integers(n, "steps", 4)
 		if !ok1 || !ok2 || !ok3 || at >= len(starts) || at >= len(ends) {
 			return nil, because(NotConstant, "the range of %v is computed at run time", n)
 		}
@@ -78,7 +78,7 @@ func sliceSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 // slicedAxes are the axes that a Slice cuts, counted from 0.
 func (m *Move) slicedAxes(n *model.Node) ([]int64, *Reason) {
 	rank := int64(len(n.In(0).Shape))
-	axes, ok := m.integers(n, "axes", 3)
+	axes, ok := m.p.integers(n, "axes", 3)
 	if !ok {
 		return nil, because(NotConstant, "the axes of %v are computed at run time", n)
 	}

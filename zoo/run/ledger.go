@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +16,7 @@ import (
 	"sync"
 
 	"github.com/sourcegraph/conc/iter"
-	"github.com/zeebo/blake3"
+	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -40,7 +39,7 @@ type ledger struct {
 type owner struct{ manifest, model string }
 
 // ledgerVersion is that of the lines; lines of another version are not read.
-const ledgerVersion = 2
+const ledgerVersion = 3
 
 // entry is one model's last success.
 type entry struct {
@@ -199,8 +198,7 @@ func line(e *entry) ([]byte, error) {
 }
 
 func checksum(text []byte) string {
-	sum := blake3.Sum256(text)
-	return hex.EncodeToString(sum[:8])
+	return fmt.Sprintf("%016x", xxh3.Hash(text))
 }
 
 // parseLine is a line's entry, or nil if the line is damaged.

@@ -244,15 +244,16 @@ func (l *layout) run(zoo, manifest string, made map[string]bool) {
 		}
 	}
 	surprise := l.often(30)
+	o.Manifest, o.Backend = m, cpu.New(1)
 	if surprise { // what it changes is told from what the run changes by looking before and after
 		o.Workers = 1
+		o.Backend = &backend{Backend: cpu.New(1), do: func(_ context.Context, call int) error {
+			if call == 1 {
+				l.surprise(m.Out, zoo, swapped)
+			}
+			return nil
+		}}
 	}
-	o.Manifest, o.Backend = m, &backend{Backend: cpu.New(1), do: func(_ context.Context, call int) error {
-		if surprise && call == 1 {
-			l.surprise(m.Out, zoo, swapped)
-		}
-		return nil
-	}}
 	end, err := Run(context.Background(), o)
 	if err == nil && end.Counts[report.Folded]+end.Counts[report.Copied] > 0 {
 		l.said = append(l.said, fmt.Sprint(end.Counts))

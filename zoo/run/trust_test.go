@@ -656,3 +656,16 @@ func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
 		t.Errorf("%v", again.Counts)
 	}
 }
+
+func TestTold_WhateverWasPlannedFilesOfTheSameBytesAreACopy(t *testing.T) {
+	for _, test := range []struct {
+		read, written string
+		want          report.Status
+	}{{"a", "a", report.Copied}, {"a", "b", report.Folded}} {
+		w := &work{model: 1, result: report.Model{Status: report.Folded, Before: 3, After: 1, Parity: report.Check{Status: report.Passed}}}
+		w.compare([]stamp{{Hash: test.read}}, []string{test.written, "an export"})
+		if copied := test.want == report.Copied; w.result.Status != test.want || copied != (w.result.After == 3) || copied != (w.result.Parity == notAsked) {
+			t.Errorf("%s, %s: %+v", test.read, test.written, w.result)
+		}
+	}
+}

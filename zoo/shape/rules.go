@@ -20,13 +20,17 @@ func init() {
 		rule  rule
 		types string
 	}{
-		{same, "Identity Dropout Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax HardSigmoid " +
-			"HardSwish Clip Abs Neg Exp Log Sqrt Erf Elu Selu Celu Gelu Mish Softplus Softsign Ceil " +
-			"Floor Round Reciprocal BatchNormalization InstanceNormalization LayerNormalization " +
-			"GroupNormalization LpNormalization LRN CumSum ThresholdedRelu Hardmax Sign Sin Cos " +
-			"Trilu MeanVarianceNormalization"},
-		{elementwise, "Add Sub Mul Div Pow Sum Mean Max Min Mod"},
+		{same, "Identity Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax HardSigmoid " +
+			"HardSwish Clip Abs Neg Exp Log Sqrt Erf Elu Selu Celu Gelu Mish Swish Softplus Softsign Ceil " +
+			"Floor Round Reciprocal BatchNormalization InstanceNormalization RMSNormalization " +
+			"GroupNormalization LpNormalization LRN CumSum CumProd ThresholdedRelu Hardmax Shrink Sign Sin Cos Tan " +
+			"Asin Acos Atan Sinh Cosh Asinh Acosh Atanh BitwiseNot Trilu MeanVarianceNormalization " +
+			"ScatterElements ScatterND Scatter ReverseSequence RotaryEmbedding"},
+		{layerNorm, "LayerNormalization"},
+		{dropout, "Dropout"},
+		{elementwise, "Add Sub Mul Div Pow Sum Mean Max Min Mod BitShift BitwiseAnd BitwiseOr BitwiseXor"},
 		{compare, "Equal Greater Less GreaterOrEqual LessOrEqual And Or Xor"},
+		{truth, "Not IsNaN IsInf"},
 		{pool, "MaxPool AveragePool LpPool"},
 		{globalPool, "GlobalAveragePool GlobalMaxPool GlobalLpPool"},
 		{reduce, "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare " +
@@ -40,9 +44,23 @@ func init() {
 		{split, "Split"},
 		{slice, "Slice"},
 		{gather, "Gather"},
+		{gatherElements, "GatherElements"},
+		{gatherND, "GatherND"},
+		{oneHot, "OneHot"},
+		{topK, "TopK"},
+		{nonZero, "NonZero"},
+		{compress, "Compress"},
+		{eyeLike, "EyeLike"},
+		{rangeOf, "Range"},
+		{einsum, "Einsum"},
+		{attention, "Attention"},
+		{gridSample, "GridSample"},
+		{col2im, "Col2Im"},
+		{centerCropPad, "CenterCropPad"},
 		{pad, "Pad"},
 		{expand, "Expand"},
 		{cast, "Cast"},
+		{castLike, "CastLike"},
 		{where, "Where"},
 		{conv, "Conv"},
 		{convInteger, "ConvInteger"},
@@ -695,9 +713,17 @@ func expand(in *inference, n *model.Node) {
 	set(n, 0, typeOf(n.In(0)), broadcast(in.of(n.In(0)), want))
 }
 
+func castLike(in *inference, n *model.Node) { set(n, 0, typeOf(n.In(1)), in.of(n.In(0))) }
+
 func cast(in *inference, n *model.Node) { set(n, 0, tensor.DType(n.Int("to", 0)), in.of(n.In(0))) }
 
-func dequantize(in *inference, n *model.Node) { set(n, 0, typeOf(n.In(1)), in.of(n.In(0))) }
+func dequantize(in *inference, n *model.Node) {
+	d := tensor.DType(n.Int("output_dtype", 0))
+	if d == tensor.Undefined {
+		d = typeOf(n.In(1))
+	}
+	set(n, 0, d, in.of(n.In(0)))
+}
 
 // dynamicQuantize outputs bytes, one scale and one zero point.
 func dynamicQuantize(in *inference, n *model.Node) {
@@ -707,9 +733,13 @@ func dynamicQuantize(in *inference, n *model.Node) {
 }
 
 func quantize(in *inference, n *model.Node) {
-	d := tensor.Uint8
-	if n.In(2) != nil {
+	d := tensor.DType(n.Int("output_dtype", 0))
+	switch {
+	case d != tensor.Undefined:
+	case n.In(2) != nil:
 		d = typeOf(n.In(2))
+	default:
+		d = tensor.Uint8
 	}
 	set(n, 0, d, in.of(n.In(0)))
 }
@@ -863,12 +893,23 @@ func tile(in *inference, n *model.Node) {
 	set(n, 0, typeOf(n.In(0)), out)
 }
 
-// branch gives the outputs of an If the types that its bodies agree on.
+// branch gives the outputs of an If the types that its bodies agree on, or those of the one that is taken.
 func branch(in *inference, n *model.Node) {
+	bodies := n.Bodies
+	if b := in.consts.Branch(n); b != nil {
+		bodies = []*model.Graph{b}
+		for k, v := range n.Outputs {
+			if k < len(b.Outputs) && v != nil {
+				if x, ok := in.vectors[b.Outputs[k]]; ok {
+					in.vectors[v] = x
+				}
+			}
+		}
+	}
 	for k := range n.Outputs {
 		var d tensor.DType
 		var out []int64
-		for j, b := range n.Bodies {
+		for j, b := range bodies {
 			if k >= len(b.Outputs) {
 				return
 			}

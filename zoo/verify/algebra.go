@@ -39,7 +39,7 @@ func (r Result) Check() report.Check {
 }
 
 // AlgebraVersion is that of the check: raised where it finds what it did not find before.
-const AlgebraVersion = 1
+const AlgebraVersion = 2
 
 // Algebra evaluates every region of the plan in both models, in float64, on probes, and compares. folded may be the model
 // as planned, with unrounded weights, or as read back from a file. With S and S' the magnitudes of the sums before and
@@ -59,14 +59,14 @@ func AlgebraUnrounded(ctx context.Context, original, folded *model.Model, plan *
 }
 
 func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan, unit float64) (Result, error) {
-	consts := settle(original)
+	consts, others := settle(original), settle(folded) // each model's own: what the plan took as known is not taken over
 	before, after := index(original), index(folded)
 	var r Result
 	for _, region := range plan.Regions {
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
-		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], consts: consts, unit: unit}
+		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], consts: consts, others: others, unit: unit}
 		share, err := c.run(ctx)
 		switch {
 		case errors.Is(err, errDiffers):
@@ -140,6 +140,7 @@ type comparison struct {
 	region        fold.Region
 	before, after names
 	consts        *eval.Folder // of the original
+	others        *eval.Folder // of the folded model
 	unit          float64
 	largest       float64 // number that goes in, or 1
 }
@@ -166,16 +167,13 @@ func (c *comparison) run(ctx context.Context) (float64, error) {
 var large = make(chan struct{}, 1)
 
 func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error) {
-	indices, err := c.indices()
-	if err != nil {
-		return 0, err
-	}
-	shapes, err := c.shapes()
+	probed := c.probed()
+	shapes, err := c.shapes(probed)
 	if err != nil {
 		return 0, err
 	}
 	same := func(name string) string { return name }
-	before, after := c.side(c.before, same), c.side(c.after, c.region.Folded)
+	before, after := c.side(c.before, c.consts, probed, same), c.side(c.after, c.others, probed, c.region.Folded)
 	before.limit, after.limit = limit, limit
 	share := 0.0
 	for k, draw := range probes {
@@ -186,25 +184,21 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 			break // the first probe sees all there is: noise with a mean, and the borders
 		}
 		inputs := map[string]*eval.Array{}
-		for name, a := range indices {
-			inputs[name] = a
-		}
 		rng := rand.New(rand.NewPCG(uint64(k), 10))
-		for j, name := range c.region.Inputs {
-			if indices[name] != nil {
-				continue
-			}
+		c.largest = 1
+		for j, name := range probed {
 			a, err := eval.New(shapes[j])
 			if err != nil {
 				return share, fmt.Errorf("region of %q: %w", name, err)
 			}
-			draw(rng, a)
+			if v := c.before[name]; v.DType == tensor.Undefined || v.DType.Float() {
+				draw(rng, a)
+			} else {
+				a = integers(rng, v, a)
+			}
 			inputs[name] = a
-		}
-		c.largest = 1
-		for _, a := range inputs {
-			for _, v := range a.Data {
-				c.largest = max(c.largest, math.Abs(v))
+			for _, x := range a.Data {
+				c.largest = max(c.largest, math.Abs(x))
 			}
 		}
 		x, err := before.evaluate(ctx, inputs)
@@ -215,7 +209,7 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 		if err != nil {
 			return share, fmt.Errorf("the folded model: %w", err)
 		}
-		for j, name := range c.region.Outputs {
+		for j, name := range c.outputs() {
 			s, err := c.compare(name, x[j], y[j])
 			if share = max(share, s); err != nil {
 				return share, err
@@ -225,53 +219,73 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 	return share, nil
 }
 
-// indices are the inputs that are no probes but shapes or indices, which follow from the shapes of the model's inputs.
-func (c *comparison) indices() (map[string]*eval.Array, error) {
-	out := map[string]*eval.Array{}
+// probed are the inputs that probes are drawn for. What follows from the shapes of the model's inputs is none: each model
+// computes it for itself, and the folded one may have done away with it.
+func (c *comparison) probed() []string {
+	var out []string
 	for _, name := range c.region.Inputs {
-		v := c.before[name]
-		if v == nil || v.DType == tensor.Undefined || v.DType.Float() {
-			continue
+		if v := c.before[name]; v != nil {
+			if _, known := c.consts.Value(v); known {
+				continue
+			}
 		}
-		a, ok := c.consts.Value(v)
-		if !ok {
-			a, ok = rows(v)
-		}
-		if !ok {
-			return nil, fmt.Errorf("the elements of %q, a %v, are not known before the model runs", name, v.DType)
-		}
-		out[name] = a
+		out = append(out, name)
 	}
-	return out, nil
+	return out
 }
 
-// rows are indices for a value that only takes rows of stored tables, as an embedding's does: all of them, in turn.
-func rows(v *model.Value) (*eval.Array, bool) {
-	if v.Shape == nil || len(v.Uses) == 0 {
-		return nil, false
-	}
-	count := int64(math.MaxInt64)
-	for _, u := range v.Uses {
-		table := u.Node.In(0)
-		if u.Node.Type != "Gather" || u.Index != 1 || table == nil || table.Const == nil || u.Node.Int("axis", 0) != 0 || len(table.Const.Shape) == 0 {
-			return nil, false
+// outputs are those of the region that have to agree. What follows from shapes and is gone from the folded model is none:
+// what read it is in a region of its own.
+func (c *comparison) outputs() []string {
+	var out []string
+	for _, name := range c.region.Outputs {
+		if v := c.before[name]; v != nil && !v.Output && c.after[c.region.Folded(name)] == nil {
+			if _, known := c.consts.Value(v); known {
+				continue
+			}
 		}
-		count = min(count, table.Const.Shape[0])
+		out = append(out, name)
 	}
-	shape := slices.Clone(v.Shape)
-	for k, d := range shape {
-		if d < 0 {
-			shape[k] = freeExtent / 4
-		}
-	}
-	a, err := eval.New(shape)
-	if err != nil || count < 1 {
-		return nil, false
-	}
+	return out
+}
+
+// integers fill a probe of integers or truth values: rows of the tables that it takes rows of, as an embedding's does, all
+// of them in turn; or zeros and ones.
+func integers(rng *rand.Rand, v *model.Value, a *eval.Array) *eval.Array {
+	a.DType = v.DType
+	count, ok := rows(v)
 	for k := range a.Data {
-		a.Data[k] = float64(int64(k) % count)
+		if ok {
+			a.Data[k] = float64(int64(k) % count)
+		} else {
+			a.Data[k] = float64(rng.IntN(2))
+		}
 	}
-	return a, true
+	return a
+}
+
+// rows is how many rows all tables have that a value takes rows of, if it does nothing else.
+func rows(v *model.Value) (count int64, ok bool) {
+	count = math.MaxInt64
+	for _, u := range v.Uses {
+		n, table := u.Node, u.Node.In(0)
+		if n.Type != "Gather" || u.Index != 1 || table == nil {
+			return 0, false
+		}
+		shape := table.Shape
+		if table.Const != nil {
+			shape = table.Const.Shape
+		}
+		axis := int(n.Int("axis", 0))
+		if axis < 0 {
+			axis += len(shape)
+		}
+		if axis < 0 || axis >= len(shape) || shape[axis] < 1 {
+			return 0, false
+		}
+		count = min(count, shape[axis])
+	}
+	return count, len(v.Uses) > 0
 }
 
 // maxWork bounds the multiplications of a region on its probes, if there is to be more than one.
@@ -323,9 +337,9 @@ func scaled(x float64) func(*rand.Rand, *eval.Array) {
 
 // shapes are the inputs' shapes. Where the whole region works on positions alike, large images are cut to a size at which
 // borders and interior are both seen.
-func (c *comparison) shapes() ([][]int64, error) {
+func (c *comparison) shapes(probed []string) ([][]int64, error) {
 	var out [][]int64
-	for _, name := range c.region.Inputs {
+	for _, name := range probed {
 		v := c.before[name]
 		if v == nil || c.after[c.region.Folded(name)] == nil {
 			return nil, fmt.Errorf("the value %q is not in both models", name)
@@ -395,7 +409,7 @@ func wanted(v *model.Value) ([]int64, bool) {
 // ones are alike if they differ by a multiple of the stride, so that windows meet the border in the same way. alike says
 // that the region's operators treat all positions alike. The last axes, spatial many, are positions.
 func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
-	nodes, err := c.side(c.before, func(name string) string { return name }).nodes()
+	nodes, err := c.side(c.before, c.consts, c.probed(), func(name string) string { return name }).nodes()
 	if err != nil {
 		return 0, 0, false
 	}
@@ -422,7 +436,16 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 		case "BatchNormalization", "Relu", "LeakyRelu", "Clip", "HardSigmoid", "Identity", "Dropout", "Neg":
 		case "Mul", "Add", "Sub", "Div":
 			for _, v := range n.Inputs {
-				if v != nil && v.Const != nil && slices.ContainsFunc(v.Const.Shape[max(0, len(v.Const.Shape)-spatial):], func(d int64) bool { return d != 1 }) {
+				if v == nil {
+					continue
+				}
+				var shape []int64
+				if v.Const != nil {
+					shape = v.Const.Shape
+				} else if a, known := c.consts.Value(v); known {
+					shape = a.Shape
+				}
+				if slices.ContainsFunc(shape[max(0, len(shape)-spatial):], func(d int64) bool { return d != 1 }) {
 					return 0, 0, false // it varies from position to position
 				}
 			}
@@ -437,6 +460,8 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 type side struct {
 	c       *comparison
 	values  names
+	consts  *eval.Folder // of this model
+	probed  []string
 	name    func(string) string // what this model calls an input or output of the region
 	weights map[*model.Value]measured
 	limit   int // of elements held
@@ -444,21 +469,21 @@ type side struct {
 	spent   float64
 }
 
-func (c *comparison) side(values names, name func(string) string) *side {
-	return &side{c: c, values: values, name: name, weights: map[*model.Value]measured{}}
+func (c *comparison) side(values names, consts *eval.Folder, probed []string, name func(string) string) *side {
+	return &side{c: c, values: values, consts: consts, probed: probed, name: name, weights: map[*model.Value]measured{}}
 }
 
 // nodes are those between the region's inputs and outputs, in an order in which they can be evaluated.
 func (s *side) nodes() ([]*model.Node, error) {
 	stop := map[*model.Value]bool{}
-	for _, name := range s.c.region.Inputs {
+	for _, name := range s.probed {
 		stop[s.values[s.name(name)]] = true
 	}
 	var order []*model.Node
 	seen := map[*model.Node]bool{}
 	var visit func(v *model.Value) error
 	visit = func(v *model.Value) error {
-		if v == nil || stop[v] || v.Const != nil {
+		if v == nil || stop[v] || s.given(v) {
 			return nil
 		}
 		n := v.Producer
@@ -480,7 +505,7 @@ func (s *side) nodes() ([]*model.Node, error) {
 		order = append(order, n)
 		return nil
 	}
-	for _, name := range s.c.region.Outputs {
+	for _, name := range s.c.outputs() {
 		v := s.values[s.name(name)]
 		if v == nil {
 			return nil, fmt.Errorf("the value %q is not in both models", name)
@@ -490,6 +515,19 @@ func (s *side) nodes() ([]*model.Node, error) {
 		}
 	}
 	return order, nil
+}
+
+// given says whether a value is there before any node is evaluated: a stored constant, or what follows from shapes and
+// indices. Other expressions of constants are evaluated with their magnitudes.
+func (s *side) given(v *model.Value) bool {
+	if v.Const != nil {
+		return true
+	}
+	if v.DType == tensor.Undefined || v.DType.Float() {
+		return false
+	}
+	_, known := s.consts.Value(v)
+	return known
 }
 
 // measured is a value with the magnitude of the sums behind it, how many terms they have, and how many weights.
@@ -517,7 +555,7 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 			readers[v]++
 		}
 	}
-	for _, name := range s.c.region.Outputs {
+	for _, name := range s.c.outputs() {
 		readers[s.values[s.name(name)]]++
 	}
 	held := 0
@@ -540,7 +578,7 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 				continue
 			}
 			m, ok := known[v]
-			if !ok && v.Const != nil {
+			if !ok && s.given(v) {
 				if m, ok = s.weights[v]; !ok {
 					if m, err = s.weight(v, held); err != nil {
 						return nil, err
@@ -558,7 +596,7 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 		if err != nil {
 			return nil, err
 		}
-		magnitude, err := eval.Magnitude(n, magnitudes, out)
+		magnitude, err := eval.Magnitude(n, in, magnitudes, out)
 		if err != nil {
 			return nil, err
 		}
@@ -585,8 +623,15 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 		}
 	}
 	var results []measured
-	for _, name := range s.c.region.Outputs {
-		m, ok := known[s.values[s.name(name)]]
+	for _, name := range s.c.outputs() {
+		v := s.values[s.name(name)]
+		m, ok := known[v]
+		if !ok && s.given(v) {
+			if m, err = s.weight(v, held); err != nil {
+				return nil, err
+			}
+			ok = true
+		}
 		if !ok {
 			return nil, fmt.Errorf("%q is not computed", name)
 		}
@@ -597,6 +642,10 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 
 // weight reads a constant, once for all probes, while the region holds so many numbers besides.
 func (s *side) weight(v *model.Value, held int) (m measured, err error) {
+	if v.Const == nil {
+		a, _ := s.consts.Value(v)
+		return measured{value: a, magnitude: a}, nil
+	}
 	if size, _ := v.Const.Elements(); int64(held+s.held)+2*size > int64(s.limit) {
 		return m, fmt.Errorf("the region holds more than %d numbers with %q: %w", s.limit, v.Name, eval.ErrTooLarge)
 	}

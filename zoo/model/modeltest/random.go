@@ -10,9 +10,14 @@ import (
 
 // Random is a small random graph: up to size operators of all kinds that folding knows, and some that it does not, with
 // random attributes, branches and shared values. Equal seeds make equal models. Every shape is static.
-func Random(seed uint64, size int) *model.Model {
+func Random(seed uint64, size int) *model.Model { return random(seed, size, false) }
+
+// RandomCut is Random with parts of axes up to positions that are computed from shapes, in integers.
+func RandomCut(seed uint64, size int) *model.Model { return random(seed, size, true) }
+
+func random(seed uint64, size int, cuts bool) *model.Model {
 	b := New(seed)
-	g := &grower{Builder: b}
+	g := &grower{Builder: b, cuts: cuts}
 	switch b.Rand.IntN(6) {
 	case 0:
 		g.add(b.Input(2, 6), 2, 6)
@@ -48,6 +53,7 @@ type sized struct {
 type grower struct {
 	*Builder
 	values []sized
+	cuts   bool
 }
 
 func (g *grower) add(v *model.Value, shape ...int64) { g.values = append(g.values, sized{v, shape}) }
@@ -73,6 +79,8 @@ func (g *grower) grow() {
 		g.perChannel(x)
 	case g.chance(3):
 		g.nonlinear(x)
+	case g.cuts && g.chance(8):
+		g.cut(x)
 	case len(x.shape) == 4:
 		g.image(x)
 	case len(x.shape) == 3:
@@ -133,7 +141,7 @@ func (g *grower) nonlinear(x sized) {
 	rank := len(x.shape)
 	in := []*model.Value{x.Value}
 	var v *model.Value
-	switch g.Rand.IntN(14) {
+	switch g.Rand.IntN(15) {
 	case 0, 1:
 		v = g.Op("Relu", in)
 	case 2:
@@ -170,6 +178,8 @@ func (g *grower) nonlinear(x sized) {
 		v = g.Op([]string{"Max", "Min", "Mean", "Sum"}[g.Rand.IntN(4)], append(in, g.Const(g.Uniform(1, -1, 1))))
 	case 11:
 		v = g.Op("Reshape", append(in, g.Op("Shape", in)))
+	case 12:
+		v = g.idiom(x)
 	default:
 		v = g.two(x)
 		if v == nil {
@@ -177,6 +187,25 @@ func (g *grower) nonlinear(x sized) {
 		}
 	}
 	g.add(v, x.shape...)
+}
+
+// cut takes a part of an axis, up to a position that is computed from the shape in integers: 7 / 3 · 2 is 4.
+func (g *grower) cut(x sized) {
+	axis := g.Rand.IntN(len(x.shape))
+	plus, by, times := g.from(0, 1, 2), g.from(2, 3), g.from(1, 2)
+	end := min((x.shape[axis]+plus)/by*times, x.shape[axis])
+	if end < 1 {
+		return
+	}
+	extent := g.Op("Slice", []*model.Value{g.Op("Shape", []*model.Value{x.Value}), g.Ints(int64(axis)), g.Ints(int64(axis) + 1)})
+	if g.chance(2) {
+		extent = g.Op("Gather", []*model.Value{g.Op("Shape", []*model.Value{x.Value}), g.Ints(int64(axis))})
+	}
+	to := g.Op("Div", []*model.Value{g.Op("Add", []*model.Value{extent, g.Ints(plus)}), g.Ints(by)})
+	to = g.Op("Mul", []*model.Value{to, g.Ints(times)})
+	shape := slices.Clone(x.shape)
+	shape[axis] = end
+	g.add(g.Op("Slice", []*model.Value{x.Value, g.Ints(0), to, g.Ints(int64(axis))}), shape...)
 }
 
 // two combines a value with another of the same shape, or with itself.
