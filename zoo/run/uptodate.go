@@ -112,7 +112,7 @@ func (w *work) remembered(e *entry) {
 		}
 	}
 	w.keeps(e.Told.Kept)
-	for _, s := range e.Inputs {
+	for _, s := range e.Inputs[1:] { // the model file is guarded from the start
 		if info, err := w.fsys.Stat(s.Path); err == nil {
 			w.guard.Files(info)
 		}
