@@ -41,6 +41,10 @@ func TestNoClaimOfAFileMakesPlanningFailOrTakeMuchMemory(t *testing.T) {
 		{"a Mul of nothing", func(b *modeltest.Builder) *model.Value {
 			return b.Op("Mul", []*model.Value{nil, nil})
 		}},
+		{"a Softmax of scores that are the quotient of nothing", func(b *modeltest.Builder) *model.Value {
+			scores := b.Op("Div", []*model.Value{nil, b.Const([]float64{3})})
+			return b.Op("Softmax", []*model.Value{b.Op("Add", []*model.Value{scores, b.Input(2, 3)})})
+		}},
 		{"blocks of 2^30 positions", func(b *modeltest.Builder) *model.Value {
 			x := b.Op("DepthToSpace", []*model.Value{b.Input(1, 1<<32, 1, 1)}, "blocksize", 1<<15)
 			return b.BatchNorm(claim(x, 1, 4, 1<<15, 1<<15), 4)
