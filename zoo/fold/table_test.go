@@ -179,6 +179,17 @@ func clip(low, high float64) func(m *b, x *v) *v {
 
 func gemm(m *b, x *v) *v { return m.Op("Gemm", in(x, m.Weight(4*6*7, 5), m.Weight(5))) }
 
+// shuffled splits the channels of x as the first extents say, puts the axes in another order, and joins them: to the rest of
+// the extents, or to those of x.
+func shuffled(m *b, x *v, extents []int64, perm ...int64) *v {
+	apart, joined := extents[:len(perm)], extents[len(perm):]
+	if len(joined) == 0 {
+		joined = []int64{0, -1, apart[len(perm)-2], apart[len(perm)-1]}
+	}
+	y := m.Op("Transpose", in(m.Op("Reshape", in(x, m.Ints(apart...)))), "perm", perm)
+	return m.Op("Reshape", in(y, m.Ints(joined...)))
+}
+
 // dequantized is a weight of two axes that is stored in eight bits, with one scale.
 func dequantized(m *b, rows, cols int64) *v {
 	q := m.Ints(make([]int64, rows*cols)...)
@@ -457,6 +468,29 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("Reshape", in(m.Op("Relu", in(bn(m, x, 4))), m.Op("Shape", in(x))))
 			z := m.Op("Reshape", in(bn(m, y, 4), m.Op("Shape", in(y))))
 			return valid(m, z)
+		}},
+		{"a channel shuffle lets all through", 0, "", func(m *b) *v {
+			return bn(m, shuffled(m, m.Conv(m.Input(2, 3, 5, 5), 3, 12, 2, 1), []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4), 12)
+		}},
+		{"a channel shuffle lets all through forward", 0, "", func(m *b) *v {
+			x := shuffled(m, bn(m, m.Op("Tanh", in(m.Input(2, 12, 4, 4))), 12), []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4)
+			return m.Conv(x, 12, 5, 2, 1)
+		}},
+		{"a channel shuffle of three parts and free extents", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(-1, 3, 5, 5), 3, 12, 2, 1)
+			return bn(m, shuffled(m, x, []int64{0, 2, 3, 2, 4, 4, -1, 12, 4, 4}, 0, 3, 1, 2, 4, 5), 12)
+		}},
+		{"a channel shuffle before channels with a sign that their activation keeps back", 1, fold.Sign, func(m *b) *v {
+			x := m.Op("Relu", in(m.Conv(m.Input(2, 3, 5, 5), 3, 12, 2, 1)))
+			return m.Op("Mul", in(shuffled(m, x, []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4), m.Const(m.Signed(12), 12, 1, 1)))
+		}},
+		{"a transposition of channels and positions is no shuffle", 1, fold.NotPerChannel, func(m *b) *v {
+			return bn(m, shuffled(m, m.Conv(m.Input(1, 3, 5, 5), 3, 12, 2, 1), []int64{1, 3, 4, 4, 4}, 0, 2, 3, 1, 4), 12)
+		}},
+		{"a channel shuffle of which somebody reads the middle", 1, fold.NotPerChannel, func(m *b) *v {
+			y := shuffled(m, m.Conv(m.Input(1, 3, 5, 5), 3, 12, 2, 1), []int64{1, 3, 4, 4, 4}, 0, 2, 1, 3, 4)
+			middle := m.Op("Reshape", in(m.Op("Tanh", in(y.Producer.In(0))), m.Ints(1, 12, 4, 4)))
+			return m.Op("Concat", in(bn(m, y, 12), middle), "axis", 1)
 		}},
 		{"a Gather of channels takes the maps of those that it hands on", 0, "", func(m *b) *v {
 			return bn(m, m.Op("Gather", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1), m.Ints(3, 0, -2)), "axis", 1), 3)
