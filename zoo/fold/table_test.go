@@ -469,6 +469,43 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			z := m.Op("Reshape", in(bn(m, y, 4), m.Op("Shape", in(y))))
 			return valid(m, z)
 		}},
+		{"Expand of positions lets all through", 0, "", func(m *b) *v {
+			x := m.Op("GlobalAveragePool", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)))
+			return bn(m, m.Op("Expand", in(x, m.Ints(2, 4, 3, 3))), 4)
+		}},
+		{"Expand that adds an axis lets all through forward", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(4, 6))), m.Const(m.Signed(6), 6)))
+			return m.Op("MatMul", in(m.Op("Expand", in(x, m.Ints(3, 4, 6))), m.Weight(6, 5)))
+		}},
+		{"Expand keeps a shift back that would be an Add of more elements behind it", 1, fold.NoGain, func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Tanh", in(m.Input(4, 6))), m.Weight(6)))
+			return m.Op("MatMul", in(m.Op("Expand", in(x, m.Ints(3, 4, 6))), m.Weight(6, 5)))
+		}},
+		{"Expand of one channel to several lets a map that is theirs all through", 0, "", func(m *b) *v {
+			return uniform(m, m.Op("Expand", in(m.Conv(m.Input(1, 3, 5, 5), 3, 1, 2, 1), m.Ints(1, 4, 4, 4))), 2, 3)
+		}},
+		{"Expand of one channel to several keeps back maps that differ", 1, fold.NotPerChannel, func(m *b) *v {
+			return bn(m, m.Op("Expand", in(m.Conv(m.Input(1, 3, 5, 5), 3, 1, 2, 1), m.Ints(1, 4, 4, 4))), 4)
+		}},
+		{"Expand of one channel to several gives each its map forward", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(1, 1, 5, 5))), 1)
+			return valid(m, m.Op("Expand", in(x, m.Ints(1, 4, 5, 5))))
+		}},
+		{"Tile of positions lets all through", 0, "", func(m *b) *v {
+			return bn(m, m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1), m.Ints(2, 1, 2, 3))), 4)
+		}},
+		{"Tile of channels repeats the map forward", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(1, 2, 5, 5))), 2)
+			return valid(m, m.Op("Tile", in(x, m.Ints(1, 2, 1, 1))))
+		}},
+		{"Tile of channels lets a map through that repeats", 0, "", func(m *b) *v {
+			x := m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 2, 1), m.Ints(1, 2, 1, 1)))
+			return m.Op("Mul", in(x, m.Const([]float64{2, -3, 2, -3}, 4, 1, 1)))
+		}},
+		{"Tile of channels keeps a map back that does not", 1, fold.NotPerChannel, func(m *b) *v {
+			x := m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 2, 1), m.Ints(1, 2, 1, 1)))
+			return m.Op("Mul", in(x, m.Const([]float64{2, -3, 2, -4}, 4, 1, 1)))
+		}},
 		{"a channel shuffle lets all through", 0, "", func(m *b) *v {
 			return bn(m, shuffled(m, m.Conv(m.Input(2, 3, 5, 5), 3, 12, 2, 1), []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4), 12)
 		}},
