@@ -130,6 +130,10 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 			return m.Op("Mul", in(valid(m, x), m.Op("Cast", in(m.Op("Size", in(x))), "to", 1)))
 		}}, 0, ""},
 		{"Clip takes a uniform map", []step{func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, 6)}, 0, ""},
+		{"Clip takes a uniform map with a negative scale, its limits change places", []step{clip(-1, 6), func(m *b, x *v) *v { return uniform(m, x, -2, 1) }}, 0, ""},
+		{"Clip takes a uniform map with a negative scale forward", []step{op("Tanh"), func(m *b, x *v) *v { return uniform(m, x, -2, 0.3) }, clip(-0.5, 1), valid}, 0, ""},
+		{"Clip from one side takes no negative scale", []step{clip(1, math.MaxFloat32), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }}, 1, fold.Sign},
+		{"Clip of equal limits takes no negative scale", []step{clip(1, 1), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }}, 1, fold.Unsupported},
 		{"Clip at the largest number has no limit there", []step{clip(0, math.MaxFloat32), positive}, 0, ""},
 		{"Clip from above at 0 lets a positive scale through", []step{clip(-math.MaxFloat32, 0), positive}, 0, ""},
 		{"Clip from above at 0 keeps a negative scale back", []step{clip(-math.MaxFloat32, 0), negative}, 1, fold.Sign},
