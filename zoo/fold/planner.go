@@ -240,6 +240,9 @@ func costOfMap(a Affine) (c cost) {
 
 // try moves a run, or part of its map, and says whether it did.
 func (p *Planner) try(r *run) bool {
+	if p.unread(r) {
+		return true
+	}
 	if r.a.Identity() {
 		if p.drop(r) {
 			return true

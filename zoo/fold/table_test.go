@@ -510,6 +510,35 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			x := m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 2, 1), m.Ints(1, 2, 1, 1)))
 			return m.Op("Mul", in(x, m.Const([]float64{2, -3, 2, -4}, 4, 1, 1)))
 		}},
+		{"a sum of a value with itself", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return bn(m, m.Op("Add", in(x, x)), 4)
+		}},
+		{"a sum of a value with itself, forward", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 4)
+			return valid(m, m.Op("Add", in(x, x)))
+		}},
+		{"a sum of a value with itself, which somebody else reads too", 1, fold.SharedOutput, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return m.Op("Concat", in(bn(m, m.Op("Add", in(x, x)), 4), m.Op("Tanh", in(x))), "axis", 1)
+		}},
+		{"a square lets a scale through forward", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(1, 4, 5, 5))), m.Const(m.Signed(4), 4, 1, 1)))
+			return valid(m, m.Op("Mul", in(x, x)))
+		}},
+		{"a square keeps a shift back", 1, fold.Nonlinear, func(m *b) *v {
+			x := shift(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))))
+			return valid(m, m.Op("Mul", in(x, x)))
+		}},
+		{"a square keeps a scale behind it back", 1, fold.SharedOutput, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return m.Op("Mul", in(m.Op("Mul", in(x, x)), m.Const(m.Signed(4), 4, 1, 1)))
+		}},
+		{"a normalisation that nobody reads goes", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			bn(m, x, 4)
+			return m.Op("Tanh", in(x))
+		}},
 		{"a channel shuffle lets all through", 0, "", func(m *b) *v {
 			return bn(m, shuffled(m, m.Conv(m.Input(2, 3, 5, 5), 3, 12, 2, 1), []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4), 12)
 		}},
