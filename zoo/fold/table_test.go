@@ -300,6 +300,46 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		{"a map before Gemm", 0, "", func(m *b) *v {
 			return m.Op("Gemm", in(bn(m, m.Input(2, 6), 6), m.Weight(6, 5), m.Weight(5)), "alpha", 0.5, "beta", 2.0)
 		}},
+		{"Gemm with the weight on the left", 0, "", func(m *b) *v {
+			y := m.Op("Gemm", in(m.Weight(5, 6), m.Input(6, 2), m.Weight(5, 1)), "alpha", 0.5, "beta", 2.0)
+			return m.Op("Add", in(m.Op("Mul", in(y, m.Const(m.Signed(5), 5, 1))), m.Weight(5, 1)))
+		}},
+		{"Gemm with the weight on the left, both transposed, C by columns", 0, "", func(m *b) *v {
+			y := m.Op("Gemm", in(m.Weight(6, 5), m.Input(2, 6), m.Weight(2)), "transA", 1, "transB", 1)
+			return m.Op("Add", in(m.Op("Mul", in(y, m.Const(m.Signed(5), 5, 1))), m.Weight(5, 1)))
+		}},
+		{"Gemm with the weight on the left gains a C by rows", 0, "", func(m *b) *v {
+			return m.Op("Add", in(m.Op("Gemm", in(m.Weight(5, 6), m.Input(6, 2))), m.Weight(5, 1)))
+		}},
+		{"a map before Gemm with the weight on the left", 0, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(6, 2))), m.Const(m.Signed(6), 6, 1))), m.Weight(6, 1)))
+			return m.Op("Gemm", in(m.Weight(5, 6), x, m.Weight(5, 2)), "alpha", 0.5, "beta", 2.0)
+		}},
+		{"a map before Gemm with the weight on the left, both transposed", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(2, 6))), 6)
+			return m.Op("Gemm", in(m.Weight(6, 5), x), "transA", 1, "transB", 1, "alpha", 0.5)
+		}},
+		{"a map of the columns behind Gemm with the weight on the left stays", 1, fold.NotPerChannel, func(m *b) *v {
+			return bn(m, m.Op("Gemm", in(m.Weight(5, 6), m.Input(6, 2))), 2)
+		}},
+		{"a map before a product with a vector, its shift into the Add behind it", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(4), 4))), m.Weight(4)))
+			return m.Op("Add", in(m.Op("MatMul", in(x, m.Weight(4))), m.Weight(3)))
+		}},
+		{"a map before a product with a vector leaves one Add", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(4), 4))), m.Weight(4)))
+			return m.Op("MatMul", in(x, m.Weight(4)))
+		}},
+		{"a map before a product with a vector on the left", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(3), 3, 1))), m.Weight(3, 1)))
+			return m.Op("MatMul", in(m.Weight(3), x))
+		}},
+		{"one scale behind a product with a vector", 0, "", func(m *b) *v {
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(2, 3, 4), m.Weight(4))), m.Const([]float64{-3})))
+		}},
+		{"scales of rows behind a product with a vector stay", 1, fold.NotPerChannel, func(m *b) *v {
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Weight(4))), m.Const(m.Signed(3), 3)))
+		}},
 		{"MatMul of a matrix becomes Gemm", 0, "", func(m *b) *v { return bn(m, m.Op("MatMul", in(m.Input(2, 6), m.Weight(6, 5))), 5) }},
 		{"LayerNormalization into MatMuls, its bias into the Adds behind them", 2, "", func(m *b) *v {
 			y := m.Op("LayerNormalization", in(m.Input(1, 3, 4), m.Const(m.Signed(4), 4), m.Weight(4)))
