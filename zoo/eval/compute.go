@@ -20,6 +20,7 @@ func init() {
 	operators["InstanceNormalization"] = instanceNorm
 	operators["LayerNormalization"] = layerNorm
 	operators["RMSNormalization"] = rmsNorm
+	operators["SimplifiedLayerNormalization"] = rmsNorm // ONNX Runtime's name for it, in ONNX's domain
 	operators["GroupNormalization"] = groupNorm
 	operators["MaxPool"] = maxPool
 	operators["AveragePool"] = pool(0, func(a, b float64) float64 { return a + b }, true)

@@ -154,7 +154,7 @@ func Terms(n *model.Node, in []*Array) int64 {
 	case "GlobalAveragePool", "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp",
 		"InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization":
 		return int64(len(in[0].Data))
-	case "Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization", "LpNormalization", "CumSum", "LRN":
+	case "Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization", "CumSum", "LRN":
 		return slices.Max(append([]int64{4}, in[0].Shape...))
 	case "Einsum", "Attention":
 		terms := int64(4)

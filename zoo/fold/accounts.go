@@ -51,7 +51,13 @@ func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 
 // moved notes who took a run, after the edits of the move.
 func (a *accounts) moved(m *Move, r *run, heirs []heir) {
-	entries := a.of(r.nodes)
+	gone := slices.Clone(r.nodes)
+	for _, n := range m.into {
+		if n.Type == "Identity" { // it was the inverse map: the takers stand for both
+			gone = append(gone, n)
+		}
+	}
+	entries := a.of(gone)
 	for _, e := range entries {
 		e.moved, e.into = true, append(e.into, m.into...)
 	}
@@ -61,10 +67,6 @@ func (a *accounts) moved(m *Move, r *run, heirs []heir) {
 	for _, n := range m.into {
 		switch {
 		case slices.Contains(r.nodes, n):
-		case n.Type == "Identity": // it was the inverse map: both are gone
-			for _, e := range a.entries[n] {
-				e.moved = true
-			}
 		case countedTypes[n.Type]:
 			a.take(n, entries)
 		}

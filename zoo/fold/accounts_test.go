@@ -239,3 +239,23 @@ func TestTheReasonOfARefusalSaysWhatHappened(t *testing.T) {
 		}
 	}
 }
+
+func TestMapsThatMeetWhereTheyAreLeftAreMergedNotFolded(t *testing.T) {
+	m := modeltest.New(3)
+	x, c := m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(4), 4)
+	mean := m.Op("Mean", in(m.Op("Mul", in(x, c)), m.Op("Mul", in(m.Op("Sin", in(x)), c))))
+	sub := m.Op("Sub", in(mean, m.Weight(4)))
+	neg := m.Op("Neg", in(m.Op("Cos", in(m.Op("Neg", in(mean))))))
+	model := m.Output(m.Op("Tanh", in(sub)), neg)
+	plan, err := fold.Fold(model, fold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foldtest.AddsUp(t, plan, model)
+	if plan.After > plan.Before {
+		t.Errorf("%d per-channel nodes became %d", plan.Before, plan.After)
+	}
+	if n := plan.Tally(); n.Merged == 0 {
+		t.Errorf("nothing was merged: %+v %+v", n, plan.Maps)
+	}
+}

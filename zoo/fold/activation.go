@@ -67,13 +67,24 @@ func (m *Move) limits(n *model.Node) (limits, *Reason) {
 // none says whether there are no limits.
 func (l limits) none() bool { return math.IsInf(l.lo, -1) && math.IsInf(l.hi, 1) }
 
+// finite says whether there are both limits.
+func (l limits) finite() bool { return !math.IsInf(l.lo, 0) && !math.IsInf(l.hi, 0) }
+
+// turned are limits that were multiplied by a number: in the other order where that is negative.
+func (l limits) turned(s float64) limits {
+	if s < 0 {
+		l.lo, l.hi = l.hi, l.lo
+	}
+	return l
+}
+
 // rectify says whether the limits are those of a rectifier: 0 or none.
 func (l limits) rectify() bool {
 	return (l.lo == 0 || math.IsInf(l.lo, -1)) && (l.hi == 0 || math.IsInf(l.hi, 1))
 }
 
 // clamp is what a Clip does to a map: one without limits lets all pass, a rectifier lets positive scales pass, others take
-// only a map that is the same for all channels, with a positive scale, into their limits.
+// only a map that is the same for all channels into their limits. A negative scale changes these round, if both are there.
 func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) {
 	if l, why = m.limits(n); why != nil {
 		return l, a, why
@@ -86,7 +97,7 @@ func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) 
 		return l, a, positivelyHomogeneous(n, a)
 	case !uniform:
 		return l, a, because(Nonlinear, "%v has limits, which a map that differs from channel to channel would shift", n)
-	case !b.Positive():
+	case !b.Positive() && !(b.Scale[0] < 0 && l.finite()):
 		return l, a, because(Sign, "%v has a scale to carry that is not positive", n)
 	case !(l.lo < l.hi):
 		return l, a, because(Unsupported, "%v has limits %g and %g", n, l.lo, l.hi)
@@ -125,7 +136,7 @@ func clipBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	}
 	if !l.none() {
 		s, t := b.Scale[0], b.Shift[0]
-		if why := m.setLimits(n, l, limits{s*l.lo + t, s*l.hi + t}); why != nil {
+		if why := m.setLimits(n, l, limits{s*l.lo + t, s*l.hi + t}.turned(s)); why != nil {
 			return why
 		}
 	}
@@ -149,7 +160,7 @@ func clipForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why := m.Try(func() *Reason { return m.becomeHardSigmoid(n, l, s, t) }); why == nil {
 		return nil
 	}
-	if why := m.setLimits(n, l, limits{(l.lo - t) / s, (l.hi - t) / s}); why != nil {
+	if why := m.setLimits(n, l, limits{(l.lo - t) / s, (l.hi - t) / s}.turned(s)); why != nil {
 		return why
 	}
 	return m.Forward(n.Outputs[0], b)
@@ -159,7 +170,7 @@ func clipForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 func (m *Move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason {
 	width := l.hi - l.lo
 	y := n.Outputs[0]
-	if math.IsInf(width, 0) || y.DType != tensor.Float32 {
+	if math.IsInf(width, 0) || s < 0 || y.DType != tensor.Float32 {
 		return because(Unsupported, "%v is not a HardSigmoid", n)
 	}
 	if why := m.Absorbed(n); why != nil {

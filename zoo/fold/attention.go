@@ -22,6 +22,9 @@ var scaled = of("Div", product{}, scalar{})
 type product struct{}
 
 func (product) match(s *sighting, v *model.Value) bool {
+	if v == nil {
+		return false
+	}
 	n := v.Producer
 	return n != nil && n.Type == "MatMul" && n.Domain == "" && len(n.Inputs) == 2 && computed{}.match(s, n.Inputs[0]) && computed{}.match(s, n.Inputs[1])
 }

@@ -138,6 +138,8 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 		}
 	}
 	switch {
+	case m.p.isProduct(v):
+		return v, v.Shape, m.Absorbed(n)
 	case v.Const == nil || v.Input && !m.p.opt.Overridable:
 		return nil, nil, m.p.notConstant("weight", v, n)
 	case !v.Const.DType.Float():
@@ -175,6 +177,9 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	}
 	if isDequantized(n.In(k)) {
 		return m.rescaleDequantized(n, n.Inputs[k], f)
+	}
+	if m.p.isProduct(n.In(k)) {
+		return m.rescaleProduct(n, n.Inputs[k], f)
 	}
 	m.Edit(func() {
 		v := n.Inputs[k]

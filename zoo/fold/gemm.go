@@ -23,6 +23,9 @@ func gemmAxes(n *model.Node) (k, cols int) {
 }
 
 func gemmBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	if m.p.leftWeighted(n) {
+		return gemmLeftBack(m, n, a)
+	}
 	w, shape, why := m.weight(n, 1)
 	if why != nil {
 		return why
@@ -48,6 +51,9 @@ func gemmBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 }
 
 func gemmForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+	if k == 1 && m.p.leftWeighted(n) {
+		return gemmLeftForward(m, n, a)
+	}
 	if k != 0 {
 		return because(NotConstant, "the map is on input %d of %v", k, n)
 	}

@@ -41,6 +41,14 @@ func TestNoClaimOfAFileMakesPlanningFailOrTakeMuchMemory(t *testing.T) {
 		{"a Mul of nothing", func(b *modeltest.Builder) *model.Value {
 			return b.Op("Mul", []*model.Value{nil, nil})
 		}},
+		{"a Softmax of scores that are the quotient of nothing", func(b *modeltest.Builder) *model.Value {
+			scores := b.Op("Div", []*model.Value{nil, b.Const([]float64{3})})
+			return b.Op("Softmax", []*model.Value{b.Op("Add", []*model.Value{scores, b.Input(2, 3)})})
+		}},
+		{"a Slice of one of 2^40 channels", func(b *modeltest.Builder) *model.Value {
+			x := claim(b.Op("Relu", []*model.Value{b.Input(1, 1<<40, 4, 4)}), 1, 1<<40, 4, 4)
+			return b.BatchNorm(b.Op("Slice", []*model.Value{x, b.Ints(0), b.Ints(1), b.Ints(1)}), 1)
+		}},
 		{"blocks of 2^30 positions", func(b *modeltest.Builder) *model.Value {
 			x := b.Op("DepthToSpace", []*model.Value{b.Input(1, 1<<32, 1, 1)}, "blocksize", 1<<15)
 			return b.BatchNorm(claim(x, 1, 4, 1<<15, 1<<15), 4)

@@ -1,6 +1,8 @@
 package fold
 
 import (
+	"slices"
+
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -37,6 +39,9 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 	if why != nil {
 		return why
 	}
+	if len(shape) == 1 {
+		return m.vectorAbsorb(n, k, shape, a)
+	}
 	y := n.Outputs[0]
 	if len(shape) < 2 || y.Shape == nil || k == 0 && !matrices(n) {
 		return because(Unsupported, "%v has a weight of shape %v and an output of unknown rank", n, shape)
@@ -60,6 +65,15 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 	}
 	m.added = m.added.plus(costSimple)
 	return m.addAfter(n, b)
+}
+
+// vectorAbsorb takes a scale of the output into a weight of one axis, over which n sums: one number for all.
+func (m *Move) vectorAbsorb(n *model.Node, k int, shape []int64, a Affine) *Reason {
+	b, ok := a.Flat()
+	if !ok || b.Shifts() || shape[0] > maxValues {
+		return because(NotPerChannel, "%v has a vector for a weight, which takes one scale for all and no shift", n)
+	}
+	return m.Rescale(n, k, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: slices.Repeat(b.Scale, int(shape[0]))})
 }
 
 // summed says whether n sums over an axis of its input k, and which axis of its output one that it keeps is. Both inputs
@@ -139,8 +153,15 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return why
 	}
 	x, y := n.In(from), n.Outputs[0]
-	if len(shape) < 2 || x.Shape == nil || y.Shape == nil || len(x.Shape) < 2 {
+	if len(shape) < 1 || x.Shape == nil || y.Shape == nil || len(x.Shape) < 2 {
 		return because(Unsupported, "%v has a weight of shape %v and an input of unknown rank", n, shape)
+	}
+	gemm := m.gemmable(n, shape)
+	single := len(shape) == 1 // a vector is a matrix of one column, or of one row, whose axis of 1 is not in the product
+	if single && k == 0 {
+		shape = []int64{1, shape[0]}
+	} else if single {
+		shape = []int64{shape[0], 1}
 	}
 	axis := len(shape) - summed
 	b, ok := a.Over(len(x.Shape)-kept, int(shape[axis])) // B's rows meet A's columns, and the reverse
@@ -158,7 +179,7 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return because(Unsupported, "%v has a weight for each of several batches, its shift is not one vector", n)
 	}
 	out := len(shape) - kept
-	gemm, next := m.gemmable(n, shape), m.biasOf(n, kept)
+	next := m.biasOf(n, kept)
 	if !gemm && next == nil {
 		m.added = m.added.plus(costSimple)
 	}
@@ -168,6 +189,9 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 			return because(Unsupported, "the weight of %v cannot be read: %v", n, err)
 		}
 		shift := Shifting(len(y.Shape)-kept, sums)
+		if single {
+			shift.Axis = Uniform
+		}
 		switch {
 		case gemm:
 			return m.becomeGemm(n, w.DType, sums)

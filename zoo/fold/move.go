@@ -109,7 +109,7 @@ func channelled(v *model.Value, a Affine) bool {
 func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
 	var others []*model.Node
 	for _, u := range v.Uses {
-		if u.Node == n && u.Index == k {
+		if u.Node == n && (u.Index == k || n.Type == "Add" && m.p.doubles(n)) {
 			continue
 		}
 		o := m.p.operator(u.Node)
@@ -142,13 +142,19 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 	if !channelled(v, a) {
 		return because(Unsupported, "%q has shape %v, with no axis %d of %d", v.Name, v.Shape, a.Axis, len(a.Scale))
 	}
-	for _, u := range v.Uses {
+	for k, u := range v.Uses {
+		if m.p.readBefore(v, k) {
+			continue
+		}
 		if u.Node.Graph != m.start.Graph {
 			return because(Subgraph, "%v reads it in another graph body", u.Node)
 		}
 		why := m.visit(u.Node, inputSide, func(o *Operator) *Reason {
 			if o.Forward == nil {
 				return because(Nonlinear, "%v does not let a map through", u.Node)
+			}
+			if m.p.doubles(u.Node) {
+				return m.forwardDouble(u.Node, a)
 			}
 			return o.Forward(m, u.Node, u.Index, a)
 		})

@@ -15,7 +15,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "4"
+const Version = "5"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
@@ -136,7 +136,7 @@ func (p *Planner) find(n *model.Node) *found {
 		return f
 	}
 	f := &found{why: &Reason{}}
-	if o := p.operator(n); o.Map != nil {
+	if o := p.operator(n); o.Map != nil && slices.ContainsFunc(n.Inputs, p.varies) {
 		f.data, f.a, f.why = o.Map(p, n)
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)
@@ -240,6 +240,9 @@ func costOfMap(a Affine) (c cost) {
 
 // try moves a run, or part of its map, and says whether it did.
 func (p *Planner) try(r *run) bool {
+	if p.unread(r) {
+		return true
+	}
 	if r.a.Identity() {
 		if p.drop(r) {
 			return true

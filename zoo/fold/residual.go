@@ -65,6 +65,9 @@ func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 // addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, one of them the shift, best a
 // constant.
 func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+	if m.p.doubles(n) {
+		return m.backDouble(n, a)
+	}
 	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
 		return nil
 	}

@@ -75,6 +75,9 @@ func transposeForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
 func reshapeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	b, why := m.carry(n, n.Outputs[0].Shape, n.In(0).Shape, a)
 	if why != nil {
+		if s := m.p.shuffleTo(n, a.Axis); s != nil {
+			return m.shuffleBack(s, a)
+		}
 		return why
 	}
 	return m.Back(n, 0, b)
@@ -86,6 +89,9 @@ func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	}
 	b, why := m.carry(n, n.In(0).Shape, n.Outputs[0].Shape, a)
 	if why != nil {
+		if s := m.p.shuffleFrom(n, a.Axis); s != nil {
+			return m.shuffleForward(s, a)
+		}
 		return why
 	}
 	return m.Forward(n.Outputs[0], b)

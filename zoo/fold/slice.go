@@ -19,6 +19,9 @@ func scattered(n *model.Node, a Affine, seen []int64, channels int64) (Affine, *
 	if len(seen) != len(a.Scale) {
 		return a, because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, len(seen))
 	}
+	if channels > maxValues {
+		return a, because(NotPerChannel, "%v hands on some of %d channels", n, channels)
+	}
 	b, set := Affine{a.Axis, ones(int(channels)), make([]float64, channels)}, make([]bool, channels)
 	for k, c := range seen {
 		if set[c] && (b.Scale[c] != a.Scale[k] || b.Shift[c] != a.Shift[k]) {

@@ -130,6 +130,10 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 			return m.Op("Mul", in(valid(m, x), m.Op("Cast", in(m.Op("Size", in(x))), "to", 1)))
 		}}, 0, ""},
 		{"Clip takes a uniform map", []step{func(m *b, x *v) *v { return uniform(m, x, 2, 1) }, clip(0, 6)}, 0, ""},
+		{"Clip takes a uniform map with a negative scale, its limits change places", []step{clip(-1, 6), func(m *b, x *v) *v { return uniform(m, x, -2, 1) }}, 0, ""},
+		{"Clip takes a uniform map with a negative scale forward", []step{op("Tanh"), func(m *b, x *v) *v { return uniform(m, x, -2, 0.3) }, clip(-0.5, 1), valid}, 0, ""},
+		{"Clip from one side takes no negative scale", []step{clip(1, math.MaxFloat32), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }}, 1, fold.Sign},
+		{"Clip of equal limits takes no negative scale", []step{clip(1, 1), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }}, 1, fold.Unsupported},
 		{"Clip at the largest number has no limit there", []step{clip(0, math.MaxFloat32), positive}, 0, ""},
 		{"Clip from above at 0 lets a positive scale through", []step{clip(-math.MaxFloat32, 0), positive}, 0, ""},
 		{"Clip from above at 0 keeps a negative scale back", []step{clip(-math.MaxFloat32, 0), negative}, 1, fold.Sign},
@@ -178,6 +182,17 @@ func clip(low, high float64) func(m *b, x *v) *v {
 }
 
 func gemm(m *b, x *v) *v { return m.Op("Gemm", in(x, m.Weight(4*6*7, 5), m.Weight(5))) }
+
+// shuffled splits the channels of x as the first extents say, puts the axes in another order, and joins them: to the rest of
+// the extents, or to those of x.
+func shuffled(m *b, x *v, extents []int64, perm ...int64) *v {
+	apart, joined := extents[:len(perm)], extents[len(perm):]
+	if len(joined) == 0 {
+		joined = []int64{0, -1, apart[len(perm)-2], apart[len(perm)-1]}
+	}
+	y := m.Op("Transpose", in(m.Op("Reshape", in(x, m.Ints(apart...)))), "perm", perm)
+	return m.Op("Reshape", in(y, m.Ints(joined...)))
+}
 
 // dequantized is a weight of two axes that is stored in eight bits, with one scale.
 func dequantized(m *b, rows, cols int64) *v {
@@ -284,6 +299,46 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		}},
 		{"a map before Gemm", 0, "", func(m *b) *v {
 			return m.Op("Gemm", in(bn(m, m.Input(2, 6), 6), m.Weight(6, 5), m.Weight(5)), "alpha", 0.5, "beta", 2.0)
+		}},
+		{"Gemm with the weight on the left", 0, "", func(m *b) *v {
+			y := m.Op("Gemm", in(m.Weight(5, 6), m.Input(6, 2), m.Weight(5, 1)), "alpha", 0.5, "beta", 2.0)
+			return m.Op("Add", in(m.Op("Mul", in(y, m.Const(m.Signed(5), 5, 1))), m.Weight(5, 1)))
+		}},
+		{"Gemm with the weight on the left, both transposed, C by columns", 0, "", func(m *b) *v {
+			y := m.Op("Gemm", in(m.Weight(6, 5), m.Input(2, 6), m.Weight(2)), "transA", 1, "transB", 1)
+			return m.Op("Add", in(m.Op("Mul", in(y, m.Const(m.Signed(5), 5, 1))), m.Weight(5, 1)))
+		}},
+		{"Gemm with the weight on the left gains a C by rows", 0, "", func(m *b) *v {
+			return m.Op("Add", in(m.Op("Gemm", in(m.Weight(5, 6), m.Input(6, 2))), m.Weight(5, 1)))
+		}},
+		{"a map before Gemm with the weight on the left", 0, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(6, 2))), m.Const(m.Signed(6), 6, 1))), m.Weight(6, 1)))
+			return m.Op("Gemm", in(m.Weight(5, 6), x, m.Weight(5, 2)), "alpha", 0.5, "beta", 2.0)
+		}},
+		{"a map before Gemm with the weight on the left, both transposed", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(2, 6))), 6)
+			return m.Op("Gemm", in(m.Weight(6, 5), x), "transA", 1, "transB", 1, "alpha", 0.5)
+		}},
+		{"a map of the columns behind Gemm with the weight on the left stays", 1, fold.NotPerChannel, func(m *b) *v {
+			return bn(m, m.Op("Gemm", in(m.Weight(5, 6), m.Input(6, 2))), 2)
+		}},
+		{"a map before a product with a vector, its shift into the Add behind it", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(4), 4))), m.Weight(4)))
+			return m.Op("Add", in(m.Op("MatMul", in(x, m.Weight(4))), m.Weight(3)))
+		}},
+		{"a map before a product with a vector leaves one Add", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(4), 4))), m.Weight(4)))
+			return m.Op("MatMul", in(x, m.Weight(4)))
+		}},
+		{"a map before a product with a vector on the left", 1, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(3), 3, 1))), m.Weight(3, 1)))
+			return m.Op("MatMul", in(m.Weight(3), x))
+		}},
+		{"one scale behind a product with a vector", 0, "", func(m *b) *v {
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(2, 3, 4), m.Weight(4))), m.Const([]float64{-3})))
+		}},
+		{"scales of rows behind a product with a vector stay", 1, fold.NotPerChannel, func(m *b) *v {
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Op("Tanh", in(m.Input(2, 3, 4))), m.Weight(4))), m.Const(m.Signed(3), 3)))
 		}},
 		{"MatMul of a matrix becomes Gemm", 0, "", func(m *b) *v { return bn(m, m.Op("MatMul", in(m.Input(2, 6), m.Weight(6, 5))), 5) }},
 		{"LayerNormalization into MatMuls, its bias into the Adds behind them", 2, "", func(m *b) *v {
@@ -457,6 +512,95 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("Reshape", in(m.Op("Relu", in(bn(m, x, 4))), m.Op("Shape", in(x))))
 			z := m.Op("Reshape", in(bn(m, y, 4), m.Op("Shape", in(y))))
 			return valid(m, z)
+		}},
+		{"Expand of positions lets all through", 0, "", func(m *b) *v {
+			x := m.Op("GlobalAveragePool", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)))
+			return bn(m, m.Op("Expand", in(x, m.Ints(2, 4, 3, 3))), 4)
+		}},
+		{"Expand that adds an axis lets all through forward", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(4, 6))), m.Const(m.Signed(6), 6)))
+			return m.Op("MatMul", in(m.Op("Expand", in(x, m.Ints(3, 4, 6))), m.Weight(6, 5)))
+		}},
+		{"Expand keeps a shift back that would be an Add of more elements behind it", 1, fold.NoGain, func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Tanh", in(m.Input(4, 6))), m.Weight(6)))
+			return m.Op("MatMul", in(m.Op("Expand", in(x, m.Ints(3, 4, 6))), m.Weight(6, 5)))
+		}},
+		{"Expand of one channel to several lets a map that is theirs all through", 0, "", func(m *b) *v {
+			return uniform(m, m.Op("Expand", in(m.Conv(m.Input(1, 3, 5, 5), 3, 1, 2, 1), m.Ints(1, 4, 4, 4))), 2, 3)
+		}},
+		{"Expand of one channel to several keeps back maps that differ", 1, fold.NotPerChannel, func(m *b) *v {
+			return bn(m, m.Op("Expand", in(m.Conv(m.Input(1, 3, 5, 5), 3, 1, 2, 1), m.Ints(1, 4, 4, 4))), 4)
+		}},
+		{"Expand of one channel to several gives each its map forward", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(1, 1, 5, 5))), 1)
+			return valid(m, m.Op("Expand", in(x, m.Ints(1, 4, 5, 5))))
+		}},
+		{"Tile of positions lets all through", 0, "", func(m *b) *v {
+			return bn(m, m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1), m.Ints(2, 1, 2, 3))), 4)
+		}},
+		{"Tile of channels repeats the map forward", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(1, 2, 5, 5))), 2)
+			return valid(m, m.Op("Tile", in(x, m.Ints(1, 2, 1, 1))))
+		}},
+		{"Tile of channels lets a map through that repeats", 0, "", func(m *b) *v {
+			x := m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 2, 1), m.Ints(1, 2, 1, 1)))
+			return m.Op("Mul", in(x, m.Const([]float64{2, -3, 2, -3}, 4, 1, 1)))
+		}},
+		{"Tile of channels keeps a map back that does not", 1, fold.NotPerChannel, func(m *b) *v {
+			x := m.Op("Tile", in(m.Conv(m.Input(1, 3, 5, 5), 3, 2, 2, 1), m.Ints(1, 2, 1, 1)))
+			return m.Op("Mul", in(x, m.Const([]float64{2, -3, 2, -4}, 4, 1, 1)))
+		}},
+		{"a sum of a value with itself", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return bn(m, m.Op("Add", in(x, x)), 4)
+		}},
+		{"a sum of a value with itself, forward", 0, "", func(m *b) *v {
+			x := bn(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 4)
+			return valid(m, m.Op("Add", in(x, x)))
+		}},
+		{"a sum of a value with itself, which somebody else reads too", 1, fold.SharedOutput, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return m.Op("Concat", in(bn(m, m.Op("Add", in(x, x)), 4), m.Op("Tanh", in(x))), "axis", 1)
+		}},
+		{"a square lets a scale through forward", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Op("Tanh", in(m.Input(1, 4, 5, 5))), m.Const(m.Signed(4), 4, 1, 1)))
+			return valid(m, m.Op("Mul", in(x, x)))
+		}},
+		{"a square keeps a shift back", 1, fold.Nonlinear, func(m *b) *v {
+			x := shift(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))))
+			return valid(m, m.Op("Mul", in(x, x)))
+		}},
+		{"a square keeps a scale behind it back", 1, fold.SharedOutput, func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			return m.Op("Mul", in(m.Op("Mul", in(x, x)), m.Const(m.Signed(4), 4, 1, 1)))
+		}},
+		{"a normalisation that nobody reads goes", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			bn(m, x, 4)
+			return m.Op("Tanh", in(x))
+		}},
+		{"a channel shuffle lets all through", 0, "", func(m *b) *v {
+			return bn(m, shuffled(m, m.Conv(m.Input(2, 3, 5, 5), 3, 12, 2, 1), []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4), 12)
+		}},
+		{"a channel shuffle lets all through forward", 0, "", func(m *b) *v {
+			x := shuffled(m, bn(m, m.Op("Tanh", in(m.Input(2, 12, 4, 4))), 12), []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4)
+			return m.Conv(x, 12, 5, 2, 1)
+		}},
+		{"a channel shuffle of three parts and free extents", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(-1, 3, 5, 5), 3, 12, 2, 1)
+			return bn(m, shuffled(m, x, []int64{0, 2, 3, 2, 4, 4, -1, 12, 4, 4}, 0, 3, 1, 2, 4, 5), 12)
+		}},
+		{"a channel shuffle before channels with a sign that their activation keeps back", 1, fold.Sign, func(m *b) *v {
+			x := m.Op("Relu", in(m.Conv(m.Input(2, 3, 5, 5), 3, 12, 2, 1)))
+			return m.Op("Mul", in(shuffled(m, x, []int64{2, 3, 4, 4, 4}, 0, 2, 1, 3, 4), m.Const(m.Signed(12), 12, 1, 1)))
+		}},
+		{"a transposition of channels and positions is no shuffle", 1, fold.NotPerChannel, func(m *b) *v {
+			return bn(m, shuffled(m, m.Conv(m.Input(1, 3, 5, 5), 3, 12, 2, 1), []int64{1, 3, 4, 4, 4}, 0, 2, 3, 1, 4), 12)
+		}},
+		{"a channel shuffle of which somebody reads the middle", 1, fold.NotPerChannel, func(m *b) *v {
+			y := shuffled(m, m.Conv(m.Input(1, 3, 5, 5), 3, 12, 2, 1), []int64{1, 3, 4, 4, 4}, 0, 2, 1, 3, 4)
+			middle := m.Op("Reshape", in(m.Op("Tanh", in(y.Producer.In(0))), m.Ints(1, 12, 4, 4)))
+			return m.Op("Concat", in(bn(m, y, 12), middle), "axis", 1)
 		}},
 		{"a Gather of channels takes the maps of those that it hands on", 0, "", func(m *b) *v {
 			return bn(m, m.Op("Gather", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1), m.Ints(3, 0, -2)), "axis", 1), 3)

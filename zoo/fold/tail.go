@@ -9,7 +9,7 @@ func init() {
 		{Types: []string{"LayerNormalization"}, Tail: layerNormTail},
 		{Types: []string{"InstanceNormalization"}, Tail: channelNormTail},
 		{Types: []string{"GroupNormalization"}, Tail: groupNormTail},
-		{Types: []string{"RMSNormalization"}, Tail: rmsNormTail},
+		{Types: []string{"RMSNormalization", "SimplifiedLayerNormalization"}, Tail: rmsNormTail},
 	} {
 		o.Family, o.Back = "norm", tailBack
 		register(o)
@@ -71,7 +71,7 @@ func (m *Move) setTail(n *model.Node, a Affine) *Reason {
 		return why
 	}
 	shape := []int64{int64(len(a.Scale))}
-	if n.Type == "RMSNormalization" && a.Shifts() {
+	if (n.Type == "RMSNormalization" || n.Type == "SimplifiedLayerNormalization") && a.Shifts() {
 		return because(Unsupported, "%v has no bias", n)
 	}
 	if why := m.Values(n, 1, n.In(1).DType, shape, a.Scale); why != nil {

@@ -22,7 +22,7 @@ func init() {
 	}{
 		{same, "Identity Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax HardSigmoid " +
 			"HardSwish Clip Abs Neg Exp Log Sqrt Erf Elu Selu Celu Gelu Mish Swish Softplus Softsign Ceil " +
-			"Floor Round Reciprocal BatchNormalization InstanceNormalization RMSNormalization " +
+			"Floor Round Reciprocal BatchNormalization InstanceNormalization RMSNormalization SimplifiedLayerNormalization " +
 			"GroupNormalization LpNormalization LRN CumSum CumProd ThresholdedRelu Hardmax Shrink Sign Sin Cos Tan " +
 			"Asin Acos Atan Sinh Cosh Asinh Acosh Atanh BitwiseNot Trilu MeanVarianceNormalization " +
 			"ScatterElements ScatterND Scatter ReverseSequence RotaryEmbedding"},
