@@ -1,13 +1,15 @@
 package fold
 
 import (
+	"math"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// QuantizeLinear's inverse in front of a weight: w = (q − z)·d, so that a positive scale of w is one of d.
+// QuantizeLinear's inverse in front of a weight: w = (q − z)·d, so that a positive scale of w is one of d. A negative one
+// mirrors q besides.
 
 // dequantizer is the DequantizeLinear from which a weight comes, and the nodes on the way, itself the last: Transposes. axes
 // are the stored weight's in the order of the weight's. It is nil where there is none.
@@ -94,7 +96,7 @@ func (m *Move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *
 }
 
 // rescaleDequantized leaves the edit that a dequantised weight of n, of that shape, is multiplied by the factor in its
-// DequantizeLinear: one scale per channel of one axis, all of them positive.
+// DequantizeLinear: one scale per channel of one axis.
 func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
 	d, way, axes := dequantizer(v)
 	stored := d.In(0).Const.Shape
@@ -108,8 +110,8 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 			axis = int(axes[k])
 		}
 	}
-	if axis < 0 || slices.ContainsFunc(f.Scale, func(s float64) bool { return !(s > 0) }) {
-		return because(Quantized, "the quantised weight of %v would need scales that are not positive, or not of one axis", n)
+	if axis < 0 || slices.Contains(f.Scale, 0) {
+		return because(Quantized, "the quantised weight of %v would need scales that are 0, or not of one axis", n)
 	}
 	_, old, ok := m.p.constant(d.In(1))
 	if !ok {
@@ -130,7 +132,7 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 	}
 	values := make([]float64, len(old))
 	for c := range values {
-		values[c] = old[c] * f.Scale[c]
+		values[c] = old[c] * math.Abs(f.Scale[c])
 	}
 	if z := d.In(2); z != nil && single { // as many zero points as scales
 		_, zero, ok := m.p.constant(z)
@@ -141,6 +143,9 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 			m.p.setConst(d, 2, &model.Constant{DType: z.Const.DType, Shape: []int64{int64(len(values))}, Values: slices.Repeat(zero, len(values))})
 		})
 	}
+	if slices.ContainsFunc(f.Scale, func(s float64) bool { return s < 0 }) {
+		m.Check(func() *Reason { return m.mirror(d, axis, f.Scale) })
+	}
 	for _, x := range way {
 		m.seen[x], m.nodes = noSide, append(m.nodes, x)
 	}
@@ -148,4 +153,48 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 		m.Edit(func() { d.SetAttr(model.Int("axis", int64(axis))) })
 	}
 	return m.Values(d, 1, d.In(1).DType, []int64{int64(len(values))}, values)
+}
+
+// mirror leaves the edit that the channels of a quantised weight whose scale is negative are mirrored at their zero point:
+// −(q − z) = (2·z − q) − z. The zero points stay, since runtimes have fast paths for some. A type has one number more on one
+// side: a weight that holds it stays.
+func (m *Move) mirror(d *model.Node, axis int, scale []float64) *Reason {
+	v := d.In(0)
+	c := v.Const
+	low, high := -128.0, 127.0
+	switch {
+	case c.DType == tensor.Uint8:
+		low, high = 0, 255
+	case c.DType != tensor.Int8:
+		return because(Quantized, "the quantised weight %q is of type %v, which is not mirrored", v.Name, c.DType)
+	}
+	if len(v.Uses) != 1 || v.Output {
+		return because(Quantized, "the quantised weight %q has other users", v.Name)
+	}
+	old, err := c.Float64s(maxValues)
+	if err != nil {
+		return because(Quantized, "the quantised weight %q is too large to be mirrored", v.Name)
+	}
+	zero := []float64{0}
+	if z := d.In(2); z != nil {
+		var ok bool
+		if _, zero, ok = m.p.constant(z); !ok || len(zero) != 1 && len(zero) != len(scale) {
+			return because(NotConstant, "the zero point of %v is computed at run time", d)
+		}
+	}
+	layout := tensor.Factor{Layout: tensor.AxisLayout(c.Shape, axis), Scale: scale}
+	values := slices.Clone(old)
+	for e, q := range values {
+		channel := layout.Channel(int64(e))
+		if scale[channel] > 0 {
+			continue
+		}
+		if values[e] = 2*zero[int(channel)%len(zero)] - q; values[e] < low || values[e] > high {
+			return because(Quantized, "the quantised weight %q holds %g, whose negative %v does not hold", v.Name, q, c.DType)
+		}
+	}
+	m.Edit(func() {
+		m.p.setConst(d, 0, &model.Constant{DType: c.DType, Shape: c.Shape, Values: values})
+	})
+	return nil
 }

@@ -382,9 +382,39 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			y := m.Op("MatMul", in(m.Input(1, 3, 4), m.Op("Transpose", in(dequantized(m, 5, 4)))))
 			return m.Op("Mul", in(y, m.Const(m.Uniform(5, 0.5, 2), 5)))
 		}},
-		{"a dequantised weight takes no negative scale, and stays as it is stored", 1, fold.Quantized, func(m *b) *v {
+		{"a dequantised weight takes negative scales, through a Transpose: it is mirrored", 0, "", func(m *b) *v {
 			y := m.Op("MatMul", in(m.Input(1, 3, 4), m.Op("Transpose", in(dequantized(m, 5, 4)))))
 			return m.Op("Mul", in(y, m.Const(m.Signed(5), 5)))
+		}},
+		{"a dequantised weight without a sign is mirrored at its zero point", 0, "", func(m *b) *v {
+			w := dequantized(m, 4, 5)
+			d := w.Producer
+			q := d.In(0)
+			for k := range q.Const.Values {
+				q.Const.Values[k] += 128
+			}
+			zero := m.Ints(128)
+			for _, v := range in(q, zero) {
+				v.DType, v.Const.DType = tensor.Uint8, tensor.Uint8
+			}
+			zero.Shape, zero.Const.Shape = []int64{}, []int64{}
+			d.Inputs = append(d.Inputs, nil)
+			d.Set(2, zero)
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(1, 3, 4), w)), m.Const(m.Signed(5), 5)))
+		}},
+		{"a dequantised weight that holds -128 takes no negative scale", 1, fold.Quantized, func(m *b) *v {
+			w := dequantized(m, 4, 5)
+			w.Producer.In(0).Const.Values[1] = -128
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(1, 3, 4), w)), m.Const([]float64{1, -2, 1, 1, 1}, 5)))
+		}},
+		{"a dequantised weight takes no scale of 0, and stays as it is stored", 1, fold.Quantized, func(m *b) *v {
+			y := m.Op("MatMul", in(m.Input(1, 3, 4), m.Op("Transpose", in(dequantized(m, 5, 4)))))
+			return m.Op("Mul", in(y, m.Const([]float64{1, 2, 0, -1, 1}, 5)))
+		}},
+		{"a quantised weight that two layers read is not mirrored", 1, fold.Quantized, func(m *b) *v {
+			w, x := dequantized(m, 4, 5), m.Input(1, 3, 4)
+			other := m.Op("DequantizeLinear", in(w.Producer.In(0), m.Const([]float64{0.02})))
+			return m.Op("Concat", in(m.Op("Mul", in(m.Op("MatMul", in(x, w)), m.Const(m.Signed(5), 5))), m.Op("MatMul", in(x, other))), "axis", 1)
 		}},
 		{"a weight computed from a dequantised one stays", 1, fold.Quantized, func(m *b) *v {
 			w := m.Op("Relu", in(dequantized(m, 4, 5)))
