@@ -51,15 +51,27 @@ func takeInventory(m *model.Model) *inventory {
 	return i
 }
 
+// dropIdentities drops maps that became nothing: they would stand between readers of one value that are alike. What changes
+// the value that one hands on changes what it output, so both are of one region.
+func (p *Planner) dropIdentities() {
+	for _, n := range p.identities {
+		if n.Removed() || n.Type != "Identity" || n.Outputs[0].Output {
+			continue
+		}
+		in := n.Inputs[0]
+		if in.Producer != nil && in.Producer.Graph == n.Graph {
+			p.regions.join([]*model.Node{in.Producer, n})
+		}
+		p.regions.renamed[n.Outputs[0]] = in
+		n.Graph.Bypass(n, 0)
+	}
+	p.identities = nil
+}
+
 // prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
 // and have none any more.
 func (p *Planner) prune(before *inventory) {
-	for _, n := range p.identities {
-		if !n.Removed() && n.Type == "Identity" && !n.Outputs[0].Output {
-			p.regions.renamed[n.Outputs[0]] = n.Inputs[0]
-			n.Graph.Bypass(n, 0)
-		}
-	}
+	p.dropIdentities()
 	var unread []*model.Node
 	dead := func(n *model.Node) bool {
 		if n.Removed() || len(n.Bodies) > 0 {

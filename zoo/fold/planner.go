@@ -102,6 +102,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	}
 	p.findIdioms()
 	for p.ended() == nil && pass() {
+		p.dropIdentities()
 		m.Walk((*model.Graph).Compact)
 		p.findIdioms()
 	}

@@ -666,6 +666,12 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			c := m.Const(m.Signed(4), 4, 1, 1)
 			return m.Op("Concat", in(m.Op("Tanh", in(m.Op("Mul", in(x, c)))), m.Op("Exp", in(m.Op("Mul", in(x, c))))), "axis", 1)
 		}},
+		{"equal maps of one value, one of them behind maps that become nothing", 0, "", func(m *b) *v {
+			x, c := m.Op("Tanh", in(m.Input(1, 4, 5, 5))), m.Const([]float64{-1.5})
+			n := m.Op("Neg", in(x))
+			y, z := m.Op("Mul", in(m.Op("Neg", in(n)), c)), m.Op("Mul", in(x, c))
+			return m.Op("Concat", in(valid(m, m.Op("Add", in(y, z))), valid(m, m.Op("Sub", in(n, m.Const([]float64{2}))))), "axis", 1)
+		}},
 		{"a variance below zero is reported and left", 1, fold.Statistics, func(m *b) *v {
 			x := m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1)
 			return m.Op("BatchNormalization", in(x, m.Weight(2), m.Weight(2), m.Weight(2), m.Const([]float64{1, -1}, 2)))
