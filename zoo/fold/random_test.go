@@ -170,3 +170,16 @@ func randomGraphs(t *testing.T, o fold.Options) {
 		t.Errorf("of %d maps only %d were folded: the graphs test nothing", maps, folded)
 	}
 }
+
+// Seeds of graphs in which a map that became nothing once hid equal maps, or both operands of an Add, until the end.
+func TestFoldingTwiceChangesNothingWhereMapsBecameNothing(t *testing.T) {
+	for _, seed := range []uint64{57312, 111426, 113353, 115192, 118062} {
+		m := modeltest.Random(seed, 14)
+		if _, err := fold.Fold(m, fold.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if again := refold(t, m, fold.Options{}); len(again.Nodes)+len(again.Consts) > 0 {
+			t.Errorf("seed %d: folding the result again changes %v %v", seed, again.Nodes, again.Consts)
+		}
+	}
+}
