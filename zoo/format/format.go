@@ -198,5 +198,9 @@ func Open(ctx context.Context, path string, o Options) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.Open(ctx, path, o)
+	file, err := f.Open(ctx, path, o)
+	if err != nil {
+		return nil, err // not a nil *file of the format's in an interface: callers close what is not nil
+	}
+	return file, nil
 }

@@ -101,18 +101,18 @@ func (w *work) remember(e *entry) {
 	w.keeps(e.Told.Kept)
 }
 
-// replaceable is an error if something is in the output's place that can never be replaced.
-func (w *work) replaceable() error {
-	info, err := w.fsys.Lstat(w.job.Target)
+// standing says whether a file is in an output's place. Anything else there can never be replaced, and is an error.
+func (w *work) standing(path string) (yes bool, err error) {
+	info, err := w.fsys.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s %w: move it away", w.job.Target, store.ErrNotRegular)
+		return false, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
 	}
-	return nil
+	return true, nil
 }
 
 // mayReplace is an error if a file in the place of an output, whose new content the stamp has, is not one that a run put
@@ -122,16 +122,8 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 	if reserved(s.Path) {
 		return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
 	}
-	info, err := w.fsys.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	if there, err := w.standing(path); err != nil || !there || w.job.Rule.Overwrite {
 		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
-	case w.job.Rule.Overwrite:
-		return nil
 	}
 	hash, err := hashFile(ctx, w.fsys, path)
 	switch {

@@ -56,7 +56,6 @@ func (w *work) do(ctx context.Context) error {
 	}
 	defer func() { w.source.Close() }()
 	w.result.Bytes = total(w.before)
-	w.describe()
 	switch {
 	case w.DryRun:
 		return w.foresee()
@@ -84,7 +83,8 @@ func (w *work) foresee() error {
 	default:
 		w.result.Status = report.Copied
 	}
-	return w.replaceable()
+	_, err := w.standing(w.job.Target)
+	return err
 }
 
 // skip remembers that there is nothing to fold, and writes nothing.
@@ -119,7 +119,6 @@ func (w *work) make(ctx context.Context) (err error) {
 		if err := w.write(ctx); err != nil {
 			return err
 		}
-		w.describe()
 	}
 	if changes(w.plan) { // still: writing may have shown that nothing fits
 		w.result.Status = report.Folded
@@ -254,7 +253,7 @@ func (w *work) noteKept() {
 	}
 }
 
-// fold plans the folding of the open model; refuse names constants that may not be rescaled.
+// fold plans the folding of the open model, and tells of it; refuse names constants that may not be rescaled.
 func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	l := listen(w.source.Model())
 	backend, _ := w.checked()
@@ -264,8 +263,12 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 		MaxDuplicateBytes: rule.MaxDuplicateBytes, Off: rule.Off(), Refuse: refuse, Context: ctx,
 		Neutralize: rule.Norms == "neutralize", Backend: backend,
 	})
+	if err := errors.Join(err, l.failure()); err != nil {
+		return err
+	}
 	w.plan = plan
-	return errors.Join(err, l.failure())
+	w.describe()
+	return nil
 }
 
 // options are what a job's rule says of its files.
