@@ -205,6 +205,16 @@ func (s *site) axis(name string, rank int, def int64) (int, error) {
 	return axisOf(x, rank)
 }
 
+// along is the value that an operator works on and the axis along which it does: the arguments self and dim.
+func (s *site) along() (x *model.Value, axis int, err error) {
+	x, rank, err := s.x("self", "input")
+	if err != nil {
+		return nil, 0, err
+	}
+	axis, err = s.axis("dim", rank, 0)
+	return x, axis, err
+}
+
 func axisOf(x int64, rank int) (int, error) {
 	if x < 0 {
 		x += int64(rank)

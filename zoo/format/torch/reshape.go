@@ -248,11 +248,7 @@ func (s *site) pieces(x *model.Value, axis int) ([]int64, error) {
 }
 
 func buildSplit(s *site) error {
-	x, rank, err := s.x("self", "input")
-	if err != nil {
-		return err
-	}
-	axis, err := s.axis("dim", rank, 0)
+	x, axis, err := s.along()
 	if err != nil {
 		return err
 	}
@@ -271,11 +267,7 @@ func buildSplit(s *site) error {
 
 // buildUnbind: as many pieces of extent 1 as there are, without that axis.
 func buildUnbind(s *site) error {
-	x, rank, err := s.x("self", "input")
-	if err != nil {
-		return err
-	}
-	axis, err := s.axis("dim", rank, 0)
+	x, axis, err := s.along()
 	if err != nil {
 		return err
 	}
@@ -295,11 +287,7 @@ func buildUnbind(s *site) error {
 
 // buildSlice takes every step-th element from start to end; narrow takes length elements.
 func buildSlice(s *site) error {
-	x, rank, err := s.x("self", "input")
-	if err != nil {
-		return err
-	}
-	axis, err := s.axis("dim", rank, 0)
+	x, axis, err := s.along()
 	if err != nil {
 		return err
 	}
@@ -332,11 +320,7 @@ func buildSlice(s *site) error {
 }
 
 func buildSelect(s *site) error {
-	x, rank, err := s.x("self", "input")
-	if err != nil {
-		return err
-	}
-	axis, err := s.axis("dim", rank, 0)
+	x, axis, err := s.along()
 	if err != nil {
 		return err
 	}
