@@ -13,7 +13,7 @@ var floors = []struct {
 }{
 	{1, "manifests"}, {1, "zoo/tensor"}, {1, "zoo/report"}, {1, "zoo/store"},
 	{2, "cpu"}, {2, "gpu"}, {2, "zoo/model"},
-	{3, "zoo/eval"}, {4, "zoo/shape"}, {5, "zoo/fold"}, {5, "zoo/format"},
+	{3, "zoo/op"}, {5, "zoo/fold"}, {5, "zoo/format"},
 	{6, "zoo/verify"}, {6, "zoo/zootest"}, {7, "zoo/run"}, {7, "zoo/formattest"}, {8, "cmd"},
 }
 

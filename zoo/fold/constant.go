@@ -5,8 +5,8 @@ import (
 	"math"
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -113,7 +113,7 @@ func (p *Planner) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 		return n.Ints(attr), true
 	}
 	_, values, ok := p.constant(n.In(k))
-	return (&eval.Array{Data: values}).Ints(), ok
+	return (&op.Array{Data: values}).Ints(), ok
 }
 
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.

@@ -8,9 +8,8 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -50,7 +49,7 @@ type Planner struct {
 	opt         Options
 	off         map[string]bool
 	model       *model.Model
-	consts      *eval.Folder
+	consts      *op.Folder
 	maps        map[*model.Node]*found
 	idioms      map[*model.Node]*Idiom // of the nodes that are part of one
 	dequantized map[*model.Value]bool
@@ -87,14 +86,14 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
 		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{},
-		consts: eval.Constants(m),
+		consts: op.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable
 	before := takeInventory(m)
 	if !o.Neutralize {
 		Inline(m)
 	}
-	shape.Infer(m, p.consts)
+	op.Infer(m, p.consts)
 	p.regions, p.accounts = newRegions(m), newAccounts(m)
 	pass := p.pass
 	if o.Neutralize {

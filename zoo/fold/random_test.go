@@ -10,11 +10,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/fold/foldtest"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 // graphs is how many random graphs are folded: ZOOFOLD_GRAPHS, or a thousand. ZOOFOLD_SEED is the first one's seed.
@@ -35,11 +35,11 @@ func graphs(t *testing.T) (first, count uint64) {
 
 // predict evaluates a model of static shapes on random inputs, in float64. The largest magnitude of any value goes with
 // the outputs: rounding errors are relative to it.
-func predict(m *model.Model, seed uint64) (outputs []*eval.Array, top float64, err error) {
+func predict(m *model.Model, seed uint64) (outputs []*op.Array, top float64, err error) {
 	rng := rand.New(rand.NewPCG(seed, 3))
-	known := map[*model.Value]*eval.Array{}
+	known := map[*model.Value]*op.Array{}
 	for _, v := range m.Graph.Inputs {
-		a, err := eval.New(v.Shape)
+		a, err := op.NewArray(v.Shape)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -49,14 +49,14 @@ func predict(m *model.Model, seed uint64) (outputs []*eval.Array, top float64, e
 		known[v] = a
 	}
 	for _, v := range m.Graph.Consts {
-		a, err := eval.FromConstant(v.Const, 1<<24)
+		a, err := op.FromConstant(v.Const, 1<<24)
 		if err != nil {
 			return nil, 0, err
 		}
 		known[v] = a
 	}
 	for _, n := range m.Graph.Nodes {
-		in := make([]*eval.Array, len(n.Inputs))
+		in := make([]*op.Array, len(n.Inputs))
 		for k, v := range n.Inputs {
 			if v != nil {
 				if in[k] = known[v]; in[k] == nil {
@@ -64,7 +64,7 @@ func predict(m *model.Model, seed uint64) (outputs []*eval.Array, top float64, e
 				}
 			}
 		}
-		out, err := eval.Node(n, in)
+		out, err := op.Eval(n, in)
 		if err != nil {
 			return nil, 0, err
 		}

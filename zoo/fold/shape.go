@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -174,7 +174,7 @@ func static(extents []int64) (int64, bool) {
 
 // sameBefore says whether the extents before an axis are the same on both sides of a node.
 func sameBefore(from, to []int64, axis int) bool {
-	return axis < len(to) && slices.Equal(from[:axis], to[:axis]) && !slices.Contains(from[:axis], shape.Unknown)
+	return axis < len(to) && slices.Equal(from[:axis], to[:axis]) && !slices.Contains(from[:axis], op.Unknown)
 }
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.

@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 // A channel shuffle is a Reshape that splits the channels into several axes, a Transpose of these axes, and a Reshape that
@@ -70,7 +70,7 @@ func (p *Planner) shuffle(split, turn, join *model.Node, axis int) *shuffle {
 		!slices.Equal(x[:axis], apart[:axis]) || !slices.Equal(x[axis+1:], apart[axis+parts:]) {
 		return nil
 	}
-	if slices.Contains(x[:axis], shape.Unknown) && slices.Contains(x[axis+1:], shape.Unknown) { // these may be any extents
+	if slices.Contains(x[:axis], op.Unknown) && slices.Contains(x[axis+1:], op.Unknown) { // these may be any extents
 		return nil
 	}
 	extents := apart[axis : axis+parts]

@@ -3,8 +3,8 @@ package fold
 import (
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 func init() {
@@ -66,7 +66,7 @@ func sliceSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 		if step == 0 {
 			return nil, because(Unsupported, "%v has a step of 0", n)
 		}
-		first, count = eval.Sliced(starts[at], ends[at], step, extent)
+		first, count = op.Sliced(starts[at], ends[at], step, extent)
 	}
 	if count < 1 || count > maxValues {
 		return nil, because(Unsupported, "%v takes %d elements along axis %d", n, count, axis)

@@ -8,11 +8,10 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/report"
-	"github.com/zoofold/zoofold/zoo/shape"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -87,7 +86,7 @@ func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan
 const freeExtent = 64
 
 // settle gives the free extents of a model's inputs a size, so that the extents of values within agree with each other.
-func settle(m *model.Model) *eval.Folder {
+func settle(m *model.Model) *op.Folder {
 	for _, v := range m.Graph.Inputs {
 		if v.Shape == nil {
 			continue
@@ -103,8 +102,8 @@ func settle(m *model.Model) *eval.Folder {
 			}
 		}
 	}
-	consts := eval.Constants(m)
-	shape.Infer(m, consts)
+	consts := op.Constants(m)
+	op.Infer(m, consts)
 	return consts
 }
 
@@ -139,8 +138,8 @@ func index(m *model.Model) map[string]names {
 type comparison struct {
 	region        fold.Region
 	before, after names
-	consts        *eval.Folder // of the original
-	others        *eval.Folder // of the folded model
+	consts        *op.Folder // of the original
+	others        *op.Folder // of the folded model
 	unit          float64
 	largest       float64 // number that goes in, or 1
 }
@@ -151,7 +150,7 @@ var errDiffers = errors.New("differs")
 // one at a time in the whole process.
 func (c *comparison) run(ctx context.Context) (float64, error) {
 	share, err := c.compareAll(ctx, maxLight)
-	if !errors.Is(err, eval.ErrTooLarge) {
+	if !errors.Is(err, op.ErrTooLarge) {
 		return share, err
 	}
 	select {
@@ -183,11 +182,11 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 		if k > 0 && before.spent*float64(k+1)/float64(k) > maxWork {
 			break // the first probe sees all there is: noise with a mean, and the borders
 		}
-		inputs := map[string]*eval.Array{}
+		inputs := map[string]*op.Array{}
 		rng := rand.New(rand.NewPCG(uint64(k), 10))
 		c.largest = 1
 		for j, name := range probed {
-			a, err := eval.New(shapes[j])
+			a, err := op.NewArray(shapes[j])
 			if err != nil {
 				return share, fmt.Errorf("region of %q: %w", name, err)
 			}
@@ -251,7 +250,7 @@ func (c *comparison) outputs() []string {
 
 // integers fill a probe of integers or truth values: rows of the tables that it takes rows of, as an embedding's does, all
 // of them in turn; or zeros and ones.
-func integers(rng *rand.Rand, v *model.Value, a *eval.Array) *eval.Array {
+func integers(rng *rand.Rand, v *model.Value, a *op.Array) *op.Array {
 	a.DType = v.DType
 	count, ok := rows(v)
 	for k := range a.Data {
@@ -292,20 +291,20 @@ func rows(v *model.Value) (count int64, ok bool) {
 const maxWork = 1e7
 
 // probes are the inputs of a region.
-var probes = []func(*rand.Rand, *eval.Array){
+var probes = []func(*rand.Rand, *op.Array){
 	normal, scaled(1e3), scaled(-1e3), // what is small, and what saturates
 	constant(0), constant(1), oneHot(0), oneHot(0.5), oneHot(1),
 	normal, normal,
 }
 
-func normal(rng *rand.Rand, a *eval.Array) {
+func normal(rng *rand.Rand, a *op.Array) {
 	for k := range a.Data {
 		a.Data[k] = rng.NormFloat64() + 0.25
 	}
 }
 
-func constant(x float64) func(*rand.Rand, *eval.Array) {
-	return func(_ *rand.Rand, a *eval.Array) {
+func constant(x float64) func(*rand.Rand, *op.Array) {
+	return func(_ *rand.Rand, a *op.Array) {
 		for k := range a.Data {
 			a.Data[k] = x
 		}
@@ -313,8 +312,8 @@ func constant(x float64) func(*rand.Rand, *eval.Array) {
 }
 
 // oneHot is 1 at one position of every channel, at that part of the way from the first corner to the last.
-func oneHot(at float64) func(*rand.Rand, *eval.Array) {
-	return func(_ *rand.Rand, a *eval.Array) {
+func oneHot(at float64) func(*rand.Rand, *op.Array) {
+	return func(_ *rand.Rand, a *op.Array) {
 		plane := 1
 		if len(a.Shape) > 2 {
 			for _, d := range a.Shape[2:] {
@@ -327,8 +326,8 @@ func oneHot(at float64) func(*rand.Rand, *eval.Array) {
 	}
 }
 
-func scaled(x float64) func(*rand.Rand, *eval.Array) {
-	return func(rng *rand.Rand, a *eval.Array) {
+func scaled(x float64) func(*rand.Rand, *op.Array) {
+	return func(rng *rand.Rand, a *op.Array) {
 		for k := range a.Data {
 			a.Data[k] = x * rng.Float64()
 		}
@@ -460,7 +459,7 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 type side struct {
 	c       *comparison
 	values  names
-	consts  *eval.Folder // of this model
+	consts  *op.Folder // of this model
 	probed  []string
 	name    func(string) string // what this model calls an input or output of the region
 	weights map[*model.Value]measured
@@ -469,7 +468,7 @@ type side struct {
 	spent   float64
 }
 
-func (c *comparison) side(values names, consts *eval.Folder, probed []string, name func(string) string) *side {
+func (c *comparison) side(values names, consts *op.Folder, probed []string, name func(string) string) *side {
 	return &side{c: c, values: values, consts: consts, probed: probed, name: name, weights: map[*model.Value]measured{}}
 }
 
@@ -532,7 +531,7 @@ func (s *side) given(v *model.Value) bool {
 
 // measured is a value with the magnitude of the sums behind it, how many terms they have, and how many weights.
 type measured struct {
-	value, magnitude *eval.Array
+	value, magnitude *op.Array
 	terms, weights   int64
 }
 
@@ -544,7 +543,7 @@ const (
 	maxLight  = 1 << 22
 )
 
-func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]measured, error) {
+func (s *side) evaluate(ctx context.Context, inputs map[string]*op.Array) ([]measured, error) {
 	nodes, err := s.nodes()
 	if err != nil {
 		return nil, err
@@ -569,9 +568,9 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 			return nil, err
 		}
 		if held+s.held+expected(n) > s.limit {
-			return nil, fmt.Errorf("the region holds more than %d numbers at %v: %w", s.limit, n, eval.ErrTooLarge)
+			return nil, fmt.Errorf("the region holds more than %d numbers at %v: %w", s.limit, n, op.ErrTooLarge)
 		}
-		in, magnitudes := make([]*eval.Array, len(n.Inputs)), make([]*eval.Array, len(n.Inputs))
+		in, magnitudes := make([]*op.Array, len(n.Inputs)), make([]*op.Array, len(n.Inputs))
 		terms, weights := int64(0), int64(0)
 		for k, v := range n.Inputs {
 			if v == nil {
@@ -592,15 +591,15 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 			in[k], magnitudes[k] = m.value, m.magnitude
 			terms, weights = max(terms, m.terms), max(weights, m.weights)
 		}
-		out, err := eval.Node(n, in)
+		out, err := op.Eval(n, in)
 		if err != nil {
 			return nil, err
 		}
-		magnitude, err := eval.Magnitude(n, in, magnitudes, out)
+		magnitude, err := op.Magnitude(n, in, magnitudes, out)
 		if err != nil {
 			return nil, err
 		}
-		own := eval.Terms(n, in)
+		own := op.Terms(n, in)
 		if len(out) > 0 {
 			s.spent += float64(own) * float64(len(out[0].Data))
 		}
@@ -647,9 +646,9 @@ func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 		return measured{value: a, magnitude: a}, nil
 	}
 	if size, _ := v.Const.Elements(); int64(held+s.held)+2*size > int64(s.limit) {
-		return m, fmt.Errorf("the region holds more than %d numbers with %q: %w", s.limit, v.Name, eval.ErrTooLarge)
+		return m, fmt.Errorf("the region holds more than %d numbers with %q: %w", s.limit, v.Name, op.ErrTooLarge)
 	}
-	w, err := eval.FromConstant(v.Const, maxWeight)
+	w, err := op.FromConstant(v.Const, maxWeight)
 	if err != nil {
 		return m, err
 	}
@@ -663,7 +662,7 @@ func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 }
 
 // whole says whether all elements are integers, as a value's type may only claim.
-func whole(a *eval.Array) bool {
+func whole(a *op.Array) bool {
 	return !slices.ContainsFunc(a.Data, func(x float64) bool { return x != math.Trunc(x) })
 }
 
@@ -689,8 +688,8 @@ func subnormal(unit float64) float64 {
 	return 0
 }
 
-func absolute(a *eval.Array) *eval.Array {
-	out := &eval.Array{Shape: a.Shape, Data: make([]float64, len(a.Data))}
+func absolute(a *op.Array) *op.Array {
+	out := &op.Array{Shape: a.Shape, Data: make([]float64, len(a.Data))}
 	for k, x := range a.Data {
 		out.Data[k] = math.Abs(x)
 	}

@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -57,7 +56,7 @@ func build(net *network, weights *weightsFile) (*builder, error) {
 	m := &model.Model{Opset: map[string]int64{"": opset}}
 	m.Graph = &model.Graph{Name: net.name, Model: m}
 	b := &builder{
-		net: net, weights: weights, graph: m.Graph, infer: shape.Each(m, eval.Constants(m)),
+		net: net, weights: weights, graph: m.Graph, infer: op.Each(m, op.Constants(m)),
 		taken: map[string]int{}, values: map[*blob]*model.Value{},
 	}
 	for _, v := range net.blobs {

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -48,7 +47,7 @@ func build(n *network, v version) (*builder, error) {
 		}
 		inputs = append(inputs, &value{name: x.Name, rank: rank, main: 1, forms: map[int]*model.Value{1: x}})
 	}
-	b.infer = shape.Each(b.m, eval.Constants(b.m))
+	b.infer = op.Each(b.m, op.Constants(b.m))
 	outputs, err := b.network(n, inputs, "", true)
 	if err != nil {
 		return nil, err

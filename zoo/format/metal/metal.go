@@ -23,10 +23,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -76,8 +75,8 @@ type Left struct {
 // Export writes the folder rel of the output. Constants that carry factors are rescaled by the backend first. Weights are
 // held in memory one at a time.
 func Export(ctx context.Context, m *model.Model, out format.Output, rel string, backend tensor.Backend) error {
-	consts := eval.Constants(m)
-	shape.Infer(m, consts)
+	consts := op.Constants(m)
+	op.Infer(m, consts)
 	e := &exporter{ctx: ctx, out: out, folder: rel, backend: backend, consts: consts, index: Index{Version: 1, Layers: []Layer{}, Left: []Left{}}, names: map[string]bool{}, biases: map[*model.Node]bool{}}
 	for _, n := range m.Graph.Nodes {
 		if err := e.node(n); err != nil {
@@ -97,7 +96,7 @@ type exporter struct {
 	out     format.Output
 	folder  string
 	backend tensor.Backend
-	consts  *eval.Folder
+	consts  *op.Folder
 	index   Index
 	names   map[string]bool      // of files, in lower case
 	biases  map[*model.Node]bool // Adds that are the biases of the MatMuls before them

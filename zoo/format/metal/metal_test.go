@@ -12,12 +12,12 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/cpu"
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/metal"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -66,25 +66,25 @@ func export(t *testing.T, m *model.Model) (files, metal.Index) {
 }
 
 // run evaluates a model in float64.
-func run(t *testing.T, m *model.Model, inputs ...*eval.Array) *eval.Array {
+func run(t *testing.T, m *model.Model, inputs ...*op.Array) *op.Array {
 	t.Helper()
-	known := map[*model.Value]*eval.Array{nil: nil}
+	known := map[*model.Value]*op.Array{nil: nil}
 	for k, v := range m.Graph.Inputs {
 		known[v] = inputs[k]
 	}
 	for _, v := range m.Graph.Consts {
-		a, err := eval.FromConstant(v.Const, 1<<20)
+		a, err := op.FromConstant(v.Const, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
 		known[v] = a
 	}
 	for _, n := range m.Graph.Nodes {
-		in := make([]*eval.Array, len(n.Inputs))
+		in := make([]*op.Array, len(n.Inputs))
 		for k, v := range n.Inputs {
 			in[k] = known[v]
 		}
-		out, err := eval.Node(n, in)
+		out, err := op.Eval(n, in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func run(t *testing.T, m *model.Model, inputs ...*eval.Array) *eval.Array {
 }
 
 // convolve is Metal's documented sum, over an image [in, height, width]; transposed scatters instead of gathering.
-func convolve(l metal.Layer, w, b []float64, x *eval.Array, out []int64, transposed bool) []float64 {
+func convolve(l metal.Layer, w, b []float64, x *op.Array, out []int64, transposed bool) []float64 {
 	kh, kw, per := l.Weights.Shape[1], l.Weights.Shape[2], l.Weights.Shape[3]
 	at := func(list []int64, k int, def int64) int64 {
 		if k < len(list) {
@@ -148,8 +148,8 @@ func convolve(l metal.Layer, w, b []float64, x *eval.Array, out []int64, transpo
 	return y
 }
 
-func image(rng *rand.Rand, shape ...int64) *eval.Array {
-	a, _ := eval.New(shape)
+func image(rng *rand.Rand, shape ...int64) *op.Array {
+	a, _ := op.NewArray(shape)
 	for k := range a.Data {
 		a.Data[k] = rng.NormFloat64()
 	}

@@ -6,11 +6,10 @@ import (
 	"io"
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/wire"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -52,7 +51,7 @@ func Export(ctx context.Context, m *model.Model, out format.Output, rel string, 
 
 // exported is the main graph as a new GraphProto.
 func exported(m *model.Model) (*wire.Message, error) {
-	shape.Infer(m, eval.Constants(m))
+	op.Infer(m, op.Constants(m))
 	g, e := m.Graph, &encoder{}
 	nodes, outputs, err := expressible(m)
 	if err != nil {

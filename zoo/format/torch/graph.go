@@ -6,11 +6,10 @@ import (
 	"io"
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -77,7 +76,7 @@ func build(p *program) (*builder, error) {
 	for _, i := range p.inputs {
 		b.input(i)
 	}
-	b.infer = shape.Each(b.m, eval.Constants(b.m))
+	b.infer = op.Each(b.m, op.Constants(b.m))
 	for _, n := range p.nodes {
 		if err := b.node(n); err != nil {
 			return nil, fmt.Errorf("node %q (%s): %w", n.name, n.target, err)

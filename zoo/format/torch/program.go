@@ -132,7 +132,7 @@ func (p *program) parseMetas() error {
 	return nil
 }
 
-// firstFree is above the numbers of free extents: see shape.Unknown.
+// firstFree is above the numbers of free extents: see op.Unknown.
 const firstFree = -1 << 40
 
 // extent is the number of a free extent: equal expressions are equal extents.

@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -61,10 +61,10 @@ func TestEvaluatorAgreesWithONNXRuntimeOnRandomGraphs(t *testing.T) {
 // units of the largest number that the evaluator met.
 func disagrees(m *model.Model, s *session, seed uint64) (why string, largest float64) {
 	rng := rand.New(rand.NewPCG(seed, 5))
-	known := map[*model.Value]*eval.Array{}
+	known := map[*model.Value]*op.Array{}
 	var inputs []value
 	for _, v := range m.Graph.Inputs {
-		a, err := eval.New(v.Shape)
+		a, err := op.NewArray(v.Shape)
 		if err != nil {
 			return err.Error(), 0
 		}
@@ -99,20 +99,20 @@ func disagrees(m *model.Model, s *session, seed uint64) (why string, largest flo
 }
 
 // evaluate computes all values of a model of which the inputs are known, and is the largest magnitude of any.
-func evaluate(m *model.Model, known map[*model.Value]*eval.Array) (top float64, err error) {
+func evaluate(m *model.Model, known map[*model.Value]*op.Array) (top float64, err error) {
 	for _, v := range m.Graph.Consts {
-		if known[v], err = eval.FromConstant(v.Const, 1<<24); err != nil {
+		if known[v], err = op.FromConstant(v.Const, 1<<24); err != nil {
 			return 0, err
 		}
 	}
 	for _, n := range m.Graph.Nodes {
-		in := make([]*eval.Array, len(n.Inputs))
+		in := make([]*op.Array, len(n.Inputs))
 		for k, v := range n.Inputs {
 			if v != nil {
 				in[k] = known[v]
 			}
 		}
-		out, err := eval.Node(n, in)
+		out, err := op.Eval(n, in)
 		if err != nil {
 			return 0, err
 		}

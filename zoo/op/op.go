@@ -1,6 +1,6 @@
 // Package eval evaluates ONNX operators in float64: expressions of constants while a model is planned, and parts of a
 // graph when a fold is verified.
-package eval
+package op
 
 import (
 	"errors"
@@ -62,8 +62,8 @@ func within(bound int64, counts ...int64) error {
 	return nil
 }
 
-// New is an array of zeros. It fails if the shape makes no sense or has more elements than memory is granted for.
-func New(shape []int64) (*Array, error) {
+// NewArray is an array of zeros. It fails if the shape makes no sense or has more elements than memory is granted for.
+func NewArray(shape []int64) (*Array, error) {
 	n, err := elements(shape)
 	if err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ type operator func(n *model.Node, in []*Array) ([]*Array, error)
 
 var operators = map[string]operator{}
 
-// Node evaluates one node. Errors name it. The outputs have the types that ONNX gives them.
-func Node(n *model.Node, in []*Array) (out []*Array, err error) {
+// Eval evaluates one node. Errors name it. The outputs have the types that ONNX gives them.
+func Eval(n *model.Node, in []*Array) (out []*Array, err error) {
 	op := operators[n.Type]
 	if op == nil || n.Domain != "" && n.Domain != "ai.onnx" {
 		return nil, fmt.Errorf("%v: %w", n, ErrUnsupported)

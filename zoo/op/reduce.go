@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -85,7 +85,7 @@ func (r reduction) node(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	x := in[0]
-	out, err := New(kept)
+	out, err := NewArray(kept)
 	if err != nil {
 		return nil, err
 	}
@@ -328,7 +328,7 @@ func arg(better func(a, b float64) bool) operator {
 		if shape[axis] = 1; n.Int("keepdims", 1) == 0 {
 			shape = slices.Delete(shape, axis, axis+1)
 		}
-		out, err := New(shape)
+		out, err := NewArray(shape)
 		if err != nil {
 			return nil, err
 		}
@@ -365,11 +365,11 @@ func topK(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	shape := slices.Clone(x.Shape)
 	shape[axis] = k
-	values, err := New(shape)
+	values, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}
-	places, _ := New(shape)
+	places, _ := NewArray(shape)
 	largest, inner, e := n.Int("largest", 1) != 0, int(product(x.Shape[axis+1:])), 0
 	lines(x, axis, func(line []float64, _ func(int) int) {
 		order := make([]int, len(line))

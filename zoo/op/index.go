@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -77,7 +77,7 @@ func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := New(in[1].Shape)
+	out, err := NewArray(in[1].Shape)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func gatherND(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	rank := len(in[1].Shape)
-	out, err := New(slices.Concat(in[1].Shape[:rank-1], in[0].Shape[batch+int(in[1].Shape[rank-1]):]))
+	out, err := NewArray(slices.Concat(in[1].Shape[:rank-1], in[0].Shape[batch+int(in[1].Shape[rank-1]):]))
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func oneHot(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	depth := in[1].Int(0)
-	out, err := New(slices.Insert(slices.Clone(index.Shape), axis, depth))
+	out, err := NewArray(slices.Insert(slices.Clone(index.Shape), axis, depth))
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +358,7 @@ func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
 			shift[axis] = -((want[k] - x.Shape[axis]) / 2)
 		}
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}

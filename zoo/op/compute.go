@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"errors"
@@ -155,7 +155,7 @@ func conv(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := New(slices.Concat([]int64{x.Shape[0], w.Shape[0]}, win.out))
+	out, err := NewArray(slices.Concat([]int64{x.Shape[0], w.Shape[0]}, win.out))
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +249,7 @@ func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 		}
 		shape = append(shape, d)
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -369,7 +369,7 @@ func gemm(n *model.Node, in []*Array) ([]*Array, error) {
 	if rows != k {
 		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
 	}
-	out, err := New([]int64{int64(m), int64(cols)})
+	out, err := NewArray([]int64{int64(m), int64(cols)})
 	if err != nil {
 		return nil, err
 	}
@@ -413,7 +413,7 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil || b.Shape[br-2] != k {
 		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
 	}
-	out, err := New(slices.Concat(batch, []int64{m, n}))
+	out, err := NewArray(slices.Concat(batch, []int64{m, n}))
 	if err != nil {
 		return nil, err
 	}
@@ -601,7 +601,7 @@ func pool(start float64, step func(a, b float64) float64, mean bool) operator {
 		if err != nil {
 			return nil, err
 		}
-		out, err := New(slices.Concat(x.Shape[:2], w.out))
+		out, err := NewArray(slices.Concat(x.Shape[:2], w.out))
 		if err != nil {
 			return nil, err
 		}
@@ -642,7 +642,7 @@ func maxPool(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	places, _ := New(out[0].Shape)
+	places, _ := NewArray(out[0].Shape)
 	taps, size := w.taps(), int(product(x.Shape[2:]))
 	for plane := range int(x.Shape[0] * x.Shape[1]) {
 		from := x.Data[plane*size:][:size]
@@ -688,7 +688,7 @@ func globalPool(start float64, step func(a, b float64) float64, mean bool) opera
 		}
 		shape := slices.Repeat([]int64{1}, len(x.Shape))
 		copy(shape, x.Shape[:2])
-		out, err := New(shape)
+		out, err := NewArray(shape)
 		if err != nil {
 			return nil, err
 		}
@@ -741,7 +741,7 @@ func pad(n *model.Node, in []*Array) ([]*Array, error) {
 	if v := input(in, 2); v != nil && len(v.Data) == 1 {
 		value = v.Data[0]
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -798,7 +798,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 	if n.Str("mode", "DCR") == "CRD" {
 		block, channel = step[1], b*b*step[1]
 	}
-	out, err := New([]int64{x.Shape[0], few, h * b, w * b})
+	out, err := NewArray([]int64{x.Shape[0], few, h * b, w * b})
 	if err != nil {
 		return nil, err
 	}
@@ -819,7 +819,7 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
 	}
 	step, few, crd := strides(x.Shape), x.Shape[1], n.Str("mode", "DCR") == "CRD"
-	out, err := New([]int64{x.Shape[0], few * b * b, x.Shape[2] / b, x.Shape[3] / b})
+	out, err := NewArray([]int64{x.Shape[0], few * b * b, x.Shape[2] / b, x.Shape[3] / b})
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	endian "encoding/binary"
@@ -423,7 +423,7 @@ func combineInts(f integers, a, b *Array) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}

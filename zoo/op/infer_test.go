@@ -1,13 +1,12 @@
-package shape_test
+package op_test
 
 import (
 	"slices"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 // b and v keep the table short.
@@ -84,9 +83,9 @@ func TestShapesFollowFromOperators(t *testing.T) {
 			m := modeltest.New(1)
 			y := test.build(m)
 			m.Model.Opset[""] = 18
-			shape.Infer(m.Output(y), eval.Constants(m.Model))
+			op.Infer(m.Output(y), op.Constants(m.Model))
 			for k, d := range y.Shape { // which free extent it is
-				y.Shape[k] = max(d, shape.Unknown)
+				y.Shape[k] = max(d, op.Unknown)
 			}
 			if !slices.Equal(y.Shape, test.want) || (y.Shape == nil) != (test.want == nil) {
 				t.Errorf("shape %v, want %v", y.Shape, test.want)
@@ -98,7 +97,7 @@ func TestShapesFollowFromOperators(t *testing.T) {
 func TestEachTellsShapesOnTheWay(t *testing.T) {
 	m := modeltest.New(1)
 	x := m.Input(-1, 3, 8, 8)
-	node := shape.Each(m.Model, eval.Constants(m.Model))
+	node := op.Each(m.Model, op.Constants(m.Model))
 	y := m.Op("Conv", in(x, m.Weight(4, 3, 3, 3)))
 	node(y.Producer)
 	z := m.Op("Flatten", in(y))
@@ -119,7 +118,7 @@ func TestWhatIsDeclaredOfComputedValuesDecidesNothing(t *testing.T) {
 		z := m.Op("SomethingOfNoStandard", in(y))
 		y.Shape, z.Shape = []int64{1, 4, 320, 320}, []int64{1, 4, 320, 320} // of the size at which the model was exported
 		y.Producer.Inputs[0].Shape[0] = 1
-		shape.Infer(m.Output(z), eval.Constants(m.Model))
+		op.Infer(m.Output(z), op.Constants(m.Model))
 		return y, z
 	}
 	y, z := build(-1)
@@ -137,8 +136,8 @@ func TestABiasOfZerosIsSeenAsTorchWritesIt(t *testing.T) {
 	x, w := m.Input(-1, 3, -1, -1), m.Weight(4, 3, 3, 3)
 	zero := m.Op("CastLike", in(m.Op("Squeeze", in(m.Ints(0))), x))
 	bias := m.Op("Expand", in(zero, m.Op("Shape", in(w), "start", 0, "end", 1)))
-	consts := eval.Constants(m.Model)
-	shape.Infer(m.Output(m.Op("Conv", in(x, w, bias))), consts)
+	consts := op.Constants(m.Model)
+	op.Infer(m.Output(m.Op("Conv", in(x, w, bias))), consts)
 	if a, ok := consts.Value(bias); !ok || !slices.Equal(a.Data, make([]float64, 4)) || !a.DType.Float() {
 		t.Errorf("the bias is %v, known: %v", a, ok)
 	}

@@ -1,28 +1,27 @@
-package shape
+package op
 
 import (
 	"math"
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Rules of operators that make a shape of their own of those of several inputs.
 
-func truth(in *inference, n *model.Node) { set(n, 0, tensor.Bool, in.of(n.In(0))) }
+func truthShape(in *inference, n *model.Node) { set(n, 0, tensor.Bool, in.of(n.In(0))) }
 
-func dropout(in *inference, n *model.Node) {
-	set(n, 0, typeOf(n.In(0)), in.of(n.In(0)))
+func dropoutShape(in *inference, n *model.Node) {
+	set(n, 0, valueType(n.In(0)), in.of(n.In(0)))
 	set(n, 1, tensor.Bool, in.of(n.In(0)))
 }
 
-// layerNorm outputs, besides, the mean and the inverse deviation of each stretch.
-func layerNorm(in *inference, n *model.Node) {
+// layerNormShape outputs, besides, the mean and the inverse deviation of each stretch.
+func layerNormShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	set(n, 0, typeOf(n.In(0)), x)
-	if axis, ok := axisOf(n.Int("axis", -1), len(x)); ok {
+	set(n, 0, valueType(n.In(0)), x)
+	if axis, ok := countedAxis(n.Int("axis", -1), len(x)); ok {
 		kept := slices.Clone(x)
 		for k := axis; k < len(kept); k++ {
 			kept[k] = 1
@@ -32,16 +31,16 @@ func layerNorm(in *inference, n *model.Node) {
 	}
 }
 
-func gatherElements(in *inference, n *model.Node) { set(n, 0, typeOf(n.In(0)), in.of(n.In(1))) }
+func gatherElementsShape(in *inference, n *model.Node) { set(n, 0, valueType(n.In(0)), in.of(n.In(1))) }
 
-func gatherND(in *inference, n *model.Node) {
+func gatherNDShape(in *inference, n *model.Node) {
 	x, index, batch := in.of(n.In(0)), in.of(n.In(1)), int(n.Int("batch_dims", 0))
 	last := len(index) - 1
 	if x == nil || last < 0 || index[last] < 0 || batch < 0 || batch > last || batch+int(index[last]) > len(x) {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
-	set(n, 0, typeOf(n.In(0)), slices.Concat([]int64{}, index[:last], x[batch+int(index[last]):]))
+	set(n, 0, valueType(n.In(0)), slices.Concat([]int64{}, index[:last], x[batch+int(index[last]):]))
 }
 
 // scalar is the one element of a value, or noElement.
@@ -52,21 +51,21 @@ func (in *inference) scalar(v *model.Value) int64 {
 	return noElement
 }
 
-func oneHot(in *inference, n *model.Node) {
+func oneHotShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	axis, ok := axisOf(n.Int("axis", -1), len(x)+1)
+	axis, ok := countedAxis(n.Int("axis", -1), len(x)+1)
 	if x == nil || !ok {
-		set(n, 0, typeOf(n.In(2)), nil)
+		set(n, 0, valueType(n.In(2)), nil)
 		return
 	}
-	set(n, 0, typeOf(n.In(2)), slices.Insert(slices.Clone(x), axis, extent(in.scalar(n.In(1)))))
+	set(n, 0, valueType(n.In(2)), slices.Insert(slices.Clone(x), axis, extent(in.scalar(n.In(1)))))
 }
 
-func topK(in *inference, n *model.Node) {
+func topKShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	axis, ok := axisOf(n.Int("axis", -1), len(x))
+	axis, ok := countedAxis(n.Int("axis", -1), len(x))
 	if !ok {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		set(n, 1, tensor.Int64, nil)
 		return
 	}
@@ -74,46 +73,46 @@ func topK(in *inference, n *model.Node) {
 	if out[axis] = n.Int("k", Unknown); n.In(1) != nil {
 		out[axis] = extent(in.scalar(n.In(1)))
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 	set(n, 1, tensor.Int64, out)
 }
 
-func nonZero(in *inference, n *model.Node) {
-	out := free(2)
+func nonZeroShape(in *inference, n *model.Node) {
+	out := freeShape(2)
 	if x := in.of(n.In(0)); x != nil {
 		out[0] = int64(len(x))
 	}
 	set(n, 0, tensor.Int64, out)
 }
 
-func compress(in *inference, n *model.Node) {
+func compressShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	a := n.Attr("axis")
 	if a == nil {
-		set(n, 0, typeOf(n.In(0)), free(1))
+		set(n, 0, valueType(n.In(0)), freeShape(1))
 		return
 	}
-	axis, ok := axisOf(a.Int, len(x))
+	axis, ok := countedAxis(a.Int, len(x))
 	if !ok {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := slices.Clone(x)
 	out[axis] = Unknown
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func eyeLike(in *inference, n *model.Node) {
+func eyeLikeShape(in *inference, n *model.Node) {
 	d := tensor.DType(n.Int("dtype", 0))
 	if d == tensor.Undefined {
-		d = typeOf(n.In(0))
+		d = valueType(n.In(0))
 	}
 	set(n, 0, d, in.of(n.In(0)))
 }
 
-// rangeOf counts from one number to another; from 0 in steps of 1 to a free extent there are as many.
-func rangeOf(in *inference, n *model.Node) {
-	out := free(1)
+// rangeShape counts from one number to another; from 0 in steps of 1 to a free extent there are as many.
+func rangeShape(in *inference, n *model.Node) {
+	out := freeShape(1)
 	var bounds [3]float64
 	known := true
 	for k := range bounds {
@@ -130,16 +129,16 @@ func rangeOf(in *inference, n *model.Node) {
 	case in.scalar(n.In(0)) == 0 && in.scalar(n.In(2)) == 1:
 		out[0] = extent(in.scalar(n.In(1)))
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func einsum(in *inference, n *model.Node) {
+func einsumShape(in *inference, n *model.Node) {
 	var ranks []int
 	d := tensor.Undefined
 	for _, v := range n.Inputs {
 		s := in.of(v)
 		if d == tensor.Undefined {
-			d = typeOf(v)
+			d = valueType(v)
 		}
 		if s == nil {
 			set(n, 0, d, nil)
@@ -147,7 +146,7 @@ func einsum(in *inference, n *model.Node) {
 		}
 		ranks = append(ranks, len(s))
 	}
-	operands, result, err := eval.Subscripts(n.Str("equation", ""), ranks)
+	operands, result, err := Subscripts(n.Str("equation", ""), ranks)
 	if err != nil {
 		set(n, 0, d, nil)
 		return
@@ -172,9 +171,9 @@ func einsum(in *inference, n *model.Node) {
 	set(n, 0, d, out)
 }
 
-// attention outputs the values' size for each query; the keys and values with those of the past; and the scores.
-func attention(in *inference, n *model.Node) {
-	d := typeOf(n.In(0))
+// attentionShape outputs the values' size for each query; the keys and values with those of the past; and the scores.
+func attentionShape(in *inference, n *model.Node) {
+	d := valueType(n.In(0))
 	q, k, v := in.of(n.In(0)), in.of(n.In(1)), in.of(n.In(2))
 	if len(q) != len(k) || len(q) != len(v) || len(q) != 3 && len(q) != 4 {
 		set(n, 0, d, nil)
@@ -208,51 +207,51 @@ func attention(in *inference, n *model.Node) {
 		}
 	}
 	set(n, 0, d, out)
-	set(n, 1, typeOf(n.In(1)), k4)
-	set(n, 2, typeOf(n.In(2)), v4)
+	set(n, 1, valueType(n.In(1)), k4)
+	set(n, 2, valueType(n.In(2)), v4)
 	set(n, 3, d, []int64{q4[0], q4[1], q4[2], k4[2]})
 }
 
-func gridSample(in *inference, n *model.Node) {
+func gridSampleShape(in *inference, n *model.Node) {
 	x, grid := in.of(n.In(0)), in.of(n.In(1))
 	if len(x) < 3 || len(grid) != len(x) {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
-	set(n, 0, typeOf(n.In(0)), slices.Concat(x[:2], grid[1:len(grid)-1]))
+	set(n, 0, valueType(n.In(0)), slices.Concat(x[:2], grid[1:len(grid)-1]))
 }
 
-func col2im(in *inference, n *model.Node) {
+func col2imShape(in *inference, n *model.Node) {
 	x, image, block := in.of(n.In(0)), in.ints(n.In(1)), in.ints(n.In(2))
 	if len(x) != 3 || image == nil {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := []int64{x[0], Unknown}
-	if p := product(block); x[1] >= 0 && p > 0 && !slices.ContainsFunc(block, unknown) {
+	if p := productOfExtents(block); x[1] >= 0 && p > 0 && !slices.ContainsFunc(block, unknown) {
 		out[1] = x[1] / p
 	}
 	for _, d := range image {
 		out = append(out, extent(d))
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func centerCropPad(in *inference, n *model.Node) {
+func centerCropPadShape(in *inference, n *model.Node) {
 	x, want := in.of(n.In(0)), in.ints(n.In(1))
-	axes, ok := counted(n.Ints("axes"), len(x))
+	axes, ok := countedAxes(n.Ints("axes"), len(x))
 	if n.Ints("axes") == nil {
 		for k := range x {
 			axes = append(axes, k)
 		}
 	}
 	if x == nil || !ok {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := slices.Clone(x)
 	for k, axis := range axes {
-		out[axis] = extent(at(want, k, noElement))
+		out[axis] = extent(elementAt(want, k, noElement))
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }

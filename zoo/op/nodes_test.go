@@ -1,4 +1,4 @@
-package eval_test
+package op_test
 
 import (
 	"bytes"
@@ -14,11 +14,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/shape"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
@@ -45,12 +44,12 @@ func (s sample) constant() *model.Constant {
 	return &model.Constant{DType: s.DType, Shape: s.Shape, Data: bytes.NewReader(s.Data)}
 }
 
-func (s sample) array(t *testing.T) *eval.Array {
+func (s sample) array(t *testing.T) *op.Array {
 	c := s.constant()
 	if c == nil {
 		return nil
 	}
-	a, err := eval.FromConstant(c, 1<<24)
+	a, err := op.FromConstant(c, 1<<24)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,40 +96,40 @@ func (e example) open(t *testing.T) *model.Model {
 }
 
 // run evaluates the example's model on its inputs: a value's elements by its name.
-func (e example) run(t *testing.T) (map[string]*eval.Array, error) {
+func (e example) run(t *testing.T) (map[string]*op.Array, error) {
 	m := e.open(t)
-	known := map[*model.Value]*eval.Array{}
+	known := map[*model.Value]*op.Array{}
 	for _, v := range m.Graph.Inputs {
 		for _, s := range e.Inputs {
 			if s.Name == v.Name {
 				if known[v] = s.array(t); known[v] == nil {
-					return nil, fmt.Errorf("an input of type %v: %w", s.DType, eval.ErrUnsupported)
+					return nil, fmt.Errorf("an input of type %v: %w", s.DType, op.ErrUnsupported)
 				}
 			}
 		}
 	}
-	out := map[string]*eval.Array{}
+	out := map[string]*op.Array{}
 	for _, n := range m.Graph.Nodes {
-		in := make([]*eval.Array, len(n.Inputs))
+		in := make([]*op.Array, len(n.Inputs))
 		for k, v := range n.Inputs {
 			if v == nil {
 				continue
 			}
 			if in[k] = known[v]; in[k] == nil && v.Const != nil {
-				a, err := eval.FromConstant(v.Const, 1<<24)
+				a, err := op.FromConstant(v.Const, 1<<24)
 				if err != nil {
-					return nil, fmt.Errorf("a constant of type %v: %w", v.Const.DType, eval.ErrUnsupported)
+					return nil, fmt.Errorf("a constant of type %v: %w", v.Const.DType, op.ErrUnsupported)
 				}
 				in[k] = a
 			}
 			if in[k] == nil {
-				return nil, fmt.Errorf("%v reads %q: %w", n, v.Name, eval.ErrUnsupported)
+				return nil, fmt.Errorf("%v reads %q: %w", n, v.Name, op.ErrUnsupported)
 			}
 		}
 		if n.Type == "Constant" {
 			continue
 		}
-		list, err := eval.Node(n, in)
+		list, err := op.Eval(n, in)
 		if err != nil {
 			return nil, err
 		}
@@ -142,9 +141,9 @@ func (e example) run(t *testing.T) (map[string]*eval.Array, error) {
 	}
 	for _, v := range m.Graph.Outputs {
 		if v.Const != nil && out[v.Name] == nil {
-			a, err := eval.FromConstant(v.Const, 1<<24)
+			a, err := op.FromConstant(v.Const, 1<<24)
 			if err != nil {
-				return nil, fmt.Errorf("a constant of type %v: %w", v.Const.DType, eval.ErrUnsupported)
+				return nil, fmt.Errorf("a constant of type %v: %w", v.Const.DType, op.ErrUnsupported)
 			}
 			out[v.Name] = a
 		}
@@ -156,7 +155,7 @@ func (e example) run(t *testing.T) (map[string]*eval.Array, error) {
 var random = []string{"test_bernoulli", "test_randomuniform", "test_training_dropout"}
 
 // differs says how an output is not what ONNX says; "" where it is.
-func differs(e example, got *eval.Array, want sample) string {
+func differs(e example, got *op.Array, want sample) string {
 	ties := strings.HasPrefix(e.name, "test_dynamicquantizelinear")                                                     // float32 rounds a half way, float64 what is beside it
 	typed := strings.HasPrefix(e.name, "test_gridsample") || strings.HasPrefix(e.name, "test_averagepool_2d_ceil_last") // with four digits
 	c := want.constant()
@@ -172,7 +171,7 @@ func differs(e example, got *eval.Array, want sample) string {
 	if got.DType != tensor.Undefined && got.DType != want.DType {
 		return fmt.Sprintf("a %v, want a %v", got.DType, want.DType)
 	}
-	a, err := eval.FromConstant(c, 1<<24)
+	a, err := op.FromConstant(c, 1<<24)
 	if err != nil {
 		return err.Error()
 	}
@@ -225,17 +224,17 @@ func valuesOf(t *testing.T, list []example) {
 	type tally struct{ known, unknown int }
 	count, all := map[string]*tally{}, tally{}
 	for _, e := range list {
-		op := operatorsOf(e.open(t))
-		if count[op] == nil {
-			count[op] = &tally{}
+		which := operatorsOf(e.open(t))
+		if count[which] == nil {
+			count[which] = &tally{}
 		}
 		got, err := e.run(t)
-		if errors.Is(err, eval.ErrUnsupported) {
-			count[op].unknown++
+		if errors.Is(err, op.ErrUnsupported) {
+			count[which].unknown++
 			all.unknown++
 			continue
 		}
-		count[op].known++
+		count[which].known++
 		all.known++
 		if err != nil {
 			t.Errorf("%s: %v", e.name, err)
@@ -251,8 +250,8 @@ func valuesOf(t *testing.T, list []example) {
 		}
 	}
 	var lines []string
-	for op, n := range count {
-		lines = append(lines, fmt.Sprintf("%s %d of %d", op, n.known, n.known+n.unknown))
+	for which, n := range count {
+		lines = append(lines, fmt.Sprintf("%s %d of %d", which, n.known, n.known+n.unknown))
 	}
 	slices.Sort(lines)
 	t.Logf("%d of %d cases are known: %s", all.known, all.known+all.unknown, strings.Join(lines, ", "))
@@ -288,7 +287,7 @@ func shapesOf(t *testing.T, list []example) {
 			if constants && !e.settled(t, m) {
 				continue
 			}
-			shape.Infer(m, eval.Constants(m))
+			op.Infer(m, op.Constants(m))
 			for k, v := range m.Graph.Outputs {
 				want := e.Outputs[k]
 				if want.constant() == nil {

@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"slices"
@@ -100,7 +100,7 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 		}
 		in[k] = a
 	}
-	out, err := Node(n, in)
+	out, err := Eval(n, in)
 	if err != nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package eval_test
+package op_test
 
 import (
 	"bytes"
@@ -7,9 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -68,7 +68,7 @@ func TestExpressionsOfIntegersAreIntegers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := modeltest.New(1)
 			y := test.build(m)
-			a, ok := eval.Constants(m.Output(y)).Value(y)
+			a, ok := op.Constants(m.Output(y)).Value(y)
 			if !ok {
 				t.Fatal("it is not known")
 			}
@@ -96,7 +96,7 @@ func TestWhatONNXLeavesOpenIsNoConstant(t *testing.T) {
 	} {
 		m := modeltest.New(1)
 		y := build(m)
-		if a, ok := eval.Constants(m.Output(y)).Value(y); ok {
+		if a, ok := op.Constants(m.Output(y)).Value(y); ok {
 			t.Errorf("%s is %v", name, a.Data)
 		}
 	}

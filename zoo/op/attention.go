@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -76,11 +76,11 @@ func attention(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	scores, err := New([]int64{b, h, l, keys})
+	scores, err := NewArray([]int64{b, h, l, keys})
 	if err != nil {
 		return nil, err
 	}
-	out, err := New([]int64{b, h, l, v.Shape[3]})
+	out, err := NewArray([]int64{b, h, l, v.Shape[3]})
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func attention(n *model.Node, in []*Array) ([]*Array, error) {
 // attentionMask is what is added to the scores: the mask that is given, of numbers or truth values, and -∞ for keys behind
 // the query, or behind the end of a sequence.
 func attentionMask(n *model.Node, in []*Array, shape []int64) (*Array, error) {
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func attentionMask(n *model.Node, in []*Array, shape []int64) (*Array, error) {
 		if rank := len(values.Shape); rank > 0 && values.Shape[rank-1] < keys && values.Shape[rank-1] != 1 { // the rest may not be looked at
 			longer := slices.Clone(values.Shape)
 			longer[rank-1] = keys
-			whole, err := New(longer)
+			whole, err := NewArray(longer)
 			if err != nil {
 				return nil, err
 			}

@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -86,7 +86,7 @@ func einsum(n *model.Node, in []*Array) ([]*Array, error) {
 			return nil, fmt.Errorf("no operand has the label %q", l)
 		}
 	}
-	out, err := New(all[:len(result)])
+	out, err := NewArray(all[:len(result)])
 	if err != nil {
 		return nil, err
 	}

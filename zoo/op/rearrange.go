@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -239,7 +239,7 @@ func strides(shape []int64) []int64 {
 
 // pick is the array of that shape whose element at an index is a's at start + Σ index·step.
 func pick(a *Array, shape []int64, start int64, step []int64) (*Array, error) {
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -350,7 +350,7 @@ func concat(n *model.Node, in []*Array) ([]*Array, error) {
 		}
 		shape[axis] += a.Shape[axis]
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -401,7 +401,7 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 		step[axis] *= by
 	}
 	if product(shape) == 0 {
-		return one(New(shape))
+		return one(NewArray(shape))
 	}
 	return one(pick(x, shape, first, step))
 }
@@ -477,7 +477,7 @@ func gather(n *model.Node, in []*Array) ([]*Array, error) {
 // take is what stands at the indices along an axis.
 func take(x *Array, axis int, indices *Array) ([]*Array, error) {
 	index := indices.Ints()
-	out, err := New(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
+	out, err := NewArray(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
 	if err != nil {
 		return nil, err
 	}
@@ -523,7 +523,7 @@ func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
-	out, err := New(in[0].Ints())
+	out, err := NewArray(in[0].Ints())
 	if err != nil {
 		return nil, err
 	}
@@ -560,7 +560,7 @@ func rangeNode(_ *model.Node, in []*Array) ([]*Array, error) {
 	if !(count <= maxElements) {
 		return nil, fmt.Errorf("a range of %g elements", count)
 	}
-	out, err := New([]int64{int64(count)})
+	out, err := NewArray([]int64{int64(count)})
 	if err != nil {
 		return nil, err
 	}
@@ -585,7 +585,7 @@ func tile(_ *model.Node, in []*Array) ([]*Array, error) {
 		}
 		shape[k] *= t
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}

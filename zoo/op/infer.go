@@ -1,12 +1,11 @@
 // Package shape infers types and shapes of values that the file does not declare: enough to know ranks and static extents,
 // which say along which axis a constant is broadcast.
-package shape
+package op
 
 import (
 	"math"
 	"slices"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -21,7 +20,7 @@ const firstNamed = -1 << 40
 // Infer fills in DType and Shape of the values of a model, as they follow from its inputs. What a file declares of a value
 // that an operator computes may be of an earlier version of the model: it counts only where the operators do not tell, its
 // extents only where all of the model's inputs are declared without free ones.
-func Infer(m *model.Model, consts *eval.Folder) {
+func Infer(m *model.Model, consts *Folder) {
 	in := newInference(m, consts)
 	var walk func(*model.Graph)
 	walk = func(g *model.Graph) {
@@ -40,7 +39,7 @@ func Infer(m *model.Model, consts *eval.Folder) {
 
 // Each is Infer for one node after the other, in an order in which each stands behind those that it reads: for who builds a
 // graph, whose inputs are there, and needs to know shapes on the way.
-func Each(m *model.Model, consts *eval.Folder) func(*model.Node) {
+func Each(m *model.Model, consts *Folder) func(*model.Node) {
 	in := newInference(m, consts)
 	for _, v := range m.Graph.Inputs {
 		in.name(v)
@@ -49,7 +48,7 @@ func Each(m *model.Model, consts *eval.Folder) func(*model.Node) {
 }
 
 // newInference goes on behind the numbers that free extents have already.
-func newInference(m *model.Model, consts *eval.Folder) *inference {
+func newInference(m *model.Model, consts *Folder) *inference {
 	in := &inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""], domains: m.Opset, static: true}
 	for _, v := range m.Graph.Inputs {
 		if v.Const == nil && (v.Shape == nil || slices.ContainsFunc(v.Shape, func(d int64) bool { return d < 0 })) {
@@ -71,7 +70,7 @@ func newInference(m *model.Model, consts *eval.Folder) *inference {
 }
 
 type inference struct {
-	consts  *eval.Folder
+	consts  *Folder
 	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes
 	opset   int64
 	domains map[string]int64 // of the operator sets that the model imports
@@ -160,7 +159,7 @@ func (in *inference) declare(v *model.Value, declared []int64) {
 	case v.Shape == nil && in.static:
 		v.Shape = declared
 	case v.Shape == nil:
-		v.Shape = free(len(declared))
+		v.Shape = freeShape(len(declared))
 	case in.static && len(v.Shape) == len(declared):
 		v.Shape = slices.Clone(v.Shape)
 		for k, d := range v.Shape {
@@ -181,7 +180,7 @@ func (in *inference) learn(v *model.Value) {
 		return
 	}
 	if _, known := in.consts.Value(v); !known {
-		a := eval.Integers(x...)
+		a := Integers(x...)
 		a.DType, a.Shape = v.DType, slices.Clone(v.Shape)
 		in.consts.Learn(v, a)
 	}
@@ -232,7 +231,7 @@ func (in *inference) of(v *model.Value) []int64 {
 	return v.Shape
 }
 
-func typeOf(v *model.Value) tensor.DType {
+func valueType(v *model.Value) tensor.DType {
 	if v == nil {
 		return tensor.Undefined
 	}
@@ -280,12 +279,12 @@ func (in *inference) vector(n *model.Node) {
 		}
 	case "Size":
 		if s := in.of(x); s != nil {
-			keep(0, []int64{element(product(s))})
+			keep(0, []int64{element(productOfExtents(s))})
 		}
 	case "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten":
 		keep(0, in.ints(x))
 	case "Cast", "CastLike":
-		if to := tensor.DType(n.Int("to", int64(typeOf(n.In(1))))); whole(typeOf(x)) && (to == tensor.Int64 || to == tensor.Int32) {
+		if to := tensor.DType(n.Int("to", int64(valueType(n.In(1))))); whole(valueType(x)) && (to == tensor.Int64 || to == tensor.Int32) {
 			keep(0, in.ints(x))
 		}
 	case "Gather":
@@ -307,13 +306,13 @@ func (in *inference) vector(n *model.Node) {
 		if a := in.ints(x); a != nil && n.In(1) == nil && len(n.Ints("axes")) <= 1 {
 			p := int64(1)
 			for _, d := range a {
-				p = arithmetic("Mul", p, d)
+				p = elementArithmetic("Mul", p, d)
 			}
 			keep(0, []int64{p})
 		}
 	case "Add", "Sub", "Mul", "Div", "Mod", "Max", "Min", "Equal":
-		if whole(typeOf(x)) && len(n.Inputs) == 2 && n.Int("fmod", 0) == 0 {
-			keep(0, together(func(list ...int64) int64 { return arithmetic(n.Type, list[0], list[1]) }, in.ints(x), in.ints(n.In(1))))
+		if whole(valueType(x)) && len(n.Inputs) == 2 && n.Int("fmod", 0) == 0 {
+			keep(0, together(func(list ...int64) int64 { return elementArithmetic(n.Type, list[0], list[1]) }, in.ints(x), in.ints(n.In(1))))
 		}
 	case "Where":
 		keep(0, together(func(list ...int64) int64 {
@@ -418,7 +417,7 @@ func (in *inference) sliced(n *model.Node) []int64 {
 	if data == nil || len(starts) != 1 || len(ends) != 1 || len(steps) != 1 || unknown(starts[0]) || unknown(ends[0]) || unknown(steps[0]) || steps[0] == 0 {
 		return nil
 	}
-	first, count := eval.Sliced(starts[0], ends[0], steps[0], int64(len(data)))
+	first, count := Sliced(starts[0], ends[0], steps[0], int64(len(data)))
 	out := make([]int64, count)
 	for k := range out {
 		out[k] = data[first+int64(k)*steps[0]]
@@ -426,8 +425,8 @@ func (in *inference) sliced(n *model.Node) []int64 {
 	return out
 }
 
-// arithmetic is one operator on integers, the second of which may leave the first as it is. A free extent is at least 0.
-func arithmetic(op string, a, b int64) int64 {
+// elementArithmetic is one operator on integers, the second of which may leave the first as it is. A free extent is at least 0.
+func elementArithmetic(op string, a, b int64) int64 {
 	switch {
 	case op == "Equal" && a == b && a != noElement:
 		return 1
@@ -481,11 +480,11 @@ func clampRange(from, to, extent int64) (int64, int64) {
 	return from, max(from, to)
 }
 
-func axisOf(axis int64, rank int) (int, bool) {
+func countedAxis(axis int64, rank int) (int, bool) {
 	if axis < 0 {
 		axis += int64(rank)
 	}
 	return int(axis), axis >= 0 && axis < int64(rank)
 }
 
-func free(rank int) []int64 { return slices.Repeat([]int64{Unknown}, rank) }
+func freeShape(rank int) []int64 { return slices.Repeat([]int64{Unknown}, rank) }

@@ -1,11 +1,10 @@
-package shape
+package op
 
 import (
 	"math"
 	"slices"
 	"strings"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -20,67 +19,67 @@ func init() {
 		rule  rule
 		types string
 	}{
-		{same, "Identity Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax HardSigmoid " +
+		{sameShape, "Identity Relu LeakyRelu PRelu Sigmoid Tanh Softmax LogSoftmax HardSigmoid " +
 			"HardSwish Clip Abs Neg Exp Log Sqrt Erf Elu Selu Celu Gelu Mish Swish Softplus Softsign Ceil " +
 			"Floor Round Reciprocal BatchNormalization InstanceNormalization RMSNormalization SimplifiedLayerNormalization " +
 			"GroupNormalization LpNormalization LRN CumSum CumProd ThresholdedRelu Hardmax Shrink Sign Sin Cos Tan " +
 			"Asin Acos Atan Sinh Cosh Asinh Acosh Atanh BitwiseNot Trilu MeanVarianceNormalization " +
 			"ScatterElements ScatterND Scatter ReverseSequence RotaryEmbedding"},
-		{layerNorm, "LayerNormalization"},
-		{dropout, "Dropout"},
-		{elementwise, "Add Sub Mul Div Pow Sum Mean Max Min Mod BitShift BitwiseAnd BitwiseOr BitwiseXor"},
-		{compare, "Equal Greater Less GreaterOrEqual LessOrEqual And Or Xor"},
-		{truth, "Not IsNaN IsInf"},
-		{pool, "MaxPool AveragePool LpPool"},
-		{globalPool, "GlobalAveragePool GlobalMaxPool GlobalLpPool"},
-		{reduce, "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare " +
+		{layerNormShape, "LayerNormalization"},
+		{dropoutShape, "Dropout"},
+		{elementwiseShape, "Add Sub Mul Div Pow Sum Mean Max Min Mod BitShift BitwiseAnd BitwiseOr BitwiseXor"},
+		{compareShape, "Equal Greater Less GreaterOrEqual LessOrEqual And Or Xor"},
+		{truthShape, "Not IsNaN IsInf"},
+		{poolShape, "MaxPool AveragePool LpPool"},
+		{globalPoolShape, "GlobalAveragePool GlobalMaxPool GlobalLpPool"},
+		{reduceShape, "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare " +
 			"ReduceLogSumExp ReduceLogSum"},
-		{squeeze, "Squeeze"},
-		{unsqueeze, "Unsqueeze"},
-		{flatten, "Flatten"},
-		{reshape, "Reshape"},
-		{transpose, "Transpose"},
-		{concat, "Concat"},
-		{split, "Split"},
-		{slice, "Slice"},
-		{gather, "Gather"},
-		{gatherElements, "GatherElements"},
-		{gatherND, "GatherND"},
-		{oneHot, "OneHot"},
-		{topK, "TopK"},
-		{nonZero, "NonZero"},
-		{compress, "Compress"},
-		{eyeLike, "EyeLike"},
-		{rangeOf, "Range"},
-		{einsum, "Einsum"},
-		{attention, "Attention"},
-		{gridSample, "GridSample"},
-		{col2im, "Col2Im"},
-		{centerCropPad, "CenterCropPad"},
-		{pad, "Pad"},
-		{expand, "Expand"},
-		{cast, "Cast"},
-		{castLike, "CastLike"},
-		{where, "Where"},
-		{conv, "Conv"},
-		{convInteger, "ConvInteger"},
-		{convTranspose, "ConvTranspose"},
-		{gemm, "Gemm"},
-		{matMul, "MatMul"},
-		{matMulInteger, "MatMulInteger"},
-		{dequantize, "DequantizeLinear"},
-		{quantize, "QuantizeLinear"},
-		{dynamicQuantize, "DynamicQuantizeLinear"},
-		{shapeOf, "Shape"},
-		{size, "Size"},
-		{resize, "Resize Upsample"},
-		{depthToSpace, "DepthToSpace"},
-		{spaceToDepth, "SpaceToDepth"},
-		{recurrent, "LSTM GRU RNN"},
-		{constantOfShape, "ConstantOfShape"},
-		{tile, "Tile"},
-		{argMax, "ArgMax ArgMin"},
-		{branch, "If"},
+		{squeezeShape, "Squeeze"},
+		{unsqueezeShape, "Unsqueeze"},
+		{flattenShape, "Flatten"},
+		{reshapeShape, "Reshape"},
+		{transposeShape, "Transpose"},
+		{concatShape, "Concat"},
+		{splitShape, "Split"},
+		{sliceShape, "Slice"},
+		{gatherShape, "Gather"},
+		{gatherElementsShape, "GatherElements"},
+		{gatherNDShape, "GatherND"},
+		{oneHotShape, "OneHot"},
+		{topKShape, "TopK"},
+		{nonZeroShape, "NonZero"},
+		{compressShape, "Compress"},
+		{eyeLikeShape, "EyeLike"},
+		{rangeShape, "Range"},
+		{einsumShape, "Einsum"},
+		{attentionShape, "Attention"},
+		{gridSampleShape, "GridSample"},
+		{col2imShape, "Col2Im"},
+		{centerCropPadShape, "CenterCropPad"},
+		{padShape, "Pad"},
+		{expandShape, "Expand"},
+		{castShape, "Cast"},
+		{castLikeShape, "CastLike"},
+		{whereShape, "Where"},
+		{convShape, "Conv"},
+		{convIntegerShape, "ConvInteger"},
+		{convTransposeShape, "ConvTranspose"},
+		{gemmShape, "Gemm"},
+		{matMulShape, "MatMul"},
+		{matMulIntegerShape, "MatMulInteger"},
+		{dequantizeShape, "DequantizeLinear"},
+		{quantizeShape, "QuantizeLinear"},
+		{dynamicQuantizeShape, "DynamicQuantizeLinear"},
+		{shapeNodeShape, "Shape"},
+		{sizeShape, "Size"},
+		{resizeShape, "Resize Upsample"},
+		{depthToSpaceShape, "DepthToSpace"},
+		{spaceToDepthShape, "SpaceToDepth"},
+		{recurrentShape, "LSTM GRU RNN"},
+		{constantOfShapeShape, "ConstantOfShape"},
+		{tileShape, "Tile"},
+		{argShape, "ArgMax ArgMin"},
+		{branchShape, "If"},
 	} {
 		for _, t := range strings.Fields(r.types) {
 			rules[t] = r.rule
@@ -88,10 +87,10 @@ func init() {
 	}
 }
 
-func same(in *inference, n *model.Node) { set(n, 0, typeOf(n.In(0)), in.of(n.In(0))) }
+func sameShape(in *inference, n *model.Node) { set(n, 0, valueType(n.In(0)), in.of(n.In(0))) }
 
-// broadcast is the shape of two values combined element by element, aligned to the right.
-func broadcast(a, b []int64) []int64 {
+// broadcastExtents is the shape of two values combined element by element, aligned to the right.
+func broadcastExtents(a, b []int64) []int64 {
 	if a == nil || b == nil {
 		return nil
 	}
@@ -114,31 +113,31 @@ func broadcast(a, b []int64) []int64 {
 	return out
 }
 
-func elementwise(in *inference, n *model.Node) {
+func elementwiseShape(in *inference, n *model.Node) {
 	if in.opset < 7 && n.Int("broadcast", 0) != 0 { // B is made as large as A
-		set(n, 0, typeOf(n.In(0)), in.of(n.In(0)))
+		set(n, 0, valueType(n.In(0)), in.of(n.In(0)))
 		return
 	}
-	out, d := in.of(n.In(0)), typeOf(n.In(0))
+	out, d := in.of(n.In(0)), valueType(n.In(0))
 	for k := 1; k < len(n.Inputs); k++ {
-		out = broadcast(out, in.of(n.In(k)))
+		out = broadcastExtents(out, in.of(n.In(k)))
 		if d == tensor.Undefined {
-			d = typeOf(n.In(k))
+			d = valueType(n.In(k))
 		}
 	}
 	set(n, 0, d, out)
 }
 
-func compare(in *inference, n *model.Node) {
-	set(n, 0, tensor.Bool, broadcast(in.of(n.In(0)), in.of(n.In(1))))
+func compareShape(in *inference, n *model.Node) {
+	set(n, 0, tensor.Bool, broadcastExtents(in.of(n.In(0)), in.of(n.In(1))))
 }
 
-func where(in *inference, n *model.Node) {
-	set(n, 0, typeOf(n.In(1)), broadcast(in.of(n.In(0)), broadcast(in.of(n.In(1)), in.of(n.In(2)))))
+func whereShape(in *inference, n *model.Node) {
+	set(n, 0, valueType(n.In(1)), broadcastExtents(in.of(n.In(0)), broadcastExtents(in.of(n.In(1)), in.of(n.In(2)))))
 }
 
-// window is the extent of a windowed axis after the operator.
-func window(n *model.Node, x, kernel, stride, dilation, before, after int64) int64 {
+// windowExtent is the extent of a windowed axis after the operator.
+func windowExtent(n *model.Node, x, kernel, stride, dilation, before, after int64) int64 {
 	if kernel < 0 || stride < 1 {
 		return Unknown
 	}
@@ -169,114 +168,114 @@ func window(n *model.Node, x, kernel, stride, dilation, before, after int64) int
 	return free/stride + 1
 }
 
-func at(list []int64, k int, def int64) int64 {
+func elementAt(list []int64, k int, def int64) int64 {
 	if k >= 0 && k < len(list) {
 		return list[k]
 	}
 	return def
 }
 
-// windows are the spatial extents after a convolution or pooling with that kernel.
-func windows(n *model.Node, x, kernel []int64) []int64 {
-	out := free(len(x))
+// windowExtents are the spatial extents after a convolution or pooling with that kernel.
+func windowExtents(n *model.Node, x, kernel []int64) []int64 {
+	out := freeShape(len(x))
 	pads, strides, dilations := n.Ints("pads"), n.Ints("strides"), n.Ints("dilations")
 	for k := range out {
-		out[k] = window(n, x[k], at(kernel, k, Unknown), at(strides, k, 1), at(dilations, k, 1), at(pads, k, 0), at(pads, len(x)+k, 0))
+		out[k] = windowExtent(n, x[k], elementAt(kernel, k, Unknown), elementAt(strides, k, 1), elementAt(dilations, k, 1), elementAt(pads, k, 0), elementAt(pads, len(x)+k, 0))
 	}
 	return out
 }
 
-func conv(in *inference, n *model.Node) {
+func convShape(in *inference, n *model.Node) {
 	x, w := in.of(n.In(0)), in.of(n.In(1))
-	d := typeOf(n.In(0))
+	d := valueType(n.In(0))
 	if d == tensor.Undefined {
-		d = typeOf(n.In(1))
+		d = valueType(n.In(1))
 	}
 	if len(w) < 3 {
 		set(n, 0, d, nil)
 		return
 	}
-	out := append([]int64{Unknown, w[0]}, free(len(w)-2)...)
+	out := append([]int64{Unknown, w[0]}, freeShape(len(w)-2)...)
 	if len(x) == len(w) {
-		out = append([]int64{x[0], w[0]}, windows(n, x[2:], w[2:])...)
+		out = append([]int64{x[0], w[0]}, windowExtents(n, x[2:], w[2:])...)
 	}
 	set(n, 0, d, out)
 }
 
-// convInteger and matMulInteger add bytes up in int32.
-func convInteger(in *inference, n *model.Node) {
+// convIntegerShape and matMulInteger add bytes up in int32.
+func convIntegerShape(in *inference, n *model.Node) {
 	set(n, 0, tensor.Int32, nil)
-	conv(in, n)
+	convShape(in, n)
 }
 
-func matMulInteger(in *inference, n *model.Node) {
+func matMulIntegerShape(in *inference, n *model.Node) {
 	set(n, 0, tensor.Int32, nil)
-	matMul(in, n)
+	matMulShape(in, n)
 }
 
-func convTranspose(in *inference, n *model.Node) {
+func convTransposeShape(in *inference, n *model.Node) {
 	x, w := in.of(n.In(0)), in.of(n.In(1))
-	d := typeOf(n.In(0))
+	d := valueType(n.In(0))
 	if d == tensor.Undefined {
-		d = typeOf(n.In(1))
+		d = valueType(n.In(1))
 	}
 	if len(w) < 3 {
 		set(n, 0, d, nil)
 		return
 	}
-	out := append([]int64{Unknown, w[1] * n.Int("group", 1)}, free(len(w)-2)...)
+	out := append([]int64{Unknown, w[1] * n.Int("group", 1)}, freeShape(len(w)-2)...)
 	if len(x) == len(w) {
 		out[0] = x[0]
 		pads, strides, dilations, extra := n.Ints("pads"), n.Ints("strides"), n.Ints("dilations"), n.Ints("output_padding")
 		for k, extent := range x[2:] {
 			switch given := n.Ints("output_shape"); {
 			case given != nil:
-				out[2+k] = at(given, len(given)-len(x)+2+k, Unknown)
+				out[2+k] = elementAt(given, len(given)-len(x)+2+k, Unknown)
 			case extent < 0:
 			case n.Str("auto_pad", "NOTSET") == "SAME_UPPER" || n.Str("auto_pad", "NOTSET") == "SAME_LOWER":
-				out[2+k] = extent * at(strides, k, 1)
+				out[2+k] = extent * elementAt(strides, k, 1)
 			default:
-				out[2+k] = (extent-1)*at(strides, k, 1) + at(extra, k, 0) + (w[2+k]-1)*at(dilations, k, 1) + 1 - at(pads, k, 0) - at(pads, len(w)-2+k, 0)
+				out[2+k] = (extent-1)*elementAt(strides, k, 1) + elementAt(extra, k, 0) + (w[2+k]-1)*elementAt(dilations, k, 1) + 1 - elementAt(pads, k, 0) - elementAt(pads, len(w)-2+k, 0)
 			}
 		}
 	}
 	set(n, 0, d, out)
 }
 
-func pool(in *inference, n *model.Node) {
+func poolShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	if len(x) < 3 {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
-	out := append([]int64{x[0], x[1]}, windows(n, x[2:], n.Ints("kernel_shape"))...)
-	set(n, 0, typeOf(n.In(0)), out)
+	out := append([]int64{x[0], x[1]}, windowExtents(n, x[2:], n.Ints("kernel_shape"))...)
+	set(n, 0, valueType(n.In(0)), out)
 	set(n, 1, tensor.Int64, out)
 }
 
-func globalPool(in *inference, n *model.Node) {
+func globalPoolShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	if len(x) < 2 {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := slices.Repeat([]int64{1}, len(x))
 	out[0], out[1] = x[0], x[1]
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func gemm(in *inference, n *model.Node) {
+func gemmShape(in *inference, n *model.Node) {
 	a, b := in.of(n.In(0)), in.of(n.In(1))
-	out := free(2)
+	out := freeShape(2)
 	if len(a) == 2 {
 		out[0] = a[transposed(n, "transA")]
 	}
 	if len(b) == 2 {
 		out[1] = b[1-transposed(n, "transB")]
 	}
-	d := typeOf(n.In(0))
+	d := valueType(n.In(0))
 	if d == tensor.Undefined {
-		d = typeOf(n.In(1))
+		d = valueType(n.In(1))
 	}
 	set(n, 0, d, out)
 }
@@ -289,11 +288,11 @@ func transposed(n *model.Node, flag string) int {
 	return 0
 }
 
-func matMul(in *inference, n *model.Node) {
+func matMulShape(in *inference, n *model.Node) {
 	a, b := in.of(n.In(0)), in.of(n.In(1))
-	d := typeOf(n.In(0))
+	d := valueType(n.In(0))
 	if d == tensor.Undefined {
-		d = typeOf(n.In(1))
+		d = valueType(n.In(1))
 	}
 	if len(a) == 0 || len(b) == 0 {
 		set(n, 0, d, nil)
@@ -301,7 +300,7 @@ func matMul(in *inference, n *model.Node) {
 	}
 	var out []int64
 	if len(a) >= 2 && len(b) >= 2 {
-		out = slices.Clone(broadcast(a[:len(a)-2], b[:len(b)-2]))
+		out = slices.Clone(broadcastExtents(a[:len(a)-2], b[:len(b)-2]))
 	} else if len(a) >= 2 {
 		out = slices.Clone(a[:len(a)-2])
 	} else if len(b) >= 2 {
@@ -327,14 +326,14 @@ func (in *inference) axes(n *model.Node, k, rank int) ([]int, bool) {
 			return nil, false
 		}
 	}
-	return counted(list, rank)
+	return countedAxes(list, rank)
 }
 
-// counted are axes counted from 0.
-func counted(list []int64, rank int) ([]int, bool) {
+// countedAxes are axes counted from 0.
+func countedAxes(list []int64, rank int) ([]int, bool) {
 	out := make([]int, 0, len(list))
 	for _, a := range list {
-		axis, ok := axisOf(a, rank)
+		axis, ok := countedAxis(a, rank)
 		if !ok {
 			return nil, false
 		}
@@ -343,15 +342,15 @@ func counted(list []int64, rank int) ([]int, bool) {
 	return out, true
 }
 
-func reduce(in *inference, n *model.Node) {
+func reduceShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	axes, ok := in.axes(n, 1, len(x))
 	if x == nil || !ok {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	if len(axes) == 0 && n.Int("noop_with_empty_axes", 0) != 0 {
-		set(n, 0, typeOf(n.In(0)), x)
+		set(n, 0, valueType(n.In(0)), x)
 		return
 	}
 	out := []int64{}
@@ -363,12 +362,12 @@ func reduce(in *inference, n *model.Node) {
 			out = append(out, 1)
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func argMax(in *inference, n *model.Node) {
+func argShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	axis, ok := axisOf(n.Int("axis", 0), len(x))
+	axis, ok := countedAxis(n.Int("axis", 0), len(x))
 	if !ok {
 		set(n, 0, tensor.Int64, nil)
 		return
@@ -381,28 +380,28 @@ func argMax(in *inference, n *model.Node) {
 	set(n, 0, tensor.Int64, out)
 }
 
-func squeeze(in *inference, n *model.Node) {
+func squeezeShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	axes, ok := in.axes(n, 1, len(x))
 	if x == nil || !ok {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := []int64{}
 	for k, d := range x {
 		switch {
 		case len(axes) == 0 && d < 0: // may be 1 or not
-			set(n, 0, typeOf(n.In(0)), nil)
+			set(n, 0, valueType(n.In(0)), nil)
 			return
 		case len(axes) == 0 && d == 1 || slices.Contains(axes, k):
 		default:
 			out = append(out, d)
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func unsqueeze(in *inference, n *model.Node) {
+func unsqueezeShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	count := len(n.Ints("axes"))
 	if count == 0 {
@@ -410,7 +409,7 @@ func unsqueeze(in *inference, n *model.Node) {
 	}
 	axes, ok := in.axes(n, 1, len(x)+count)
 	if x == nil || !ok || count == 0 {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out, next := make([]int64, len(x)+count), 0
@@ -422,11 +421,11 @@ func unsqueeze(in *inference, n *model.Node) {
 			next++
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-// product is known if all extents are, and a free extent if it is one of it and ones.
-func product(s []int64) int64 {
+// productOfExtents is known if all extents are, and a free extent if it is one of it and ones.
+func productOfExtents(s []int64) int64 {
 	p := int64(1)
 	for _, d := range s {
 		switch {
@@ -442,29 +441,29 @@ func product(s []int64) int64 {
 	return p
 }
 
-func flatten(in *inference, n *model.Node) {
+func flattenShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	out := free(2)
+	out := freeShape(2)
 	if axis := n.Int("axis", 1); x != nil {
 		if axis < 0 {
 			axis += int64(len(x))
 		}
 		if axis >= 0 && axis <= int64(len(x)) {
-			out = []int64{product(x[:axis]), product(x[axis:])}
+			out = []int64{productOfExtents(x[:axis]), productOfExtents(x[axis:])}
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func reshape(in *inference, n *model.Node) {
+func reshapeShape(in *inference, n *model.Node) {
 	x, want := in.of(n.In(0)), in.ints(n.In(1))
 	if in.opset < 5 {
 		want = n.Ints("shape")
 	}
-	d := typeOf(n.In(0))
+	d := valueType(n.In(0))
 	if want == nil {
 		if s := in.of(n.In(1)); len(s) == 1 && s[0] >= 0 && s[0] <= 64 {
-			set(n, 0, d, free(int(s[0])))
+			set(n, 0, d, freeShape(int(s[0])))
 		} else {
 			set(n, 0, d, nil)
 		}
@@ -475,7 +474,7 @@ func reshape(in *inference, n *model.Node) {
 	for k, w := range want {
 		switch {
 		case w == 0 && n.Int("allowzero", 0) == 0:
-			out[k] = at(x, k, Unknown)
+			out[k] = elementAt(x, k, Unknown)
 		case w == -1:
 			rest, out[k] = k, Unknown
 			continue
@@ -491,21 +490,21 @@ func reshape(in *inference, n *model.Node) {
 			known = Unknown
 		}
 	}
-	if total := product(others); rest >= 0 && x != nil {
+	if total := productOfExtents(others); rest >= 0 && x != nil {
 		switch {
 		case known == 1:
 			out[rest] = total
 		case known > 0 && total >= 0 && total%known == 0:
 			out[rest] = total / known
 		case known > 0 && total < 0:
-			out[rest] = quotient(others, known)
+			out[rest] = quotientOfExtents(others, known)
 		}
 	}
 	set(n, 0, d, out)
 }
 
-// quotient is the one free extent among others if the rest of them multiply to known.
-func quotient(others []int64, known int64) int64 {
+// quotientOfExtents is the one free extent among others if the rest of them multiply to known.
+func quotientOfExtents(others []int64, known int64) int64 {
 	free := int64(Unknown)
 	for _, d := range others {
 		switch {
@@ -525,11 +524,11 @@ func quotient(others []int64, known int64) int64 {
 	return free
 }
 
-func transpose(in *inference, n *model.Node) {
+func transposeShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	perm := n.Ints("perm")
 	if x == nil || perm != nil && len(perm) != len(x) {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := make([]int64, len(x))
@@ -543,23 +542,23 @@ func transpose(in *inference, n *model.Node) {
 		}
 		out[k] = x[from]
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func concat(in *inference, n *model.Node) {
+func concatShape(in *inference, n *model.Node) {
 	var out []int64
 	d := tensor.Undefined
 	axis := -1
 	for _, v := range n.Inputs {
 		if d == tensor.Undefined {
-			d = typeOf(v)
+			d = valueType(v)
 		}
 		s := in.of(v)
 		if s == nil {
 			continue
 		}
 		if out == nil {
-			a, ok := axisOf(n.Int("axis", 1), len(s))
+			a, ok := countedAxis(n.Int("axis", 1), len(s))
 			if !ok {
 				return
 			}
@@ -590,16 +589,16 @@ func concat(in *inference, n *model.Node) {
 	set(n, 0, d, out)
 }
 
-func split(in *inference, n *model.Node) {
+func splitShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	axis, ok := axisOf(n.Int("axis", 0), len(x))
+	axis, ok := countedAxis(n.Int("axis", 0), len(x))
 	sizes := n.Ints("split")
 	if sizes == nil {
 		sizes = in.ints(n.In(1))
 	}
 	for k := range n.Outputs {
 		if !ok {
-			set(n, k, typeOf(n.In(0)), nil)
+			set(n, k, valueType(n.In(0)), nil)
 			continue
 		}
 		out := slices.Clone(x)
@@ -612,35 +611,35 @@ func split(in *inference, n *model.Node) {
 		default:
 			out[axis] = Unknown
 		}
-		set(n, k, typeOf(n.In(0)), out)
+		set(n, k, valueType(n.In(0)), out)
 	}
 }
 
-func slice(in *inference, n *model.Node) {
+func sliceShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	if x == nil {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	starts, ends, axes, steps := n.Ints("starts"), n.Ints("ends"), n.Ints("axes"), []int64(nil)
 	if in.opset >= 10 {
 		starts, ends, axes, steps = in.ints(n.In(1)), in.ints(n.In(2)), in.ints(n.In(3)), in.ints(n.In(4))
 		if n.In(3) != nil && axes == nil {
-			set(n, 0, typeOf(n.In(0)), free(len(x)))
+			set(n, 0, valueType(n.In(0)), freeShape(len(x)))
 			return
 		}
 	}
 	out := slices.Clone(x)
 	count := max(len(starts), len(ends), len(axes))
 	if starts == nil && ends == nil && axes == nil {
-		out = free(len(x))
+		out = freeShape(len(x))
 	}
 	for k := range count {
-		axis, ok := axisOf(at(axes, k, int64(k)), len(x))
+		axis, ok := countedAxis(elementAt(axes, k, int64(k)), len(x))
 		if !ok {
 			return
 		}
-		from, to, step := at(starts, k, noElement), at(ends, k, noElement), at(steps, k, 1)
+		from, to, step := elementAt(starts, k, noElement), elementAt(ends, k, noElement), elementAt(steps, k, 1)
 		if n.In(4) != nil && in.opset >= 10 && steps == nil {
 			step = noElement
 		}
@@ -649,27 +648,27 @@ func slice(in *inference, n *model.Node) {
 		case x[axis] < 0 || unknown(from) || unknown(to) || unknown(step) || step == 0:
 			out[axis] = Unknown
 		default:
-			_, out[axis] = eval.Sliced(from, to, step, x[axis])
+			_, out[axis] = Sliced(from, to, step, x[axis])
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func gather(in *inference, n *model.Node) {
+func gatherShape(in *inference, n *model.Node) {
 	x, index := in.of(n.In(0)), in.of(n.In(1))
-	axis, ok := axisOf(n.Int("axis", 0), len(x))
+	axis, ok := countedAxis(n.Int("axis", 0), len(x))
 	if !ok || index == nil {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	out := append([]int64{}, x[:axis]...) // a scalar's shape is empty, not nil
-	set(n, 0, typeOf(n.In(0)), append(append(out, index...), x[axis+1:]...))
+	set(n, 0, valueType(n.In(0)), append(append(out, index...), x[axis+1:]...))
 }
 
-func pad(in *inference, n *model.Node) {
+func padShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	if x == nil {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	pads := n.Ints("pads")
@@ -685,7 +684,7 @@ func pad(in *inference, n *model.Node) {
 	}
 	out := slices.Clone(x)
 	for k, axis := range axes {
-		before, after := at(pads, k, noElement), at(pads, len(axes)+k, noElement)
+		before, after := elementAt(pads, k, noElement), elementAt(pads, len(axes)+k, noElement)
 		switch {
 		case !ok || unknown(before) || unknown(after):
 			out[axis] = Unknown
@@ -699,67 +698,67 @@ func pad(in *inference, n *model.Node) {
 		out[axis] += before + after
 	}
 	if !ok {
-		out = free(len(x))
+		out = freeShape(len(x))
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func expand(in *inference, n *model.Node) {
+func expandShape(in *inference, n *model.Node) {
 	want := in.ints(n.In(1))
 	want = slices.Clone(want)
 	for k, d := range want {
 		want[k] = extent(d)
 	}
-	set(n, 0, typeOf(n.In(0)), broadcast(in.of(n.In(0)), want))
+	set(n, 0, valueType(n.In(0)), broadcastExtents(in.of(n.In(0)), want))
 }
 
-func castLike(in *inference, n *model.Node) { set(n, 0, typeOf(n.In(1)), in.of(n.In(0))) }
+func castLikeShape(in *inference, n *model.Node) { set(n, 0, valueType(n.In(1)), in.of(n.In(0))) }
 
-func cast(in *inference, n *model.Node) { set(n, 0, tensor.DType(n.Int("to", 0)), in.of(n.In(0))) }
+func castShape(in *inference, n *model.Node) { set(n, 0, tensor.DType(n.Int("to", 0)), in.of(n.In(0))) }
 
-func dequantize(in *inference, n *model.Node) {
+func dequantizeShape(in *inference, n *model.Node) {
 	d := tensor.DType(n.Int("output_dtype", 0))
 	if d == tensor.Undefined {
-		d = typeOf(n.In(1))
+		d = valueType(n.In(1))
 	}
 	set(n, 0, d, in.of(n.In(0)))
 }
 
-// dynamicQuantize outputs bytes, one scale and one zero point.
-func dynamicQuantize(in *inference, n *model.Node) {
+// dynamicQuantizeShape outputs bytes, one scale and one zero point.
+func dynamicQuantizeShape(in *inference, n *model.Node) {
 	set(n, 0, tensor.Uint8, in.of(n.In(0)))
 	set(n, 1, tensor.Float32, []int64{})
 	set(n, 2, tensor.Uint8, []int64{})
 }
 
-func quantize(in *inference, n *model.Node) {
+func quantizeShape(in *inference, n *model.Node) {
 	d := tensor.DType(n.Int("output_dtype", 0))
 	switch {
 	case d != tensor.Undefined:
 	case n.In(2) != nil:
-		d = typeOf(n.In(2))
+		d = valueType(n.In(2))
 	default:
 		d = tensor.Uint8
 	}
 	set(n, 0, d, in.of(n.In(0)))
 }
 
-func shapeOf(in *inference, n *model.Node) {
+func shapeNodeShape(in *inference, n *model.Node) {
 	if x := in.of(n.In(0)); x != nil {
 		from, to := clampRange(n.Int("start", 0), n.Int("end", int64(len(x))), int64(len(x)))
 		set(n, 0, tensor.Int64, []int64{to - from})
 		return
 	}
-	set(n, 0, tensor.Int64, free(1))
+	set(n, 0, tensor.Int64, freeShape(1))
 }
 
-func size(_ *inference, n *model.Node) { set(n, 0, tensor.Int64, []int64{}) }
+func sizeShape(_ *inference, n *model.Node) { set(n, 0, tensor.Int64, []int64{}) }
 
-func resize(in *inference, n *model.Node) {
+func resizeShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
-	axes, ok := counted(n.Ints("axes"), len(x))
+	axes, ok := countedAxes(n.Ints("axes"), len(x))
 	if x == nil || !ok {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
 	if len(axes) == 0 {
@@ -787,19 +786,19 @@ func resize(in *inference, n *model.Node) {
 			out[axis] = int64(float32(x[axis]) * float32(factors[k])) // rounded to float32, then down
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
 // maxBlock bounds blocksize: its square is no overflow.
-const maxBlock = 1 << 16
+const largestBlock = 1 << 16
 
-func depthToSpace(in *inference, n *model.Node) {
+func depthToSpaceShape(in *inference, n *model.Node) {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 || b > maxBlock {
-		set(n, 0, typeOf(n.In(0)), nil)
+	if len(x) != 4 || b < 1 || b > largestBlock {
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
-	out := free(4)
+	out := freeShape(4)
 	out[0] = x[0]
 	if x[1] >= 0 {
 		out[1] = x[1] / (b * b)
@@ -809,16 +808,16 @@ func depthToSpace(in *inference, n *model.Node) {
 			out[k] = x[k] * b
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func spaceToDepth(in *inference, n *model.Node) {
+func spaceToDepthShape(in *inference, n *model.Node) {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 || b > maxBlock {
-		set(n, 0, typeOf(n.In(0)), nil)
+	if len(x) != 4 || b < 1 || b > largestBlock {
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
-	out := free(4)
+	out := freeShape(4)
 	out[0] = x[0]
 	if x[1] >= 0 {
 		out[1] = x[1] * b * b
@@ -828,10 +827,10 @@ func spaceToDepth(in *inference, n *model.Node) {
 			out[k] = x[k] / b
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-func recurrent(in *inference, n *model.Node) {
+func recurrentShape(in *inference, n *model.Node) {
 	x := in.of(n.In(0))
 	directions := int64(1)
 	if n.Str("direction", "forward") == "bidirectional" {
@@ -850,12 +849,12 @@ func recurrent(in *inference, n *model.Node) {
 		}
 		state, sequence = []int64{batch, directions, hidden}, []int64{batch, steps, directions, hidden}
 	}
-	set(n, 0, typeOf(n.In(0)), sequence)
-	set(n, 1, typeOf(n.In(0)), state)
-	set(n, 2, typeOf(n.In(0)), state)
+	set(n, 0, valueType(n.In(0)), sequence)
+	set(n, 1, valueType(n.In(0)), state)
+	set(n, 2, valueType(n.In(0)), state)
 }
 
-func constantOfShape(in *inference, n *model.Node) {
+func constantOfShapeShape(in *inference, n *model.Node) {
 	d := tensor.Float32
 	if a := n.Attr("value"); a != nil && a.Tensor != nil {
 		d = a.Tensor.DType
@@ -863,7 +862,7 @@ func constantOfShape(in *inference, n *model.Node) {
 	want := in.ints(n.In(0))
 	if want == nil {
 		if s := in.of(n.In(0)); len(s) == 1 && s[0] >= 0 && s[0] <= 64 {
-			set(n, 0, d, free(int(s[0])))
+			set(n, 0, d, freeShape(int(s[0])))
 		}
 		return
 	}
@@ -874,13 +873,13 @@ func constantOfShape(in *inference, n *model.Node) {
 	set(n, 0, d, out)
 }
 
-func tile(in *inference, n *model.Node) {
+func tileShape(in *inference, n *model.Node) {
 	x, times := in.of(n.In(0)), in.ints(n.In(1))
 	if x == nil {
-		set(n, 0, typeOf(n.In(0)), nil)
+		set(n, 0, valueType(n.In(0)), nil)
 		return
 	}
-	out := free(len(x))
+	out := freeShape(len(x))
 	for k := range out {
 		switch {
 		case k >= len(times) || unknown(times[k]):
@@ -890,11 +889,11 @@ func tile(in *inference, n *model.Node) {
 			out[k] = times[k] * x[k]
 		}
 	}
-	set(n, 0, typeOf(n.In(0)), out)
+	set(n, 0, valueType(n.In(0)), out)
 }
 
-// branch gives the outputs of an If the types that its bodies agree on, or those of the one that is taken.
-func branch(in *inference, n *model.Node) {
+// branchShape gives the outputs of an If the types that its bodies agree on, or those of the one that is taken.
+func branchShape(in *inference, n *model.Node) {
 	bodies := n.Bodies
 	if b := in.consts.Branch(n); b != nil {
 		bodies = []*model.Graph{b}
@@ -916,10 +915,10 @@ func branch(in *inference, n *model.Node) {
 			v := b.Outputs[k]
 			s := in.of(v)
 			if j == 0 {
-				d, out = typeOf(v), slices.Clone(s)
+				d, out = valueType(v), slices.Clone(s)
 				continue
 			}
-			if typeOf(v) != d || len(s) != len(out) {
+			if valueType(v) != d || len(s) != len(out) {
 				d, out = tensor.Undefined, nil
 				break
 			}

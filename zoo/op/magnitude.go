@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"math"
@@ -37,7 +37,7 @@ func Magnitude(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 		return one(&Array{Shape: m[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
 	}
 	if additive[n.Type] {
-		return Node(n, m)
+		return Eval(n, m)
 	}
 	return sensitivity(n, in, m, out)
 }
@@ -81,7 +81,7 @@ func sensitivity(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 				moved[k].Data[e] += sign() * m[k].Data[e]
 			}
 		}
-		other, err := Node(n, moved)
+		other, err := Eval(n, moved)
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -182,7 +182,7 @@ func nearest(n *model.Node, at float64) float64 {
 func along(x *Array, axis int, taps [][]tap) (*Array, error) {
 	shape := slices.Clone(x.Shape)
 	shape[axis] = int64(len(taps))
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}

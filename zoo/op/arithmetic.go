@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -238,7 +238,7 @@ func combine(f func(a, b float64) float64, a, b *Array) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := New(shape)
+	out, err := NewArray(shape)
 	if err != nil {
 		return nil, err
 	}

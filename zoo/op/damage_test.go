@@ -1,4 +1,4 @@
-package eval_test
+package op_test
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -36,9 +36,9 @@ func damaged(t *testing.T, e example, rng *rand.Rand) {
 	senseless := func() int64 {
 		return []int64{math.MinInt64, -1 << 31, -9, -2, -1, 0, 1, 2, 3, 7, 64, 1 << 31, 1 << 40, math.MaxInt64}[rng.IntN(14)]
 	}
-	var in []*eval.Array
+	var in []*op.Array
 	for _, v := range n.Inputs {
-		var a *eval.Array
+		var a *op.Array
 		for _, s := range e.Inputs {
 			if v != nil && s.Name == v.Name {
 				a = s.array(t)
@@ -63,7 +63,7 @@ func damaged(t *testing.T, e example, rng *rand.Rand) {
 			}
 		case 2:
 			if len(in) > 0 {
-				in[rng.IntN(len(in))] = []*eval.Array{nil, array([]int64{0}), array([]int64{}, 3), array([]int64{2, 1}, -1, 5), array([]int64{1, 2, 3, 4})}[rng.IntN(5)]
+				in[rng.IntN(len(in))] = []*op.Array{nil, array([]int64{0}), array([]int64{}, 3), array([]int64{2, 1}, -1, 5), array([]int64{1, 2, 3, 4})}[rng.IntN(5)]
 			}
 		default:
 			if len(in) > 0 {
@@ -82,5 +82,5 @@ func damaged(t *testing.T, e example, rng *rand.Rand) {
 			t.Errorf("%s: %v with %v: %v", e.name, n, n.Attrs, x)
 		}
 	}()
-	_, _ = eval.Node(n, in)
+	_, _ = op.Eval(n, in)
 }

@@ -1,4 +1,4 @@
-package eval
+package op
 
 import (
 	"fmt"
@@ -27,7 +27,7 @@ func gridSample(n *model.Node, in []*Array) ([]*Array, error) {
 	if rank < 1 || rank > 3 || len(grid.Shape) != rank+2 || grid.Shape[rank+1] != int64(rank) || grid.Shape[0] != x.Shape[0] {
 		return nil, fmt.Errorf("image %v, grid %v", x.Shape, grid.Shape)
 	}
-	out, err := New(slices.Concat(x.Shape[:2], grid.Shape[1:rank+1]))
+	out, err := NewArray(slices.Concat(x.Shape[:2], grid.Shape[1:rank+1]))
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func col2im(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, fmt.Errorf("shape %v, image %v, blocks %v", x.Shape, image, block)
 	}
 	channels := x.Shape[1] / int64(kernel)
-	out, err := New(slices.Concat([]int64{x.Shape[0], channels}, image))
+	out, err := NewArray(slices.Concat([]int64{x.Shape[0], channels}, image))
 	if err != nil {
 		return nil, err
 	}
