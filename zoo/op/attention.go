@@ -9,9 +9,21 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
+// Attention.
+
 func init() {
-	operators["Attention"] = attention
-	operators["RotaryEmbedding"] = rotaryEmbedding
+	register(
+		&Operator{Type: "Attention", Inputs: []string{"queries", "keys", "values", "mask", "past keys", "past values", "lengths"}, Eval: attention, DType: attentionType, Shape: attentionShape, Terms: operandTerms, Needs: attentionNeeds},
+		&Operator{Type: "RotaryEmbedding", Inputs: []string{"input", "cosines", "sines", "positions"}, Eval: rotaryEmbedding, Shape: sameShape, Needs: rotaryNeeds},
+	)
+}
+
+// attentionType gives keys and values the types of theirs.
+func attentionType(_ *model.Node, inputs Types, k int) tensor.DType {
+	if k == 1 || k == 2 {
+		return inputs.At(k)
+	}
+	return inputs.At(0)
 }
 
 // heads is x as [batch, heads, positions, size]: of three axes the last one holds the heads, one after the other.
@@ -193,6 +205,42 @@ func attentionMask(n *model.Node, in []*Array, shape []int64) (*Array, error) {
 	return out, nil
 }
 
+// attentionShape outputs the values' size for each query; the keys and values with those of the past; and the scores.
+func attentionShape(in *Inference, n *model.Node) [][]int64 {
+	q, k, v := in.of(n.In(0)), in.of(n.In(1)), in.of(n.In(2))
+	if len(q) != len(k) || len(q) != len(v) || len(q) != 3 && len(q) != 4 {
+		return nil
+	}
+	split := func(s []int64, heads int64) []int64 { // as [batch, heads, positions, size]
+		switch {
+		case len(s) == 4:
+			return s
+		case heads < 1 || s[2] < 0:
+			return []int64{s[0], max(heads, Unknown), s[1], Unknown}
+		}
+		return []int64{s[0], heads, s[1], s[2] / heads}
+	}
+	queries, shared := n.Int("q_num_heads", Unknown), n.Int("kv_num_heads", Unknown)
+	q4, k4, v4 := slices.Clone(split(q, queries)), slices.Clone(split(k, shared)), slices.Clone(split(v, shared))
+	for j, s := range [][]int64{k4, v4} {
+		if past := n.In(4 + j); past != nil {
+			if p := in.of(past); len(p) == 4 && p[2] >= 0 && s[2] >= 0 {
+				s[2] += p[2]
+			} else {
+				s[2] = Unknown
+			}
+		}
+	}
+	out := []int64{q4[0], q4[1], q4[2], v4[3]}
+	if len(q) == 3 {
+		out = []int64{q[0], q[1], Unknown}
+		if q4[1] >= 0 && v4[3] >= 0 {
+			out[2] = q4[1] * v4[3]
+		}
+	}
+	return shapes(out, k4, v4, []int64{q4[0], q4[1], q4[2], k4[2]})
+}
+
 // rotaryEmbedding turns pairs of elements of each head by an angle that depends on the position.
 func rotaryEmbedding(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 3); err != nil {
@@ -237,3 +285,26 @@ func rotaryEmbedding(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	return one(out, nil)
 }
+
+// attentionNeeds are, for some queries of some members of the batch, these and all that they may look at. How queries and keys
+// lie to each other, and so what lies in the past, is not looked into.
+func attentionNeeds(_ *model.Node, in []*Array, out Part) []Box {
+	rank := len(in[0].Shape)
+	if out.Output > 0 || len(in) < 3 || len(in) > 3 && in[3] != nil || rank != len(out.Box) || rank < 3 {
+		return nil
+	}
+	boxes := []Box{slices.Clone(out.Box)}
+	boxes[0][rank-1] = Range{0, in[0].Shape[rank-1]}
+	for _, a := range in[1:3] {
+		if a == nil || len(a.Shape) != rank {
+			return nil
+		}
+		box := Whole(a.Shape)
+		box[0] = out.Box[0]
+		boxes = append(boxes, box)
+	}
+	return boxes
+}
+
+// rotaryNeeds are whole rows of heads.
+var rotaryNeeds = alongNeeds(func(*model.Node, int) []int64 { return []int64{-1} })

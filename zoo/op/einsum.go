@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-func init() { operators["Einsum"] = einsum }
+// Sums of products, as an equation says.
 
 // Subscripts are an Einsum's equation for operands of those ranks, one label for each axis: letters as they stand, and
 // numbers from -1 down for the axes of an ellipsis, counted from the last.
@@ -117,4 +117,61 @@ func einsum(n *model.Node, in []*Array) ([]*Array, error) {
 		e++
 	})
 	return one(out, nil)
+}
+
+func einsumShape(in *Inference, n *model.Node) [][]int64 {
+	var ranks []int
+	for _, v := range n.Inputs {
+		s := in.of(v)
+		if s == nil {
+			return nil
+		}
+		ranks = append(ranks, len(s))
+	}
+	operands, result, err := Subscripts(n.Str("equation", ""), ranks)
+	if err != nil {
+		return nil
+	}
+	extents := map[rune]int64{}
+	for k, v := range n.Inputs {
+		for j, l := range operands[k] {
+			x := in.of(v)[j]
+			if old, ok := extents[l]; !ok || old == 1 || old < 0 && x > 1 {
+				extents[l] = x
+			}
+		}
+	}
+	out := []int64{}
+	for _, l := range result {
+		x, ok := extents[l]
+		if !ok {
+			x = Unknown
+		}
+		out = append(out, x)
+	}
+	return shapes(out)
+}
+
+func einsumNeeds(n *model.Node, in []*Array, out Part) []Box {
+	var ranks []int
+	for _, a := range in {
+		if a == nil {
+			return nil
+		}
+		ranks = append(ranks, len(a.Shape))
+	}
+	operands, result, err := Subscripts(n.Str("equation", ""), ranks)
+	if err != nil || len(result) != len(out.Box) {
+		return nil
+	}
+	boxes := make([]Box, len(in))
+	for k, a := range in {
+		boxes[k] = Whole(a.Shape)
+		for j, l := range operands[k] {
+			if at := slices.Index(result, l); at >= 0 && a.Shape[j] != 1 {
+				boxes[k][j] = out.Box[at]
+			}
+		}
+	}
+	return boxes
 }

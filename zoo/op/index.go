@@ -12,18 +12,37 @@ import (
 // Operators that take or put elements where indices say.
 
 func init() {
-	operators["GatherElements"] = gatherElements
-	operators["GatherND"] = gatherND
-	operators["ScatterElements"] = scatterElements
-	operators["Scatter"] = scatterElements
-	operators["ScatterND"] = scatterND
-	operators["OneHot"] = oneHot
-	operators["NonZero"] = nonZero
-	operators["Compress"] = compress
-	operators["Trilu"] = trilu
-	operators["EyeLike"] = eyeLike
-	operators["ReverseSequence"] = reverseSequence
-	operators["CenterCropPad"] = centerCropPad
+	register(
+		&Operator{Type: "Gather", Inputs: []string{"table", "indices"}, Eval: gather, Moves: []int{0}, Shape: gatherShape, Vector: gatherVector, Magnitude: additive, Needs: gatherNeeds, Positions: gatherPositions},
+		&Operator{Type: "GatherElements", Inputs: []string{"input", "indices"}, Eval: gatherElements, Moves: []int{0}, Shape: gatherElementsShape, Magnitude: additive, Needs: gatherElementsNeeds, Positions: gatherPositions},
+		&Operator{Type: "GatherND", Inputs: []string{"input", "indices"}, Eval: gatherND, Moves: []int{0}, Shape: gatherNDShape, Magnitude: additive, Needs: gatherNDNeeds},
+		&Operator{Type: "OneHot", Inputs: []string{"indices", "depth", "values"}, Eval: oneHot, Moves: []int{2}, DType: like(2), Shape: oneHotShape, Magnitude: additive, Needs: oneHotNeeds},
+		&Operator{Type: "NonZero", Eval: nonZero, DType: always(tensor.Int64), Shape: nonZeroShape},
+		&Operator{Type: "Compress", Inputs: []string{"input", "condition"}, Eval: compress, Moves: []int{0}, Shape: compressShape, Magnitude: additive},
+	)
+	scattered := []string{"input", "indices", "updates"}
+	register(
+		&Operator{Type: "ScatterElements", Inputs: scattered, Eval: scatterElements, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
+		&Operator{Type: "Scatter", Inputs: scattered, Eval: scatterElements, Shape: sameShape}, // its old name
+		&Operator{Type: "ScatterND", Inputs: scattered, Eval: scatterND, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
+	)
+}
+
+// gatherPositions are those along the axis of the table.
+func gatherPositions(n *model.Node, k int) int64 {
+	table := n.In(0)
+	if k != 1 || table == nil {
+		return 0
+	}
+	shape := table.Shape
+	if table.Const != nil {
+		shape = table.Const.Shape
+	}
+	axis, err := axisOf(n.Int("axis", 0), len(shape))
+	if err != nil {
+		return 0
+	}
+	return max(shape[axis], 0)
 }
 
 // position counts an index from 0.
@@ -37,9 +56,9 @@ func position(i, extent int64) (int64, error) {
 	return i, nil
 }
 
-// elementwise calls f for every element of index, an array of x's rank: with its number, and with where in x the element
+// eachNamed calls f for every element of index, an array of x's rank: with its number, and with where in x the element
 // stands that it names along the axis.
-func elementwise(x, index *Array, axis int, f func(e int, at int64)) error {
+func eachNamed(x, index *Array, axis int, f func(e int, at int64)) error {
 	if len(index.Shape) != len(x.Shape) {
 		return fmt.Errorf("indices of shape %v into shape %v", index.Shape, x.Shape)
 	}
@@ -69,6 +88,48 @@ func elementwise(x, index *Array, axis int, f func(e int, at int64)) error {
 	return failed
 }
 
+func gather(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
+	if err != nil {
+		return nil, err
+	}
+	return take(in[0], axis, in[1])
+}
+
+// take is what stands at the indices along an axis.
+func take(x *Array, axis int, indices *Array) ([]*Array, error) {
+	index := indices.Ints()
+	out, err := NewArray(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
+	if err != nil {
+		return nil, err
+	}
+	outer, inner, extent := product(x.Shape[:axis]), product(x.Shape[axis+1:]), x.Shape[axis]
+	at := 0
+	for o := range outer {
+		for _, i := range index {
+			if i, err = position(i, extent); err != nil {
+				return nil, err
+			}
+			from := (o*extent + i) * inner
+			at += copy(out.Data[at:], x.Data[from:from+inner])
+		}
+	}
+	return one(out, nil)
+}
+
+func gatherShape(in *Inference, n *model.Node) [][]int64 {
+	x, index := in.of(n.In(0)), in.of(n.In(1))
+	axis, err := axisOf(n.Int("axis", 0), len(x))
+	if err != nil || index == nil {
+		return nil
+	}
+	out := append([]int64{}, x[:axis]...) // a scalar's shape is empty, not nil
+	return shapes(append(append(out, index...), x[axis+1:]...))
+}
+
 func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 2); err != nil {
 		return nil, err
@@ -81,8 +142,10 @@ func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	return one(out, elementwise(in[0], in[1], axis, func(e int, at int64) { out.Data[e] = in[0].Data[at] }))
+	return one(out, eachNamed(in[0], in[1], axis, func(e int, at int64) { out.Data[e] = in[0].Data[at] }))
 }
+
+func gatherElementsShape(in *Inference, n *model.Node) [][]int64 { return shapes(in.of(n.In(1))) }
 
 // reductionOf is how a scattered element joins the one that is there.
 func reductionOf(n *model.Node) (func(a, b float64) float64, error) {
@@ -118,7 +181,7 @@ func scatterElements(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, fmt.Errorf("indices of shape %v for updates of shape %v", in[1].Shape, in[2].Shape)
 	}
 	out := &Array{Shape: in[0].Shape, Data: slices.Clone(in[0].Data)}
-	return one(out, elementwise(out, in[1], axis, func(e int, at int64) { out.Data[at] = join(out.Data[at], in[2].Data[e]) }))
+	return one(out, eachNamed(out, in[1], axis, func(e int, at int64) { out.Data[at] = join(out.Data[at], in[2].Data[e]) }))
 }
 
 // slices of an array that the last axis of indices names: f gets the number of each and where it starts. Behind the first
@@ -167,6 +230,15 @@ func gatherND(n *model.Node, in []*Array) ([]*Array, error) {
 		copy(out.Data[int64(k)*size:], in[0].Data[at:at+size])
 	}
 	return one(out, nil)
+}
+
+func gatherNDShape(in *Inference, n *model.Node) [][]int64 {
+	x, index, batch := in.of(n.In(0)), in.of(n.In(1)), int(n.Int("batch_dims", 0))
+	last := len(index) - 1
+	if x == nil || last < 0 || index[last] < 0 || batch < 0 || batch > last || batch+int(index[last]) > len(x) {
+		return nil
+	}
+	return shapes(slices.Concat([]int64{}, index[:last], x[batch+int(index[last]):]))
 }
 
 func scatterND(n *model.Node, in []*Array) ([]*Array, error) {
@@ -228,6 +300,15 @@ func oneHot(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+func oneHotShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	axis, err := axisOf(n.Int("axis", -1), len(x)+1)
+	if x == nil || err != nil {
+		return nil
+	}
+	return shapes(slices.Insert(slices.Clone(x), axis, extent(in.scalar(n.In(1)))))
+}
+
 // nonZero are the positions of all elements that are not 0: a row for each axis.
 func nonZero(_ *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
@@ -246,6 +327,14 @@ func nonZero(_ *model.Node, in []*Array) ([]*Array, error) {
 		e++
 	})
 	return one(&Array{Shape: []int64{int64(len(rows)), count}, Data: slices.Concat(rows...)}, nil)
+}
+
+func nonZeroShape(in *Inference, n *model.Node) [][]int64 {
+	out := freeShape(2)
+	if x := in.of(n.In(0)); x != nil {
+		out[0] = int64(len(x))
+	}
+	return shapes(out)
 }
 
 // compress keeps what a list of truth values says, along an axis or of all elements.
@@ -272,108 +361,82 @@ func compress(n *model.Node, in []*Array) ([]*Array, error) {
 	return take(x, axis, index)
 }
 
-// trilu keeps the elements of matrices on one side of a diagonal, that included.
-func trilu(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
+func compressShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	a := n.Attr("axis")
+	if a == nil {
+		return shapes(freeShape(1))
 	}
-	x, k := in[0], int64(0)
-	if len(x.Shape) < 2 {
-		return nil, fmt.Errorf("shape %v", x.Shape)
-	}
-	if a := input(in, 1); a != nil && len(a.Data) == 1 {
-		k = a.Ints()[0]
-	}
-	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
-	rows, cols, upper := x.Shape[len(x.Shape)-2], x.Shape[len(x.Shape)-1], n.Int("upper", 1) != 0
-	for e, v := range x.Data {
-		i, j := int64(e)/cols%rows, int64(e)%cols
-		if upper && j-i >= k || !upper && j-i <= k {
-			out.Data[e] = v
-		}
-	}
-	return one(out, nil)
-}
-
-func eyeLike(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	if len(in[0].Shape) != 2 {
-		return nil, fmt.Errorf("shape %v", in[0].Shape)
-	}
-	out := &Array{DType: tensor.DType(n.Int("dtype", 0)), Shape: in[0].Shape, Data: make([]float64, len(in[0].Data))}
-	for e := range out.Data {
-		i, j := int64(e)/out.Shape[1], int64(e)%out.Shape[1]
-		out.Data[e] = truth(j-i == n.Int("k", 0))
-	}
-	return one(out, nil)
-}
-
-// reverseSequence turns the first elements of each sequence of a batch around, as many as its length says.
-func reverseSequence(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
-	x, batch, time := in[0], n.Int("batch_axis", 1), n.Int("time_axis", 0)
-	if len(x.Shape) < 2 || batch+time != 1 || batch*time != 0 || int64(len(in[1].Data)) != x.Shape[batch] {
-		return nil, fmt.Errorf("axes %d and %d of shape %v, %d lengths", batch, time, x.Shape, len(in[1].Data))
-	}
-	out, step, e := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, strides(x.Shape), int64(0)
-	lengths := in[1].Ints()
-	walk(x.Shape, func(index []int64) {
-		from := e
-		if t, length := index[time], min(lengths[index[batch]], x.Shape[time]); t < length {
-			from += (length - 1 - 2*t) * step[time]
-		}
-		out.Data[e] = x.Data[from]
-		e++
-	})
-	return one(out, nil)
-}
-
-// centerCropPad cuts axes to an extent, or pads them with zeros, alike on both sides; what is odd goes behind.
-func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
-	x, want, axes := in[0], in[1].Ints(), n.Ints("axes")
-	if axes == nil {
-		for k := range x.Shape {
-			axes = append(axes, int64(k))
-		}
-	}
-	if len(axes) != len(want) {
-		return nil, fmt.Errorf("%d extents for %d axes", len(want), len(axes))
-	}
-	shape, shift := slices.Clone(x.Shape), make([]int64, len(x.Shape))
-	for k, a := range axes {
-		axis, err := axisOf(a, len(shape))
-		if err != nil {
-			return nil, err
-		}
-		if shape[axis] = want[k]; want[k] < x.Shape[axis] {
-			shift[axis] = (x.Shape[axis] - want[k]) / 2
-		} else {
-			shift[axis] = -((want[k] - x.Shape[axis]) / 2)
-		}
-	}
-	out, err := NewArray(shape)
+	axis, err := axisOf(a.Int, len(x))
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	step, e := strides(x.Shape), 0
-	walk(shape, func(index []int64) {
-		at, inside := int64(0), true
-		for k, i := range index {
-			i += shift[k]
-			inside = inside && i >= 0 && i < x.Shape[k]
-			at += i * step[k]
-		}
-		if inside {
-			out.Data[e] = x.Data[at]
-		}
-		e++
-	})
-	return one(out, nil)
+	out := slices.Clone(x)
+	out[axis] = Unknown
+	return shapes(out)
+}
+
+func gatherNeeds(n *model.Node, in []*Array, out Part) []Box {
+	x, index := in[0], input(in, 1)
+	if index == nil || len(x.Shape) == 0 || len(out.Box) != len(x.Shape)-1+len(index.Shape) {
+		return nil
+	}
+	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
+	if err != nil {
+		return nil
+	}
+	behind := axis + len(index.Shape)
+	indices := out.Box[axis:behind]
+	rows := Range{0, x.Shape[axis]}
+	if index.Data != nil {
+		rows = Range{x.Shape[axis], 0}
+		e := 0
+		walk(index.Shape, func(at []int64) {
+			for k, i := range at {
+				if i < indices[k].From || i >= indices[k].To {
+					e++
+					return
+				}
+			}
+			if i, err := position(index.Int(e), x.Shape[axis]); err == nil {
+				rows = Range{min(rows.From, i), max(rows.To, i+1)}
+			}
+			e++
+		})
+	}
+	return []Box{slices.Concat(out.Box[:axis], Box{rows}, out.Box[behind:]), indices}
+}
+
+func gatherElementsNeeds(n *model.Node, in []*Array, out Part) []Box {
+	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
+	if err != nil || len(out.Box) != len(in[0].Shape) {
+		return nil
+	}
+	box := slices.Clone(out.Box)
+	box[axis] = Range{0, in[0].Shape[axis]}
+	return []Box{box, out.Box}
+}
+
+func gatherNDNeeds(n *model.Node, in []*Array, out Part) []Box {
+	x, index, batch := in[0], input(in, 1), int(n.Int("batch_dims", 0))
+	if index == nil || len(index.Shape) == 0 {
+		return nil
+	}
+	last := len(index.Shape) - 1
+	depth := int(min(index.Shape[last], int64(len(x.Shape))))
+	if batch < 0 || batch > last || batch+depth > len(x.Shape) || len(out.Box) != last+len(x.Shape)-batch-depth {
+		return nil
+	}
+	box := Whole(x.Shape)
+	copy(box, out.Box[:batch])
+	copy(box[batch+depth:], out.Box[last:])
+	return []Box{box, slices.Concat(out.Box[:last], Box{{0, index.Shape[last]}})}
+}
+
+func oneHotNeeds(n *model.Node, _ []*Array, out Part) []Box {
+	axis, err := axisOf(n.Int("axis", -1), len(out.Box))
+	if err != nil {
+		return nil
+	}
+	return []Box{slices.Delete(slices.Clone(out.Box), axis, axis+1)}
 }

@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -17,42 +16,54 @@ func Magnitude(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	if len(out) > 0 && out[0] != nil && out[0].DType != tensor.Undefined && !out[0].DType.Float() {
 		return out, nil // integers are exact, and so are truth values where nothing is near their threshold
 	}
-	switch n.Type {
-	case "Sub":
-		return binary(func(a, b float64) float64 { return a + b })(n, m)
-	case "Min", "Max":
-		return binary(math.Max)(n, m)
-	case "ReduceMin", "ReduceMax":
-		return reduction{start: math.Inf(-1), step: math.Max}.node(n, m)
-	case "BatchNormalization":
-		return magnitudeBatchNorm(n, m)
-	case "Gemm", "Pad":
-		return operators[n.Type](positive(n), m)
-	case "Resize", "Upsample":
-		return resizeBy(n, m, math.Abs)
-	case "DequantizeLinear":
-		return unary(math.Abs)(n, out)
-	case "Neg", "Abs", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Erf", "Elu", "Selu", "Celu",
-		"Softplus", "Softsign", "Gelu", "Mish", "Swish", "ThresholdedRelu", "Shrink", "Sin", "Cos", "Atan", "Asinh": // nowhere much steeper than 1
-		return one(&Array{Shape: m[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
-	}
-	if additive[n.Type] {
-		return Eval(n, m)
+	if f := Of(n).Magnitude; f != nil {
+		return f(n, in, m, out)
 	}
 	return sensitivity(n, in, m, out)
 }
 
-// additive are the operators whose outputs are sums of products of their inputs, or one of them: what they make of the
-// magnitudes is the magnitude.
-var additive = map[string]bool{}
+// additive is the magnitude of operators whose outputs are sums of products of their inputs, or elements of them: what they
+// make of the inputs' magnitudes.
+func additive(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return Eval(n, m) }
 
-func init() {
-	for _, name := range strings.Fields("Add Sum Mul Mean Conv ConvTranspose MatMul Einsum AveragePool GlobalAveragePool MaxPool GlobalMaxPool " +
-		"ReduceSum ReduceMean ReduceL1 ReduceProd ReduceSumSquare CumSum CumProd Col2Im Identity Dropout Cast CastLike Reshape Flatten Squeeze " +
-		"Unsqueeze Transpose Expand Concat Slice Split Gather GatherElements GatherND ScatterElements ScatterND Tile Where Trilu Compress " +
-		"DepthToSpace SpaceToDepth CenterCropPad ReverseSequence ConstantOfShape Range OneHot") {
-		additive[name] = true
+// byMagnitudes is the magnitude that another function makes of the inputs'.
+func byMagnitudes(f func(*model.Node, []*Array) ([]*Array, error)) func(n *model.Node, in, m, out []*Array) ([]*Array, error) {
+	return func(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return f(n, m) }
+}
+
+// gentle is the magnitude of functions that are nowhere much steeper than 1.
+func gentle(_ *model.Node, _, m, out []*Array) ([]*Array, error) {
+	return one(&Array{Shape: m[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
+}
+
+// ofOutput is the magnitude of what has no sums behind it.
+func ofOutput(n *model.Node, _, _, out []*Array) ([]*Array, error) { return unary(math.Abs)(n, out) }
+
+// Terms is how many terms are added up for one element of a node's output.
+func Terms(n *model.Node, in []*Array) int64 {
+	if f := Of(n).Terms; f != nil {
+		return f(n, in)
 	}
+	return 4
+}
+
+// allTerms are the terms of sums over whole images, or rows of them.
+func allTerms(_ *model.Node, in []*Array) int64 { return int64(len(in[0].Data)) }
+
+// axisTerms are the terms of sums along an axis.
+func axisTerms(_ *model.Node, in []*Array) int64 {
+	return slices.Max(append([]int64{4}, in[0].Shape...))
+}
+
+// operandTerms are the terms of sums along some axis of each operand.
+func operandTerms(_ *model.Node, in []*Array) int64 {
+	terms := int64(4)
+	for _, a := range in {
+		if a != nil && len(a.Shape) > 0 {
+			terms += slices.Max(a.Shape)
+		}
+	}
+	return terms
 }
 
 // nudge is how far sensitivity moves the inputs, in units of their magnitudes.
@@ -119,60 +130,4 @@ func largest(a, b []float64) []float64 {
 		}
 	}
 	return out
-}
-
-// magnitudeBatchNorm is |s|·m + |s·μ| + |β|.
-func magnitudeBatchNorm(n *model.Node, m []*Array) ([]*Array, error) {
-	if err := need(m, 5); err != nil {
-		return nil, err
-	}
-	x, epsilon := m[0], n.Float("epsilon", float64(float32(1e-5)))
-	if len(x.Shape) < 2 {
-		return nil, ErrUnsupported
-	}
-	if err := vectors(m, 1, 5, int(x.Shape[1])); err != nil {
-		return nil, err
-	}
-	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
-	perChannel(x, func(e, c int) {
-		out.Data[e] = m[1].Data[c]/math.Sqrt(m[4].Data[c]+epsilon)*(x.Data[e]+m[3].Data[c]) + m[2].Data[c]
-	})
-	return one(out, nil)
-}
-
-// Terms is how many terms are added up for one element of a node's output.
-func Terms(n *model.Node, in []*Array) int64 {
-	switch n.Type {
-	case "Conv":
-		return product(in[1].Shape[1:]) + 1
-	case "ConvTranspose":
-		return in[1].Shape[0]*product(in[1].Shape[2:]) + 1
-	case "Gemm", "MatMul":
-		return int64(len(in[0].Data))/max(1, rows(n, in)) + 1
-	case "AveragePool", "MaxPool", "LpPool":
-		return product(n.Ints("kernel_shape")) + 1
-	case "GlobalAveragePool", "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp",
-		"InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization":
-		return int64(len(in[0].Data))
-	case "Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization", "CumSum", "LRN":
-		return slices.Max(append([]int64{4}, in[0].Shape...))
-	case "Einsum", "Attention":
-		terms := int64(4)
-		for _, a := range in {
-			if a != nil && len(a.Shape) > 0 {
-				terms = max(terms, 0) + slices.Max(a.Shape)
-			}
-		}
-		return terms
-	}
-	return 4
-}
-
-// rows is the number of rows of a product's left matrix, over all batches.
-func rows(n *model.Node, in []*Array) int64 {
-	shape := in[0].Shape
-	if n.Type == "Gemm" && n.Int("transA", 0) != 0 {
-		return shape[1]
-	}
-	return product(shape[:len(shape)-1])
 }

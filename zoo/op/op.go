@@ -1,11 +1,23 @@
-// Package eval evaluates ONNX operators in float64: expressions of constants while a model is planned, and parts of a
-// graph when a fold is verified.
+// Package op is all that is known of ONNX's operators: what a node computes, in float64 and on integers exactly; which
+// shapes and types its outputs have; how far rounding errors may carry; and which elements of its inputs an output needs.
+// Folding has a table of its own, of how maps pass an operator (fold.Operator): the proof of a fold shares nothing with it.
+//
+// An operator is one value, an Operator, in the file of its family. To add one:
+//
+//  1. Put its value into the family's register call. A function of one number is a line in a table of activation.go. For
+//     what works element by element, elementwise fills in the rest; for reductions, reduction; for what is normalised along
+//     an axis, alongAxis.
+//  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
+//     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
+//     gentle are Magnitudes of many, sameNeeds and its like Needs.
+//  3. ONNX's own node tests find the operator by its name (nodes_test.go): values, types and shapes are compared, Needs is
+//     tried with everything else overwritten, and damaged nodes are evaluated. Add a line to the table of needs_test.go, so
+//     that Needs is no larger than it has to be, and to limits_test.go if attributes or inputs decide how large the output is.
 package op
 
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -15,107 +27,109 @@ import (
 // ErrUnsupported says that an operator, or a form of it, is not known here.
 var ErrUnsupported = errors.New("operator not supported by the evaluator")
 
-// Array is a tensor of numbers in row-major order. Integers and truth values are numbers too.
-type Array struct {
-	DType tensor.DType // Undefined for numbers of which nothing else is known: they are computed with as floats
-	Shape []int64
-	Data  []float64
-	wide  []int64 // the elements of an integer type, where float64 does not hold some of them: see Int
+// Operator is all that is known of one operator type of ONNX's own domain, in all versions of it. What is left out says
+// that nothing is known.
+type Operator struct {
+	Type   string
+	Inputs []string // what its inputs hold, in words, in ONNX's order; nil where they are operands alike
+
+	// Eval computes a node's outputs; in[k] is nil where input k is omitted. Outputs whose DType is not set get theirs, and
+	// integers are wrapped to its width.
+	Eval func(n *model.Node, in []*Array) ([]*Array, error)
+
+	// DType is the type of output k, of the inputs' types; nil: that of the first input.
+	DType func(n *model.Node, inputs Types, k int) tensor.DType
+
+	// Integers is what the operator computes of one or two integers, where it works element by element.
+	Integers integers
+
+	// Moves are the inputs whose elements the outputs consist of, where the operator only moves elements: integers that
+	// float64 does not hold pass. Wide says that Eval knows such integers itself. Of an operator that is Variadic each input
+	// is like the first.
+	Moves    []int
+	Wide     bool
+	Variadic bool
+
+	// Shape are the outputs' shapes, as far as they follow from what is known of the inputs; nil where the rank is not known.
+	Shape func(in *Inference, n *model.Node) [][]int64
+
+	// Vector are the outputs' elements where they are short vectors of integers that follow from shapes: see Inference.
+	Vector func(in *Inference, n *model.Node) [][]int64
+
+	// Magnitude bounds the sums behind the outputs: see Magnitude. nil: it is measured.
+	Magnitude func(n *model.Node, in, m, out []*Array) ([]*Array, error)
+
+	// Terms is how many terms are added up for one element of the outputs; nil: 4.
+	Terms func(n *model.Node, in []*Array) int64
+
+	// Needs are the elements of each input that a part of an output is computed of; nil for all of an input: see Needs.
+	Needs func(n *model.Node, in []*Array, out Part) []Box
+
+	// How an output's position depends on the inputs'. Elementwise operators broadcast their operands to the output's shape
+	// and read at each position what stands there. PerChannel ones read their first input so, and parameters along axis 1.
+	// Those with a Window read a window of the first input around it. All treat positions alike.
+	Elementwise, PerChannel bool
+	Window                  func(n *model.Node) Window
+
+	// Rearranges: the output is the first input, element by element, in another shape, order or type.
+	Rearranges bool
+
+	// Saturates: the output stays within narrow bounds however large the input is, and says little of it there.
+	Saturates bool
+
+	// Wants is a shape that the node takes as its first input, by the shapes of its parameters; extents below 0 are free.
+	Wants func(n *model.Node) []int64
+
+	// Positions is how many positions there are along the axis of which input k holds some; 0: it holds none, or the extent
+	// is not known.
+	Positions func(n *model.Node, k int) int64
 }
 
-// A file may ask for any extents, of its constants and of what is computed with them. These bounds are for one node.
-const (
-	maxElements = 1 << 25 // of an array
-	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
-	maxWork     = 1 << 34 // multiplications
-	maxBlock    = 1 << 12 // of elements that become an axis
-)
+// Window is how an operator's window lies over spatial axes: one number an axis; nil where all are 1.
+type Window struct{ Kernel, Strides, Dilations []int64 }
 
-// ErrTooLarge says that an array, or the work for it, exceeds what is granted.
-var ErrTooLarge = errors.New("too large to evaluate")
+var operators = map[string]*Operator{}
 
-// elements is the number of elements of a shape. Arrays without elements are not granted larger extents than others, for
-// there is work in each.
-func elements(shape []int64) (int64, error) {
-	n := int64(1)
-	for _, d := range shape {
-		if d < 0 || max(d, 1) > maxElements/n {
-			return 0, fmt.Errorf("an array of shape %v: %w", shape, ErrTooLarge)
+func register(list ...*Operator) {
+	for _, o := range list {
+		if operators[o.Type] != nil {
+			panic("op: two operators " + o.Type)
 		}
-		n *= max(d, 1)
+		operators[o.Type] = o
 	}
-	if slices.Contains(shape, 0) {
-		return 0, nil
-	}
-	return n, nil
 }
 
-// within says whether a product of counts is within a bound.
-func within(bound int64, counts ...int64) error {
-	n := int64(1)
-	for _, c := range counts {
-		if c < 0 || max(c, 1) > bound/n {
-			return fmt.Errorf("%v operations: %w", counts, ErrTooLarge)
-		}
-		n *= max(c, 1)
+// Of is what is known of a node's operator; never nil.
+func Of(n *model.Node) *Operator {
+	if o := operators[n.Type]; o != nil && (n.Domain == "" || n.Domain == "ai.onnx") {
+		return o
 	}
-	return nil
+	return &Operator{}
 }
 
-// NewArray is an array of zeros. It fails if the shape makes no sense or has more elements than memory is granted for.
-func NewArray(shape []int64) (*Array, error) {
-	n, err := elements(shape)
-	if err != nil {
-		return nil, err
+// Input is what input k holds, in words: "weight", or "input 1".
+func (o *Operator) Input(k int) string {
+	if k < len(o.Inputs) {
+		return o.Inputs[k]
 	}
-	return &Array{Shape: slices.Clone(shape), Data: make([]float64, n)}, nil
+	return fmt.Sprintf("input %d", k)
 }
 
-// Scalar is an array of one number and no axes.
-func Scalar(x float64) *Array { return &Array{Shape: []int64{}, Data: []float64{x}} }
-
-// Ints are the elements as integers. Those that are used to say "to the end" stay large: Huge or -Huge.
-func (a *Array) Ints() []int64 {
-	out := make([]int64, len(a.Data))
-	for k := range out {
-		out[k] = max(min(a.Int(k), Huge), -Huge)
+// moves says whether the outputs consist of elements of input k.
+func (o *Operator) moves(k int) bool {
+	if o.Variadic {
+		k = 0
 	}
-	return out
+	return slices.Contains(o.Moves, k)
 }
-
-// Huge is larger than any extent, and may be added to one.
-const Huge = 1 << 61
-
-// FromConstant reads a constant, its factors applied but not rounded.
-func FromConstant(c *model.Constant, limit int64) (*Array, error) {
-	if n, err := elements(c.Shape); err != nil {
-		return nil, err
-	} else if n > limit {
-		return nil, fmt.Errorf("a constant of shape %v: %w", c.Shape, ErrTooLarge)
-	}
-	data, err := c.Float64s(limit)
-	if err != nil {
-		return nil, err
-	}
-	a := &Array{DType: c.DType, Shape: append([]int64{}, c.Shape...), Data: data}
-	if c.Data != nil && slices.ContainsFunc(data, func(x float64) bool { return math.Abs(x) >= exact }) {
-		return a, a.widen(c)
-	}
-	return a, nil
-}
-
-// operator computes a node's outputs; in[k] is nil where input k is omitted.
-type operator func(n *model.Node, in []*Array) ([]*Array, error)
-
-var operators = map[string]operator{}
 
 // Eval evaluates one node. Errors name it. The outputs have the types that ONNX gives them.
 func Eval(n *model.Node, in []*Array) (out []*Array, err error) {
-	op := operators[n.Type]
-	if op == nil || n.Domain != "" && n.Domain != "ai.onnx" {
+	o := Of(n)
+	if o.Eval == nil {
 		return nil, fmt.Errorf("%v: %w", n, ErrUnsupported)
 	}
-	if out, err = exactly(op, n, in); err == nil {
+	if out, err = o.exactly(n, in); err == nil {
 		err = settle(n, in, out)
 	}
 	if err != nil {
@@ -162,23 +176,4 @@ func one(a *Array, err error) ([]*Array, error) {
 		return nil, err
 	}
 	return []*Array{a}, nil
-}
-
-// axisOf counts an axis from 0.
-func axisOf(axis int64, rank int) (int, error) {
-	if axis < 0 {
-		axis += int64(rank)
-	}
-	if axis < 0 || axis >= int64(rank) {
-		return 0, fmt.Errorf("axis %d of %d", axis, rank)
-	}
-	return int(axis), nil
-}
-
-func product(shape []int64) int64 {
-	p := int64(1)
-	for _, d := range shape {
-		p *= d
-	}
-	return p
 }

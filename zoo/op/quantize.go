@@ -9,12 +9,30 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
+// Operators between floats and the integers that stand for them.
+
 func init() {
-	operators["DequantizeLinear"] = dequantize
-	operators["QuantizeLinear"] = quantize
-	operators["DynamicQuantizeLinear"] = dynamicQuantize
-	operators["MatMulInteger"] = func(n *model.Node, in []*Array) ([]*Array, error) { return ofIntegers(matMul, -1, n, in) }
-	operators["ConvInteger"] = func(n *model.Node, in []*Array) ([]*Array, error) { return ofIntegers(conv, 0, n, in) }
+	inputs := []string{"input", "scale", "zero point"}
+	register(
+		&Operator{Type: "DequantizeLinear", Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds},
+		&Operator{Type: "QuantizeLinear", Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds},
+		&Operator{Type: "DynamicQuantizeLinear", Eval: dynamicQuantize, DType: dynamicType, Shape: dynamicQuantizeShape},
+	)
+}
+
+// quantizedType is that of the zero point.
+func quantizedType(_ *model.Node, inputs Types, _ int) tensor.DType {
+	if d := inputs.At(2); d != tensor.Undefined {
+		return d
+	}
+	return tensor.Uint8
+}
+
+func dynamicType(_ *model.Node, _ Types, k int) tensor.DType {
+	if k == 1 {
+		return tensor.Float32
+	}
+	return tensor.Uint8
 }
 
 // scaleOf says which of the scales is that of element e of x: one for all, one for each position along an axis, or one for
@@ -135,38 +153,18 @@ func dynamicQuantize(_ *model.Node, in []*Array) ([]*Array, error) {
 	return []*Array{out, Scalar(scale), Scalar(zero)}, nil
 }
 
-// ofIntegers is a product of integers less their zero points: one for all, or of the left matrix one for each row, of the
-// right one for each column, of kernels one for each output.
-func ofIntegers(op operator, axis int64, n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
+// dynamicQuantizeShape outputs bytes, one scale and one zero point.
+func dynamicQuantizeShape(in *Inference, n *model.Node) [][]int64 {
+	return shapes(in.of(n.In(0)), []int64{}, []int64{})
+}
+
+// quantizeNeeds are, besides the element, its scale and zero point.
+func quantizeNeeds(n *model.Node, in []*Array, out Part) []Box {
+	scale := input(in, 1)
+	axis, err := axisOf(n.Int("axis", 1), len(out.Box))
+	if scale == nil || len(scale.Shape) != 1 || scale.Shape[0] == 1 || n.Int("block_size", 0) != 0 || err != nil {
+		return []Box{out.Box}
 	}
-	var operands [2]*Array
-	for k := range operands {
-		operands[k] = &Array{Shape: in[k].Shape, Data: in[k].Data}
-		zero := input(in, 2+k)
-		if zero == nil {
-			continue
-		}
-		z := &Array{Shape: zero.Shape, Data: zero.Data}
-		if len(z.Data) > 1 && len(z.Shape) == 1 { // a vector along its axis
-			along := axis
-			if axis < 0 {
-				along = int64(k) - 2
-			}
-			at, err := axisOf(along, len(in[k].Shape))
-			if err != nil {
-				return nil, err
-			}
-			shape := slices.Repeat([]int64{1}, len(in[k].Shape))
-			shape[at] = z.Shape[0]
-			z = &Array{Shape: shape, Data: z.Data}
-		}
-		less, err := combine(func(a, b float64) float64 { return a - b }, operands[k], z)
-		if err != nil {
-			return nil, err
-		}
-		operands[k] = less
-	}
-	return op(n, operands[:])
+	parameter := Box{out.Box[axis]}
+	return []Box{out.Box, parameter, parameter}
 }

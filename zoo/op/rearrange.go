@@ -6,114 +6,25 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Operators that move elements about.
 
 func init() {
-	operators["Identity"] = func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], need(in, 1) }
-	operators["Dropout"] = dropout
-	operators["Cast"] = castNode
-	operators["CastLike"] = castLike
-	operators["Reshape"] = reshape
-	operators["Flatten"] = flatten
-	operators["Squeeze"] = squeeze
-	operators["Unsqueeze"] = unsqueeze
-	operators["Transpose"] = transpose
-	operators["Expand"] = expand
-	operators["Concat"] = concat
-	operators["Slice"] = slice
-	operators["Split"] = split
-	operators["Gather"] = gather
-	operators["Shape"] = shapeNode
-	operators["Size"] = func(_ *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 1); err != nil {
-			return nil, err
-		}
-		return one(Scalar(float64(len(in[0].Data))), nil)
-	}
-	operators["ConstantOfShape"] = constantOfShape
-	operators["Range"] = rangeNode
-	operators["Tile"] = tile
-}
-
-// dropout keeps all elements where nobody trains.
-func dropout(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	nonzero := func(x float64) bool { return x != 0 }
-	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {
-		return nil, fmt.Errorf("training: %w", ErrUnsupported)
-	}
-	mask := &Array{Shape: in[0].Shape, Data: slices.Repeat([]float64{1}, len(in[0].Data))}
-	return []*Array{in[0], mask}, nil
-}
-
-func castNode(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
-}
-
-func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
-	if in[1].DType == tensor.Undefined {
-		return nil, fmt.Errorf("cast to an unknown type: %w", ErrUnsupported)
-	}
-	return one(cast(in[0], in[1].DType))
-}
-
-// cast makes floats truth values, or integers, rounded towards 0; ONNX leaves open what becomes of those that the type does
-// not hold. Integers wrap around. Numbers stay as they are in float64 and float32, and are rounded to 16 bits.
-func cast(x *Array, to tensor.DType) (*Array, error) {
-	out := &Array{DType: to, Shape: x.Shape, Data: make([]float64, len(x.Data))}
-	if integer(to) && (integer(x.DType) || x.DType == tensor.Bool) {
-		list := make([]int64, len(x.Data))
-		for k := range list {
-			list[k] = x.Int(k)
-		}
-		return ofInts(to, x.Shape, list), nil
-	}
-	for k, v := range x.Data {
-		switch {
-		case to == tensor.Float64 || to == tensor.Float32:
-			out.Data[k] = v
-		case to == tensor.Float16 || to == tensor.BFloat16:
-			out.Data[k] = to.Round(v)
-		case to == tensor.Bool:
-			out.Data[k] = truth(v != 0)
-		case integer(to):
-			if v = math.Trunc(v); !(math.Abs(v) < exact) || number(wrapped(int64(v), to), to) != v {
-				return nil, fmt.Errorf("%g as %v: %w", v, to, ErrUnsupported)
-			}
-			out.Data[k] = v
-		default:
-			return nil, fmt.Errorf("cast to %v: %w", to, ErrUnsupported)
-		}
-	}
-	return out, nil
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// reshaped is the same data with another shape.
-func reshaped(a *Array, shape []int64) (*Array, error) {
-	if n, err := elements(shape); err != nil {
-		return nil, err
-	} else if n != int64(len(a.Data)) {
-		return nil, fmt.Errorf("%d elements do not have shape %v", len(a.Data), shape)
-	}
-	return &Array{DType: a.DType, Shape: shape, Data: a.Data, wide: a.wide}, nil
+	register(
+		&Operator{Type: "Reshape", Inputs: []string{"input", "shape"}, Eval: reshape, Moves: []int{0}, Shape: reshapeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Flatten", Eval: flatten, Moves: []int{0}, Shape: flattenShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Squeeze", Inputs: []string{"input", "axes"}, Eval: squeeze, Moves: []int{0}, Shape: squeezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Unsqueeze", Inputs: []string{"input", "axes"}, Eval: unsqueeze, Moves: []int{0}, Shape: unsqueezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Transpose", Eval: transpose, Moves: []int{0}, Shape: transposeShape, Magnitude: additive, Needs: transposeNeeds, Rearranges: true},
+		&Operator{Type: "Expand", Inputs: []string{"input", "shape"}, Eval: expand, Moves: []int{0}, Shape: expandShape, Magnitude: additive, Needs: expandNeeds},
+		&Operator{Type: "Tile", Inputs: []string{"input", "repeats"}, Eval: tile, Moves: []int{0}, Shape: tileShape, Magnitude: additive, Needs: tileNeeds},
+		&Operator{Type: "Concat", Eval: concat, Moves: []int{0}, Variadic: true, DType: common, Shape: concatShape, Vector: concatVector, Magnitude: additive, Needs: concatNeeds},
+		&Operator{Type: "Slice", Inputs: []string{"input", "starts", "ends", "axes", "steps"}, Eval: slice, Moves: []int{0}, Shape: sliceShape, Vector: sliceVector, Magnitude: additive, Needs: sliceNeeds},
+		&Operator{Type: "Split", Inputs: []string{"input", "sizes"}, Eval: split, Moves: []int{0}, Shape: splitShape, Vector: splitVector, Magnitude: additive, Needs: splitNeeds},
+		&Operator{Type: "ReverseSequence", Inputs: []string{"input", "lengths"}, Eval: reverseSequence, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: reverseSequenceNeeds},
+		&Operator{Type: "Trilu", Inputs: []string{"input", "diagonal"}, Eval: trilu, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: firstNeeds},
+	)
 }
 
 func reshape(n *model.Node, in []*Array) ([]*Array, error) {
@@ -144,6 +55,69 @@ func reshape(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], want))
 }
 
+func reshapeShape(in *Inference, n *model.Node) [][]int64 {
+	x, want := in.of(n.In(0)), in.ints(n.In(1))
+	if in.opset < 5 {
+		want = n.Ints("shape")
+	}
+	if want == nil {
+		return in.ranked(n.In(1))
+	}
+	out, rest, others := make([]int64, len(want)), -1, slices.Clone(x)
+	known := int64(1)
+	for k, w := range want {
+		switch {
+		case w == 0 && n.Int("allowzero", 0) == 0:
+			out[k] = elementAt(x, k, Unknown)
+		case w == -1:
+			rest, out[k] = k, Unknown
+			continue
+		default:
+			out[k] = extent(w)
+		}
+		switch j := slices.Index(others, out[k]); {
+		case out[k] >= 0 && known >= 0:
+			known *= out[k]
+		case out[k] < Unknown && j >= 0: // a free extent of both: the others hold as many elements as the others
+			others[j] = 1
+		default:
+			known = Unknown
+		}
+	}
+	if total := extents(others); rest >= 0 && x != nil {
+		switch {
+		case known == 1:
+			out[rest] = total
+		case known > 0 && total >= 0 && total%known == 0:
+			out[rest] = total / known
+		case known > 0 && total < 0:
+			out[rest] = quotientOf(others, known)
+		}
+	}
+	return shapes(out)
+}
+
+// quotientOf is the one free extent among others if the rest of them multiply to known.
+func quotientOf(others []int64, known int64) int64 {
+	free := int64(Unknown)
+	for _, d := range others {
+		switch {
+		case d < 0 && free != Unknown:
+			return Unknown
+		case d < 0:
+			free = d
+		case d == 0 || known%d != 0:
+			return Unknown
+		default:
+			known /= d
+		}
+	}
+	if known != 1 {
+		return Unknown
+	}
+	return free
+}
+
 func flatten(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
@@ -156,6 +130,20 @@ func flatten(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, fmt.Errorf("axis %d of %d", axis, len(shape))
 	}
 	return one(reshaped(in[0], []int64{product(shape[:axis]), product(shape[axis:])}))
+}
+
+func flattenShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	out := freeShape(2)
+	if axis := n.Int("axis", 1); x != nil {
+		if axis < 0 {
+			axis += int64(len(x))
+		}
+		if axis >= 0 && axis <= int64(len(x)) {
+			out = []int64{extents(x[:axis]), extents(x[axis:])}
+		}
+	}
+	return shapes(out)
 }
 
 func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
@@ -178,6 +166,25 @@ func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
 		shape = append(shape, d)
 	}
 	return one(reshaped(in[0], shape))
+}
+
+func squeezeShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	axes, ok := in.axes(n, 1, len(x))
+	if x == nil || !ok {
+		return nil
+	}
+	out := []int64{}
+	for k, d := range x {
+		switch {
+		case len(axes) == 0 && d < 0: // may be 1 or not
+			return nil
+		case len(axes) == 0 && d == 1 || slices.Contains(axes, k):
+		default:
+			out = append(out, d)
+		}
+	}
+	return shapes(out)
 }
 
 func unsqueeze(n *model.Node, in []*Array) ([]*Array, error) {
@@ -206,53 +213,26 @@ func unsqueeze(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], shape))
 }
 
-// walk calls f with every index of a shape, in row-major order.
-func walk(shape []int64, f func(index []int64)) {
-	if product(shape) == 0 {
-		return
+func unsqueezeShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	count := len(n.Ints("axes"))
+	if count == 0 {
+		count = len(in.ints(n.In(1)))
 	}
-	index := make([]int64, len(shape))
-	for {
-		f(index)
-		k := len(shape) - 1
-		for ; k >= 0; k-- {
-			if index[k]++; index[k] < shape[k] {
-				break
-			}
-			index[k] = 0
+	axes, ok := in.axes(n, 1, len(x)+count)
+	if x == nil || !ok || count == 0 {
+		return nil
+	}
+	out, next := make([]int64, len(x)+count), 0
+	for k := range out {
+		if slices.Contains(axes, k) {
+			out[k] = 1
+		} else if next < len(x) {
+			out[k] = x[next]
+			next++
 		}
-		if k < 0 {
-			return
-		}
 	}
-}
-
-// strides are how far apart, in elements, neighbours along each axis lie.
-func strides(shape []int64) []int64 {
-	out, step := make([]int64, len(shape)), int64(1)
-	for k := len(shape) - 1; k >= 0; k-- {
-		out[k] = step
-		step *= shape[k]
-	}
-	return out
-}
-
-// pick is the array of that shape whose element at an index is a's at start + Σ index·step.
-func pick(a *Array, shape []int64, start int64, step []int64) (*Array, error) {
-	out, err := NewArray(shape)
-	if err != nil {
-		return nil, err
-	}
-	e := 0
-	walk(shape, func(index []int64) {
-		from := start
-		for k, i := range index {
-			from += i * step[k]
-		}
-		out.Data[e] = a.Data[from]
-		e++
-	})
-	return out, nil
+	return shapes(out)
 }
 
 func transpose(n *model.Node, in []*Array) ([]*Array, error) {
@@ -260,62 +240,55 @@ func transpose(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	rank := len(in[0].Shape)
+	perm, err := permutation(n, rank)
+	if err != nil {
+		return nil, err
+	}
+	shape, step, from := make([]int64, rank), make([]int64, rank), strides(in[0].Shape)
+	for k, p := range perm {
+		shape[k], step[k] = in[0].Shape[p], from[p]
+	}
+	return one(pick(in[0], shape, 0, step))
+}
+
+// permutation is, for each axis of a Transpose's output, that of its input.
+func permutation(n *model.Node, rank int) ([]int64, error) {
 	perm := n.Ints("perm")
 	if perm == nil {
 		for k := range rank {
 			perm = append(perm, int64(rank-1-k))
 		}
 	}
-	shape, step, from := make([]int64, rank), make([]int64, rank), strides(in[0].Shape)
-	seen := make([]bool, rank)
+	sorted := slices.Sorted(slices.Values(perm))
+	for k, p := range sorted {
+		if p != int64(k) {
+			return nil, fmt.Errorf("permutation %v of %d axes", perm, rank)
+		}
+	}
 	if len(perm) != rank {
 		return nil, fmt.Errorf("permutation %v of %d axes", perm, rank)
 	}
-	for k, p := range perm {
-		if p < 0 || p >= int64(rank) || seen[p] {
-			return nil, fmt.Errorf("permutation %v of %d axes", perm, rank)
-		}
-		seen[p] = true
-		shape[k], step[k] = in[0].Shape[p], from[p]
-	}
-	return one(pick(in[0], shape, 0, step))
+	return perm, nil
 }
 
-// broadcastShape is the shape of arrays that are combined element by element.
-func broadcastShape(a, b []int64) ([]int64, error) {
-	if len(a) < len(b) {
-		a, b = b, a
+func transposeShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	perm := n.Ints("perm")
+	if x == nil || perm != nil && len(perm) != len(x) {
+		return nil
 	}
-	out := slices.Clone(a)
-	for k, d := range b {
-		j := len(a) - len(b) + k
-		switch {
-		case out[j] == d || d == 1:
-		case out[j] == 1:
-			out[j] = d
-		default:
-			return nil, fmt.Errorf("shapes %v and %v do not broadcast", a, b)
+	out := make([]int64, len(x))
+	for k := range out {
+		from := int64(len(x) - 1 - k)
+		if perm != nil {
+			from = perm[k]
 		}
-	}
-	return out, nil
-}
-
-// broadcastTo repeats a's elements along axes of extent 1.
-func broadcastTo(a *Array, shape []int64) (*Array, error) {
-	if slices.Equal(a.Shape, shape) {
-		return a, nil
-	}
-	step, from := make([]int64, len(shape)), strides(a.Shape)
-	for k, d := range a.Shape {
-		j := len(shape) - len(a.Shape) + k
-		if j < 0 || d != 1 && d != shape[j] {
-			return nil, fmt.Errorf("shape %v does not broadcast to %v", a.Shape, shape)
+		if from < 0 || from >= int64(len(x)) {
+			return nil
 		}
-		if d != 1 {
-			step[j] = from[k]
-		}
+		out[k] = x[from]
 	}
-	return pick(a, shape, 0, step)
+	return shapes(out)
 }
 
 func expand(n *model.Node, in []*Array) ([]*Array, error) {
@@ -327,6 +300,64 @@ func expand(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	return one(broadcastTo(in[0], shape))
+}
+
+func expandShape(in *Inference, n *model.Node) [][]int64 {
+	want := in.ints(n.In(1))
+	want = slices.Clone(want)
+	for k, d := range want {
+		want[k] = extent(d)
+	}
+	return shapes(broadcastExtents(in.of(n.In(0)), want))
+}
+
+func tile(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x, times := in[0], in[1].Ints()
+	if len(times) != len(x.Shape) {
+		return nil, fmt.Errorf("%d repeats for %d axes", len(times), len(x.Shape))
+	}
+	shape, from := slices.Clone(x.Shape), strides(x.Shape)
+	for k, t := range times {
+		if t < 0 || t > maxElements {
+			return nil, fmt.Errorf("repeats %v", times)
+		}
+		shape[k] *= t
+	}
+	out, err := NewArray(shape)
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(shape, func(index []int64) {
+		at := int64(0)
+		for k, i := range index {
+			at += i % x.Shape[k] * from[k]
+		}
+		out.Data[e] = x.Data[at]
+		e++
+	})
+	return one(out, nil)
+}
+
+func tileShape(in *Inference, n *model.Node) [][]int64 {
+	x, times := in.of(n.In(0)), in.ints(n.In(1))
+	if x == nil {
+		return nil
+	}
+	out := freeShape(len(x))
+	for k := range out {
+		switch {
+		case k >= len(times) || unknown(times[k]):
+		case times[k] == 1:
+			out[k] = x[k]
+		case x[k] >= 0:
+			out[k] = times[k] * x[k]
+		}
+	}
+	return shapes(out)
 }
 
 func concat(n *model.Node, in []*Array) ([]*Array, error) {
@@ -364,14 +395,76 @@ func concat(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+func concatShape(in *Inference, n *model.Node) [][]int64 {
+	var out []int64
+	axis := -1
+	for _, v := range n.Inputs {
+		s := in.of(v)
+		if s == nil {
+			continue
+		}
+		if out == nil {
+			a, err := axisOf(n.Int("axis", 1), len(s))
+			if err != nil {
+				return nil
+			}
+			axis, out = a, slices.Clone(s)
+			out[axis] = 0
+		}
+		if len(s) != len(out) {
+			return nil
+		}
+		for k, x := range s {
+			if k != axis && out[k] < 0 {
+				out[k] = x
+			}
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	for _, v := range n.Inputs {
+		s := in.of(v)
+		if s == nil || s[axis] < 0 {
+			out[axis] = Unknown
+			break
+		}
+		out[axis] += s[axis]
+	}
+	return shapes(out)
+}
+
 func slice(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
 	}
+	cuts, err := cutsOf(n, in)
+	if err != nil {
+		return nil, err
+	}
 	x := in[0]
+	shape, step, first := make([]int64, len(cuts)), strides(x.Shape), int64(0)
+	for k, c := range cuts {
+		shape[k], first, step[k] = c.count, first+c.first*step[k], c.step*step[k]
+	}
+	if product(shape) == 0 {
+		return one(NewArray(shape))
+	}
+	return one(pick(x, shape, first, step))
+}
+
+// cut is what a Slice takes of an axis: count elements, the first one and then every step-th.
+type cut struct{ first, count, step int64 }
+
+// cutsOf are a Slice's, one for each axis.
+func cutsOf(n *model.Node, in []*Array) ([]cut, error) {
 	starts, ends := ints(n, "starts", in, 1), ints(n, "ends", in, 2)
 	axes, steps := ints(n, "axes", in, 3), ints(n, "steps", in, 4)
-	shape, step, first, seen := slices.Clone(x.Shape), strides(x.Shape), int64(0), make([]bool, len(x.Shape))
+	shape := in[0].Shape
+	cuts, seen := make([]cut, len(shape)), make([]bool, len(shape))
+	for k, d := range shape {
+		cuts[k] = cut{0, d, 1}
+	}
 	if len(starts) != len(ends) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
 		return nil, fmt.Errorf("%d starts, %d ends, %d axes, %d steps", len(starts), len(ends), len(axes), len(steps))
 	}
@@ -388,22 +481,17 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 			return nil, fmt.Errorf("axis %d twice: %w", axis, ErrUnsupported)
 		}
 		seen[axis] = true
-		by, extent := int64(1), x.Shape[axis]
+		by := int64(1)
 		if steps != nil {
 			by = steps[k]
 		}
 		if by == 0 {
 			return nil, fmt.Errorf("step 0")
 		}
-		var from int64
-		from, shape[axis] = Sliced(starts[k], ends[k], by, extent)
-		first += from * step[axis]
-		step[axis] *= by
+		first, count := Sliced(starts[k], ends[k], by, shape[axis])
+		cuts[axis] = cut{first, count, by}
 	}
-	if product(shape) == 0 {
-		return one(NewArray(shape))
-	}
-	return one(pick(x, shape, first, step))
+	return cuts, nil
 }
 
 // Sliced is what a Slice from one position to another takes of an axis of that extent: count elements, the first one and
@@ -429,6 +517,43 @@ func Sliced(from, to, step, extent int64) (first, count int64) {
 	return max(from, 0), (from-to-1)/-max(step, -math.MaxInt64) + 1
 }
 
+func sliceShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	if x == nil {
+		return nil
+	}
+	starts, ends, axes, steps := n.Ints("starts"), n.Ints("ends"), n.Ints("axes"), []int64(nil)
+	if in.opset >= 10 {
+		starts, ends, axes, steps = in.ints(n.In(1)), in.ints(n.In(2)), in.ints(n.In(3)), in.ints(n.In(4))
+		if n.In(3) != nil && axes == nil {
+			return shapes(freeShape(len(x)))
+		}
+	}
+	out := slices.Clone(x)
+	count := max(len(starts), len(ends), len(axes))
+	if starts == nil && ends == nil && axes == nil {
+		out = freeShape(len(x))
+	}
+	for k := range count {
+		axis, err := axisOf(elementAt(axes, k, int64(k)), len(x))
+		if err != nil {
+			return nil
+		}
+		from, to, step := elementAt(starts, k, noElement), elementAt(ends, k, noElement), elementAt(steps, k, 1)
+		if n.In(4) != nil && in.opset >= 10 && steps == nil {
+			step = noElement
+		}
+		switch whole := from == 0 && to >= math.MaxInt32 && step == 1; {
+		case whole:
+		case x[axis] < 0 || unknown(from) || unknown(to) || unknown(step) || step == 0:
+			out[axis] = Unknown
+		default:
+			_, out[axis] = Sliced(from, to, step, x[axis])
+		}
+	}
+	return shapes(out)
+}
+
 func split(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 1); err != nil {
 		return nil, err
@@ -438,14 +563,7 @@ func split(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	sizes := ints(n, "split", in, 1)
-	if sizes == nil {
-		count := int64(len(n.Outputs))
-		part := (x.Shape[axis] + count - 1) / count
-		for k := range count {
-			sizes = append(sizes, min(part, x.Shape[axis]-k*part))
-		}
-	}
+	sizes := splitSizes(n, in, axis)
 	step, at := strides(x.Shape), int64(0)
 	var out []*Array
 	for _, size := range sizes {
@@ -463,140 +581,207 @@ func split(n *model.Node, in []*Array) ([]*Array, error) {
 	return out, nil
 }
 
-func gather(n *model.Node, in []*Array) ([]*Array, error) {
+func splitShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	axis, err := axisOf(n.Int("axis", 0), len(x))
+	sizes := n.Ints("split")
+	if sizes == nil {
+		sizes = in.ints(n.In(1))
+	}
+	list := make([][]int64, len(n.Outputs))
+	for k := range list {
+		if err != nil {
+			break
+		}
+		out := slices.Clone(x)
+		switch count := int64(len(n.Outputs)); {
+		case k < len(sizes):
+			out[axis] = extent(sizes[k])
+		case sizes == nil && n.In(1) == nil && x[axis] >= 0:
+			part := (x[axis] + count - 1) / count
+			out[axis] = min(part, x[axis]-int64(k)*part)
+		default:
+			out[axis] = Unknown
+		}
+		list[k] = out
+	}
+	return list
+}
+
+// splitSizes are the extents of the parts along the axis.
+func splitSizes(n *model.Node, in []*Array, axis int) []int64 {
+	sizes, extent, count := ints(n, "split", in, 1), in[0].Shape[axis], int64(len(n.Outputs))
+	if sizes != nil || count == 0 {
+		return sizes
+	}
+	part := (extent + count - 1) / count
+	for k := range count {
+		sizes = append(sizes, min(part, extent-k*part))
+	}
+	return sizes
+}
+
+// reverseSequence turns the first elements of each sequence of a batch around, as many as its length says.
+func reverseSequence(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, 2); err != nil {
 		return nil, err
 	}
-	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
-	if err != nil {
-		return nil, err
+	x, batch, time := in[0], n.Int("batch_axis", 1), n.Int("time_axis", 0)
+	if len(x.Shape) < 2 || batch+time != 1 || batch*time != 0 || int64(len(in[1].Data)) != x.Shape[batch] {
+		return nil, fmt.Errorf("axes %d and %d of shape %v, %d lengths", batch, time, x.Shape, len(in[1].Data))
 	}
-	return take(in[0], axis, in[1])
-}
-
-// take is what stands at the indices along an axis.
-func take(x *Array, axis int, indices *Array) ([]*Array, error) {
-	index := indices.Ints()
-	out, err := NewArray(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
-	if err != nil {
-		return nil, err
-	}
-	outer, inner, extent := product(x.Shape[:axis]), product(x.Shape[axis+1:]), x.Shape[axis]
-	at := 0
-	for o := range outer {
-		for _, i := range index {
-			if i, err = position(i, extent); err != nil {
-				return nil, err
-			}
-			from := (o*extent + i) * inner
-			at += copy(out.Data[at:], x.Data[from:from+inner])
+	out, step, e := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, strides(x.Shape), int64(0)
+	lengths := in[1].Ints()
+	walk(x.Shape, func(index []int64) {
+		from := e
+		if t, length := index[time], min(lengths[index[batch]], x.Shape[time]); t < length {
+			from += (length - 1 - 2*t) * step[time]
 		}
-	}
-	return one(out, nil)
-}
-
-func shapeNode(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	return one(shapeOf(n, in[0].Shape))
-}
-
-func shapeOf(n *model.Node, shape []int64) (*Array, error) {
-	rank := int64(len(shape))
-	bound := func(i int64) int64 {
-		if i < 0 {
-			i += rank
-		}
-		return min(max(i, 0), rank)
-	}
-	from, to := bound(n.Int("start", 0)), bound(n.Int("end", rank))
-	out := &Array{Shape: []int64{max(to-from, 0)}, Data: nil}
-	out.DType = tensor.Int64
-	for k := from; k < to; k++ {
-		out.Data = append(out.Data, float64(shape[k]))
-	}
-	return out, nil
-}
-
-func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	out, err := NewArray(in[0].Ints())
-	if err != nil {
-		return nil, err
-	}
-	a := n.Attr("value")
-	if a == nil || a.Tensor == nil {
-		out.DType = tensor.Float32
-		return one(out, nil)
-	}
-	v, err := FromConstant(a.Tensor, 1)
-	if err != nil || len(v.Data) != 1 {
-		return nil, fmt.Errorf("value: %w", ErrUnsupported)
-	}
-	out.DType = v.DType
-	for k := range out.Data {
-		out.Data[k] = v.Data[0]
-	}
-	if v.wide != nil {
-		out.wide = slices.Repeat(v.wide, len(out.Data))
-	}
-	return one(out, nil)
-}
-
-func rangeNode(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
-	for _, a := range in[:3] {
-		if len(a.Data) != 1 {
-			return nil, fmt.Errorf("a bound of shape %v", a.Shape)
-		}
-	}
-	from, to, by := in[0].Data[0], in[1].Data[0], in[2].Data[0]
-	count := math.Max(math.Ceil((to-from)/by), 0)
-	if !(count <= maxElements) {
-		return nil, fmt.Errorf("a range of %g elements", count)
-	}
-	out, err := NewArray([]int64{int64(count)})
-	if err != nil {
-		return nil, err
-	}
-	for k := range out.Data {
-		out.Data[k] = from + float64(k)*by
-	}
-	return one(out, nil)
-}
-
-func tile(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
-	x, times := in[0], in[1].Ints()
-	if len(times) != len(x.Shape) {
-		return nil, fmt.Errorf("%d repeats for %d axes", len(times), len(x.Shape))
-	}
-	shape, from := slices.Clone(x.Shape), strides(x.Shape)
-	for k, t := range times {
-		if t < 0 || t > maxElements {
-			return nil, fmt.Errorf("repeats %v", times)
-		}
-		shape[k] *= t
-	}
-	out, err := NewArray(shape)
-	if err != nil {
-		return nil, err
-	}
-	e := 0
-	walk(shape, func(index []int64) {
-		at := int64(0)
-		for k, i := range index {
-			at += i % x.Shape[k] * from[k]
-		}
-		out.Data[e] = x.Data[at]
+		out.Data[e] = x.Data[from]
 		e++
 	})
 	return one(out, nil)
 }
+
+// trilu keeps the elements of matrices on one side of a diagonal, that included.
+func trilu(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, k := in[0], int64(0)
+	if len(x.Shape) < 2 {
+		return nil, fmt.Errorf("shape %v", x.Shape)
+	}
+	if a := input(in, 1); a != nil && len(a.Data) == 1 {
+		k = a.Ints()[0]
+	}
+	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
+	rows, cols, upper := x.Shape[len(x.Shape)-2], x.Shape[len(x.Shape)-1], n.Int("upper", 1) != 0
+	for e, v := range x.Data {
+		i, j := int64(e)/cols%rows, int64(e)%cols
+		if upper && j-i >= k || !upper && j-i <= k {
+			out.Data[e] = v
+		}
+	}
+	return one(out, nil)
+}
+
+// reshapeNeeds splits both shapes into groups of axes that hold as many elements, and maps each group for itself.
+func reshapeNeeds(_ *model.Node, in []*Array, out Part) []Box {
+	from, to := in[0].Shape, out.Shape
+	if product(from) != product(to) || product(from) == 0 {
+		return nil
+	}
+	box := Whole(from)
+	for i, j := 0, 0; i < len(from) || j < len(to); {
+		first, start, a, b := i, j, int64(1), int64(1)
+		for a != b || i == first && j == start {
+			if i < len(from) && (a <= b || j == len(to)) {
+				a *= from[i]
+				i++
+			} else {
+				b *= to[j]
+				j++
+			}
+		}
+		regroup(box[first:i], from[first:i], to[start:j], out.Box[start:j])
+	}
+	return []Box{box}
+}
+
+// regroup makes box, of all elements of a shape, as small as it may be to hold those that stand, in row-major order, between
+// the first and the last one of a part of another shape.
+func regroup(box Box, from, to []int64, part Box) {
+	low, high := int64(0), int64(0)
+	for k, step := range strides(to) {
+		low, high = low+part[k].From*step, high+(part[k].To-1)*step
+	}
+	for k, step := range strides(from) {
+		first, last := low/step, high/step
+		if box[k] = (Range{first, last + 1}); first != last {
+			return
+		}
+		low, high = low-first*step, high-last*step
+	}
+}
+
+func transposeNeeds(n *model.Node, in []*Array, out Part) []Box {
+	rank := len(in[0].Shape)
+	perm, err := permutation(n, rank)
+	if err != nil || len(out.Box) != rank {
+		return nil
+	}
+	box := make(Box, rank)
+	for k, p := range perm {
+		box[p] = out.Box[k]
+	}
+	return []Box{box}
+}
+
+func expandNeeds(_ *model.Node, in []*Array, out Part) []Box {
+	return []Box{broadcastBox(out.Box, in[0].Shape)}
+}
+
+func tileNeeds(_ *model.Node, in []*Array, out Part) []Box {
+	x := in[0].Shape
+	if len(out.Box) != len(x) {
+		return nil
+	}
+	box := Whole(x)
+	for k, r := range out.Box {
+		if x[k] > 0 && r.From/x[k] == (r.To-1)/x[k] {
+			box[k] = r.shifted(-r.From / x[k] * x[k])
+		}
+	}
+	return []Box{box}
+}
+
+func concatNeeds(n *model.Node, in []*Array, out Part) []Box {
+	axis, err := axisOf(n.Int("axis", 1), len(out.Box))
+	if err != nil {
+		return nil
+	}
+	boxes, at := make([]Box, len(in)), int64(0)
+	for k, a := range in {
+		if a == nil || len(a.Shape) != len(out.Box) {
+			return nil
+		}
+		boxes[k] = slices.Clone(out.Box)
+		boxes[k][axis] = out.Box[axis].shifted(-at)
+		at += a.Shape[axis]
+	}
+	return boxes
+}
+
+func sliceNeeds(n *model.Node, in []*Array, out Part) []Box {
+	for k := 1; k < len(in); k++ {
+		if in[k] != nil && in[k].Data == nil {
+			return nil
+		}
+	}
+	cuts, err := cutsOf(n, in)
+	if err != nil || len(out.Box) != len(cuts) {
+		return nil
+	}
+	box := make(Box, len(cuts))
+	for k, r := range out.Box {
+		first, last := cuts[k].first+r.From*cuts[k].step, cuts[k].first+(r.To-1)*cuts[k].step
+		box[k] = Range{min(first, last), max(first, last) + 1}
+	}
+	return []Box{box}
+}
+
+func splitNeeds(n *model.Node, in []*Array, out Part) []Box {
+	axis, err := axisOf(n.Int("axis", 0), len(out.Box))
+	if _, ok := given(n, "split", in, 1); err != nil || !ok {
+		return nil
+	}
+	box, sizes := slices.Clone(out.Box), splitSizes(n, in, axis)
+	for _, size := range sizes[:min(out.Output, len(sizes))] {
+		box[axis] = box[axis].shifted(size)
+	}
+	return []Box{box}
+}
+
+// reverseSequenceNeeds are whole sequences.
+var reverseSequenceNeeds = alongNeeds(func(n *model.Node, _ int) []int64 { return []int64{n.Int("time_axis", 0)} })

@@ -8,9 +8,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
+// Images of other extents.
+
 func init() {
-	operators["Resize"] = resize
-	operators["Upsample"] = resize
+	register(
+		&Operator{Type: "Resize", Inputs: []string{"input", "region of interest", "scales", "sizes"}, Eval: resize, Shape: resizeShape, Magnitude: resizeMagnitude, Needs: resizeNeeds},
+		&Operator{Type: "Upsample", Inputs: []string{"input", "scales"}, Eval: resize, Shape: resizeShape, Magnitude: resizeMagnitude, Needs: resizeNeeds},
+	)
+}
+
+func resizeMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) {
+	return resizeBy(n, m, math.Abs)
 }
 
 // tap is one element of an axis that an element of the resized axis reads, and its weight.
@@ -162,6 +170,14 @@ func cubic(n *model.Node, at float64, inside func(float64) int64) []tap {
 	return taps
 }
 
+// keys is the kernel of R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), at a distance.
+func keys(d, a float64) float64 {
+	if d > 1 {
+		return ((a*d-5*a)*d+8*a)*d - 4*a
+	}
+	return ((a+2)*d-(a+3))*d*d + 1
+}
+
 func nearest(n *model.Node, at float64) float64 {
 	mode := n.Str("nearest_mode", "round_prefer_floor")
 	if n.Type == "Upsample" || opset(n) < 11 {
@@ -200,4 +216,68 @@ func along(x *Array, axis int, taps [][]tap) (*Array, error) {
 		}
 	}
 	return out, nil
+}
+
+func resizeShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	axes, err := axesOf(n.Ints("axes"), len(x))
+	if x == nil || err != nil {
+		return nil
+	}
+	if len(axes) == 0 {
+		for k := range x {
+			axes = append(axes, k)
+		}
+	}
+	scales, sizes := n.In(2), []int64(nil)
+	if n.Type == "Upsample" || in.opset < 11 {
+		scales = n.In(1)
+	} else if n.Str("keep_aspect_ratio_policy", "stretch") == "stretch" {
+		sizes = in.ints(n.In(3))
+	}
+	factors := n.Floats("scales")
+	if a, ok := in.consts.Value(scales); ok {
+		factors = a.Data
+	}
+	out := slices.Clone(x)
+	for k, axis := range axes {
+		out[axis] = Unknown
+		switch {
+		case len(sizes) == len(axes):
+			out[axis] = extent(sizes[k])
+		case len(factors) == len(axes) && x[axis] >= 0 && factors[k] > 0 && factors[k] < 1<<20:
+			out[axis] = int64(float32(x[axis]) * float32(factors[k])) // rounded to float32, then down
+		}
+	}
+	return shapes(out)
+}
+
+func resizeNeeds(n *model.Node, in []*Array, out Part) []Box {
+	for k := 1; k < len(in); k++ {
+		if in[k] != nil && in[k].Data == nil {
+			return nil
+		}
+	}
+	factors, shape, err := resized(n, in)
+	if err != nil || !slices.Equal(shape, out.Shape) {
+		return nil
+	}
+	box := slices.Clone(out.Box)
+	for axis, r := range out.Box {
+		extent := in[0].Shape[axis]
+		if shape[axis] == extent && factors[axis] == 1 {
+			continue
+		}
+		box[axis] = Range{extent, 0}
+		for k := r.From; k < r.To; k++ {
+			taps, err := interpolation(n, k, extent, shape[axis], factors[axis])
+			if err != nil {
+				return nil
+			}
+			for _, t := range taps {
+				box[axis] = Range{min(box[axis].From, t.from), max(box[axis].To, t.from+1)}
+			}
+		}
+	}
+	return []Box{box}
 }

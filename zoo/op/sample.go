@@ -8,13 +8,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
+// Images that are read at positions that are computed.
+
 func init() {
-	operators["GridSample"] = gridSample
-	operators["LRN"] = lrn
-	operators["Col2Im"] = col2im
-	operators["MeanVarianceNormalization"] = meanVariance
-	operators["LpPool"] = lpPool
-	operators["GlobalLpPool"] = lpPool
+	register(&Operator{Type: "GridSample", Inputs: []string{"input", "grid"}, Eval: gridSample, Shape: gridSampleShape, Needs: gridSampleNeeds})
 }
 
 // gridSample reads an image at positions from -1 to 1 along each axis, the last axis of the image first.
@@ -134,116 +131,19 @@ func mirrored(at, low, high float64) float64 {
 	return high - rest
 }
 
-// keys is the kernel of R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), at a distance.
-func keys(d, a float64) float64 {
-	if d > 1 {
-		return ((a*d-5*a)*d+8*a)*d - 4*a
+func gridSampleShape(in *Inference, n *model.Node) [][]int64 {
+	x, grid := in.of(n.In(0)), in.of(n.In(1))
+	if len(x) < 3 || len(grid) != len(x) {
+		return nil
 	}
-	return ((a+2)*d-(a+3))*d*d + 1
+	return shapes(slices.Concat(x[:2], grid[1:len(grid)-1]))
 }
 
-// lrn divides by a power of the mean square of neighbouring channels.
-func lrn(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
+func gridSampleNeeds(_ *model.Node, in []*Array, out Part) []Box {
+	x, grid := in[0], input(in, 1)
+	if grid == nil || len(out.Box) < 3 || len(x.Shape) != len(out.Box) || len(grid.Shape) != len(out.Box) {
+		return nil
 	}
-	x, size := in[0], n.Int("size", 0)
-	if len(x.Shape) < 2 || size < 1 {
-		return nil, fmt.Errorf("shape %v, %d channels", x.Shape, size)
-	}
-	alpha, beta, bias := n.Float("alpha", stored(1e-4)), n.Float("beta", 0.75), n.Float("bias", 1)
-	return one(changed(x, 1, func(line []float64) {
-		old := slices.Clone(line)
-		for c := range line {
-			first, last := max(0, c-int(size-1)/2), min(len(old), c+int(size)/2+1)
-			sum := 0.0
-			for _, v := range old[first:last] {
-				sum += v * v
-			}
-			line[c] /= math.Pow(bias+alpha/float64(size)*sum, beta)
-		}
-	}), nil)
-}
-
-// col2im adds up what windows hold, each at its place in the image.
-func col2im(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
-	x, image, block := in[0], in[1].Ints(), in[2].Ints()
-	if len(x.Shape) != 3 || len(image) != len(block) {
-		return nil, fmt.Errorf("shape %v, image %v, blocks %v", x.Shape, image, block)
-	}
-	w, err := newWindow(n, image, block)
-	if err != nil {
-		return nil, err
-	}
-	taps, kernel := w.taps(), int(product(block))
-	if x.Shape[1]%int64(kernel) != 0 || x.Shape[2] != int64(len(taps)) {
-		return nil, fmt.Errorf("shape %v, image %v, blocks %v", x.Shape, image, block)
-	}
-	channels := x.Shape[1] / int64(kernel)
-	out, err := NewArray(slices.Concat([]int64{x.Shape[0], channels}, image))
-	if err != nil {
-		return nil, err
-	}
-	size := int(product(image))
-	for plane := range int(x.Shape[0] * channels) {
-		for p, row := range taps {
-			for k, at := range row {
-				if at >= 0 {
-					out.Data[plane*size+int(at)] += x.Data[(plane*kernel+k)*len(taps)+p]
-				}
-			}
-		}
-	}
-	return one(out, nil)
-}
-
-// meanVariance is (x - mean) / deviation over some axes.
-func meanVariance(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	axes := n.Ints("axes")
-	if axes == nil {
-		axes = []int64{0, 2, 3}
-	}
-	over := &model.Node{Type: "ReduceMean", Attrs: model.Attrs("axes", axes, "keepdims", 1)}
-	mean, err := operators["ReduceMean"](over, in[:1])
-	if err != nil {
-		return nil, err
-	}
-	centred, err := combine(func(a, b float64) float64 { return a - b }, in[0], mean[0])
-	if err != nil {
-		return nil, err
-	}
-	square, err := reduction{step: func(a, b float64) float64 { return a + b }, before: func(x float64) float64 { return x * x },
-		after: func(x, count float64) float64 { return x / count }}.node(over, []*Array{centred})
-	if err != nil {
-		return nil, err
-	}
-	return one(combine(func(a, b float64) float64 { return a / (math.Sqrt(b) + 1e-9) }, centred, square[0]))
-}
-
-// lpPool is the p-norm of each window, or of each channel.
-func lpPool(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
-	p := float64(n.Int("p", 2))
-	list, err := unary(func(x float64) float64 { return math.Pow(math.Abs(x), p) })(n, in)
-	if err != nil {
-		return nil, err
-	}
-	add := func(a, b float64) float64 { return a + b }
-	if n.Type == "LpPool" {
-		list, err = pool(0, add, false)(n, list)
-	} else {
-		list, err = globalPool(0, add, false)(n, list)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return unary(func(x float64) float64 { return math.Pow(x, 1/p) })(n, list)
+	image := slices.Concat(out.Box[:2], Whole(x.Shape)[2:])
+	return []Box{image, slices.Concat(out.Box[:1], out.Box[2:], Whole(grid.Shape)[len(grid.Shape)-1:])}
 }

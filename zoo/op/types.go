@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"math/bits"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -113,31 +112,17 @@ func (a *Array) widen(c *model.Constant) error {
 	return nil
 }
 
-// moved are, by operator, the inputs whose elements its outputs are made of, where it only moves elements.
-var moved = map[string][]int{
-	"Identity": {0}, "Reshape": {0}, "Flatten": {0}, "Squeeze": {0}, "Unsqueeze": {0}, "Transpose": {0}, "Expand": {0},
-	"Slice": {0}, "Split": {0}, "Gather": {0}, "GatherElements": {0}, "GatherND": {0}, "Tile": {0}, "Pad": {0, 2},
-	"Where": {1, 2}, "ScatterElements": {0, 2}, "ScatterND": {0, 2}, "Trilu": {0}, "DepthToSpace": {0}, "SpaceToDepth": {0},
-	"CenterCropPad": {0}, "Compress": {0}, "ReverseSequence": {0}, "Concat": {}, "OneHot": {2},
-}
-
 // exactly evaluates an operator on integers that float64 may not hold. Elements that are only moved go as two halves.
-func exactly(op operator, n *model.Node, in []*Array) ([]*Array, error) {
-	which, moves := moved[n.Type]
-	if n.Type == "Concat" {
-		for k := range in {
-			which = append(which, k)
-		}
-	}
+func (o *Operator) exactly(n *model.Node, in []*Array) ([]*Array, error) {
 	wide := false
 	for k, a := range in {
 		if a == nil || a.wide == nil {
 			continue
 		}
 		switch {
-		case slices.Contains(which, k):
+		case o.moves(k):
 			wide = true
-		case integerOperators[n.Type] != nil || n.Type == "Cast" || n.Type == "CastLike" || n.Type == "Shape" || n.Type == "Size":
+		case o.Integers != nil || o.Wide:
 		case k == 0: // further inputs are positions, where large ones say "to the end"
 			return nil, fmt.Errorf("integers beyond 2^53: %w", ErrUnsupported)
 		}
@@ -145,20 +130,20 @@ func exactly(op operator, n *model.Node, in []*Array) ([]*Array, error) {
 	switch {
 	case wide && n.Str("reduction", "none") != "none":
 		return nil, fmt.Errorf("integers beyond 2^53: %w", ErrUnsupported)
-	case !wide || !moves:
-		return op(n, in)
+	case !wide:
+		return o.Eval(n, in)
 	}
 	low, high := slices.Clone(in), slices.Clone(in)
-	for _, k := range which {
-		if a := input(in, k); a != nil {
+	for k, a := range in {
+		if a != nil && o.moves(k) {
 			low[k], high[k] = a.halves()
 		}
 	}
-	out, err := op(n, low)
+	out, err := o.Eval(n, low)
 	if err != nil {
 		return nil, err
 	}
-	more, err := op(n, high)
+	more, err := o.Eval(n, high)
 	if err != nil {
 		return nil, err
 	}
@@ -182,63 +167,72 @@ func (a *Array) halves() (low, high *Array) {
 	return low, high
 }
 
+// Types are those of a node's inputs; Undefined where they are omitted or not known.
+type Types []tensor.DType
+
+// At is the type of input k.
+func (t Types) At(k int) tensor.DType {
+	if k < len(t) {
+		return t[k]
+	}
+	return tensor.Undefined
+}
+
+// dtype is the type that ONNX gives output k of a node.
+func (o *Operator) dtype(n *model.Node, inputs Types, k int) tensor.DType {
+	if o.DType == nil {
+		return inputs.At(0)
+	}
+	return o.DType(n, inputs, k)
+}
+
+// always is the type of outputs that have no other.
+func always(d tensor.DType) func(*model.Node, Types, int) tensor.DType {
+	return func(*model.Node, Types, int) tensor.DType { return d }
+}
+
+// like is the type of outputs that have that of an input.
+func like(input int) func(*model.Node, Types, int) tensor.DType {
+	return func(_ *model.Node, inputs Types, _ int) tensor.DType { return inputs.At(input) }
+}
+
+// common is the type of outputs of operands that are of one type all: the first that is known.
+func common(_ *model.Node, inputs Types, _ int) tensor.DType {
+	for _, d := range inputs {
+		if d != tensor.Undefined {
+			return d
+		}
+	}
+	return tensor.Undefined
+}
+
+// withPlaces are the first input's type, and that of positions for a second output.
+func withPlaces(_ *model.Node, inputs Types, k int) tensor.DType {
+	if k == 1 {
+		return tensor.Int64
+	}
+	return inputs.At(0)
+}
+
+// attribute is the type that an attribute names, or else one by another rule.
+func attribute(name string, or func(*model.Node, Types, int) tensor.DType) func(*model.Node, Types, int) tensor.DType {
+	return func(n *model.Node, inputs Types, k int) tensor.DType {
+		if d := tensor.DType(n.Int(name, 0)); d != tensor.Undefined {
+			return d
+		}
+		return or(n, inputs, k)
+	}
+}
+
 // typeOf is the type that ONNX gives output k of a node.
 func typeOf(n *model.Node, in []*Array, k int) tensor.DType {
-	of := func(k int) tensor.DType {
-		if a := input(in, k); a != nil {
-			return a.DType
-		}
-		return tensor.Undefined
-	}
-	switch n.Type {
-	case "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf":
-		return tensor.Bool
-	case "Shape", "Size", "ArgMax", "ArgMin", "NonZero":
-		return tensor.Int64
-	case "Cast":
-		return tensor.DType(n.Int("to", 0))
-	case "DequantizeLinear":
-		if d := tensor.DType(n.Int("output_dtype", 0)); d != tensor.Undefined {
-			return d
-		}
-		return of(1)
-	case "CastLike", "Where":
-		return of(1)
-	case "OneHot":
-		return of(2)
-	case "Dropout":
-		if k == 1 {
-			return tensor.Bool
-		}
-	case "MaxPool", "TopK":
-		if k == 1 {
-			return tensor.Int64
-		}
-	case "MatMulInteger", "ConvInteger":
-		return tensor.Int32
-	case "QuantizeLinear":
-		if d := tensor.DType(n.Int("output_dtype", 0)); d != tensor.Undefined {
-			return d
-		}
-		if d := of(2); d != tensor.Undefined {
-			return d
-		}
-		return tensor.Uint8
-	case "DynamicQuantizeLinear":
-		if k == 1 {
-			return tensor.Float32
-		}
-		return tensor.Uint8
-	case "EyeLike":
-		if d := tensor.DType(n.Int("dtype", 0)); d != tensor.Undefined {
-			return d
-		}
-	case "LayerNormalization":
-		if k > 0 {
-			return tensor.Float32
+	inputs := make(Types, len(in))
+	for j, a := range in {
+		if a != nil {
+			inputs[j] = a.DType
 		}
 	}
-	return of(0)
+	return Of(n).dtype(n, inputs, k)
 }
 
 // settle gives a node's outputs their types, and integers the range of theirs.
@@ -275,181 +269,9 @@ func (a *Array) settle() error {
 	return nil
 }
 
-// integers are what operators of one or two operands compute on integers. Those of uint64 come as their bits.
-type integers func(a, b int64, d tensor.DType) (int64, error)
-
-// plain is an operator that is the same for signed and unsigned integers, which wrap around.
-func plain(f func(a, b int64) int64) integers {
-	return func(a, b int64, _ tensor.DType) (int64, error) { return f(a, b), nil }
-}
-
-// ordered is a comparison: less, equal or greater.
-func ordered(f func(order int) bool) integers {
-	return func(a, b int64, d tensor.DType) (int64, error) { return int64(truth(f(order(a, b, d)))), nil }
-}
-
-func order(a, b int64, d tensor.DType) int {
-	if d == tensor.Uint64 {
-		a, b = a^math.MinInt64, b^math.MinInt64
-	}
-	switch {
-	case a < b:
-		return -1
-	case a > b:
+func truth(b bool) float64 {
+	if b {
 		return 1
 	}
 	return 0
-}
-
-var integerOperators = map[string]integers{
-	"Add": plain(func(a, b int64) int64 { return a + b }), "Sum": plain(func(a, b int64) int64 { return a + b }),
-	"Sub": plain(func(a, b int64) int64 { return a - b }), "Mul": plain(func(a, b int64) int64 { return a * b }),
-	"Div": quotient, "Mod": remainder, "Pow": power,
-	"Max": func(a, b int64, d tensor.DType) (int64, error) {
-		if order(a, b, d) < 0 {
-			a = b
-		}
-		return a, nil
-	},
-	"Min": func(a, b int64, d tensor.DType) (int64, error) {
-		if order(a, b, d) > 0 {
-			a = b
-		}
-		return a, nil
-	},
-	"Equal": ordered(func(o int) bool { return o == 0 }),
-	"Less":  ordered(func(o int) bool { return o < 0 }), "LessOrEqual": ordered(func(o int) bool { return o <= 0 }),
-	"Greater": ordered(func(o int) bool { return o > 0 }), "GreaterOrEqual": ordered(func(o int) bool { return o >= 0 }),
-	"BitwiseAnd": plain(func(a, b int64) int64 { return a & b }), "BitwiseOr": plain(func(a, b int64) int64 { return a | b }),
-	"BitwiseXor": plain(func(a, b int64) int64 { return a ^ b }), "BitwiseNot": plain(func(a, _ int64) int64 { return ^a }),
-	"BitShift": shift(true), // see integerOf
-	"Neg":      plain(func(a, _ int64) int64 { return -a }),
-	"Abs": func(a, _ int64, d tensor.DType) (int64, error) {
-		if a < 0 && d != tensor.Uint64 {
-			a = -a
-		}
-		return a, nil
-	},
-	"Sign": func(a, _ int64, d tensor.DType) (int64, error) { return int64(order(a, 0, d)), nil },
-}
-
-// quotient is rounded towards 0: ONNX's Div on integers.
-func quotient(a, b int64, d tensor.DType) (int64, error) {
-	switch {
-	case b == 0:
-		return 0, fmt.Errorf("%d divided by 0: %w", a, ErrUnsupported)
-	case d == tensor.Uint64:
-		q, _ := bits.Div64(0, uint64(a), uint64(b))
-		return int64(q), nil
-	case b == -1:
-		return -a, nil
-	}
-	return a / b, nil
-}
-
-// remainder has the sign of the divisor: ONNX's Mod without fmod. With fmod it has that of the dividend: see mod.
-func remainder(a, b int64, d tensor.DType) (int64, error) {
-	switch {
-	case b == 0:
-		return 0, fmt.Errorf("%d divided by 0: %w", a, ErrUnsupported)
-	case d == tensor.Uint64:
-		_, r := bits.Div64(0, uint64(a), uint64(b))
-		return int64(r), nil
-	case b == -1:
-		return 0, nil
-	}
-	r := a % b
-	if r != 0 && (r < 0) != (b < 0) {
-		r += b
-	}
-	return r, nil
-}
-
-// power of an integer is exact, modulo its width; of a negative exponent it is no integer, rounded towards 0.
-func power(a, b int64, _ tensor.DType) (int64, error) {
-	if b < 0 {
-		return int64(math.Trunc(math.Pow(float64(a), float64(b)))), nil
-	}
-	p := int64(1)
-	for ; b > 0; b >>= 1 {
-		if b&1 != 0 {
-			p *= a
-		}
-		a *= a
-	}
-	return p, nil
-}
-
-// integerOf is what an operator computes of integers; false where the operands are no integers, or the operator has no
-// arithmetic of its own for them.
-func integerOf(n *model.Node, in ...*Array) (integers, bool) {
-	for _, a := range in {
-		if !integer(a.DType) {
-			return nil, false
-		}
-	}
-	f, ok := integerOperators[n.Type]
-	switch {
-	case n.Type == "BitShift":
-		return shift(n.Str("direction", "LEFT") == "LEFT"), true
-	case n.Type == "Mod" && n.Int("fmod", 0) != 0:
-		return func(a, b int64, d tensor.DType) (int64, error) {
-			r, err := remainder(a, b, d)
-			if r != 0 && d != tensor.Uint64 && (r < 0) != (a < 0) {
-				r -= b
-			}
-			return r, err
-		}, true
-	}
-	return f, ok
-}
-
-// shift is by as many bits as the second operand says, read without its sign; to the right it keeps the first one's sign.
-func shift(left bool) integers {
-	return func(a, b int64, d tensor.DType) (int64, error) {
-		switch {
-		case left:
-			return a << uint64(b), nil
-		case d == tensor.Uint64:
-			return int64(uint64(a) >> uint64(b)), nil
-		}
-		return a >> uint64(b), nil
-	}
-}
-
-// combineInts works element by element on integers, broadcasting.
-func combineInts(f integers, a, b *Array) (*Array, error) {
-	shape, err := broadcastShape(a.Shape, b.Shape)
-	if err != nil {
-		return nil, err
-	}
-	out, err := NewArray(shape)
-	if err != nil {
-		return nil, err
-	}
-	from, to := a.stepsTo(shape), b.stepsTo(shape)
-	list, e := make([]int64, len(out.Data)), 0
-	walk(shape, func(index []int64) {
-		i, j := int64(0), int64(0)
-		for k, x := range index {
-			i, j = i+x*from[k], j+x*to[k]
-		}
-		x, failed := f(a.Int(int(i)), b.Int(int(j)), a.DType)
-		if list[e] = x; failed != nil {
-			err = failed
-		}
-		e++
-	})
-	return ofInts(a.DType, shape, list), err
-}
-
-// stepsTo is how far a's elements lie apart along the axes of a shape that it is broadcast to.
-func (a *Array) stepsTo(shape []int64) []int64 {
-	out, own := make([]int64, len(shape)), strides(a.Shape)
-	for k, d := range a.Shape {
-		if d != 1 {
-			out[len(shape)-len(a.Shape)+k] = own[k]
-		}
-	}
-	return out
 }

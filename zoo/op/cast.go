@@ -1,0 +1,100 @@
+package op
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Operators that hand elements on as they are, or in another type.
+
+func init() {
+	register(
+		&Operator{Type: "Identity", Eval: func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], need(in, 1) }, Moves: []int{0}, Shape: sameShape, Vector: handedOn, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
+		&Operator{Type: "Dropout", Inputs: []string{"input", "ratio", "mode"}, Eval: dropout, DType: dropoutType, Shape: dropoutShape, Magnitude: additive, Needs: dropoutNeeds, Elementwise: true},
+		&Operator{Type: "Cast", Eval: castNode, DType: attribute("to", always(tensor.Undefined)), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
+		&Operator{Type: "CastLike", Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: castLikeNeeds, Elementwise: true},
+	)
+}
+
+// dropoutType has truth values for a mask.
+func dropoutType(_ *model.Node, inputs Types, k int) tensor.DType {
+	if k == 1 {
+		return tensor.Bool
+	}
+	return inputs.At(0)
+}
+
+// dropoutNeeds no more than the element itself: what else it reads says that nothing is dropped.
+func dropoutNeeds(_ *model.Node, _ []*Array, out Part) []Box { return []Box{out.Box} }
+
+// castLikeNeeds no element of the second input.
+func castLikeNeeds(_ *model.Node, in []*Array, out Part) []Box { return []Box{out.Box, nothing(in, 1)} }
+
+// dropout keeps all elements where nobody trains.
+func dropout(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	nonzero := func(x float64) bool { return x != 0 }
+	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {
+		return nil, fmt.Errorf("training: %w", ErrUnsupported)
+	}
+	mask := &Array{Shape: in[0].Shape, Data: slices.Repeat([]float64{1}, len(in[0].Data))}
+	return []*Array{in[0], mask}, nil
+}
+
+func dropoutShape(in *Inference, n *model.Node) [][]int64 {
+	return shapes(in.of(n.In(0)), in.of(n.In(0)))
+}
+
+func castNode(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
+}
+
+func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	if in[1].DType == tensor.Undefined {
+		return nil, fmt.Errorf("cast to an unknown type: %w", ErrUnsupported)
+	}
+	return one(cast(in[0], in[1].DType))
+}
+
+// cast makes floats truth values, or integers, rounded towards 0; ONNX leaves open what becomes of those that the type does
+// not hold. Integers wrap around. Numbers stay as they are in float64 and float32, and are rounded to 16 bits.
+func cast(x *Array, to tensor.DType) (*Array, error) {
+	out := &Array{DType: to, Shape: x.Shape, Data: make([]float64, len(x.Data))}
+	if integer(to) && (integer(x.DType) || x.DType == tensor.Bool) {
+		list := make([]int64, len(x.Data))
+		for k := range list {
+			list[k] = x.Int(k)
+		}
+		return ofInts(to, x.Shape, list), nil
+	}
+	for k, v := range x.Data {
+		switch {
+		case to == tensor.Float64 || to == tensor.Float32:
+			out.Data[k] = v
+		case to == tensor.Float16 || to == tensor.BFloat16:
+			out.Data[k] = to.Round(v)
+		case to == tensor.Bool:
+			out.Data[k] = truth(v != 0)
+		case integer(to):
+			if v = math.Trunc(v); !(math.Abs(v) < exact) || number(wrapped(int64(v), to), to) != v {
+				return nil, fmt.Errorf("%g as %v: %w", v, to, ErrUnsupported)
+			}
+			out.Data[k] = v
+		default:
+			return nil, fmt.Errorf("cast to %v: %w", to, ErrUnsupported)
+		}
+	}
+	return out, nil
+}

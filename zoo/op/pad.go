@@ -1,0 +1,423 @@
+package op
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// Operators that widen or narrow axes at their ends, and those that fold positions into channels and back.
+
+func init() {
+	register(
+		&Operator{Type: "Pad", Inputs: []string{"input", "pads", "value", "axes"}, Eval: pad, Moves: []int{0, 2}, Shape: padShape, Magnitude: padMagnitude, Needs: padNeeds},
+		&Operator{Type: "CenterCropPad", Inputs: []string{"input", "shape"}, Eval: centerCropPad, Moves: []int{0}, Shape: centerCropPadShape, Magnitude: additive, Needs: centerCropPadNeeds},
+		&Operator{Type: "DepthToSpace", Eval: depthToSpace, Moves: []int{0}, Shape: depthToSpaceShape, Magnitude: additive, Needs: depthToSpaceNeeds, Rearranges: true},
+		&Operator{Type: "SpaceToDepth", Eval: spaceToDepth, Moves: []int{0}, Shape: spaceToDepthShape, Magnitude: additive, Needs: spaceToDepthNeeds, Rearranges: true},
+		&Operator{Type: "Col2Im", Inputs: []string{"input", "shape of the image", "shape of the block"}, Eval: col2im, Shape: col2imShape, Magnitude: additive, Needs: batchNeeds},
+	)
+}
+
+func padMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return pad(positive(n), m) }
+
+func pad(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	begin, shape, err := padded(n, in)
+	if err != nil {
+		return nil, err
+	}
+	value := n.Float("value", 0)
+	if v := input(in, 2); v != nil && len(v.Data) == 1 {
+		value = v.Data[0]
+	}
+	out, err := NewArray(shape)
+	if err != nil {
+		return nil, err
+	}
+	mode, step, e := n.Str("mode", "constant"), strides(x.Shape), 0
+	if mode != "constant" && len(x.Data) == 0 {
+		return nil, fmt.Errorf("nothing to pad with in shape %v", x.Shape)
+	}
+	if mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap" {
+		return nil, fmt.Errorf("mode %q: %w", mode, ErrUnsupported)
+	}
+	walk(shape, func(index []int64) {
+		at, inside := int64(0), true
+		for k, i := range index {
+			i -= begin[k]
+			if d := x.Shape[k]; i < 0 || i >= d {
+				switch mode {
+				case "constant":
+					inside = false
+				case "edge":
+					i = min(max(i, 0), d-1)
+				case "reflect":
+					if period := 2 * (d - 1); period > 0 {
+						i = ((i % period) + period) % period
+						i = min(i, period-i)
+					} else {
+						i = 0
+					}
+				case "wrap":
+					i = ((i % d) + d) % d
+				}
+			}
+			at += i * step[k]
+		}
+		if out.Data[e] = value; inside {
+			out.Data[e] = x.Data[at]
+		}
+		e++
+	})
+	return one(out, nil)
+}
+
+// padded are the numbers of elements that a Pad puts in front of each axis, and the shape that comes of it.
+func padded(n *model.Node, in []*Array) (begin, shape []int64, err error) {
+	x, pads := in[0], ints(n, "pads", in, 1)
+	which := axesFrom(0, len(x.Shape))
+	if a := input(in, 3); a != nil {
+		which = a.Ints()
+	}
+	axes, err := axesOf(which, len(x.Shape))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(pads) != 2*len(axes) {
+		return nil, nil, fmt.Errorf("%d pads for %d axes", len(pads), len(axes))
+	}
+	begin, shape = make([]int64, len(x.Shape)), slices.Clone(x.Shape)
+	for k, axis := range axes {
+		begin[axis] = pads[k]
+		if shape[axis] += pads[k] + pads[k+len(axes)]; shape[axis] < 0 {
+			return nil, nil, fmt.Errorf("pads %v of shape %v", pads, x.Shape)
+		}
+	}
+	return begin, shape, nil
+}
+
+func padShape(in *Inference, n *model.Node) [][]int64 {
+	x := in.of(n.In(0))
+	if x == nil {
+		return nil
+	}
+	pads := n.Ints("pads")
+	if pads == nil {
+		pads = in.ints(n.In(1))
+	}
+	axes, ok := in.axes(n, 3, len(x))
+	if n.In(3) == nil {
+		axes = nil
+		for k := range x {
+			axes = append(axes, k)
+		}
+	}
+	out := slices.Clone(x)
+	for k, axis := range axes {
+		before, after := elementAt(pads, k, noElement), elementAt(pads, len(axes)+k, noElement)
+		switch {
+		case !ok || unknown(before) || unknown(after):
+			out[axis] = Unknown
+			continue
+		case out[axis] < 0 && before+after == 0:
+			continue
+		case out[axis] < 0:
+			out[axis] = Unknown
+			continue
+		}
+		out[axis] += before + after
+	}
+	if !ok {
+		out = freeShape(len(x))
+	}
+	return shapes(out)
+}
+
+// centerCropPad cuts axes to an extent, or pads them with zeros, alike on both sides; what is odd goes behind.
+func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 2); err != nil {
+		return nil, err
+	}
+	x := in[0]
+	shape, shift, err := centred(n, in)
+	if err != nil {
+		return nil, err
+	}
+	out, err := NewArray(shape)
+	if err != nil {
+		return nil, err
+	}
+	step, e := strides(x.Shape), 0
+	walk(shape, func(index []int64) {
+		at, inside := int64(0), true
+		for k, i := range index {
+			i += shift[k]
+			inside = inside && i >= 0 && i < x.Shape[k]
+			at += i * step[k]
+		}
+		if inside {
+			out.Data[e] = x.Data[at]
+		}
+		e++
+	})
+	return one(out, nil)
+}
+
+// centred are the shape that a CenterCropPad makes, and where in the input the first element of each axis lies.
+func centred(n *model.Node, in []*Array) (shape, shift []int64, err error) {
+	x, want, which := in[0], in[1].Ints(), n.Ints("axes")
+	if which == nil {
+		which = axesFrom(0, len(x.Shape))
+	}
+	axes, err := axesOf(which, len(x.Shape))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(axes) != len(want) {
+		return nil, nil, fmt.Errorf("%d extents for %d axes", len(want), len(axes))
+	}
+	shape, shift = slices.Clone(x.Shape), make([]int64, len(x.Shape))
+	for k, axis := range axes {
+		if shape[axis] = want[k]; want[k] < x.Shape[axis] {
+			shift[axis] = (x.Shape[axis] - want[k]) / 2
+		} else {
+			shift[axis] = -((want[k] - x.Shape[axis]) / 2)
+		}
+	}
+	return shape, shift, nil
+}
+
+func centerCropPadShape(in *Inference, n *model.Node) [][]int64 {
+	x, want := in.of(n.In(0)), in.ints(n.In(1))
+	axes, err := axesOf(n.Ints("axes"), len(x))
+	if n.Ints("axes") == nil {
+		for k := range x {
+			axes = append(axes, k)
+		}
+	}
+	if x == nil || err != nil {
+		return nil
+	}
+	out := slices.Clone(x)
+	for k, axis := range axes {
+		out[axis] = extent(elementAt(want, k, noElement))
+	}
+	return shapes(out)
+}
+
+func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, b := in[0], n.Int("blocksize", 0)
+	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[1]%(b*b) != 0 {
+		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
+	}
+	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
+	step := strides(x.Shape)
+	block := few * step[1] // from one of a block to the next: DCR
+	channel := step[1]
+	if n.Str("mode", "DCR") == "CRD" {
+		block, channel = step[1], b*b*step[1]
+	}
+	out, err := NewArray([]int64{x.Shape[0], few, h * b, w * b})
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(out.Shape, func(i []int64) {
+		out.Data[e] = x.Data[i[0]*step[0]+i[1]*channel+((i[2]%b)*b+i[3]%b)*block+i[2]/b*step[2]+i[3]/b]
+		e++
+	})
+	return one(out, nil)
+}
+
+func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
+	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
+	if len(x) != 4 || b < 1 || b > maxBlock {
+		return nil
+	}
+	out := freeShape(4)
+	out[0] = x[0]
+	if x[1] >= 0 {
+		out[1] = x[1] / (b * b)
+	}
+	for k := 2; k < 4; k++ {
+		if x[k] >= 0 {
+			out[k] = x[k] * b
+		}
+	}
+	return shapes(out)
+}
+
+func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 1); err != nil {
+		return nil, err
+	}
+	x, b := in[0], n.Int("blocksize", 0)
+	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
+		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
+	}
+	step, few, crd := strides(x.Shape), x.Shape[1], n.Str("mode", "DCR") == "CRD"
+	out, err := NewArray([]int64{x.Shape[0], few * b * b, x.Shape[2] / b, x.Shape[3] / b})
+	if err != nil {
+		return nil, err
+	}
+	e := 0
+	walk(out.Shape, func(i []int64) {
+		channel, block := i[1]%few, i[1]/few
+		if crd {
+			channel, block = i[1]/(b*b), i[1]%(b*b)
+		}
+		out.Data[e] = x.Data[i[0]*step[0]+channel*step[1]+(i[2]*b+block/b)*step[2]+i[3]*b+block%b]
+		e++
+	})
+	return one(out, nil)
+}
+
+func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
+	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
+	if len(x) != 4 || b < 1 || b > maxBlock {
+		return nil
+	}
+	out := freeShape(4)
+	out[0] = x[0]
+	if x[1] >= 0 {
+		out[1] = x[1] * b * b
+	}
+	for k := 2; k < 4; k++ {
+		if x[k] >= 0 {
+			out[k] = x[k] / b
+		}
+	}
+	return shapes(out)
+}
+
+// col2im adds up what windows hold, each at its place in the image.
+func col2im(n *model.Node, in []*Array) ([]*Array, error) {
+	if err := need(in, 3); err != nil {
+		return nil, err
+	}
+	x, image, block := in[0], in[1].Ints(), in[2].Ints()
+	if len(x.Shape) != 3 || len(image) != len(block) {
+		return nil, fmt.Errorf("shape %v, image %v, blocks %v", x.Shape, image, block)
+	}
+	w, err := newWindow(n, image, block)
+	if err != nil {
+		return nil, err
+	}
+	taps, kernel := w.taps(), int(product(block))
+	if x.Shape[1]%int64(kernel) != 0 || x.Shape[2] != int64(len(taps)) {
+		return nil, fmt.Errorf("shape %v, image %v, blocks %v", x.Shape, image, block)
+	}
+	channels := x.Shape[1] / int64(kernel)
+	out, err := NewArray(slices.Concat([]int64{x.Shape[0], channels}, image))
+	if err != nil {
+		return nil, err
+	}
+	size := int(product(image))
+	for plane := range int(x.Shape[0] * channels) {
+		for p, row := range taps {
+			for k, at := range row {
+				if at >= 0 {
+					out.Data[plane*size+int(at)] += x.Data[(plane*kernel+k)*len(taps)+p]
+				}
+			}
+		}
+	}
+	return one(out, nil)
+}
+
+func col2imShape(in *Inference, n *model.Node) [][]int64 {
+	x, image, block := in.of(n.In(0)), in.ints(n.In(1)), in.ints(n.In(2))
+	if len(x) != 3 || image == nil {
+		return nil
+	}
+	out := []int64{x[0], Unknown}
+	if p := extents(block); x[1] >= 0 && p > 0 && !slices.ContainsFunc(block, unknown) {
+		out[1] = x[1] / p
+	}
+	for _, d := range image {
+		out = append(out, extent(d))
+	}
+	return shapes(out)
+}
+
+// padNeeds are what is inside; what is outside repeats the edge, or may be anything.
+func padNeeds(n *model.Node, in []*Array, out Part) []Box {
+	for _, k := range []int{1, 3} {
+		if a := input(in, k); a != nil && a.Data == nil {
+			return nil
+		}
+	}
+	begin, _, err := padded(n, in)
+	if err != nil || len(out.Box) != len(begin) {
+		return nil
+	}
+	box := make(Box, len(begin))
+	for k, r := range out.Box {
+		r, d := r.shifted(-begin[k]), in[0].Shape[k]
+		switch inside := r.From >= 0 && r.To <= d; {
+		case inside || n.Str("mode", "constant") == "constant":
+			box[k] = r
+		case n.Str("mode", "constant") == "edge":
+			box[k] = Range{min(r.From, d-1), max(r.To, 1)}
+		default:
+			box[k] = Range{0, d}
+		}
+	}
+	return []Box{box}
+}
+
+func centerCropPadNeeds(n *model.Node, in []*Array, out Part) []Box {
+	if a := input(in, 1); a == nil || a.Data == nil {
+		return nil
+	}
+	_, shift, err := centred(n, in)
+	if err != nil || len(out.Box) != len(shift) {
+		return nil
+	}
+	box := make(Box, len(shift))
+	for k, r := range out.Box {
+		box[k] = r.shifted(shift[k])
+	}
+	return []Box{box}
+}
+
+func depthToSpaceNeeds(n *model.Node, in []*Array, out Part) []Box {
+	b := n.Int("blocksize", 0)
+	if len(out.Box) != 4 || len(in[0].Shape) != 4 || b < 1 || b > maxBlock {
+		return nil
+	}
+	box := Box{out.Box[0], {0, in[0].Shape[1]}}
+	for _, r := range out.Box[2:] {
+		box = append(box, Range{r.From / b, (r.To-1)/b + 1})
+	}
+	return []Box{box}
+}
+
+func spaceToDepthNeeds(n *model.Node, in []*Array, out Part) []Box {
+	b := n.Int("blocksize", 0)
+	if len(out.Box) != 4 || len(in[0].Shape) != 4 || b < 1 || b > maxBlock {
+		return nil
+	}
+	box := Box{out.Box[0], {0, in[0].Shape[1]}}
+	for _, r := range out.Box[2:] {
+		box = append(box, Range{r.From * b, r.To * b})
+	}
+	return []Box{box}
+}
+
+// batchNeeds are whole members of a batch.
+func batchNeeds(_ *model.Node, in []*Array, out Part) []Box {
+	if len(in[0].Shape) == 0 || len(out.Box) == 0 {
+		return nil
+	}
+	box := Whole(in[0].Shape)
+	box[0] = out.Box[0]
+	return []Box{box}
+}
