@@ -67,7 +67,7 @@ func (a *accounts) moved(m *Move, r *run, heirs []heir) {
 	for _, n := range m.into {
 		switch {
 		case slices.Contains(r.nodes, n):
-		case countedTypes[n.Type]:
+		case mayCount(n):
 			a.take(n, entries)
 		}
 	}

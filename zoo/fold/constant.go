@@ -268,10 +268,10 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 		return why
 	}
 	if v := n.In(k); m.p.opt.Neutralize && (v.DType != dtype || !slices.Equal(v.Const.Shape, shape)) {
-		return because(Keep, "the %s of %v would have to be of another type or shape, which norms: neutralize rules out", inputName(n, k), n)
+		return because(Keep, "the %s of %v would have to be of another type or shape, which norms: neutralize rules out", op.Of(n).Input(k), n)
 	}
 	if !fits(values, dtype) {
-		return because(Overflow, "the %s of %v would overflow %v", inputName(n, k), n, dtype)
+		return because(Overflow, "the %s of %v would overflow %v", op.Of(n).Input(k), n, dtype)
 	}
 	m.made = append(m.made, made{n, k, shape, values})
 	m.Edit(func() {

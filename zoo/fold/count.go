@@ -16,16 +16,7 @@ func counted(m *model.Model) (list []*model.Node) {
 	constant := constants(m)
 	m.Walk(func(g *model.Graph) {
 		for _, n := range g.Nodes {
-			counts := false
-			switch n.Type {
-			case "BatchNormalization":
-				counts = true
-			case "LayerNormalization", "InstanceNormalization":
-				counts = !plain(n.In(1), 1) || n.In(2) != nil && !plain(n.In(2), 0)
-			case "Mul", "Div", "Add", "Sub":
-				counts = len(n.Inputs) == 2 && constant[n.Inputs[0]] != constant[n.Inputs[1]]
-			}
-			if counts {
+			if mayCount(n) && operators[n.Type].Counts(n, constant) {
 				list = append(list, n)
 			}
 		}
@@ -33,9 +24,23 @@ func counted(m *model.Model) (list []*model.Node) {
 	return list
 }
 
-// countedTypes are the operators that counted looks at.
-var countedTypes = map[string]bool{
-	"BatchNormalization": true, "LayerNormalization": true, "InstanceNormalization": true, "Mul": true, "Div": true, "Add": true, "Sub": true,
+// mayCount says whether Count counts some nodes of this one's type.
+func mayCount(n *model.Node) bool {
+	o := operators[n.Type]
+	return o != nil && o.Counts != nil
+}
+
+// always counts every node of a type.
+func always(*model.Node, map[*model.Value]bool) bool { return true }
+
+// scalesOrShifts counts normalisations whose γ and β are not 1 and 0.
+func scalesOrShifts(n *model.Node, _ map[*model.Value]bool) bool {
+	return !plain(n.In(1), 1) || n.In(2) != nil && !plain(n.In(2), 0)
+}
+
+// ofConstant counts nodes of one constant and one other operand.
+func ofConstant(n *model.Node, constant map[*model.Value]bool) bool {
+	return len(n.Inputs) == 2 && constant[n.Inputs[0]] != constant[n.Inputs[1]]
 }
 
 // constants are the values that are the same in every run: stored ones, and what is computed of nothing else.

@@ -10,12 +10,12 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Back: mulBack, Forward: mulForward},
-		&Operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Back: addBack, Forward: addForward},
+		&Operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Counts: ofConstant, Back: mulBack, Forward: mulForward},
+		&Operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Counts: ofConstant, Back: addBack, Forward: addForward},
 		&Operator{Family: "elementwise", Types: []string{"Sum"}, Back: addBack, Forward: addForward},
-		&Operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Back: addBack, Forward: addForward},
-		&Operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Back: mulBack, Forward: mulForward},
-		&Operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Back: negBack, Forward: negForward},
+		&Operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Counts: ofConstant, Back: addBack, Forward: addForward},
+		&Operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Counts: ofConstant, Back: mulBack, Forward: mulForward},
+		&Operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Cost: cost{0, 1}, Back: negBack, Forward: negForward},
 	)
 }
 

@@ -1,10 +1,10 @@
 package fold
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 // Move is the transaction that carries one map. Operators ask it to take the map on (Back, Forward), and leave edits with
@@ -232,24 +232,12 @@ func (m *Move) Rebuild(n *model.Node) *Reason {
 // stores refuses another constant as input k of n where the model's file has no place for it.
 func (m *Move) stores(n *model.Node, k int) *Reason {
 	if v := n.In(k); m.p.opt.Neutralize && (v == nil || v.Const == nil || v.Producer != nil || v.Output || len(v.Uses) != 1) {
-		return because(Keep, "%v has no stored %s of its own, and norms: neutralize adds none", n, inputName(n, k))
+		return because(Keep, "%v has no stored %s of its own, and norms: neutralize adds none", n, op.Of(n).Input(k))
 	}
 	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
 		return nil
 	}
-	return because(Unsupported, "the file of %v has no place for another %s", n, inputName(n, k))
-}
-
-// inputName is what ONNX calls input k of a node that holds parameters, in words.
-func inputName(n *model.Node, k int) string {
-	names := map[string][]string{
-		"Conv": {1: "weight", 2: "bias"}, "ConvTranspose": {1: "weight", 2: "bias"}, "Gemm": {1: "weight", 2: "bias"}, "MatMul": {"weight", "weight"},
-		"BatchNormalization": {1: "scale", 2: "bias", 3: "mean", 4: "variance"}, "PRelu": {1: "slope"},
-	}[n.Type]
-	if k < len(names) && names[k] != "" {
-		return names[k]
-	}
-	return fmt.Sprintf("input %d", k)
+	return because(Unsupported, "the file of %v has no place for another %s", n, op.Of(n).Input(k))
 }
 
 func otherReader(v *model.Value, n *model.Node) *model.Node {

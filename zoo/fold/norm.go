@@ -7,7 +7,7 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "norm", Types: []string{"BatchNormalization"}, Map: batchNormMap, Back: batchNormBack, Forward: batchNormForward})
+	register(&Operator{Family: "norm", Types: []string{"BatchNormalization"}, Map: batchNormMap, Cost: costBatchNorm, Counts: always, Back: batchNormBack, Forward: batchNormForward})
 }
 
 func isBatchNorm(n *model.Node) bool { return n.Type == "BatchNormalization" && n.Domain == "" }
@@ -109,8 +109,8 @@ func batchNormForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.setBatchNorm(n, a)
 }
 
-// setBatchNorm leaves the edit that a BatchNormalization computes the map. It keeps its mean and variance:
-// γ' = s·√(σ² + ε), β' = t + μ·s.
+// setBatchNorm leaves the edit that a BatchNormalization computes the map. It keeps its variance, and its mean unless the
+// shift would drown in it: γ' = s·√(σ² + ε), β' = t + μ·s.
 func (m *Move) setBatchNorm(n *model.Node, a Affine) *Reason {
 	b, why := m.p.batchNorm(n)
 	if why != nil {
@@ -129,8 +129,25 @@ func (m *Move) setBatchNorm(n *model.Node, a Affine) *Reason {
 		beta[c] = a.Shift[c] + b.mean[c]*a.Scale[c]
 	}
 	shape := []int64{int64(len(gamma))}
+	if b.drowns(a) {
+		beta = a.Shift
+		if why := m.Values(n, 3, n.In(3).DType, shape, make([]float64, len(gamma))); why != nil {
+			return why
+		}
+	}
 	if why := m.Values(n, 1, n.In(1).DType, shape, gamma); why != nil {
 		return why
 	}
 	return m.Values(n, 2, n.In(2).DType, shape, beta)
+}
+
+// drowns says whether the mean's share of the shift grows so much, with the scale, that t + μ·s would hold little of t.
+func (b *batchNorm) drowns(a Affine) bool {
+	for c, mu := range b.mean {
+		usual := math.Abs(mu*b.gamma[c]/b.deviation(c)) + math.Abs(b.beta[c]) + math.Abs(a.Shift[c])
+		if math.Abs(mu*a.Scale[c]) > 0x1p12*usual {
+			return true
+		}
+	}
+	return false
 }

@@ -25,6 +25,13 @@ type Operator struct {
 	// is none by nature; a reason with text, that it might have been.
 	Map func(*Planner, *model.Node) (k int, a Affine, why *Reason)
 
+	// Cost is what a node that is a map takes; none stands for that of a Mul or an Add.
+	Cost cost
+
+	// Counts says whether a node is one of the per-channel nodes that Count counts, of the values that are constant; nil: none
+	// is.
+	Counts func(n *model.Node, constant map[*model.Value]bool) bool
+
 	// Tail is the affine map in which a node ends that is none itself; sendTail takes it away.
 	Tail func(*Planner, *model.Node) (Affine, *Reason)
 

@@ -217,12 +217,10 @@ func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
 	}
 }
 
+// costOf is the cost of a node that is a map.
 func costOf(n *model.Node) cost {
-	switch n.Type {
-	case "BatchNormalization":
-		return costBatchNorm
-	case "Neg": // it reads no constant
-		return cost{0, 1}
+	if o := operators[n.Type]; o != nil {
+		return cmp.Or(o.Cost, costSimple)
 	}
 	return costSimple
 }

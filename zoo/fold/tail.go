@@ -6,8 +6,8 @@ import (
 
 func init() {
 	for _, o := range []*Operator{
-		{Types: []string{"LayerNormalization"}, Tail: layerNormTail},
-		{Types: []string{"InstanceNormalization"}, Tail: channelNormTail},
+		{Types: []string{"LayerNormalization"}, Tail: layerNormTail, Counts: scalesOrShifts},
+		{Types: []string{"InstanceNormalization"}, Tail: channelNormTail, Counts: scalesOrShifts},
 		{Types: []string{"GroupNormalization"}, Tail: groupNormTail},
 		{Types: []string{"RMSNormalization", "SimplifiedLayerNormalization"}, Tail: rmsNormTail},
 	} {

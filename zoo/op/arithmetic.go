@@ -1,7 +1,9 @@
 package op
 
 import (
+	"fmt"
 	"math"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -29,7 +31,7 @@ func init() {
 		elementwise(Operator{Type: "BitwiseXor", Eval: ofIntegersOnly, Integers: plain(func(a, b int64) int64 { return a ^ b }), DType: common}),
 		elementwise(Operator{Type: "BitwiseNot", Eval: ofIntegersOnly, Integers: plain(func(a, _ int64) int64 { return ^a }), Shape: sameShape}),
 		elementwise(Operator{Type: "BitShift", Eval: ofIntegersOnly, Integers: shift, DType: common}),
-		elementwise(Operator{Type: "PRelu", Inputs: []string{"input", "slope"}, Eval: binary(prelu), Shape: sameShape, Magnitude: gentle}),
+		elementwise(Operator{Type: "PRelu", Inputs: []string{"input", "slope"}, Eval: prelu, Shape: sameShape, Magnitude: gentle}),
 		elementwise(Operator{Type: "Where", Inputs: []string{"condition", "first choice", "second choice"}, Eval: where, Moves: []int{1, 2}, DType: like(1), Vector: whereVector, Magnitude: additive}),
 	)
 	comparison := func(name string, f func(a, b float64) bool, o Operator) {
@@ -57,11 +59,18 @@ func add(a, b float64) float64      { return a + b }
 func subtract(a, b float64) float64 { return a - b }
 func times(a, b float64) float64    { return a * b }
 
-func prelu(x, slope float64) float64 {
-	if x < 0 {
-		return slope * x
+// prelu has the shape of its input, whatever that of the slope.
+func prelu(n *model.Node, in []*Array) ([]*Array, error) {
+	out, err := binary(func(x, slope float64) float64 {
+		if x < 0 {
+			return slope * x
+		}
+		return x
+	})(n, in)
+	if err == nil && !slices.Equal(out[0].Shape, in[0].Shape) {
+		return nil, fmt.Errorf("input %v, slope %v", in[0].Shape, in[1].Shape)
 	}
-	return x
+	return out, err
 }
 
 func mean(n *model.Node, in []*Array) ([]*Array, error) {

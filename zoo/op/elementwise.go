@@ -42,9 +42,9 @@ func broadcastExtents(a, b []int64) []int64 {
 		case out[j] == 1:
 			out[j] = d
 		case d == 1 || d == out[j]:
-		case d > 1: // the other is as large, or free and then as large or 1
+		case out[j] < 0 && d > 1: // a free one is as large, or 1
 			out[j] = d
-		case out[j] < 0: // one of them may be 1
+		case out[j] < 0 || d > 1: // one of them may be 1, or they do not go together
 			out[j] = Unknown
 		}
 	}

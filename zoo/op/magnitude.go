@@ -23,8 +23,18 @@ func Magnitude(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 }
 
 // additive is the magnitude of operators whose outputs are sums of products of their inputs, or elements of them: what they
-// make of the inputs' magnitudes.
-func additive(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return Eval(n, m) }
+// make of the inputs' magnitudes. Inputs that say where elements go are taken as they are.
+func additive(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
+	if o := Of(n); len(o.Moves) > 0 {
+		m = slices.Clone(m)
+		for k := range m {
+			if !o.moves(k) {
+				m[k] = in[k]
+			}
+		}
+	}
+	return Eval(n, m)
+}
 
 // byMagnitudes is the magnitude that another function makes of the inputs'.
 func byMagnitudes(f func(*model.Node, []*Array) ([]*Array, error)) func(n *model.Node, in, m, out []*Array) ([]*Array, error) {
@@ -33,7 +43,7 @@ func byMagnitudes(f func(*model.Node, []*Array) ([]*Array, error)) func(n *model
 
 // gentle is the magnitude of functions that are nowhere much steeper than 1.
 func gentle(_ *model.Node, _, m, out []*Array) ([]*Array, error) {
-	return one(&Array{Shape: m[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
+	return one(&Array{Shape: out[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
 }
 
 // ofOutput is the magnitude of what has no sums behind it.

@@ -74,7 +74,8 @@ type Operator struct {
 	// Rearranges: the output is the first input, element by element, in another shape, order or type.
 	Rearranges bool
 
-	// Saturates: the output stays within narrow bounds however large the input is, and says little of it there.
+	// Saturates: the output says little of inputs that are large, as of which is no matter of the node's parameters. Those of
+	// HardSigmoid and Clip change when they are folded into.
 	Saturates bool
 
 	// Wants is a shape that the node takes as its first input, by the shapes of its parameters; extents below 0 are free.

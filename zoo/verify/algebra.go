@@ -267,22 +267,13 @@ func integers(rng *rand.Rand, v *model.Value, a *op.Array) *op.Array {
 func rows(v *model.Value) (count int64, ok bool) {
 	count = math.MaxInt64
 	for _, u := range v.Uses {
-		n, table := u.Node, u.Node.In(0)
-		if n.Type != "Gather" || u.Index != 1 || table == nil {
+		positions := op.Of(u.Node).Positions
+		if positions == nil {
 			return 0, false
 		}
-		shape := table.Shape
-		if table.Const != nil {
-			shape = table.Const.Shape
-		}
-		axis := int(n.Int("axis", 0))
-		if axis < 0 {
-			axis += len(shape)
-		}
-		if axis < 0 || axis >= len(shape) || shape[axis] < 1 {
+		if count = min(count, positions(u.Node, u.Index)); count == 0 {
 			return 0, false
 		}
-		count = min(count, shape[axis])
 	}
 	return count, len(v.Uses) > 0
 }
@@ -379,26 +370,24 @@ func (c *comparison) shapes(probed []string) ([][]int64, error) {
 	return out, nil
 }
 
-// wanted is the shape that a reader of a value asks for.
+// wanted is a shape that a reader of a value takes.
 func wanted(v *model.Value) ([]int64, bool) {
 	for _, u := range v.Uses {
-		w := u.Node.In(1)
-		if u.Index != 0 || w == nil || w.Const == nil {
+		wants := op.Of(u.Node).Wants
+		if u.Index != 0 || wants == nil {
 			continue
 		}
-		s := w.Const.Shape
-		switch {
-		case u.Node.Type == "Conv" && len(s) > 2:
-			return append([]int64{1, s[1] * u.Node.Int("group", 1)}, slices.Repeat([]int64{freeExtent / 4}, len(s)-2)...), true
-		case u.Node.Type == "ConvTranspose" && len(s) > 2:
-			return append([]int64{1, s[0]}, slices.Repeat([]int64{freeExtent / 4}, len(s)-2)...), true
-		case u.Node.Type == "Gemm" && len(s) == 2:
-			if u.Node.Int("transB", 0) != 0 {
-				return []int64{2, s[1]}, true
+		if s := wants(u.Node); s != nil {
+			for k, d := range s {
+				switch {
+				case d >= 0:
+				case k == 0:
+					s[k] = 1
+				default:
+					s[k] = freeExtent / 4
+				}
 			}
-			return []int64{2, s[0]}, true
-		case u.Node.Type == "BatchNormalization" && len(s) == 1:
-			return []int64{1, s[0], freeExtent / 4, freeExtent / 4}, true
+			return s, true
 		}
 	}
 	return nil, false
@@ -414,45 +403,35 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 	}
 	extent, stride = 1, 1
 	for _, n := range nodes {
-		switch n.Type {
-		case "Conv", "MaxPool", "AveragePool", "ConvTranspose":
-			kernel := n.Ints("kernel_shape")
-			if w := n.In(1); n.Type[0] == 'C' && w != nil && w.Const != nil && len(w.Const.Shape) > 2 {
-				kernel = w.Const.Shape[2:]
-			}
-			k, s, d := int64(1), int64(1), int64(1)
-			for _, x := range kernel {
-				k = max(k, x)
-			}
-			for _, x := range n.Ints("strides") {
-				s = max(s, x)
-			}
-			for _, x := range n.Ints("dilations") {
-				d = max(d, x)
-			}
+		switch o := op.Of(n); {
+		case o.Window != nil:
+			w := o.Window(n)
+			k, s, d := largest(w.Kernel), largest(w.Strides), largest(w.Dilations)
 			extent += (k - 1) * d * stride
 			stride *= s
-		case "BatchNormalization", "Relu", "LeakyRelu", "Clip", "HardSigmoid", "Identity", "Dropout", "Neg":
-		case "Mul", "Add", "Sub", "Div":
-			for _, v := range n.Inputs {
-				if v == nil {
-					continue
-				}
-				var shape []int64
-				if v.Const != nil {
-					shape = v.Const.Shape
-				} else if a, known := c.consts.Value(v); known {
-					shape = a.Shape
-				}
-				if slices.ContainsFunc(shape[max(0, len(shape)-spatial):], func(d int64) bool { return d != 1 }) {
-					return 0, 0, false // it varies from position to position
-				}
-			}
-		default:
+		case o.PerChannel:
+		case !o.Elementwise || slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return c.varies(v, spatial) }):
 			return 0, 0, false
 		}
 	}
 	return extent + stride, stride, true
+}
+
+// largest is the largest of some numbers and 1.
+func largest(list []int64) int64 { return slices.Max(append([]int64{1}, list...)) }
+
+// varies says whether a constant is not the same at all positions.
+func (c *comparison) varies(v *model.Value, spatial int) bool {
+	if v == nil {
+		return false
+	}
+	var shape []int64
+	if v.Const != nil {
+		shape = v.Const.Shape
+	} else if a, known := c.consts.Value(v); known {
+		shape = a.Shape
+	}
+	return slices.ContainsFunc(shape[max(0, len(shape)-spatial):], func(d int64) bool { return d != 1 })
 }
 
 // side is the region in one of the models.
@@ -605,6 +584,9 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*op.Array) ([]mea
 		}
 		for k, v := range n.Outputs {
 			if v != nil && k < len(out) && k < len(magnitude) {
+				if len(magnitude[k].Data) != len(out[k].Data) {
+					return nil, fmt.Errorf("%v: magnitudes of shape %v for an output of shape %v", n, magnitude[k].Shape, out[k].Shape)
+				}
 				if v.DType != tensor.Undefined && !v.DType.Float() && whole(out[k]) {
 					magnitude[k] = out[k]
 				}

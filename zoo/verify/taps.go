@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
@@ -28,24 +29,20 @@ func Taps(original, folded *model.Model) []predict.Tap {
 	return taps
 }
 
-// squashed is the saturating activation that a value comes from, through operators that only rearrange. HardSigmoid and
-// Clip are not among them: folding may change their parameters, and what goes into them with those.
+// squashed is the saturating activation that a value comes from, through operators that only rearrange.
 func squashed(v *model.Value) *model.Node {
 	for range 16 {
 		n := v.Producer
 		if n == nil {
 			return nil
 		}
-		switch n.Type {
-		case "Sigmoid", "Softmax", "Tanh", "LogSoftmax":
+		switch o := op.Of(n); {
+		case o.Saturates:
 			return n
-		case "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast":
-			if v = n.In(0); v == nil {
-				return nil
-			}
-		default:
+		case !o.Rearranges || n.In(0) == nil:
 			return nil
 		}
+		v = n.In(0)
 	}
 	return nil
 }
