@@ -143,8 +143,10 @@ func magnitudeBatchNorm(n *model.Node, m []*Array) ([]*Array, error) {
 // Terms is how many terms are added up for one element of a node's output.
 func Terms(n *model.Node, in []*Array) int64 {
 	switch n.Type {
-	case "Conv":
+	case "Conv", "DeformConv":
 		return product(in[1].Shape[1:]) + 1
+	case "LSTM", "GRU", "RNN":
+		return in[1].Shape[2] + in[2].Shape[2] + 2
 	case "ConvTranspose":
 		return in[1].Shape[0]*product(in[1].Shape[2:]) + 1
 	case "Gemm", "MatMul":

@@ -51,7 +51,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 		return nil, because(Training, "%v normalises with the statistics of the batch", n)
 	case opset < 7 && n.Int("is_test", 0) != 1:
 		return nil, because(Training, "%v normalises with the statistics of the batch (no is_test)", n)
-	case opset < 9 && n.Int("spatial", 1) != 1:
+	case opset < 9 && n.Int("spatial", 1) != 1 && (n.In(0) == nil || len(n.In(0).Shape) != 2): // a matrix has one position
 		return nil, because(Unsupported, "%v has statistics for each position, not for each channel (spatial=0)", n)
 	}
 	for _, v := range n.Outputs[1:] {

@@ -62,7 +62,7 @@ func init() {
 		{cast, "Cast"},
 		{castLike, "CastLike"},
 		{where, "Where"},
-		{conv, "Conv"},
+		{conv, "Conv DeformConv"},
 		{convInteger, "ConvInteger"},
 		{convTranspose, "ConvTranspose"},
 		{gemm, "Gemm"},
