@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/outcome"
@@ -86,7 +85,7 @@ func (w *work) slower() (ratio float64, yes bool) {
 
 // algebra evaluates what changed in float64.
 func (w *work) algebra(ctx context.Context, original, folded format.File) error {
-	fold.Inline(original.Model())
+	w.plan.Inline(original.Model())
 	result, err := verify.Algebra(ctx, original.Model(), folded.Model(), w.plan)
 	if err != nil {
 		return err
