@@ -22,7 +22,7 @@ const (
 )
 
 // usual are for latency: the sizes that users are likely to have come first.
-var usual = extents{single(320, 64, 160, 513, 576, 512, 256, 2, 1), 1 << 22}
+var usual = extents{single(320, 224, 64, 128, 160, 513, 576, 512, 256, 384, 640, 32, 2, 1), 1 << 22}
 
 // measure is how long both models take for a prediction. What keeps it from measuring is in the result.
 func measure(ctx context.Context, original, folded string) *outcome.Latency {
