@@ -23,23 +23,23 @@ build: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),header) #
 	$(GO) build -tags "$$tags" -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold
 
 header:
-	@[ -n "$(CUDA_HOME)" ] || [ -f $(CACHE)/cuda/include/cuda.h ] || python3 testdata/fetch.py $(CACHE) library || true
+	@[ -n "$(CUDA_HOME)" ] || [ -f $(CACHE)/cuda/include/cuda.h ] || python3 build/fetch.py $(CACHE) library || true
 
 emulator: ## bin/libcuda.so.1, a driver for tests that runs the shipped device code without a GPU
 	@mkdir -p bin
 	$(CXX) -std=c++17 -O2 -Wall -shared -fPIC -fvisibility=hidden -o bin/libcuda.so.1 gpu/emulator/libcuda.cc
 
 kernels: ## compile the device code to gpu/kernels/rescale.ptx
-	sh testdata/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
+	sh build/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
 
 mutants: emulator header ## plant every bug of gpu/mutant_test.go in the device code; the tests have to find each
 	CGO_CFLAGS="-O2 -I$(if $(CUDA_HOME),$(CUDA_HOME),$(abspath $(CACHE)/cuda))/include" ZOOFOLD_MUTANTS=all $(GO) test -tags cuda -count=1 -timeout 60m -v -run BugsPlanted ./gpu
 
 gpu-check: build fetch ## on a machine with a GPU: the suite on it, and figures as JSON
-	sh testdata/gpu.sh
+	sh build/gpu.sh
 
 fetch: ## ONNX Runtime's library and published models into .cache, by hash
-	@python3 testdata/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"
+	@python3 build/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"
 
 networks: ## generated networks of the formats of which no package publishes files
 	@$(GO) run ./cmd/zoogen -networks $(CACHE)/zoo/networks
@@ -51,21 +51,21 @@ demo: build fetch networks ## fold published ONNX models, or generated ones wher
 	bin/zoofold -manifest manifests/demo.yaml -latency
 
 test: build fetch emulator $(CACHE)/venv/done ## everything that CI runs
-	PYTHON=$(abspath $(PYTHON)) FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/check.sh
+	PYTHON=$(abspath $(PYTHON)) FUZZTIME=$(FUZZTIME) GO=$(GO) sh build/check.sh
 
-$(CACHE)/venv/done: testdata/requirements.txt
+$(CACHE)/venv/done: build/requirements.txt
 	python3 -m venv $(CACHE)/venv
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r testdata/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r build/requirements.txt
 	touch $@
 
 bench: build ## speed and memory beside cp, side by side
 	$(GO) run ./cmd/zoobench -zoofold bin/zoofold
 
 fuzz: ## every fuzz target for FUZZTIME
-	FUZZTIME=$(FUZZTIME) GO=$(GO) sh testdata/fuzz.sh
+	FUZZTIME=$(FUZZTIME) GO=$(GO) sh build/fuzz.sh
 
 lint: ## gofmt, vet, staticcheck, govulncheck
-	GO=$(GO) sh testdata/lint.sh
+	GO=$(GO) sh build/lint.sh
 
 conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the published models
 	PYTHON=$(abspath $(PYTHON)) $(GO) test -count=1 -v -run Conformance ./cmd/zoofold
@@ -78,30 +78,30 @@ man: ## docs/zoofold.1, from the flags
 
 PREFIX ?= /usr/local
 install: build ## the program, ONNX Runtime's library, the manual page and completions into $(DESTDIR)$(PREFIX)
-	sh testdata/install.sh bin/zoofold $(DESTDIR)$(PREFIX) $(CACHE)/onnxruntime
+	sh build/install.sh bin/zoofold $(DESTDIR)$(PREFIX) $(CACHE)/onnxruntime
 
 dist: ## reproducible archives and checksums of a release into dist/
-	GO=$(GO) MAKE=$(MAKE) sh testdata/dist.sh $(VERSION)
+	GO=$(GO) MAKE=$(MAKE) sh build/dist.sh $(VERSION)
 
 compare: build fetch networks $(CACHE)/compare/done ## per-channel nodes and latency beside onnxsim, onnxslim, onnxruntime and onnxscript
 	bin/zoofold -manifest manifests/demo.yaml -quiet -force
-	$(CACHE)/compare/bin/python testdata/compare.py bin/zoofold $(CACHE)/zoo demo $(CACHE)/compare.md
+	$(CACHE)/compare/bin/python build/compare.py bin/zoofold $(CACHE)/zoo demo $(CACHE)/compare.md
 
-$(CACHE)/compare/done: testdata/compare.txt
+$(CACHE)/compare/done: build/compare.txt
 	python3 -m venv $(CACHE)/compare
-	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/compare.txt
+	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r build/compare.txt
 	touch $@
 
 torch: $(CACHE)/modern/done ## folded programs of torch.export in PyTorch itself; installs torch
 	TORCH_PYTHON=$(abspath $(CACHE)/modern/bin/python) $(GO) test -count=1 -timeout 30m -v -run Torch ./zoo/format/torch
 
 modern: build $(CACHE)/modern/done ## export 85 timm architectures, fold them, and hold them against the originals; installs torch
-	sh testdata/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md
+	sh build/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md
 
-$(CACHE)/modern/done: testdata/modern.txt
+$(CACHE)/modern/done: build/modern.txt
 	python3 -m venv $(CACHE)/modern
-	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r testdata/modern.txt
+	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r build/modern.txt
 	touch $@
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing
-	GO=$(GO) sh testdata/soak.sh
+	GO=$(GO) sh build/soak.sh

@@ -109,7 +109,7 @@ var (
 	Norms    = []string{"remove", "neutralize"}
 
 	Latencies = []string{"off", "gate"}
-	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
+	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "recurrent", "resize", "shape"}
 )
 
 func defaults() Settings {

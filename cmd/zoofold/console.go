@@ -11,13 +11,14 @@ import (
 	"golang.org/x/term"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
 // console is where a run speaks: what it does goes to standard output, what is wrong with all of it, and the log, to
 // standard error.
 type console struct {
-	report.Sink
+	outcome.Sink
 	stderr io.Writer
 	bar    *report.Terminal // nil where none is drawn
 	log    *slog.Logger     // nil without -log
@@ -45,7 +46,7 @@ func openConsole(f *flags, stdout, stderr io.Writer) *console {
 		c.Sink = report.NewLines(stdout)
 	}
 	if c.log != nil {
-		c.Sink = report.Tee{c.Sink, report.NewLog(c.log)}
+		c.Sink = outcome.Tee{c.Sink, report.NewLog(c.log)}
 	}
 	return c
 }

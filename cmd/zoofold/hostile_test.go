@@ -135,7 +135,7 @@ func (w *workshop) batch(models map[string]seed) (wrong map[string]string, count
 	ctx, cancel := context.WithTimeout(context.Background(), batchTime)
 	defer cancel()
 	c := w.command("-json", "-j", "2", "-timeout", modelTime)
-	o := w.outcome(c, func() error {
+	o := w.told(c, func() error {
 		if err := c.Start(); err != nil {
 			return err
 		}

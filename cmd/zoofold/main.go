@@ -27,6 +27,7 @@ import (
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu"
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
@@ -211,7 +212,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	o := run.Options{
 		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
 		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
-		Detailed: f.detailed, Sink: c, Report: folder, Metrics: f.metrics,
+		Detailed: f.detailed, Sink: c, Document: report.NewDocument(), Report: folder, Metrics: f.metrics,
 	}
 	end, err := run.Run(ctx, o)
 	lost := c.lost()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
@@ -28,10 +29,10 @@ func verify(set *flag.FlagSet) action {
 		ctx, stop := interruptible(notes(stderr))
 		defer stop()
 		result := struct {
-			Original    string       `json:"original"`
-			Folded      string       `json:"folded"`
-			Engine      string       `json:"engine,omitempty"`
-			Predictions report.Check `json:"predictions"`
+			Original    string        `json:"original"`
+			Folded      string        `json:"folded"`
+			Engine      string        `json:"engine,omitempty"`
+			Predictions outcome.Check `json:"predictions"`
 		}{Original: operands[0], Folded: operands[1]}
 		engine, closed, why, err := openEngine(*library)
 		if err != nil {
@@ -47,7 +48,7 @@ func verify(set *flag.FlagSet) action {
 		}
 		c := &result.Predictions
 		if c.Status == "" {
-			*c = report.Check{Status: report.NotRun, Note: why}
+			*c = outcome.Check{Status: outcome.NotRun, Note: why}
 		}
 		switch {
 		case *asJSON:
@@ -57,7 +58,7 @@ func verify(set *flag.FlagSet) action {
 				fmt.Fprintf(stderr, "zoofold: %v\n", err)
 				return exitFailed
 			}
-		case c.Status == report.NotRun:
+		case c.Status == outcome.NotRun:
 			fmt.Fprintf(stderr, "zoofold: predictions not run: %s\n", report.Printable(c.Note))
 		default:
 			fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
@@ -66,7 +67,7 @@ func verify(set *flag.FlagSet) action {
 			}
 			fmt.Fprintln(stdout)
 		}
-		if c.Status != report.Passed {
+		if c.Status != outcome.Passed {
 			return exitFailed
 		}
 		return exitDone
@@ -74,7 +75,7 @@ func verify(set *flag.FlagSet) action {
 }
 
 // compare runs both models as ONNX.
-func compare(ctx context.Context, engine run.Predictor, original, folded string, o format.Options, tolerance float64) (check report.Check, err error) {
+func compare(ctx context.Context, engine run.Predictor, original, folded string, o format.Options, tolerance float64) (check outcome.Check, err error) {
 	folder, err := os.MkdirTemp("", "zoofold-")
 	if err != nil {
 		return check, err

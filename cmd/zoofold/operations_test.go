@@ -46,7 +46,7 @@ func TestAnInstalledProgramHasTheLibraryThatWasInstalledWithIt(t *testing.T) {
 	}
 	install := func() string {
 		t.Helper()
-		c := exec.Command("sh", "testdata/install.sh", realProgram(t), prefix, libraries)
+		c := exec.Command("sh", "build/install.sh", realProgram(t), prefix, libraries)
 		c.Dir = "../.."
 		out, err := c.CombinedOutput()
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // manyModels have more events than a pipe holds: a run of them cannot end while nobody reads.
@@ -138,8 +138,8 @@ func TestSignals(t *testing.T) {
 		t.Run(fmt.Sprintf("the first leaves off cleanly, %v", signal), func(t *testing.T) {
 			folder := generated(t, manyModels)
 			c := stop(t, folder, signal)
-			done := map[report.Status]int{report.Folded: 1} // the one that stop waited for
-			var end report.End
+			done := map[outcome.Status]int{outcome.Folded: 1} // the one that stop waited for
+			var end outcome.End
 			for {
 				line, err := c.events.ReadString('\n')
 				if err == io.EOF {
@@ -147,7 +147,7 @@ func TestSignals(t *testing.T) {
 				}
 				var event struct {
 					Event  string
-					Status report.Status
+					Status outcome.Status
 				}
 				if err := errors.Join(err, json.Unmarshal([]byte(line), &event)); err != nil {
 					t.Fatal(err)
@@ -165,7 +165,7 @@ func TestSignals(t *testing.T) {
 				t.Errorf("exit %d, in the events %d", code, end.Exit)
 			}
 			have, staged := outputs(t, folder)
-			if staged > 0 || len(have) != done[report.Folded] || done[report.Interrupted] == 0 || len(have)+done[report.Interrupted] != manyModels {
+			if staged > 0 || len(have) != done[outcome.Folded] || done[outcome.Interrupted] == 0 || len(have)+done[outcome.Interrupted] != manyModels {
 				t.Errorf("%d outputs, %d staging folders, %v", len(have), staged, done)
 			}
 			if text, err := os.ReadFile(filepath.Join(folder, "out", "report.json")); err != nil || !strings.Contains(string(text), `"exit": 130`) {

@@ -98,8 +98,8 @@ func (w *workshop) command(args ...string) *exec.Cmd {
 	return c
 }
 
-// outcome is what a run of the program told.
-type outcome struct {
+// told is what a run of the program told.
+type told struct {
 	exit   int
 	status map[string]string // by model
 	why    map[string]string // errors, by model
@@ -109,14 +109,14 @@ type outcome struct {
 }
 
 // run is a run to its end.
-func (w *workshop) run(args ...string) outcome {
+func (w *workshop) run(args ...string) told {
 	w.t.Helper()
 	c := w.command(append([]string{"-json"}, args...)...)
-	return w.outcome(c, c.Run)
+	return w.told(c, c.Run)
 }
 
-// outcome is what a command tells that is run by do. What is no event on its stdout counts as an error.
-func (w *workshop) outcome(c *exec.Cmd, do func() error) outcome {
+// told is what a command tells that is run by do. What is no event on its stdout counts as an error.
+func (w *workshop) told(c *exec.Cmd, do func() error) told {
 	w.t.Helper()
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
@@ -125,7 +125,7 @@ func (w *workshop) outcome(c *exec.Cmd, do func() error) outcome {
 	if err != nil && !errors.As(err, &failed) {
 		w.t.Fatal(err)
 	}
-	o := outcome{exit: c.ProcessState.ExitCode(), status: map[string]string{}, why: map[string]string{}, stderr: stderr.String()}
+	o := told{exit: c.ProcessState.ExitCode(), status: map[string]string{}, why: map[string]string{}, stderr: stderr.String()}
 	for line := range bytes.Lines(stdout.Bytes()) {
 		var event struct {
 			Event, Path, Status, Error string

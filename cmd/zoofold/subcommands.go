@@ -14,6 +14,7 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
@@ -165,19 +166,19 @@ func explain(set *flag.FlagSet) action {
 		if !ok {
 			return exitFailed
 		}
-		var m report.Model
+		var m outcome.Model
 		for _, x := range p.Maps {
-			line := report.Map{Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
+			line := outcome.Map{Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 			if x.Reason != nil {
 				line.Code, line.Reason = string(x.Reason.Code), x.Reason.Text
 			}
 			m.Maps = append(m.Maps, line)
-			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(line.Node), line.Verdict, report.Printable(line.Fate()))
+			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(line.Node), line.Verdict, report.Printable(report.Fate(line)))
 		}
 		for _, x := range p.Remaining {
-			m.Remaining = append(m.Remaining, report.Left{Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
+			m.Remaining = append(m.Remaining, outcome.Left{Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
 		}
-		fmt.Fprintln(stdout, m.Account())
+		fmt.Fprintln(stdout, report.Account(m))
 		return exitDone
 	}
 }

@@ -92,7 +92,7 @@ const (
 )
 
 // supervise runs the program over the zoo and asks before each of its system calls on a file of the workshop.
-func (w *workshop) supervise(answer func(systemCall) syscall.Errno, args ...string) outcome {
+func (w *workshop) supervise(answer func(systemCall) syscall.Errno, args ...string) told {
 	w.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -106,7 +106,7 @@ func (w *workshop) supervise(answer func(systemCall) syscall.Errno, args ...stri
 		w.t.Fatal(err)
 	}
 	c.ExtraFiles = []*os.File{theirs}
-	return w.outcome(c, func() error {
+	return w.told(c, func() error {
 		if err := c.Start(); err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/creack/pty"
 	"github.com/rivo/uniseg"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report/reporttest"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
@@ -137,14 +137,14 @@ func TestTheBarFollowsTheWindow(t *testing.T) {
 		watch(terminal, screen)
 	}()
 	c := openConsole(&flags{}, program, &bytes.Buffer{})
-	c.Start(report.Start{Models: 4, Bytes: 4e6})
+	c.Start(outcome.Start{Models: 4, Bytes: 4e6})
 	for _, columns := range []uint16{100, 30, 80, 0} {
 		resize(columns)
-		c.Begin(report.Begin{Path: "some/model.onnx"})
+		c.Begin(outcome.Begin{Path: "some/model.onnx"})
 		c.Progress(1e6)
-		c.Done(report.Model{Path: "some/model.onnx", Status: report.Folded})
+		c.Done(outcome.Model{Path: "some/model.onnx", Status: outcome.Folded})
 	}
-	c.End(report.End{})
+	c.End(outcome.End{})
 	if err := program.Close(); err != nil {
 		t.Fatal(err)
 	}

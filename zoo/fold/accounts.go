@@ -100,9 +100,14 @@ func (a *accounts) close(p *Planner) {
 	rest := counted(p.model)
 	p.plan.Before, p.plan.After = len(a.list), len(rest)
 	standing := map[*entry][]int{}
-	natural := p.natural()
+	natural, functions := p.natural(), functionGraphs(p.model)
 	for k, n := range rest {
-		one := Remaining{Graph: n.Graph.Path(), Node: n.String(), Reason: p.staying(n, natural)}
+		one := Remaining{Graph: n.Graph.Path(), Node: n.String()}
+		if functions[n.Graph] {
+			one.Reason = because(Subgraph, "%v is in a function that stays one: where it is called nothing of it folds, or the call cannot be replaced", n)
+		} else {
+			one.Reason = p.staying(n, natural)
+		}
 		for _, e := range a.entries[n] {
 			one.Maps = append(one.Maps, e.number)
 			standing[e] = append(standing[e], k)
@@ -166,7 +171,7 @@ func (p *Planner) staying(n *model.Node, natural func(*model.Node) *Reason) *Rea
 
 // natural says why nodes that no pass tries to move, since they are no maps, are none.
 func (p *Planner) natural() func(*model.Node) *Reason {
-	functions, constant := functionGraphs(p.model), constants(p.model)
+	constant := constants(p.model)
 	stays := func(n *model.Node) bool {
 		if p.model.Stays == nil {
 			return false
@@ -177,8 +182,6 @@ func (p *Planner) natural() func(*model.Node) *Reason {
 	return func(n *model.Node) *Reason {
 		o := operators[n.Type]
 		switch {
-		case functions[n.Graph]:
-			return because(Unsupported, "%v is in a function whose calls stay as they are", n)
 		case n.Domain != "" && n.Domain != "ai.onnx":
 			return because(Unsupported, "%v is of the domain %q", n, n.Domain)
 		case slices.Contains(n.Inputs, nil) && n.Type != "LayerNormalization" || n.In(0) == nil || n.Out(0) == nil:

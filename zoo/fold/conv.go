@@ -11,6 +11,7 @@ func init() {
 	register(
 		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward, Again: true},
 		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward, Again: true},
+		&Operator{Family: "conv", Types: []string{"DeformConv"}, Back: convBack, Forward: convForward, Again: true},
 	)
 }
 
@@ -23,7 +24,16 @@ func channels(n *model.Node, a Affine, count int64) (Affine, *Reason) {
 	return b, nil
 }
 
-// Conv: Y[o] = Σ W[o, i, taps]·X[g(o)·I/G + i, …] + B[o], with W of shape [O, I/G, kernel…].
+// Conv: Y[o] = Σ W[o, i, taps]·X[g(o)·I/G + i, …] + B[o], with W of shape [O, I/G, kernel…]. DeformConv reads X between
+// its pixels, and zeros beyond its edge, which leaves it linear in X.
+
+// convBias is the input of n that is its bias.
+func convBias(n *model.Node) int {
+	if n.Type == "DeformConv" {
+		return 3
+	}
+	return 2
+}
 
 func convBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	w, shape, why := m.weight(n, 1)
@@ -39,7 +49,7 @@ func convBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if why := m.Rescale(n, 1, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: a.Scale}); why != nil {
 		return why
 	}
-	return m.Bias(n, 2, len(a.Scale), w.DType, a)
+	return m.Bias(n, convBias(n), len(a.Scale), w.DType, a)
 }
 
 func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
@@ -56,6 +66,9 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	}
 	if a, why = channels(n, a, groups*shape[1]); why != nil {
 		return why
+	}
+	if a.Shifts() && n.Type == "DeformConv" {
+		return because(Border, "%v may read beyond the edge of its input, where a shift would not reach", n)
 	}
 	if a.Shifts() && overhangs(n, shape[2:]) {
 		return because(Border, "%v pads its input with zeros, a shift would change its edge", n)

@@ -6,30 +6,34 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Inline puts the bodies of model-local functions in the place of their calls, where a body holds something that
-// may be an affine map. It gives the same names for the same model each time, so that
-// regions of a plan are found in the original again. Functions that nobody calls any more leave the model.
-func Inline(m *model.Model) {
-	if len(m.Functions) == 0 {
-		return
+// Inline puts the bodies of model-local functions in the place of their calls, but for those that the plan left as
+// functions. It gives the same names for the same model each time, so that regions of the plan are found in the original
+// again. Functions that nobody calls any more leave the model.
+func (p *Plan) Inline(m *model.Model) { newInliner(m, p.whole).all() }
+
+// wholeFunctions are the functions of a model that stay functions: planning it with all of them in the place of their
+// calls touches none of their nodes.
+func wholeFunctions(m *model.Model, o Options) (map[signature]bool, error) {
+	if len(m.Functions) == 0 || o.Neutralize {
+		return nil, nil
 	}
-	i := newInliner(m)
-	for left := maxCalls; left > 0; { // functions may call functions
-		calls := i.calls()
-		if len(calls) == 0 {
-			break
-		}
-		for _, call := range calls[:min(left, len(calls))] {
-			i.inline(call)
-		}
-		left -= len(calls)
-		m.Walk((*model.Graph).Compact)
+	p := newPlanner(m.Clone(), o)
+	before, i := takeInventory(p.model), newInliner(p.model, nil)
+	i.all()
+	if err := p.fold(before); err != nil {
+		return nil, err
 	}
-	called := i.called()
-	m.Functions = slices.DeleteFunc(m.Functions, func(f *model.Function) bool {
-		s := signature{f.Domain, f.Name, f.Overload}
-		return !called[s] && i.worth[s] != nil
-	})
+	whole := map[signature]bool{}
+	touched := map[signature]bool{}
+	for n, functions := range i.origin {
+		for _, s := range functions {
+			touched[s] = touched[s] || p.regions.leader(n) != nil
+		}
+	}
+	for s, yes := range touched { // of functions that are called
+		whole[s] = !yes
+	}
+	return whole, nil
 }
 
 // maxCalls bounds how many calls are inlined.
@@ -40,25 +44,47 @@ type signature struct{ domain, name, overload string }
 
 func signatureOf(n *model.Node) signature { return signature{n.Domain, n.Type, n.Overload} }
 
-// inliner knows the functions that are worth inlining.
+// inliner knows the functions that are worth inlining: those that hold something that may be an affine map.
 type inliner struct {
-	model *model.Model
-	worth map[signature]*model.Function
-	own   map[*model.Graph]bool // graphs of functions
+	model  *model.Model
+	worth  map[signature]*model.Function
+	own    map[*model.Graph]bool       // graphs of functions
+	origin map[*model.Node][]signature // of nodes that stand in the place of calls: the functions that they come from
 }
 
-func newInliner(m *model.Model) *inliner {
-	i := &inliner{m, map[signature]*model.Function{}, functionGraphs(m)}
+// newInliner leaves out the functions that are to stay whole.
+func newInliner(m *model.Model, whole map[signature]bool) *inliner {
+	i := &inliner{m, map[signature]*model.Function{}, functionGraphs(m), map[*model.Node][]signature{}}
 	for found := true; found; { // a function is worth it if one that it calls is
 		found = false
 		for _, f := range m.Functions {
 			s := signature{f.Domain, f.Name, f.Overload}
-			if i.worth[s] == nil && i.holdsMaps(f) && inlinable(m, f) {
+			if i.worth[s] == nil && !whole[s] && i.holdsMaps(f) && inlinable(m, f) {
 				i.worth[s], found = f, true
 			}
 		}
 	}
 	return i
+}
+
+// all inlines every call of a function that is worth it, and drops functions that nobody calls any more.
+func (i *inliner) all() {
+	for left := maxCalls; left > 0; { // functions may call functions
+		calls := i.calls()
+		if len(calls) == 0 {
+			break
+		}
+		for _, call := range calls[:min(left, len(calls))] {
+			i.inline(call)
+		}
+		left -= len(calls)
+		i.model.Walk((*model.Graph).Compact)
+	}
+	called := i.called()
+	i.model.Functions = slices.DeleteFunc(i.model.Functions, func(f *model.Function) bool {
+		s := signature{f.Domain, f.Name, f.Overload}
+		return !called[s] && i.worth[s] != nil
+	})
 }
 
 // functionGraphs are the graphs of functions, and the bodies in them.
@@ -149,6 +175,7 @@ func (i *inliner) called() map[signature]bool {
 // inline puts the function's nodes in the place of the call.
 func (i *inliner) inline(call *model.Node) {
 	g, f := call.Graph, i.worth[signatureOf(call)]
+	origin := append(slices.Clone(i.origin[call]), signatureOf(call))
 	at := map[*model.Value]*model.Value{nil: nil}
 	for k, v := range f.Graph.Inputs {
 		at[v] = call.In(k)
@@ -194,6 +221,7 @@ func (i *inliner) inline(call *model.Node) {
 		}
 		copied := g.NewNode(after, n.Type, prefix+"/"+hint, in, out)
 		copied.Domain, copied.Overload, copied.Attrs = n.Domain, n.Overload, attributes(n, call, f)
+		i.origin[copied] = origin
 		after = copied
 	}
 }

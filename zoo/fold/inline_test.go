@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/fold/foldtest"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 )
@@ -99,5 +100,49 @@ func TestCallsOfFunctionsFoldLikeTheirBodies(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestFunctionsInWhichNothingFoldsStay(t *testing.T) {
+	build := func() *model.Model {
+		m := modeltest.New(5)
+		function(m, "Stuck", "", 2, func(f *b, x []*v) *v { return f.Op("Tanh", in(f.Op("Mul", in(f.Op("Tanh", x[:1]), x[1])))) })
+		function(m, "Inner", "", 6, func(f *b, x []*v) *v { return convBatchNorm(f, x) })
+		function(m, "Outer", "", 6, func(f *b, x []*v) *v { return f.Op("Relu", in(call(f, "Inner", "", x))) })
+		x := m.Input(1, 3, 5, 5)
+		y := call(m, "Stuck", "", in(x, m.Weight(3, 1, 1)))
+		return m.Output(call(m, "Outer", "", in(y, m.Weight(4, 3, 2, 2), m.Const(m.Signed(4), 4), m.Weight(4), m.Weight(4), m.Const(m.Uniform(4, 0.4, 1.8), 4))))
+	}
+	m := build()
+	plan, err := fold.Fold(m, fold.Options{})
+	if err != nil || len(m.Functions) != 1 || m.Functions[0].Name != "Stuck" || len(m.Graph.Nodes) != 3 {
+		t.Fatalf("%v, %d functions, %d nodes", err, len(m.Functions), len(m.Graph.Nodes))
+	}
+	for _, n := range m.Graph.Nodes {
+		if n.Type == "Stuck" && n.Edited {
+			t.Errorf("%v was edited", n)
+		}
+	}
+	foldtest.AddsUp(t, plan, m)
+	original := build()
+	plan.Inline(original)
+	if len(original.Functions) != 1 || len(original.Graph.Nodes) != 4 {
+		t.Errorf("in the original %d functions and %d nodes are left", len(original.Functions), len(original.Graph.Nodes))
+	}
+}
+
+func TestAMapInAFunctionThatStaysHasItsReason(t *testing.T) {
+	m := modeltest.New(5)
+	function(m, "Stuck", "", 1, func(f *b, x []*v) *v {
+		return f.Op("Tanh", in(f.Op("Mul", in(f.Op("Tanh", x), f.Const([]float64{2, 3, 4}, 3, 1, 1)))))
+	})
+	m.Output(call(m, "Stuck", "", in(call(m, "Stuck", "", in(m.Input(1, 3, 5, 5))))))
+	plan, err := fold.Fold(m.Model, fold.Options{})
+	if err != nil || len(m.Model.Functions) != 1 || plan.Before != 1 || plan.After != 1 {
+		t.Fatalf("%v, %d functions, %+v", err, len(m.Model.Functions), plan)
+	}
+	foldtest.AddsUp(t, plan, m.Model)
+	if why := plan.Remaining[0].Reason; why.Code != fold.Subgraph {
+		t.Errorf("the reason is %v", why)
 	}
 }

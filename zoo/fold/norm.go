@@ -19,6 +19,9 @@ type batchNorm struct {
 	epsilon                     float64
 }
 
+// defaultEpsilon is ONNX's, as it is stored.
+const defaultEpsilon = float64(float32(1e-5))
+
 // deviation is √(σ² + ε) of channel c.
 func (b *batchNorm) deviation(c int) float64 { return math.Sqrt(b.variance[c] + b.epsilon) }
 
@@ -48,7 +51,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 		return nil, because(Training, "%v normalises with the statistics of the batch", n)
 	case opset < 7 && n.Int("is_test", 0) != 1:
 		return nil, because(Training, "%v normalises with the statistics of the batch (no is_test)", n)
-	case opset < 9 && n.Int("spatial", 1) != 1:
+	case opset < 9 && n.Int("spatial", 1) != 1 && (n.In(0) == nil || len(n.In(0).Shape) != 2): // a matrix has one position
 		return nil, because(Unsupported, "%v has statistics for each position, not for each channel (spatial=0)", n)
 	}
 	for _, v := range n.Outputs[1:] {
@@ -64,7 +67,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 	if p.isConstant(n.In(0)) {
 		return nil, &Reason{}
 	}
-	b := &batchNorm{epsilon: n.Float("epsilon", float64(float32(1e-5)))}
+	b := &batchNorm{epsilon: n.Float("epsilon", defaultEpsilon)}
 	for k, into := range []*[]float64{&b.gamma, &b.beta, &b.mean, &b.variance} {
 		v := n.In(k + 1)
 		shape, values, ok := p.constant(v)

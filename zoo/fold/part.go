@@ -45,15 +45,6 @@ func (p *Planner) leave(m *Move, r *run, rest Affine) bool {
 	return m.settle(r, func() { p.replace(r, rest) }) == nil
 }
 
-// leavesBlocks says whether an Add in the place of a run would be slower than the run, though it is less work. ONNX Runtime
-// keeps images in blocks of channels from convolution to convolution (core/optimizer/nchwc_transformer.cc); a batch
-// normalisation is a convolution of one tap there, but for an Add of a constant it brings the whole image into ONNX's order
-// and back.
-func (p *Planner) leavesBlocks(r *run) bool {
-	x := r.first().In(p.find(r.first()).data)
-	return len(x.Shape) == 4 && slices.ContainsFunc(r.nodes, isBatchNorm)
-}
-
 // merge writes a run of several nodes as fewer or cheaper ones, where it stands.
 func (p *Planner) merge(r *run) bool {
 	bn := -1
@@ -71,6 +62,9 @@ func (p *Planner) merge(r *run) bool {
 	m := p.newMove(r.nodes)
 	if bn >= 0 || m.Rebuild(r.first()) != nil {
 		return false
+	}
+	if r.a.Scales() && r.a.Shifts() && p.normalise(r) {
+		return true
 	}
 	m.added = costOfMap(r.a)
 	if _, ok := p.shape(r.a, r.first().In(p.find(r.first()).data)); !ok {

@@ -21,6 +21,8 @@ type Plan struct {
 	Before    int         // per-channel nodes of the original
 	After     int         // per-channel nodes of the folded model
 	Unit      float64     // unit roundoff of the narrowest type of a constant or attribute that changes
+
+	whole map[signature]bool // functions that stay functions
 }
 
 // Map is one per-channel node of the original and what became of it.
@@ -75,7 +77,7 @@ const (
 // Code is the machine-readable part of a Reason; docs and reports count by it.
 type Code string
 
-// The reason codes of FOLDING.md §8, and some more.
+// The reason codes.
 const (
 	NotConstant   Code = "not-constant"
 	SharedOutput  Code = "shared-output"

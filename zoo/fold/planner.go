@@ -14,7 +14,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "5"
+const Version = "6"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20
@@ -83,41 +83,59 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 			return nil, fmt.Errorf("keep: %q is not a glob", g)
 		}
 	}
+	whole, err := wholeFunctions(m, o)
+	if err != nil {
+		return nil, err
+	}
+	p := newPlanner(m, o)
+	p.plan.whole = whole
+	before := takeInventory(m)
+	if !o.Neutralize {
+		p.plan.Inline(m)
+	}
+	if err := p.fold(before); err != nil {
+		return nil, err
+	}
+	p.accounts.close(p)
+	p.regions.describe(p)
+	before.compare(m, p.plan)
+	return p.plan, nil
+}
+
+func newPlanner(m *model.Model, o Options) *Planner {
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
 		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{},
 		consts: op.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable
-	before := takeInventory(m)
-	if !o.Neutralize {
-		Inline(m)
-	}
-	op.Infer(m, p.consts)
-	p.regions, p.accounts = newRegions(m), newAccounts(m)
+	return p
+}
+
+// fold edits the model until no move is accepted. before is what the model held.
+func (p *Planner) fold(before *inventory) error {
+	op.Infer(p.model, p.consts)
+	p.regions, p.accounts = newRegions(p.model), newAccounts(p.model)
 	pass := p.pass
-	if o.Neutralize {
+	if p.opt.Neutralize {
 		pass = p.neutralPass
 	}
 	p.findIdioms()
 	for p.ended() == nil && pass() {
 		p.dropIdentities()
-		m.Walk((*model.Graph).Compact)
+		p.model.Walk((*model.Graph).Compact)
 		p.findIdioms()
 	}
 	if err := p.ended(); err != nil {
-		return nil, err
+		return err
 	}
-	if !o.Neutralize {
+	if !p.opt.Neutralize {
 		p.cancelTransposes()
 		p.shareAlike()
 		p.prune(before)
-		m.Walk((*model.Graph).Compact)
+		p.model.Walk((*model.Graph).Compact)
 	}
-	p.accounts.close(p)
-	p.regions.describe(p)
-	before.compare(m, p.plan)
-	return p.plan, nil
+	return nil
 }
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.

@@ -73,8 +73,6 @@ func (m *Move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *
 	switch {
 	case q == nil || q.Const == nil || q.Input && !m.p.opt.Overridable:
 		return nil, nil, because(NotConstant, "the weight of %v is quantised at run time", n)
-	case d.Int("block_size", 0) != 0:
-		return nil, nil, because(Quantized, "the weight of %v is quantised in blocks", n)
 	case len(axes) != len(q.Const.Shape):
 		return nil, nil, because(Unsupported, "the weight of %v is transposed by more or fewer axes than it has", n)
 	}
@@ -113,7 +111,7 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 	if axis < 0 || slices.Contains(f.Scale, 0) {
 		return because(Quantized, "the quantised weight of %v would need scales that are 0, or not of one axis", n)
 	}
-	_, old, ok := m.p.constant(d.In(1))
+	scaleShape, old, ok := m.p.constant(d.In(1))
 	if !ok {
 		return because(NotConstant, "the scale of %v is computed at run time", d)
 	}
@@ -121,18 +119,28 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 	if per < 0 {
 		per += len(stored)
 	}
-	single := len(old) == 1
+	block := d.Int("block_size", 0)
+	single := len(old) == 1 && block == 0
+	var values []float64
 	switch {
+	case block != 0:
+		var why *Reason
+		if values, why = m.blockScales(d, scaleShape, old, per, axis, f.Scale); why != nil {
+			return why
+		}
 	case single && m.p.model.Opset[""] < 13:
 		return because(Quantized, "%v has one scale for all channels, operator sets before 13 allow no other", d)
 	case single:
-		old = slices.Repeat(old, len(f.Scale))
+		scaleShape, values = []int64{int64(len(f.Scale))}, slices.Repeat(old, len(f.Scale))
 	case per != axis || len(old) != len(f.Scale):
 		return because(Quantized, "%v has scales along another axis", d)
+	default:
+		values = slices.Clone(old)
 	}
-	values := make([]float64, len(old))
-	for c := range values {
-		values[c] = old[c] * math.Abs(f.Scale[c])
+	if block == 0 {
+		for c := range values {
+			values[c] *= math.Abs(f.Scale[c])
+		}
 	}
 	if z := d.In(2); z != nil && single { // as many zero points as scales
 		_, zero, ok := m.p.constant(z)
@@ -152,7 +160,37 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 	if single {
 		m.Edit(func() { d.SetAttr(model.Int("axis", int64(axis))) })
 	}
-	return m.Values(d, 1, d.In(1).DType, []int64{int64(len(values))}, values)
+	return m.Values(d, 1, d.In(1).DType, scaleShape, values)
+}
+
+// blockScales are the scales of a weight that is quantised in blocks along axis per, multiplied by the absolute values of
+// one scale per channel of axis. Along the blocks' own axis these may differ from block to block only.
+func (m *Move) blockScales(d *model.Node, shape []int64, old []float64, per, axis int, scale []float64) ([]float64, *Reason) {
+	stored, block := d.In(0).Const.Shape, int(d.Int("block_size", 0))
+	if len(shape) != len(stored) || block < 0 {
+		return nil, because(Unsupported, "the scales of %v have shape %v for a weight of %v", d, shape, stored)
+	}
+	if z := d.In(2); z != nil && slices.ContainsFunc(scale, func(s float64) bool { return s < 0 }) {
+		return nil, because(Quantized, "%v has a zero point for each block: its weight is not mirrored", d)
+	}
+	along := 1 // channels of one scale
+	if axis == per {
+		along = block
+		for c := range scale {
+			if scale[c] != scale[c/block*block] {
+				return nil, because(Quantized, "%v has one scale for %d channels that the map scales each by its own", d, block)
+			}
+		}
+	}
+	if int(shape[axis]) != (len(scale)+along-1)/along {
+		return nil, because(Unsupported, "the scales of %v have shape %v for a weight of %v", d, shape, stored)
+	}
+	layout := tensor.AxisLayout(shape, axis)
+	values := slices.Clone(old)
+	for e := range values {
+		values[e] *= math.Abs(scale[layout.Channel(int64(e))*int64(along)])
+	}
+	return values, nil
 }
 
 // mirror leaves the edit that the channels of a quantised weight whose scale is negative are mirrored at their zero point:

@@ -204,6 +204,23 @@ func dequantized(m *b, rows, cols int64) *v {
 	return m.Op("DequantizeLinear", in(q, m.Const([]float64{0.01})))
 }
 
+// inBlocks is a weight of two axes that is stored in eight bits, with one scale for two rows of each column.
+func inBlocks(m *b, rows, cols int64) *v {
+	y := dequantized(m, rows, cols)
+	y.Producer.Set(1, m.Const(m.Uniform(rows/2*cols, 0.01, 0.02), rows/2, cols))
+	y.Producer.Attrs = model.Attrs("axis", 0, "block_size", 2)
+	return y
+}
+
+// recurrent is a layer of five units over sequences of four features, in both directions.
+func recurrent(m *b, x *v, typ string, gates int64, bias bool) *v {
+	in := in(x, m.Weight(2, gates*5, 4), m.Weight(2, gates*5, 5))
+	if bias {
+		in = append(in, m.Weight(2, 2*gates*5))
+	}
+	return m.Op(typ, in, "hidden_size", 5, "direction", "bidirectional")
+}
+
 // check folds a model, counts what is left, looks at the first reason, and compares predictions where they can be had.
 func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 	t.Helper()
@@ -419,6 +436,38 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		{"a weight computed from a dequantised one stays", 1, fold.Quantized, func(m *b) *v {
 			w := m.Op("Relu", in(dequantized(m, 4, 5)))
 			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(1, 3, 4), w)), m.Const(m.Uniform(5, 0.5, 2), 5)))
+		}},
+		{"a weight quantised in blocks takes scales across them", 0, "", func(m *b) *v {
+			return m.Op("Mul", in(m.Op("MatMul", in(m.Input(1, 3, 4), inBlocks(m, 4, 5))), m.Const(m.Signed(5), 5)))
+		}},
+		{"a weight quantised in blocks takes scales along them that are the same within each", 0, "", func(m *b) *v {
+			return m.Op("MatMul", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(1, 3, 4))), m.Const([]float64{2, 2, -3, -3}, 4))), inBlocks(m, 4, 5)))
+		}},
+		{"a weight quantised in blocks takes no other scales along them", 1, fold.Quantized, func(m *b) *v {
+			return m.Op("MatMul", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(1, 3, 4))), m.Const([]float64{2, 3, 3, 3}, 4))), inBlocks(m, 4, 5)))
+		}},
+		{"an LSTM takes a map of its input", 0, "", func(m *b) *v {
+			x := m.Op("Add", in(m.Op("Mul", in(m.Op("Tanh", in(m.Input(3, 2, 4))), m.Const(m.Signed(4), 4))), m.Weight(4)))
+			return recurrent(m, x, "LSTM", 4, true)
+		}},
+		{"a GRU without a bias gains one", 0, "", func(m *b) *v {
+			return recurrent(m, m.Op("Add", in(m.Op("Tanh", in(m.Input(3, 2, 4))), m.Weight(4))), "GRU", 3, false)
+		}},
+		{"an RNN takes a map of its input", 0, "", func(m *b) *v {
+			return recurrent(m, m.Op("Sub", in(m.Op("Tanh", in(m.Input(3, 2, 4))), m.Weight(4))), "RNN", 1, true)
+		}},
+		{"no map goes back into a GRU", 1, fold.Nonlinear, func(m *b) *v {
+			return m.Op("Mul", in(recurrent(m, m.Input(3, 2, 4), "GRU", 3, true), m.Const(m.Signed(5), 5)))
+		}},
+		{"a map over the steps stays before an LSTM", 1, fold.NotPerChannel, func(m *b) *v {
+			return recurrent(m, m.Op("Mul", in(m.Op("Tanh", in(m.Input(3, 2, 4))), m.Const(m.Signed(3), 3, 1, 1))), "LSTM", 4, true)
+		}},
+		{"a deformable convolution takes a map of its output and a scale of its input", 0, "", func(m *b) *v {
+			x := negative(m, m.Op("Tanh", in(m.Input(1, 4, 5, 6))))
+			return bn(m, m.Op("DeformConv", in(x, m.Weight(6, 2, 2, 2), m.Input(1, 8, 4, 5), m.Weight(6)), "group", 2), 6)
+		}},
+		{"a deformable convolution takes no shift of its input", 1, fold.Border, func(m *b) *v {
+			return m.Op("DeformConv", in(shift(m, m.Op("Tanh", in(m.Input(1, 4, 5, 6)))), m.Weight(6, 4, 2, 2), m.Input(1, 8, 4, 5)))
 		}},
 		{"a dequantised table takes positive scales", 0, "", func(m *b) *v {
 			y := m.Op("Gather", in(dequantized(m, 7, 5), m.Op("Cast", in(m.Op("Abs", in(m.Input(4)))), "to", 7)))
@@ -679,6 +728,19 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		{"training mode is left", 1, fold.Training, func(m *b) *v {
 			x := m.Conv(m.Input(1, 3, 5, 5), 3, 2, 1, 1)
 			return m.Ops("BatchNormalization", 3, in(x, m.Weight(2), m.Weight(2), m.Weight(2), m.Const([]float64{1, 2}, 2)), "training_mode", 1)[0]
+		}},
+		{"statistics for each position are left, where there is more than one", 1, fold.Unsupported, func(m *b) *v {
+			m.Model.Opset[""] = 8
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 2, 5, 1)
+			y := m.BatchNorm(x, 2)
+			y.Producer.Attrs = model.Attrs("spatial", 0)
+			return y
+		}},
+		{"statistics for each position of a matrix are those of its channels", 0, "", func(m *b) *v {
+			m.Model.Opset[""] = 8
+			y := m.BatchNorm(m.Op("Gemm", in(m.Input(2, 3), m.Weight(3, 4))), 4)
+			y.Producer.Attrs = model.Attrs("spatial", 0)
+			return y
 		}},
 		{"operator set 6 broadcasts from an axis on", 0, "", func(m *b) *v {
 			m.Model.Opset[""] = 6

@@ -13,6 +13,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Whatever a file is called and says of itself, it must do nothing to a terminal, a log or a page, and no two names may look
@@ -92,25 +94,25 @@ func valid(text string) string {
 	return Name(text)
 }
 
-func (s Start) clean() Start {
+func cleanStart(s outcome.Start) outcome.Start {
 	s.Manifest, s.Why, s.Engine = Name(s.Manifest), valid(s.Why), valid(s.Engine)
 	return s
 }
 
-func (b Begin) clean() Begin {
+func cleanBegin(b outcome.Begin) outcome.Begin {
 	b.Path = Name(b.Path)
 	return b
 }
 
-func (m Model) clean() Model {
+func cleanModel(m outcome.Model) outcome.Model {
 	m.Path, m.Output, m.Error, m.Warnings = Name(m.Path), Name(m.Output), valid(m.Error), texts(m.Warnings)
-	for _, c := range []*Check{&m.Parity, &m.Algebra, &m.Predictions} {
+	for _, c := range []*outcome.Check{&m.Parity, &m.Algebra, &m.Predictions} {
 		c.Note = valid(c.Note)
 	}
 	return m
 }
 
-func (e End) clean() End {
+func cleanEnd(e outcome.End) outcome.End {
 	e.Unmatched, e.Orphans, e.Pruned, e.WouldRemove = names(e.Unmatched), names(e.Orphans), names(e.Pruned), names(e.WouldRemove)
 	e.Report, e.Notes = Name(e.Report), texts(e.Notes)
 	return e

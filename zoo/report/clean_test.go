@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
@@ -64,23 +65,23 @@ func TestNoSinkHandsOnWhatDoesSomethingToATerminal(t *testing.T) {
 	var lines, quiet, events, text, records, screen bytes.Buffer
 	doc := report.NewDocument()
 	terminal := report.NewTerminal(&screen, func() int { return 100 })
-	sinks := report.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc, terminal,
+	sinks := outcome.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc, terminal,
 		report.NewLog(slog.New(slog.NewTextHandler(&text, nil))), report.NewLog(slog.New(slog.NewJSONHandler(&records, nil)))}
 	list := []string{hostile}
-	check := report.Check{Status: report.NotRun, Note: hostile}
+	check := outcome.Check{Status: outcome.NotRun, Note: hostile}
 	for _, dry := range []bool{false, true} {
 		if dry {
 			sinks = append(sinks[:4:4], sinks[5:]...) // a terminal has one run
 		}
-		sinks.Start(report.Start{Version: "1", Manifest: hostile, Backend: hostile, Why: hostile, Engine: hostile, DryRun: dry})
-		sinks.Begin(report.Begin{Path: hostile})
-		for _, s := range []report.Status{report.Folded, report.Copied, report.Failed, report.Interrupted, report.Skipped} {
-			sinks.Done(report.Model{Path: hostile, Output: hostile, Status: s, Error: hostile, Warnings: list, Before: 1, Parity: check, Algebra: check, Predictions: check,
-				Maps:      []report.Map{{Graph: hostile, Node: hostile, Verdict: "left", Into: list, Code: "border", Reason: hostile}},
-				Remaining: []report.Left{{Graph: hostile, Node: hostile, Code: "border", Reason: hostile}}})
+		sinks.Start(outcome.Start{Version: "1", Manifest: hostile, Backend: hostile, Why: hostile, Engine: hostile, DryRun: dry})
+		sinks.Begin(outcome.Begin{Path: hostile})
+		for _, s := range []outcome.Status{outcome.Folded, outcome.Copied, outcome.Failed, outcome.Interrupted, outcome.Skipped} {
+			sinks.Done(outcome.Model{Path: hostile, Output: hostile, Status: s, Error: hostile, Warnings: list, Before: 1, Parity: check, Algebra: check, Predictions: check,
+				Maps:      []outcome.Map{{Graph: hostile, Node: hostile, Verdict: "left", Into: list, Code: "border", Reason: hostile}},
+				Remaining: []outcome.Left{{Graph: hostile, Node: hostile, Code: "border", Reason: hostile}}})
 		}
-		sinks.End(report.End{Unmatched: list, Orphans: list, Pruned: list, WouldRemove: list, Report: hostile, Notes: list, Unproven: 1,
-			Counts: map[report.Status]int{report.Folded: 1, report.Failed: 1}})
+		sinks.End(outcome.End{Unmatched: list, Orphans: list, Pruned: list, WouldRemove: list, Report: hostile, Notes: list, Unproven: 1,
+			Counts: map[outcome.Status]int{outcome.Folded: 1, outcome.Failed: 1}})
 	}
 	var data bytes.Buffer
 	if err := doc.WriteJSON(&data); err != nil {
@@ -124,14 +125,14 @@ func (f *full) Write(data []byte) (int, error) {
 
 func TestSinksRememberThatTheirOutputWasNotWritten(t *testing.T) {
 	type sink interface {
-		report.Sink
+		outcome.Sink
 		Err() error
 	}
 	for name, open := range map[string]func(*full) sink{
 		"lines":    func(f *full) sink { return report.NewLines(f) },
 		"JSON":     func(f *full) sink { return report.NewJSON(f) },
 		"terminal": func(f *full) sink { return report.NewTerminal(f, func() int { return 80 }) },
-		"tee":      func(f *full) sink { return report.Tee{report.NewDocument(), report.NewLines(f)} },
+		"tee":      func(f *full) sink { return outcome.Tee{report.NewDocument(), report.NewLines(f)} },
 	} {
 		small, large := open(&full{100}), open(&full{1 << 20})
 		play(small)

@@ -1,3 +1,5 @@
+// Package report turns what a run tells, package outcome's events, into what people and machines read: a progress bar or
+// plain lines, log records, JSON lines, report.json, a self-contained report.html and metrics.
 package report
 
 import (
@@ -7,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Schema names the layout of report.json. A new name comes with a change that old readers would misread.
@@ -19,33 +23,33 @@ var jsonSchema []byte
 func JSONSchema() []byte { return jsonSchema }
 
 // Document collects a run for report.json and report.html. As JSON it is an object of "schema", "start", "end" and "models"
-// (in the order of their paths), with the fields of the types of this package.
+// (in the order of their paths), with the fields of the types of package outcome.
 type Document struct {
-	Schema string  `json:"schema"`
-	Run    Start   `json:"start"`
-	Models []Model `json:"models"`
-	Result End     `json:"end"`
+	Schema string          `json:"schema"`
+	Run    outcome.Start   `json:"start"`
+	Models []outcome.Model `json:"models"`
+	Result outcome.End     `json:"end"`
 }
 
 // NewDocument is an empty document.
-func NewDocument() *Document { return &Document{Schema: Schema, Models: []Model{}} }
+func NewDocument() *Document { return &Document{Schema: Schema, Models: []outcome.Model{}} }
 
 // Start is Sink's.
-func (d *Document) Start(s Start) { d.Run = s.clean() }
+func (d *Document) Start(s outcome.Start) { d.Run = cleanStart(s) }
 
 // Begin is Sink's.
-func (d *Document) Begin(Begin) {}
+func (d *Document) Begin(outcome.Begin) {}
 
 // Progress is Sink's.
 func (d *Document) Progress(int64) {}
 
 // Done is Sink's.
-func (d *Document) Done(m Model) { d.Models = append(d.Models, m.clean()) }
+func (d *Document) Done(m outcome.Model) { d.Models = append(d.Models, cleanModel(m)) }
 
 // End is Sink's.
-func (d *Document) End(e End) {
-	d.Result = e.clean()
-	slices.SortFunc(d.Models, func(a, b Model) int { return cmp.Compare(a.Path, b.Path) })
+func (d *Document) End(e outcome.End) {
+	d.Result = cleanEnd(e)
+	slices.SortFunc(d.Models, func(a, b outcome.Model) int { return cmp.Compare(a.Path, b.Path) })
 }
 
 // WriteJSON writes report.json, one model after the other: a large zoo's is never in memory as a whole.

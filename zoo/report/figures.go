@@ -11,6 +11,8 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // figure is a plot on the page.
@@ -38,7 +40,7 @@ func (d *Document) figures() []figure {
 func (d *Document) nodes() (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
-		if m.Before > 0 && m.kept() {
+		if m.Before > 0 && m.Kept() {
 			list = append(list, bar{name: m.Path, before: float64(m.Before), after: float64(m.After), text: fmt.Sprintf("%d → %d", m.Before, m.After)})
 		}
 	}
@@ -51,7 +53,7 @@ func (d *Document) nodes() (figure, bool) {
 func (d *Document) sizes() (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
-		if m.Bytes > 0 && m.OutputBytes > 0 && m.kept() {
+		if m.Bytes > 0 && m.OutputBytes > 0 && m.Kept() {
 			text := Bytes(m.OutputBytes)
 			if math.Abs(float64(m.OutputBytes)/float64(m.Bytes)-1) > 1e-3 {
 				text += ", " + change(float64(m.Bytes), float64(m.OutputBytes))
@@ -84,8 +86,8 @@ func (d *Document) reasons() (figure, bool) {
 func (d *Document) times() (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
-		if m.Seconds > 0 && m.Status != Unchanged {
-			list = append(list, bar{name: m.Path, after: m.Seconds, text: seconds(m.Seconds), bad: m.Status == Failed})
+		if m.Seconds > 0 && m.Status != outcome.Unchanged {
+			list = append(list, bar{name: m.Path, after: m.Seconds, text: seconds(m.Seconds), bad: m.Status == outcome.Failed})
 		}
 	}
 	return largest("Time, checks included", list, func(_, after float64) string { return seconds(after) })
@@ -182,13 +184,13 @@ func (d *Document) differences() (figure, bool) {
 	right, top := 1e-5, 1e-4
 	for _, m := range d.Models {
 		c := m.Predictions
-		if c.Status == NotRun || c.Compared == 0 {
+		if c.Status == outcome.NotRun || c.Compared == 0 {
 			continue
 		}
 		p := vg.Point{X: vg.Length(max(c.Jitter, nothing)), Y: vg.Length(max(c.Difference, nothing))}
 		right, top = max(right, 2*float64(p.X)), max(top, 2*float64(p.Y))
 		switch {
-		case c.Status == Mismatch:
+		case c.Status == outcome.Mismatch:
 			bad = append(bad, p)
 		case c.Limit > 1.01*limitOf(c.Jitter):
 			wide = append(wide, p)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Lines writes one plain line a model, for logs.
@@ -11,7 +13,7 @@ type Lines struct {
 	w       *Output
 	quiet   bool // failures only
 	missing gaps
-	start   Start
+	start   outcome.Start
 	sum     nodes
 }
 
@@ -26,7 +28,7 @@ func NewQuiet(w io.Writer) *Lines { return &Lines{w: NewOutput(w), quiet: true, 
 func (l *Lines) Err() error { return l.w.Err() }
 
 // Start writes what is going to be done.
-func (l *Lines) Start(s Start) {
+func (l *Lines) Start(s outcome.Start) {
 	l.start = s
 	if l.quiet {
 		return
@@ -40,16 +42,16 @@ func (l *Lines) Start(s Start) {
 }
 
 // Begin writes nothing.
-func (l *Lines) Begin(Begin) {}
+func (l *Lines) Begin(outcome.Begin) {}
 
 // Progress writes nothing.
 func (l *Lines) Progress(int64) {}
 
 // Done writes the model's line. Unchanged models are only counted, and so are those that an interrupted run did not begin.
-func (l *Lines) Done(m Model) {
+func (l *Lines) Done(m outcome.Model) {
 	l.missing.add(m)
 	l.sum.add(m)
-	if m.Status == Unchanged || m.Error == NotBegun || l.quiet && m.Status != Failed {
+	if m.Status == outcome.Unchanged || m.Error == outcome.NotBegun || l.quiet && m.Status != outcome.Failed {
 		return
 	}
 	l.named(m.Path, l.line(m))
@@ -60,50 +62,50 @@ func (l *Lines) named(path, text string) {
 	fmt.Fprintf(l.w, "%-58s %s\n", printed(path), Printable(text))
 }
 
-func (l *Lines) line(m Model) string {
+func (l *Lines) line(m outcome.Model) string {
 	if l.start.DryRun {
 		return planned(m)
 	}
 	switch m.Status {
-	case Failed:
+	case outcome.Failed:
 		return "FAILED: " + m.Error
-	case Interrupted:
+	case outcome.Interrupted:
 		return "interrupted"
-	case Skipped:
+	case outcome.Skipped:
 		return "left out: " + unfoldable(m)
-	case Copied:
+	case outcome.Copied:
 		return "copied: " + unfoldable(m)
 	}
 	text := fmt.Sprintf("%4d -> %-4d %8s", m.Before, m.After, Bytes(m.Bytes))
-	if p := m.Predictions; p.Status == Passed {
+	if p := m.Predictions; p.Status == outcome.Passed {
 		text += fmt.Sprintf("   off by %s, jitter %s", short(p.Difference), short(p.Jitter))
 		if l := p.Latency; l != nil && l.Pairs > 0 {
 			text += fmt.Sprintf(", latency x %.2f", l.Ratio)
 		}
 	}
-	if m.Predictions.Status != Passed && m.Algebra.Status == Passed {
+	if m.Predictions.Status != outcome.Passed && m.Algebra.Status == outcome.Passed {
 		text += "   algebra holds"
 	}
 	return text
 }
 
 // planned is what a run would do with a model.
-func planned(m Model) string {
+func planned(m outcome.Model) string {
 	switch m.Status {
-	case Failed:
+	case outcome.Failed:
 		return "would fail: " + m.Error
-	case Interrupted:
+	case outcome.Interrupted:
 		return "interrupted"
-	case Skipped:
+	case outcome.Skipped:
 		return "would leave out: " + unfoldable(m)
-	case Copied:
+	case outcome.Copied:
 		return "would copy: " + unfoldable(m)
 	}
 	return fmt.Sprintf("would fold %d -> %d", m.Before, m.After)
 }
 
 // unfoldable is why a model is not folded.
-func unfoldable(m Model) string {
+func unfoldable(m outcome.Model) string {
 	switch m.Before {
 	case 0:
 		return "no per-channel nodes"
@@ -126,10 +128,10 @@ func power(x float64, digits int) string {
 }
 
 // End sums the run up.
-func (l *Lines) End(e End) {
+func (l *Lines) End(e outcome.End) {
 	less := l.missing.lines()
 	if e.Unproven > 0 {
-		less = []string{e.unproven(l.missing)}
+		less = []string{unproven(e, l.missing)}
 	}
 	if l.quiet && e.Unproven == 0 {
 		return
@@ -141,7 +143,7 @@ func (l *Lines) End(e End) {
 		return
 	}
 	if !l.start.DryRun {
-		text, total := e.tally()
+		text, total := tally(e)
 		fmt.Fprintf(l.w, "%s: %s; %d -> %d per-channel nodes; %.1f s\n", count(total, "model"), text, l.sum.before, l.sum.after, e.Seconds)
 	}
 	for _, note := range e.Notes {
@@ -165,16 +167,16 @@ func (l *Lines) End(e End) {
 }
 
 // plan ends a dry run: the outputs that would be removed, and what the run would do in one line.
-func (l *Lines) plan(e End) {
+func (l *Lines) plan(e outcome.End) {
 	for _, path := range e.WouldRemove[:min(len(e.WouldRemove), maxLines)] {
 		l.named(path, "would remove")
 	}
 	if n := len(e.WouldRemove) - maxLines; n > 0 {
 		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
 	}
-	_, total := e.tally()
+	_, total := tally(e)
 	fmt.Fprintf(l.w, "%s planned in %.1f s: %d -> %d per-channel nodes\n", count(total, "model"), e.Seconds, l.sum.before, l.sum.after)
-	fmt.Fprintf(l.w, "plan: %s\n", e.plan())
+	fmt.Fprintf(l.w, "plan: %s\n", plan(e))
 }
 
 // maxLines bounds the files of a list; report.json has them all.
@@ -193,12 +195,6 @@ func (l *Lines) list(paths []string, what, text string) {
 		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
 	}
 }
-
-// NotAsked is the note of a check that was not asked for.
-const NotAsked = "not asked for"
-
-// NotBegun is the error of a model that was not yet in hand when the run was interrupted.
-const NotBegun = "interrupted before it began"
 
 func count(n int, what string) string {
 	if n != 1 {
@@ -240,64 +236,16 @@ func (j *JSON) event(name string, value any) {
 }
 
 // Start writes the start event.
-func (j *JSON) Start(s Start) { j.event("start", s.clean()) }
+func (j *JSON) Start(s outcome.Start) { j.event("start", cleanStart(s)) }
 
 // Begin writes a begin event.
-func (j *JSON) Begin(b Begin) { j.event("begin", b.clean()) }
+func (j *JSON) Begin(b outcome.Begin) { j.event("begin", cleanBegin(b)) }
 
 // Progress writes nothing: begin and model events tell.
 func (j *JSON) Progress(int64) {}
 
 // Done writes a model event.
-func (j *JSON) Done(m Model) { j.event("model", m.clean()) }
+func (j *JSON) Done(m outcome.Model) { j.event("model", cleanModel(m)) }
 
 // End writes the end event.
-func (j *JSON) End(e End) { j.event("end", e.clean()) }
-
-// Tee sends every event to each of several sinks, in order.
-type Tee []Sink
-
-// Err is the first of them that has one: what kept an output from being written, or nil.
-func (t Tee) Err() error {
-	for _, s := range t {
-		if o, ok := s.(interface{ Err() error }); ok && o.Err() != nil {
-			return o.Err()
-		}
-	}
-	return nil
-}
-
-// Start goes to each.
-func (t Tee) Start(e Start) {
-	for _, s := range t {
-		s.Start(e)
-	}
-}
-
-// Begin goes to each.
-func (t Tee) Begin(e Begin) {
-	for _, s := range t {
-		s.Begin(e)
-	}
-}
-
-// Progress goes to each.
-func (t Tee) Progress(n int64) {
-	for _, s := range t {
-		s.Progress(n)
-	}
-}
-
-// Done goes to each.
-func (t Tee) Done(e Model) {
-	for _, s := range t {
-		s.Done(e)
-	}
-}
-
-// End goes to each.
-func (t Tee) End(e End) {
-	for _, s := range t {
-		s.End(e)
-	}
-}
+func (j *JSON) End(e outcome.End) { j.event("end", cleanEnd(e)) }

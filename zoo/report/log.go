@@ -3,6 +3,8 @@ package report
 import (
 	"context"
 	"log/slog"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Log writes structured records: one at the run's start, one for each model that was worked on, one for each of the run's
@@ -17,28 +19,28 @@ type Log struct {
 func NewLog(to *slog.Logger) *Log { return &Log{to: to} }
 
 // Start writes the record "run started".
-func (l *Log) Start(s Start) {
+func (l *Log) Start(s outcome.Start) {
 	l.to.Info("run started", "version", s.Version, "manifest", printed(s.Manifest), "backend", Printable(s.Backend), "why", Printable(s.Why), "engine", Printable(s.Engine),
 		"workers", s.Workers, "models", s.Models, "bytes", s.Bytes, "dry_run", s.DryRun)
 }
 
 // Begin writes nothing.
-func (l *Log) Begin(Begin) {}
+func (l *Log) Begin(outcome.Begin) {}
 
 // Progress writes nothing.
 func (l *Log) Progress(int64) {}
 
 // Done writes the record "model folded", "model copied" or how else it ended.
-func (l *Log) Done(m Model) {
+func (l *Log) Done(m outcome.Model) {
 	l.sum.add(m)
-	if m.Status == Unchanged || m.Error == NotBegun {
+	if m.Status == outcome.Unchanged || m.Error == outcome.NotBegun {
 		return
 	}
 	level := slog.LevelInfo
 	switch m.Status {
-	case Failed:
+	case outcome.Failed:
 		level = slog.LevelError
-	case Interrupted:
+	case outcome.Interrupted:
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{slog.String("path", printed(m.Path)), slog.String("status", string(m.Status))}
@@ -64,8 +66,8 @@ func (l *Log) Done(m Model) {
 }
 
 // checked is a check as a group of what it has to say. A check that was not asked for is left out.
-func checked(name string, c Check) slog.Attr {
-	if c.Status == NotRun && c.Note == NotAsked {
+func checked(name string, c outcome.Check) slog.Attr {
+	if c.Status == outcome.NotRun && c.Note == outcome.NotAsked {
 		return slog.Attr{}
 	}
 	attrs := []slog.Attr{slog.String("status", string(c.Status))}
@@ -82,12 +84,12 @@ func checked(name string, c Check) slog.Attr {
 }
 
 // End writes the record "run ended", and before it a record "note" for each note.
-func (l *Log) End(e End) {
+func (l *Log) End(e outcome.End) {
 	for _, note := range e.Notes {
 		l.to.Warn("note", "text", Printable(note))
 	}
 	var counts []slog.Attr
-	for _, s := range []Status{Folded, Copied, Skipped, Unchanged, Failed, Interrupted} {
+	for _, s := range []outcome.Status{outcome.Folded, outcome.Copied, outcome.Skipped, outcome.Unchanged, outcome.Failed, outcome.Interrupted} {
 		counts = append(counts, slog.Int(string(s), e.Counts[s]))
 	}
 	level := slog.LevelInfo

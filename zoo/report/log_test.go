@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
@@ -20,10 +21,10 @@ var timeless = &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.At
 
 func TestWhatIsLogged(t *testing.T) {
 	var text, records bytes.Buffer
-	sinks := report.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
+	sinks := outcome.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
 	play(sinks)
-	sinks = report.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
-	sinks.End(report.End{Notes: []string{"device 0 was lost"}})
+	sinks = outcome.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
+	sinks.End(outcome.End{Notes: []string{"device 0 was lost"}})
 	golden(t, "log.text.golden", text.Bytes())
 	golden(t, "log.json.golden", records.Bytes())
 	for line := range strings.Lines(records.String()) {
@@ -38,11 +39,11 @@ func TestWhatIsLogged(t *testing.T) {
 
 func TestModelsThatWereNotBegunAreOnlyCounted(t *testing.T) {
 	var lines, text bytes.Buffer
-	sink := report.Tee{report.NewLines(&lines), report.NewLog(slog.New(slog.NewTextHandler(&text, timeless)))}
-	sink.Start(report.Start{Models: 2})
-	sink.Done(report.Model{Path: "later.onnx", Status: report.Interrupted, Error: report.NotBegun})
-	sink.Done(report.Model{Path: "in-hand.onnx", Status: report.Interrupted, Error: "interrupted"})
-	sink.End(report.End{Counts: map[report.Status]int{report.Interrupted: 2}, Exit: 130})
+	sink := outcome.Tee{report.NewLines(&lines), report.NewLog(slog.New(slog.NewTextHandler(&text, timeless)))}
+	sink.Start(outcome.Start{Models: 2})
+	sink.Done(outcome.Model{Path: "later.onnx", Status: outcome.Interrupted, Error: outcome.NotBegun})
+	sink.Done(outcome.Model{Path: "in-hand.onnx", Status: outcome.Interrupted, Error: "interrupted"})
+	sink.End(outcome.End{Counts: map[outcome.Status]int{outcome.Interrupted: 2}, Exit: 130})
 	for _, got := range []string{lines.String(), text.String()} {
 		if strings.Contains(got, "later.onnx") || !strings.Contains(got, "in-hand.onnx") || !strings.Contains(got, "2 interrupted") && !strings.Contains(got, "interrupted=2") {
 			t.Errorf("%s", got)

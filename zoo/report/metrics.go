@@ -8,15 +8,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // lastSuccess is the metric that a run which fails takes over from the file of the one before.
 const lastSuccess = "zoofold_last_success_timestamp_seconds"
 
 // WriteMetrics writes the run in Prometheus's text format, for the textfile collector of its node exporter. Every series is
-// there on every run, whatever happened. before is when a run last succeeded before this one, or the zero time.
-func (d *Document) WriteMetrics(w io.Writer, before time.Time) error {
-	families, err := d.registry(before).Gather()
+// there on every run, whatever happened. If this run did not succeed, when one last did is taken over from before, the metrics
+// that these replace.
+func (d *Document) WriteMetrics(w io.Writer, before io.Reader) error {
+	families, err := d.registry(LastSuccess(before)).Gather()
 	if err != nil {
 		return err
 	}
@@ -45,7 +48,7 @@ func (d *Document) registry(before time.Time) *prometheus.Registry {
 	}
 	checks := gauge("zoofold_checks", "Models of the last run by what a check of them said; unchanged models keep what it said before.", "check", "result")
 	for _, name := range []string{"parity", "algebra", "predictions"} {
-		for _, result := range []CheckStatus{Passed, Mismatch, NotRun} {
+		for _, result := range []outcome.CheckStatus{outcome.Passed, outcome.Mismatch, outcome.NotRun} {
 			checks.WithLabelValues(name, label(result))
 		}
 	}
@@ -83,7 +86,7 @@ func (d *Document) registry(before time.Time) *prometheus.Registry {
 }
 
 // label is a check's status as a label: "not_run".
-func label(s CheckStatus) string { return strings.ReplaceAll(string(s), " ", "_") }
+func label(s outcome.CheckStatus) string { return strings.ReplaceAll(string(s), " ", "_") }
 
 // unix is in seconds since 1970, with milliseconds; 0 for the zero time.
 func unix(t time.Time) float64 {
@@ -93,13 +96,10 @@ func unix(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// maxMetrics bounds the file that LastSuccess reads.
-const maxMetrics = 1 << 20
-
 // LastSuccess is when a run last succeeded, by the metrics that it wrote; the zero time if they do not say.
 func LastSuccess(metrics io.Reader) time.Time {
 	p := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := p.TextToMetricFamilies(io.LimitReader(metrics, maxMetrics))
+	families, err := p.TextToMetricFamilies(metrics)
 	if err != nil {
 		return time.Time{}
 	}

@@ -2,18 +2,20 @@ package report_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
-func metrics(t *testing.T, doc *report.Document, before time.Time) string {
+func metrics(t *testing.T, doc *report.Document, before string) string {
 	var b bytes.Buffer
-	if err := doc.WriteMetrics(&b, before); err != nil {
+	if err := doc.WriteMetrics(&b, strings.NewReader(before)); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -22,7 +24,7 @@ func metrics(t *testing.T, doc *report.Document, before time.Time) string {
 func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	doc := report.NewDocument()
 	play(doc)
-	text := metrics(t, doc, time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC))
+	text := metrics(t, doc, fmt.Sprintln("zoofold_last_success_timestamp_seconds", time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC).Unix()))
 	golden(t, "metrics.golden", []byte(text))
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil || len(problems) > 0 {
@@ -32,20 +34,20 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 
 func TestAFailedRunKeepsTheTimeOfTheLastSuccess(t *testing.T) {
 	first := report.NewDocument()
-	first.Start(report.Start{Time: time.Unix(1_800_000_000, 0)})
-	first.End(report.End{Seconds: 1.5})
-	text := metrics(t, first, time.Time{})
+	first.Start(outcome.Start{Time: time.Unix(1_800_000_000, 0)})
+	first.End(outcome.End{Seconds: 1.5})
+	text := metrics(t, first, "")
 	if got := report.LastSuccess(strings.NewReader(text)); got.UnixMilli() != 1_800_000_001_500 {
 		t.Errorf("after a success: %v", got)
 	}
 	second := report.NewDocument()
-	second.Start(report.Start{Time: time.Unix(1_800_086_400, 0)})
-	second.End(report.End{Exit: 1, Counts: map[report.Status]int{report.Failed: 1}})
-	text = metrics(t, second, report.LastSuccess(strings.NewReader(text)))
+	second.Start(outcome.Start{Time: time.Unix(1_800_086_400, 0)})
+	second.End(outcome.End{Exit: 1, Counts: map[outcome.Status]int{outcome.Failed: 1}})
+	text = metrics(t, second, text)
 	if got := report.LastSuccess(strings.NewReader(text)); got.UnixMilli() != 1_800_000_001_500 {
 		t.Errorf("after a failure: %v", got)
 	}
-	text = metrics(t, second, time.Time{})
+	text = metrics(t, second, "")
 	if !strings.Contains(text, "\nzoofold_last_success_timestamp_seconds 0\n") {
 		t.Errorf("no run ever succeeded:\n%s", text)
 	}

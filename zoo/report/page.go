@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 //go:embed page.html
@@ -36,7 +38,7 @@ const (
 
 // view is what the page's template sees.
 type view struct {
-	Run                       Start
+	Run                       outcome.Start
 	Headline, Outcome, Sparse string
 	Bad                       bool
 	Totals                    []fact
@@ -60,7 +62,7 @@ type alert struct {
 
 // chip chooses the models of one status.
 type chip struct {
-	Status Status
+	Status outcome.Status
 	Word   string
 	Count  int
 }
@@ -90,7 +92,7 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"bytes": Bytes, "mark": mark,
+	"bytes": Bytes, "fate": Fate, "mark": mark,
 	"text":  func(s string) string { return cut(s, mostInText) },
 	"brief": func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))
@@ -100,7 +102,7 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 func (d *Document) WriteHTML(w io.Writer) error {
 	rows := d.rows()
 	v := view{
-		Run: d.Run, Bad: d.Result.Counts[Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows),
+		Run: d.Run, Bad: d.Result.Counts[outcome.Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows),
 		Figures: d.figures(), Columns: columns, Most: mostRows, Rows: rows, Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
 	}
 	for _, s := range statuses {
@@ -116,7 +118,7 @@ func (d *Document) WriteHTML(w io.Writer) error {
 
 // row is a model's in the table.
 type row struct {
-	Model
+	outcome.Model
 	ID         int
 	Word       string // for its status
 	Removed    int    // per-channel nodes that are gone: none of a model that was not kept
@@ -134,7 +136,7 @@ type row struct {
 // rows are in the order in which they want to be read.
 func (d *Document) rows() []row {
 	models := slices.Clone(d.Models)
-	slices.SortStableFunc(models, func(a, b Model) int {
+	slices.SortStableFunc(models, func(a, b outcome.Model) int {
 		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seconds, a.Seconds))
 	})
 	rows, maps := make([]row, len(models)), mostMapsInAll
@@ -143,20 +145,20 @@ func (d *Document) rows() []row {
 		if m.Before > 0 {
 			r.Nodes = number(m.Before)
 		}
-		if m.Before > 0 && m.kept() {
+		if m.Before > 0 && m.Kept() {
 			r.Removed, r.Nodes = m.Before-m.After, fmt.Sprintf("%d → %d", m.Before, m.After)
 		}
 		reasons := reasonsOf(m)
 		if r.Why = because(reasons); m.Error != "" {
 			r.Why = cut(m.Error, mostInRow)
 		}
-		if p := m.Predictions; p.Status != NotRun && p.Compared > 0 {
+		if p := m.Predictions; p.Status != outcome.NotRun && p.Compared > 0 {
 			r.Difference, r.Jitter = short(p.Difference), short(p.Jitter)
 		}
 		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 {
 			r.Ratio, r.Clear = fmt.Sprintf("%.2f", l.Ratio), l.Pairs >= 10 && (l.Low > 1.01 || l.High < 0.99)
 		}
-		if m.Seconds > 0 && m.Status != Unchanged {
+		if m.Seconds > 0 && m.Status != outcome.Unchanged {
 			r.Time = seconds(m.Seconds)
 		}
 		if k < mostSections {
@@ -169,7 +171,7 @@ func (d *Document) rows() []row {
 }
 
 // word is a status as the page shows it: a dry run has only planned.
-func (d *Document) word(s Status) string {
+func (d *Document) word(s outcome.Status) string {
 	if d.Run.DryRun {
 		for _, x := range statuses {
 			if x.status == s {
@@ -181,24 +183,24 @@ func (d *Document) word(s Status) string {
 }
 
 // urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
-func urgency(m Model) int {
+func urgency(m outcome.Model) int {
 	switch m.Status {
-	case Failed:
+	case outcome.Failed:
 		return 0
-	case Interrupted:
+	case outcome.Interrupted:
 		return 1
 	}
 	return 2
 }
 
 // mark is a check's cell.
-func mark(c Check) template.HTML {
+func mark(c outcome.Check) template.HTML {
 	switch {
-	case c.Status == Passed:
+	case c.Status == outcome.Passed:
 		return `<td class="c">✓`
-	case c.Status == Mismatch:
+	case c.Status == outcome.Mismatch:
 		return `<td class="c bad">failed`
-	case c.Note == NotAsked:
+	case c.Note == outcome.NotAsked:
 		return `<td>`
 	}
 	return template.HTML(`<td class="c" title="not run: ` + template.HTMLEscapeString(cut(c.Note, mostInRow)) + `">–`)

@@ -7,35 +7,36 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
 // zooOf is a run of so many models with all that a model can have, some of which failed.
 func zooOf(n int) *report.Document {
 	doc := report.NewDocument()
-	doc.Start(report.Start{Version: "0.1.0", Manifest: "models.yaml", Backend: "cpu, 8 workers", Engine: "ONNX Runtime 1.32.0", Workers: 8, Models: n})
-	end := report.End{Counts: map[report.Status]int{}, Seconds: float64(n)}
+	doc.Start(outcome.Start{Version: "0.1.0", Manifest: "models.yaml", Backend: "cpu, 8 workers", Engine: "ONNX Runtime 1.32.0", Workers: 8, Models: n})
+	end := outcome.End{Counts: map[outcome.Status]int{}, Seconds: float64(n)}
 	for k := range n {
 		x := float64(k*7919%10007) / 10007 // spread over 0 to 1
-		m := report.Model{
-			Path: fmt.Sprintf("family-%02d/version-%d/model_%05d.onnx", k%97, k%7, k), Status: report.Folded, Seconds: 0.1 + 10*x*x,
-			Bytes: int64(1e5 + 1e9*x*x*x), Before: 100, After: int(40 * x), Parity: report.Check{Status: report.Passed, Compared: 1e6},
-			Algebra: report.Check{Status: report.Passed, Compared: 60, Difference: 0.02},
-			Predictions: report.Check{Status: report.Passed, Compared: 2000, Decisions: 2, Limit: 1e-5,
+		m := outcome.Model{
+			Path: fmt.Sprintf("family-%02d/version-%d/model_%05d.onnx", k%97, k%7, k), Status: outcome.Folded, Seconds: 0.1 + 10*x*x,
+			Bytes: int64(1e5 + 1e9*x*x*x), Before: 100, After: int(40 * x), Parity: outcome.Check{Status: outcome.Passed, Compared: 1e6},
+			Algebra: outcome.Check{Status: outcome.Passed, Compared: 60, Difference: 0.02},
+			Predictions: outcome.Check{Status: outcome.Passed, Compared: 2000, Decisions: 2, Limit: 1e-5,
 				Difference: math.Pow(10, -8+2.5*x), Jitter: math.Pow(10, -8+2.5*float64(k%101)/101),
-				Latency: &report.Latency{Before: 0.01 + x, After: 0.009 + x, Ratio: 0.6 + 0.5*x, Low: 0.55 + 0.5*x, High: 0.65 + 0.5*x, Pairs: 20, Input: "x[1,3,320,320]"}},
+				Latency: &outcome.Latency{Before: 0.01 + x, After: 0.009 + x, Ratio: 0.6 + 0.5*x, Low: 0.55 + 0.5*x, High: 0.65 + 0.5*x, Pairs: 20, Input: "x[1,3,320,320]"}},
 		}
 		m.Output, m.OutputBytes = m.Path, m.Bytes-1000
 		for j := range m.Before {
-			line := report.Map{Node: fmt.Sprintf("Mul \"block.%d.Mul\"", j), Verdict: "folded", Into: []string{fmt.Sprintf("Conv \"block.%d.Conv\"", j)}}
+			line := outcome.Map{Node: fmt.Sprintf("Mul \"block.%d.Mul\"", j), Verdict: "folded", Into: []string{fmt.Sprintf("Conv \"block.%d.Conv\"", j)}}
 			if j < m.After {
-				m.Remaining = append(m.Remaining, report.Left{Node: line.Node, Code: []string{"border", "nonlinear", "shared-output"}[j%3], Reason: "before it: the input of the model; after it: Conv \"c\" pads its input with zeros"})
-				line = report.Map{Node: line.Node, Verdict: "left", Code: []string{"border", "nonlinear", "shared-output"}[j%3], Reason: "before it: the input of the model; after it: Conv \"c\" pads its input with zeros"}
+				m.Remaining = append(m.Remaining, outcome.Left{Node: line.Node, Code: []string{"border", "nonlinear", "shared-output"}[j%3], Reason: "before it: the input of the model; after it: Conv \"c\" pads its input with zeros"})
+				line = outcome.Map{Node: line.Node, Verdict: "left", Code: []string{"border", "nonlinear", "shared-output"}[j%3], Reason: "before it: the input of the model; after it: Conv \"c\" pads its input with zeros"}
 			}
 			m.Maps = append(m.Maps, line)
 		}
 		if k%331 == 5 {
-			m = report.Model{Path: m.Path, Status: report.Failed, Seconds: 0.2, Bytes: m.Bytes, Error: "byte 4096: tensor \"w\" claims 18874368 bytes, 12 remain",
+			m = outcome.Model{Path: m.Path, Status: outcome.Failed, Seconds: 0.2, Bytes: m.Bytes, Error: "byte 4096: tensor \"w\" claims 18874368 bytes, 12 remain",
 				Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
 		}
 		end.Counts[m.Status]++
@@ -96,14 +97,14 @@ func TestPlotsLeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
 func TestNamesOfAnyLengthDoNotFillThePage(t *testing.T) {
 	long := strings.Repeat("x\x1bé", 1<<20)
 	doc := report.NewDocument()
-	m := report.Model{Path: "a.onnx", Status: report.Folded, Bytes: 1, OutputBytes: 1, Before: 1, Seconds: 1, Warnings: []string{long, long}, Parity: report.Check{Status: report.NotRun, Note: long}}
+	m := outcome.Model{Path: "a.onnx", Status: outcome.Folded, Bytes: 1, OutputBytes: 1, Before: 1, Seconds: 1, Warnings: []string{long, long}, Parity: outcome.Check{Status: outcome.NotRun, Note: long}}
 	for range 300 {
-		m.Maps = append(m.Maps, report.Map{Node: long, Verdict: "left", Into: []string{long, long}, Code: "border", Reason: long})
-		m.Remaining = append(m.Remaining, report.Left{Node: long, Code: "border", Reason: long})
+		m.Maps = append(m.Maps, outcome.Map{Node: long, Verdict: "left", Into: []string{long, long}, Code: "border", Reason: long})
+		m.Remaining = append(m.Remaining, outcome.Left{Node: long, Code: "border", Reason: long})
 	}
 	doc.Done(m)
-	doc.Done(report.Model{Path: "b.onnx", Status: report.Failed, Error: long})
-	doc.End(report.End{Counts: map[report.Status]int{report.Folded: 1, report.Failed: 1}})
+	doc.Done(outcome.Model{Path: "b.onnx", Status: outcome.Failed, Error: long})
+	doc.End(outcome.End{Counts: map[outcome.Status]int{outcome.Folded: 1, outcome.Failed: 1}})
 	if text := page(t, doc); len(text) > 1<<20 {
 		t.Errorf("the page has %d bytes", len(text))
 	}

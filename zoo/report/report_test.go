@@ -11,46 +11,47 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}
+var notAsked = outcome.Check{Status: outcome.NotRun, Note: outcome.NotAsked}
 
 // play is a run with one model of every kind, told to a sink.
-func play(s report.Sink) {
-	passed := report.Check{Status: report.Passed, Compared: 12}
-	s.Start(report.Start{
+func play(s outcome.Sink) {
+	passed := outcome.Check{Status: outcome.Passed, Compared: 12}
+	s.Start(outcome.Start{
 		Time: time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC), Version: "0.1.0", Manifest: "models.yaml", Backend: "cpu, 2 workers",
 		Why: "no CUDA: not in this build", Engine: "ONNX Runtime 1.32.0 (lib)", Workers: 2, Models: 6, Bytes: 7e6,
 	})
-	for _, m := range []report.Model{
-		{Path: "ocr/det.onnx", Output: "ocr/det.onnx", Status: report.Folded, Bytes: 4.7e6, OutputBytes: 4.7e6, ExportBytes: 9.4e6, Before: 6, After: 2, Seconds: 1.5,
-			Parity: passed, Algebra: report.Check{Status: report.Passed, Compared: 3, Difference: 0.01}, Predictions: report.Check{Status: report.Passed, Difference: 9e-7, Jitter: 6e-7, Compared: 100, Decisions: 10, Limit: 1e-5,
-				Latency: &report.Latency{Before: 0.02, After: 0.014, Ratio: 0.7, Low: 0.69, High: 0.72, Pairs: 20, Input: "x[1,3,320,320]"}},
-			Maps: []report.Map{
+	for _, m := range []outcome.Model{
+		{Path: "ocr/det.onnx", Output: "ocr/det.onnx", Status: outcome.Folded, Bytes: 4.7e6, OutputBytes: 4.7e6, ExportBytes: 9.4e6, Before: 6, After: 2, Seconds: 1.5,
+			Parity: passed, Algebra: outcome.Check{Status: outcome.Passed, Compared: 3, Difference: 0.01}, Predictions: outcome.Check{Status: outcome.Passed, Difference: 9e-7, Jitter: 6e-7, Compared: 100, Decisions: 10, Limit: 1e-5,
+				Latency: &outcome.Latency{Before: 0.02, After: 0.014, Ratio: 0.7, Low: 0.69, High: 0.72, Pairs: 20, Input: "x[1,3,320,320]"}},
+			Maps: []outcome.Map{
 				{Node: `Mul "a"`, Verdict: "folded", Into: []string{`Conv "c"`}}, {Node: `Add "<b>"`, Verdict: "left", Code: "border", Reason: `Conv "d" pads its input`},
 				{Node: `Mul "e"`, Verdict: "merged", Into: []string{`Mul "g"`}, Code: "nonlinear", Reason: `Tanh "h" does not let a map through`},
 				{Node: `Mul "f"`, Verdict: "merged", Into: []string{`Mul "g"`}, Code: "nonlinear", Reason: `Tanh "h" does not let a map through`},
 				{Node: `Div "i"`, Verdict: "folded", Into: []string{`Conv "c"`}}, {Node: `Mul "j"`, Verdict: "folded"},
 			},
-			Remaining: []report.Left{
+			Remaining: []outcome.Left{
 				{Node: `Add "<b>"`, Code: "border", Reason: `Conv "d" pads its input`}, {Node: `Mul "g"`, Code: "nonlinear", Reason: `Tanh "h" does not let a map through`},
 			}},
-		{Path: "unproven.onnx", Status: report.Folded, Bytes: 1e6, OutputBytes: 1e6, Before: 3, Parity: passed, Algebra: passed, Warnings: []string{`BatchNormalization "c" has a variance that is not finite`}, Predictions: report.Check{Status: report.NotRun, Note: "the original does not run"}},
-		{Path: "plain.onnx", Output: "plain.onnx", Status: report.Copied, Bytes: 1000, OutputBytes: 1000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
-		{Path: "same.onnx", Output: "same.onnx", Status: report.Unchanged, Bytes: 999, OutputBytes: 999, Before: 2, After: 1, Parity: passed, Algebra: passed, Predictions: passed},
-		{Path: "bad\x1b[31m.onnx", Status: report.Failed, Error: "byte 4096: tensor \"w\" claims 18874368 bytes, 12 remain", Bytes: 5000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
-		{Path: "late.onnx", Status: report.Interrupted, Bytes: 1000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
+		{Path: "unproven.onnx", Status: outcome.Folded, Bytes: 1e6, OutputBytes: 1e6, Before: 3, Parity: passed, Algebra: passed, Warnings: []string{`BatchNormalization "c" has a variance that is not finite`}, Predictions: outcome.Check{Status: outcome.NotRun, Note: "the original does not run"}},
+		{Path: "plain.onnx", Output: "plain.onnx", Status: outcome.Copied, Bytes: 1000, OutputBytes: 1000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
+		{Path: "same.onnx", Output: "same.onnx", Status: outcome.Unchanged, Bytes: 999, OutputBytes: 999, Before: 2, After: 1, Parity: passed, Algebra: passed, Predictions: passed},
+		{Path: "bad\x1b[31m.onnx", Status: outcome.Failed, Error: "byte 4096: tensor \"w\" claims 18874368 bytes, 12 remain", Bytes: 5000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
+		{Path: "late.onnx", Status: outcome.Interrupted, Bytes: 1000, Parity: notAsked, Algebra: notAsked, Predictions: notAsked},
 	} {
-		s.Begin(report.Begin{Path: m.Path, Bytes: m.Bytes})
+		s.Begin(outcome.Begin{Path: m.Path, Bytes: m.Bytes})
 		s.Progress(m.Bytes)
 		s.Done(m)
 	}
-	s.End(report.End{
+	s.End(outcome.End{
 		Seconds: 2.1, Before: 11, After: 3, Bytes: 5.7e6, OutputBytes: 5.7e6, ExportBytes: 9.4e6, Unproven: 1, PeakMemory: 64 << 20, Report: "folded/report.html", Exit: 1, Unmatched: []string{"note.txt"},
-		Counts: map[report.Status]int{report.Folded: 2, report.Copied: 1, report.Unchanged: 1, report.Failed: 1, report.Interrupted: 1},
+		Counts: map[outcome.Status]int{outcome.Folded: 2, outcome.Copied: 1, outcome.Unchanged: 1, outcome.Failed: 1, outcome.Interrupted: 1},
 	})
 }
 
@@ -74,7 +75,7 @@ func golden(t *testing.T, name string, got []byte) {
 func TestWhatIsWritten(t *testing.T) {
 	var lines, quiet, events bytes.Buffer
 	doc := report.NewDocument()
-	play(report.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc})
+	play(outcome.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc})
 	golden(t, "lines.golden", lines.Bytes())
 	golden(t, "quiet.golden", quiet.Bytes())
 	golden(t, "events.golden", events.Bytes())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
@@ -48,7 +49,7 @@ func TestReportsAreWhatTheirSchemaSays(t *testing.T) {
 	s := schema(t)
 	played, empty := report.NewDocument(), report.NewDocument()
 	play(played)
-	empty.End(report.End{Counts: map[report.Status]int{}})
+	empty.End(outcome.End{Counts: map[outcome.Status]int{}})
 	for name, doc := range map[string]*report.Document{"played": played, "large": zooOf(400), "without models": empty} {
 		if err := s.Validate(written(t, doc)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -101,7 +102,7 @@ func TestSchemaAndManualNameEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"": report.Document{}, "start": report.Start{}, "model": report.Model{}, "map": report.Map{}, "left": report.Left{}, "check": report.Check{}, "latency": report.Latency{}, "end": report.End{}} {
+	for name, value := range map[string]any{"": report.Document{}, "start": outcome.Start{}, "model": outcome.Model{}, "map": outcome.Map{}, "left": outcome.Left{}, "check": outcome.Check{}, "latency": outcome.Latency{}, "end": outcome.End{}} {
 		def := s.Defs[name]
 		if name == "" {
 			def = s.object

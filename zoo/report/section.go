@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // reason is why some per-channel nodes of a folded model are there.
 type reason struct {
 	Code    string
 	Count   int
-	Example Left
+	Example outcome.Left
 }
 
 // reasonsOf counts, the most frequent first. The counts add up to the model's nodes after folding. A model that was not kept
 // has none.
-func reasonsOf(m Model) []reason {
+func reasonsOf(m outcome.Model) []reason {
 	var list []reason
-	if !m.kept() {
+	if !m.Kept() {
 		return nil
 	}
 	for _, x := range m.Remaining {
@@ -49,7 +51,7 @@ func because(list []reason) string {
 //	157 per-channel nodes: 129 folded, 28 merged into 14, 0 left; 14 remain (border 13, nonlinear 1)
 //
 // The first number is folded + merged + left, the last one left + what was merged into.
-func (m Model) Account() string {
+func Account(m outcome.Model) string {
 	if len(m.Maps)+len(m.Remaining) == 0 {
 		return "no per-channel nodes"
 	}
@@ -73,7 +75,7 @@ func (m Model) Account() string {
 }
 
 // Fate is where a per-channel node went, and why no further.
-func (m Map) Fate() string {
+func Fate(m outcome.Map) string {
 	why := m.Code + ": " + m.Reason
 	switch into := "into " + strings.Join(m.Into, ", "); {
 	case len(m.Into) > 0 && m.Code != "":
@@ -92,15 +94,15 @@ type section struct {
 	Warnings []string
 	Facts    []fact
 	Reasons  []reason
-	Maps     []Map
+	Maps     []outcome.Map
 	Hidden   int // nodes that are not listed
 }
 
 // sectionOf takes the nodes that it lists off what is left of the page's; nil if there is nothing to tell.
-func sectionOf(m Model, reasons []reason, maps *int) *section {
+func sectionOf(m outcome.Model, reasons []reason, maps *int) *section {
 	s := &section{Error: m.Error, Warnings: m.Warnings[:min(len(m.Warnings), mostWarnings)], Facts: proof(m), Reasons: reasons}
-	if len(m.Maps) > 0 && m.kept() {
-		name, text, _ := strings.Cut(m.Account(), ": ")
+	if len(m.Maps) > 0 && m.Kept() {
+		name, text, _ := strings.Cut(Account(m), ": ")
 		s.Facts = append([]fact{{Name: name, Value: text}}, s.Facts...)
 	}
 	shown := max(0, min(len(m.Maps), mostMaps, *maps))
@@ -113,18 +115,18 @@ func sectionOf(m Model, reasons []reason, maps *int) *section {
 }
 
 // proof says what the checks found, and what was measured.
-func proof(m Model) []fact {
+func proof(m outcome.Model) []fact {
 	var list []fact
 	for _, c := range m.Checks() {
-		ran := c.Status == Passed || c.Status == Mismatch
-		if !ran && (c.Note == NotAsked || c.Note == "") {
+		ran := c.Status == outcome.Passed || c.Status == outcome.Mismatch
+		if !ran && (c.Note == outcome.NotAsked || c.Note == "") {
 			continue
 		}
-		f := fact{Name: c.Name, Bad: c.Status == Mismatch}
+		f := fact{Name: c.Name, Bad: c.Status == outcome.Mismatch}
 		switch {
 		case !ran:
 			f.Value = "not run: " + c.Note
-		case c.Status == Mismatch:
+		case c.Status == outcome.Mismatch:
 			f.Value = c.Note
 		case c.Name == "parity":
 			f.Value = number(c.Compared) + " rescaled weights equal, bit for bit"
@@ -146,17 +148,17 @@ func proof(m Model) []fact {
 		}
 		list = append(list, f)
 	}
-	if m.Output != "" && m.OutputBytes > 0 && m.Status != Copied {
+	if m.Output != "" && m.OutputBytes > 0 && m.Status != outcome.Copied {
 		list = append(list, fact{Name: "files", Value: fmt.Sprintf("%s read, %s written to %s", Bytes(m.Bytes), Bytes(m.OutputBytes), m.Output)})
 	}
-	if m.ExportBytes > 0 && m.kept() {
+	if m.ExportBytes > 0 && m.Kept() {
 		list = append(list, fact{Name: "exports", Value: Bytes(m.ExportBytes)})
 	}
 	return list
 }
 
 // predictions are those of a check that passed.
-func predictions(c Check) string {
+func predictions(c outcome.Check) string {
 	text := fmt.Sprintf("off by %s of an output’s largest value; jitter %s", power(c.Difference, 1), power(c.Jitter, 1))
 	if c.Limit > 0 {
 		text += ", limit " + power(c.Limit, 1)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // fact is a name and what is so.
@@ -15,16 +17,16 @@ type fact struct {
 
 // statuses are the words for how models ended, in the order in which they are told.
 var statuses = []struct {
-	status Status
+	status outcome.Status
 	words  string
 	plan   string // in a dry run
 }{
-	{Folded, "folded", "to fold"}, {Copied, "had nothing to fold", "to copy"}, {Skipped, "left out", "to leave out"},
-	{Unchanged, "unchanged", "unchanged"}, {Failed, "failed", "would fail"}, {Interrupted, "interrupted", "not planned"},
+	{outcome.Folded, "folded", "to fold"}, {outcome.Copied, "had nothing to fold", "to copy"}, {outcome.Skipped, "left out", "to leave out"},
+	{outcome.Unchanged, "unchanged", "unchanged"}, {outcome.Failed, "failed", "would fail"}, {outcome.Interrupted, "interrupted", "not planned"},
 }
 
 // tally says how many models ended how: "11 folded, 15 had nothing to fold".
-func (e End) tally() (text string, total int) {
+func tally(e outcome.End) (text string, total int) {
 	var parts []string
 	for _, s := range statuses {
 		if n := e.Counts[s.status]; n > 0 {
@@ -39,7 +41,7 @@ func (e End) tally() (text string, total int) {
 }
 
 // plan says what a run would do, after a dry one: "3 to fold, 1 would fail, 2 to remove".
-func (e End) plan() string {
+func plan(e outcome.End) string {
 	var parts []string
 	for _, s := range statuses {
 		if n := e.Counts[s.status]; n > 0 {
@@ -55,16 +57,13 @@ func (e End) plan() string {
 	return strings.Join(parts, ", ")
 }
 
-// kept says whether the model has an output, or needs none: a failed model's numbers are no result.
-func (m Model) kept() bool { return m.Status != Failed && m.Status != Interrupted }
-
 // nodes are per-channel nodes, before and after.
 type nodes struct{ before, after int }
 
 // add adds a model's. One that was not kept is as it was.
-func (n *nodes) add(m Model) {
+func (n *nodes) add(m outcome.Model) {
 	n.before += m.Before
-	if m.kept() {
+	if m.Kept() {
 		n.after += m.After
 	} else {
 		n.after += m.Before
@@ -83,17 +82,17 @@ func (d *Document) sum() (n nodes) {
 func (d *Document) headline() string {
 	c, total := d.Result.Counts, len(d.Models)
 	switch {
-	case c[Failed] > 0:
-		return fmt.Sprintf("%s of %s failed", number(c[Failed]), count(total, "model"))
-	case c[Interrupted] > 0:
-		return fmt.Sprintf("Interrupted: %s of %s not done", number(c[Interrupted]), count(total, "model"))
+	case c[outcome.Failed] > 0:
+		return fmt.Sprintf("%s of %s failed", number(c[outcome.Failed]), count(total, "model"))
+	case c[outcome.Interrupted] > 0:
+		return fmt.Sprintf("Interrupted: %s of %s not done", number(c[outcome.Interrupted]), count(total, "model"))
 	case d.Run.DryRun:
 		return fmt.Sprintf("A dry run of %s: nothing was written", count(total, "model"))
 	case total == 0:
 		return "No models"
 	case total == 1:
 		return fmt.Sprintf("One model, %s", d.Models[0].Status)
-	case c[Unchanged] == total:
+	case c[outcome.Unchanged] == total:
 		return fmt.Sprintf("All %s are unchanged", count(total, "model"))
 	}
 	return fmt.Sprintf("All %s are done", count(total, "model"))
@@ -101,9 +100,9 @@ func (d *Document) headline() string {
 
 // outcome is what became of the models.
 func (d *Document) outcome() string {
-	text, _ := d.Result.tally()
+	text, _ := tally(d.Result)
 	if d.Run.DryRun {
-		text = d.Result.plan()
+		text = plan(d.Result)
 	}
 	n := d.sum()
 	return fmt.Sprintf("%s; %s → %s per-channel nodes; %s", text, number(n.before), number(n.after), seconds(d.Result.Seconds))
@@ -123,11 +122,11 @@ func (d *Document) totals() []fact {
 		passed, failed, missing := 0, 0, 0
 		for _, m := range d.Models {
 			switch c := m.Checks()[k]; {
-			case c.Status == Passed:
+			case c.Status == outcome.Passed:
 				passed++
-			case c.Status == Mismatch:
+			case c.Status == outcome.Mismatch:
 				failed++
-			case m.unchecked(c.Check):
+			case m.Unchecked(c.Check):
 				missing++
 			}
 		}
@@ -160,7 +159,7 @@ func (d *Document) totals() []fact {
 func (d *Document) size() fact {
 	var before, after int64
 	for _, m := range d.Models {
-		if m.OutputBytes > 0 && m.kept() {
+		if m.OutputBytes > 0 && m.Kept() {
 			before, after = before+m.Bytes, after+m.OutputBytes
 		}
 	}
@@ -234,10 +233,10 @@ func (d *Document) alerts(rows []row) []alert {
 	urgent := 0
 	if d.Result.Unproven > 0 {
 		urgent++
-		add(alert{Text: cut(d.Result.unproven(d.gaps()), mostInText)})
+		add(alert{Text: cut(unproven(d.Result, d.gaps()), mostInText)})
 	}
 	for _, r := range rows {
-		if r.Status == Failed {
+		if r.Status == outcome.Failed {
 			urgent++
 			add(alert{r.ID, r.Path, cut(r.Error, mostInRow)})
 		}
@@ -258,17 +257,12 @@ func (d *Document) alerts(rows []row) []alert {
 // kept as much as one that is folded now.
 type gaps map[[2]string]int
 
-func (g gaps) add(m Model) {
+func (g gaps) add(m outcome.Model) {
 	for _, c := range m.Checks() {
-		if m.unchecked(c.Check) {
+		if m.Unchecked(c.Check) {
 			g[[2]string{c.Name, c.Note}]++
 		}
 	}
-}
-
-// unchecked says whether the model was kept without a check that was asked for.
-func (m Model) unchecked(c Check) bool {
-	return (m.Status == Folded || m.Status == Unchanged) && c.Status == NotRun && c.Note != NotAsked
 }
 
 func (d *Document) gaps() gaps {
@@ -280,7 +274,7 @@ func (d *Document) gaps() gaps {
 }
 
 // unproven says in one line how many models were kept with less proof than was asked for, and what is missing.
-func (e End) unproven(missing gaps) string {
+func unproven(e outcome.End, missing gaps) string {
 	text := count(e.Unproven, "model") + " were"
 	if e.Unproven == 1 {
 		text = "1 model was"

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Terminal shows the lines of Lines, and a progress bar below them while the run goes on. Of a terminal's escape codes it
@@ -39,7 +41,7 @@ func NewTerminal(screen io.Writer, columns func() int) *Terminal {
 }
 
 // Start writes what is going to be done, and begins to draw.
-func (t *Terminal) Start(s Start) {
+func (t *Terminal) Start(s outcome.Start) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	t.state = progress{begun: time.Now(), models: s.Models, total: s.Bytes}
@@ -63,7 +65,7 @@ func (t *Terminal) Start(s Start) {
 }
 
 // Begin names the model with the next frame.
-func (t *Terminal) Begin(b Begin) {
+func (t *Terminal) Begin(b outcome.Begin) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	t.state.inHand = append(t.state.inHand, b.Path)
@@ -77,11 +79,11 @@ func (t *Terminal) Progress(n int64) {
 }
 
 // Done writes the model's line above the bar.
-func (t *Terminal) Done(m Model) {
+func (t *Terminal) Done(m outcome.Model) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	t.state.done++
-	if m.Status == Unchanged || m.Status == Interrupted {
+	if m.Status == outcome.Unchanged || m.Status == outcome.Interrupted {
 		t.state.idle += m.Bytes
 	}
 	t.state.inHand = slices.DeleteFunc(t.state.inHand, func(path string) bool { return path == m.Path })
@@ -101,7 +103,7 @@ func (t *Terminal) Write(lines []byte) (int, error) {
 }
 
 // End takes the bar away and sums up.
-func (t *Terminal) End(e End) {
+func (t *Terminal) End(e outcome.End) {
 	t.Close()
 	t.lock.Lock()
 	defer t.lock.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rivo/uniseg"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/report/reporttest"
 )
@@ -18,16 +19,16 @@ import (
 var names = []string{"ddddocr/common.onnx", "speech/silero_vad_half.onnx", "模型/文字识别.onnx", "a/very/deep/folder/of/models/that/nobody/can/see/whole/on/a/screen/det.onnx", "x.onnx"}
 
 // halfway tells a sink the first 19 of 30 models, 141 of 223 MB, in a second and a bit; then that many are in hand.
-func halfway(s report.Sink, inHand int) {
-	s.Start(report.Start{Version: "0.1.0", Backend: "cpu, 8 workers", Models: 30, Bytes: 223e6})
+func halfway(s outcome.Sink, inHand int) {
+	s.Start(outcome.Start{Version: "0.1.0", Backend: "cpu, 8 workers", Models: 30, Bytes: 223e6})
 	time.Sleep(128 * time.Millisecond) // of synctest's time
 	for range 19 {
-		s.Begin(report.Begin{Path: "done.onnx"})
+		s.Begin(outcome.Begin{Path: "done.onnx"})
 		s.Progress(141_000_000 / 19)
-		s.Done(report.Model{Path: "done.onnx", Status: report.Folded})
+		s.Done(outcome.Model{Path: "done.onnx", Status: outcome.Folded})
 	}
 	for k := range inHand {
-		s.Begin(report.Begin{Path: names[k%len(names)]})
+		s.Begin(outcome.Begin{Path: names[k%len(names)]})
 	}
 	time.Sleep(time.Second)
 }
@@ -51,7 +52,7 @@ func TestTheBarFitsEveryWidth(t *testing.T) {
 					t.Errorf("%q is %d columns wide on a screen of %d", line, width, columns)
 				}
 				fmt.Fprintf(&got, "%3d columns, %2d in hand: %s\n", columns, inHand, line)
-				terminal.End(report.End{})
+				terminal.End(outcome.End{})
 				for _, f := range screen.Faults() {
 					t.Error(f)
 				}
@@ -66,7 +67,7 @@ func TestABarLeavesOnlyLinesBehind(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			screen := reporttest.NewScreen(columns)
 			var lines bytes.Buffer
-			play(report.Tee{report.NewTerminal(screen, screen.Columns), report.NewLines(&lines)})
+			play(outcome.Tee{report.NewTerminal(screen, screen.Columns), report.NewLines(&lines)})
 			if screen.Text() != lines.String() {
 				t.Errorf("on the screen:\n%s\nwithout a terminal:\n%s", screen.Text(), &lines)
 			}
@@ -105,7 +106,7 @@ func TestABarMovesWithTheClockAndTheWindow(t *testing.T) {
 		if text := screen.Text(); !strings.Contains(text, "\nzoofold: leaving off\n 63%") {
 			t.Errorf("a line of others is not above the bar: %q", text)
 		}
-		terminal.End(report.End{})
+		terminal.End(outcome.End{})
 		for _, f := range screen.Faults() {
 			t.Error(f)
 		}
@@ -116,20 +117,20 @@ func TestUnchangedModelsSayNothingOfTheSpeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		screen := reporttest.NewScreen(80)
 		terminal := report.NewTerminal(screen, screen.Columns)
-		terminal.Start(report.Start{Models: 3, Bytes: 100e9})
+		terminal.Start(outcome.Start{Models: 3, Bytes: 100e9})
 		terminal.Progress(98e9)
-		terminal.Done(report.Model{Path: "same.onnx", Status: report.Unchanged, Bytes: 98e9})
-		terminal.Begin(report.Begin{Path: "new.onnx"})
+		terminal.Done(outcome.Model{Path: "same.onnx", Status: outcome.Unchanged, Bytes: 98e9})
+		terminal.Begin(outcome.Begin{Path: "new.onnx"})
 		time.Sleep(10 * time.Second)
 		if line := bar(screen); strings.Contains(line, "/s") || strings.Contains(line, "left") {
 			t.Errorf("nothing has been folded: %q", line)
 		}
 		terminal.Progress(1e9)
-		terminal.Done(report.Model{Path: "new.onnx", Status: report.Folded, Bytes: 1e9})
+		terminal.Done(outcome.Model{Path: "new.onnx", Status: outcome.Folded, Bytes: 1e9})
 		if line := bar(screen); !strings.Contains(line, "100 MB/s, 10 s left") {
 			t.Errorf("1 GB in 10 s, 1 GB to go: %q", line)
 		}
-		terminal.End(report.End{})
+		terminal.End(outcome.End{})
 	})
 }
 

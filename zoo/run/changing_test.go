@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/zoofold/zoofold/cpu"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
@@ -117,11 +117,11 @@ func TestAnInputThatChangesWhileItIsReadIsNotCommitted(t *testing.T) {
 				}
 				r := s.must(func(o *Options) {
 					o.Workers = 1
-					o.Predict = predictor(func(context.Context, predict.Comparison) report.Check {
+					o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check {
 						if moment == "when it was read" {
 							change()
 						}
-						return report.Check{Status: report.Passed}
+						return outcome.Check{Status: outcome.Passed}
 					})
 					switch moment {
 					case "once it was looked at":
@@ -137,7 +137,7 @@ func TestAnInputThatChangesWhileItIsReadIsNotCommitted(t *testing.T) {
 					t.Fatal("nothing has changed")
 				}
 				m := r.models["m/model.onnx"]
-				if m.Status != report.Failed || m.Error == "" || test.told && !strings.Contains(m.Error, ErrChanged.Error()) {
+				if m.Status != outcome.Failed || m.Error == "" || test.told && !strings.Contains(m.Error, ErrChanged.Error()) {
 					t.Errorf("%s, %s", m.Status, m.Error)
 				}
 				if len(contents(t, s.out())) != 0 {

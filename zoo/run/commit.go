@@ -11,7 +11,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
@@ -82,7 +82,7 @@ func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
 		Manifest: w.manifest, Model: w.job.Path, Settings: w.settings(w.job.Rule, w.job.Source), Asked: versioned(w.asked), Weights: w.job.Weights,
 		Inputs: inputs, Told: told{w.result, w.kept},
-		Engineless: w.result.Status == report.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
+		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
 		for k, rel := range w.out.order {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
@@ -114,7 +114,7 @@ func (s *scene) whole(x situation, what string) {
 func (s *scene) mended(x situation, what string) {
 	s.t.Helper()
 	r := s.must(func(o *Options) { o.over = (&hooked{before: func(string, string) error { return nil }}).over })
-	if now := contents(s.t, s.out()); r.Counts[report.Failed] > 0 || !equal(x.after, now) {
+	if now := contents(s.t, s.out()); r.Counts[outcome.Failed] > 0 || !equal(x.after, now) {
 		for path, m := range r.models {
 			s.t.Logf("%s: %s %s", path, m.Status, m.Error)
 		}
@@ -164,7 +164,7 @@ func TestEveryFileOperationMayFail(t *testing.T) {
 					break // every operation has failed once
 				}
 				s.whole(x, what)
-				if err == nil && r.Counts[report.Failed] == 0 && !equal(x.after, contents(t, s.out())) {
+				if err == nil && r.Counts[outcome.Failed] == 0 && !equal(x.after, contents(t, s.out())) {
 					t.Fatalf("%s: nothing is said to have failed, and something is missing: %v", what, r.Counts)
 				}
 				s.mended(x, what)

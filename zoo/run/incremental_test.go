@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/zoofold/zoofold/zoo/fold"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
@@ -20,7 +20,7 @@ import (
 func TestASecondRunDoesOnlyWhatIsNew(t *testing.T) {
 	s := newScene(t, 5)
 	s.must(nil)
-	if r := s.must(nil); r.Counts[report.Unchanged] != 5 {
+	if r := s.must(nil); r.Counts[outcome.Unchanged] != 5 {
 		t.Fatalf("nothing changed: %v", r.Counts)
 	}
 	paths := make([]string, 0, 5)
@@ -57,10 +57,10 @@ func TestASecondRunDoesOnlyWhatIsNew(t *testing.T) {
 			}
 			set := func(o *Options) {
 				o.Force, o.Verify = change.force, change.checks
-				o.Predict = predictor(func(context.Context, predict.Comparison) report.Check { return report.Check{Status: report.Passed} })
+				o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check { return outcome.Check{Status: outcome.Passed} })
 			}
 			r := s.must(set)
-			if r.Counts[report.Folded] != change.redone || r.Counts[report.Unchanged] != 5-change.redone {
+			if r.Counts[outcome.Folded] != change.redone || r.Counts[outcome.Unchanged] != 5-change.redone {
 				t.Errorf("%v, want %d folded", r.Counts, change.redone)
 			}
 			s.must(func(o *Options) { o.Verify = nil })
@@ -85,7 +85,7 @@ func TestOneChangeRefoldsOneModel(t *testing.T) {
 	if err := os.WriteFile(paths[0], other, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.must(nil); r.Counts[report.Folded] != 1 || r.Counts[report.Unchanged] != models-1 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 1 || r.Counts[outcome.Unchanged] != models-1 {
 		t.Errorf("%v", r.Counts)
 	}
 }
@@ -106,10 +106,10 @@ func TestAChangedRuleRefoldsWhatItTouches(t *testing.T) {
 		{"    output: '{dir}/{stem}.folded.onnx'\n", "", 5},
 	} {
 		s.rules = fmt.Sprintf(rules, change.first, change.second)
-		if r := s.must(nil); r.Counts[report.Folded] != change.redone || r.Counts[report.Unchanged] != 5-change.redone {
+		if r := s.must(nil); r.Counts[outcome.Folded] != change.redone || r.Counts[outcome.Unchanged] != 5-change.redone {
 			t.Errorf("%q, %q: %v", change.first, change.second, r.Counts)
 		}
-		if r := s.must(nil); r.Counts[report.Unchanged] != 5 {
+		if r := s.must(nil); r.Counts[outcome.Unchanged] != 5 {
 			t.Errorf("%q, %q, once more: %v", change.first, change.second, r.Counts)
 		}
 	}
@@ -127,7 +127,7 @@ func TestAnotherVersionOfFoldingRefolds(t *testing.T) {
 	if err := errors.Join(books.add(&e), books.close()); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.must(nil); r.models[e.Model].Status != report.Folded || r.Counts[report.Unchanged] != 2 {
+	if r := s.must(nil); r.models[e.Model].Status != outcome.Folded || r.Counts[outcome.Unchanged] != 2 {
 		t.Errorf("%v", r.Counts)
 	}
 }
@@ -148,7 +148,7 @@ func TestFilesOfOtherTimesAreReadOnceOnly(t *testing.T) {
 				return nil
 			}}).over
 		})
-		if r.Counts[report.Unchanged] != 3 {
+		if r.Counts[outcome.Unchanged] != 3 {
 			t.Fatalf("%v", r.Counts)
 		}
 		return inputs, outputs
@@ -172,7 +172,7 @@ func TestAnInputThatChangesTwiceInATickIsNoticed(t *testing.T) {
 	if err := alter(path); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.must(nil); r.Counts[report.Unchanged] != 0 {
+	if r := s.must(nil); r.Counts[outcome.Unchanged] != 0 {
 		t.Errorf("%v", r.Counts)
 	}
 }
@@ -208,10 +208,10 @@ func TestADamagedLedgerLineCostsOneModel(t *testing.T) {
 	if err := os.WriteFile(path, append(data, "half a li"...), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.must(nil); r.Counts[report.Folded] != 1 || r.Counts[report.Unchanged] != 4 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 1 || r.Counts[outcome.Unchanged] != 4 {
 		t.Errorf("%v", r.Counts)
 	}
-	if r := s.must(nil); r.Counts[report.Unchanged] != 5 {
+	if r := s.must(nil); r.Counts[outcome.Unchanged] != 5 {
 		t.Errorf("after it was mended: %v", r.Counts)
 	}
 }
@@ -219,16 +219,16 @@ func TestADamagedLedgerLineCostsOneModel(t *testing.T) {
 func TestAnEngineThatAppearsProvesWhatWasNotProven(t *testing.T) {
 	s := newScene(t, 2)
 	s.rules = "models:\n  - match: '**/*.onnx'\n"
-	if r := s.must(nil); r.Counts[report.Folded] != 2 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 2 {
 		t.Fatalf("%v", r.Counts)
 	}
-	if r := s.must(nil); r.Counts[report.Unchanged] != 2 {
+	if r := s.must(nil); r.Counts[outcome.Unchanged] != 2 {
 		t.Fatalf("without an engine: %v", r.Counts)
 	}
 	r := s.must(func(o *Options) {
-		o.Predict = predictor(func(context.Context, predict.Comparison) report.Check { return report.Check{Status: report.Passed} })
+		o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check { return outcome.Check{Status: outcome.Passed} })
 	})
-	if r.Counts[report.Folded] != 2 {
+	if r.Counts[outcome.Folded] != 2 {
 		t.Errorf("with one: %v", r.Counts)
 	}
 }
@@ -255,14 +255,14 @@ func TestAnOutputThatSomebodyChangedIsNeverReplacedUnlessItMayBe(t *testing.T) {
 			}
 			before := contents(t, s.out())
 			r := s.must(func(o *Options) { o.Force = change.force })
-			if m := r.models["mobile/00000.onnx"]; m.Status != report.Failed || !strings.Contains(m.Error, "was changed since zoofold wrote it") || m.After != m.Before {
+			if m := r.models["mobile/00000.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, "was changed since zoofold wrote it") || m.After != m.Before {
 				t.Errorf("%+v", m)
 			}
 			if !equal(before, contents(t, s.out())) {
 				t.Error("it was replaced")
 			}
 			s.rules += "    overwrite: true\n"
-			if r := s.must(func(o *Options) { o.Force = change.force }); r.Counts[report.Folded] != 1 {
+			if r := s.must(func(o *Options) { o.Force = change.force }); r.Counts[outcome.Folded] != 1 {
 				t.Errorf("with overwrite: true: %v", r.Counts)
 			}
 		})
@@ -276,14 +276,14 @@ func TestAFileThatNoRunMadeIsNeverReplacedUnlessItMayBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := s.must(nil)
-	if m := r.models["mobile/00000.onnx"]; m.Status != report.Failed || !strings.Contains(m.Error, "was not made by zoofold") {
+	if m := r.models["mobile/00000.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, "was not made by zoofold") {
 		t.Errorf("%+v", m)
 	}
 	if data, _ := os.ReadFile(path); string(data) != "mine" {
 		t.Error("it was replaced")
 	}
 	s.rules += "    overwrite: true\n"
-	if r := s.must(nil); r.Counts[report.Folded] != 1 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 1 {
 		t.Errorf("with overwrite: true: %v", r.Counts)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/sourcegraph/conc/iter"
 	"github.com/zeebo/xxh3"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // ledger remembers which outputs were made of which inputs, so that a run does only what is new and knows which files below
@@ -60,7 +60,7 @@ type entry struct {
 
 // told is what was reported of the model, and is reported as long as it is unchanged.
 type told struct {
-	report.Model
+	outcome.Model
 	Kept []string `json:"kept,omitempty"` // keep patterns of the rule that name a node of the model
 }
 

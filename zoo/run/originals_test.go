@@ -17,6 +17,7 @@ import (
 
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
@@ -207,7 +208,7 @@ func (l *layout) run(zoo, manifest string, made map[string]bool) {
 	if err := os.WriteFile(path, []byte(manifest), 0o644); err != nil {
 		l.t.Fatal(err)
 	}
-	o := Options{Workers: 1 + l.rng.IntN(2), NoEngine: "none in this test", Sink: sink{map[string]report.Model{}}}
+	o := Options{Workers: 1 + l.rng.IntN(2), NoEngine: "none in this test", Sink: sink{map[string]outcome.Model{}}, Document: report.NewDocument()}
 	o.DryRun, o.Prune = l.often(10), l.often(40)
 	o.Force = one(l, ForceNothing, ForceNothing, ForceHash, ForceAll)
 	if l.often(50) {
@@ -255,7 +256,7 @@ func (l *layout) run(zoo, manifest string, made map[string]bool) {
 		}}
 	}
 	end, err := Run(context.Background(), o)
-	if err == nil && end.Counts[report.Folded]+end.Counts[report.Copied] > 0 {
+	if err == nil && end.Counts[outcome.Folded]+end.Counts[outcome.Copied] > 0 {
 		l.said = append(l.said, fmt.Sprint(end.Counts))
 	}
 	after := l.tree()

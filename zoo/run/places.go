@@ -9,12 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
-	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
@@ -167,8 +165,8 @@ func buffered(to io.Writer, write func(io.Writer) error) error {
 }
 
 // writeReport writes report.html and report.json.
-func (p *places) writeReport(d *report.Document) error {
-	if p.report == nil {
+func (p *places) writeReport(d Document) error {
+	if p.report == nil || d == nil {
 		return nil
 	}
 	both := pool.New().WithErrors()
@@ -180,20 +178,23 @@ func (p *places) writeReport(d *report.Document) error {
 	return nil
 }
 
-// writeMetrics writes the metrics. If the run did not succeed, the file keeps when one last did.
-func (p *places) writeMetrics(d *report.Document) error {
-	if p.metrics == nil {
+// maxMetrics bounds what is read of the metrics that a run replaces, in bytes.
+const maxMetrics = 1 << 20
+
+// writeMetrics writes the metrics. They are told what stands in the file.
+func (p *places) writeMetrics(d Document) error {
+	if p.metrics == nil || d == nil {
 		return nil
 	}
 	a, name := p.metrics, p.metrics.names[0]
-	var before time.Time
+	var before []byte
 	old, err := a.fsys.Open(filepath.Join(a.folder, name))
 	if err == nil {
-		before = report.LastSuccess(old)
-		err = old.Close()
+		before, err = io.ReadAll(io.LimitReader(old, maxMetrics))
+		err = errors.Join(err, old.Close())
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = a.write(name, func(w io.Writer) error { return d.WriteMetrics(w, before) })
+		err = a.write(name, func(w io.Writer) error { return d.WriteMetrics(w, bytes.NewReader(before)) })
 	}
 	if err != nil {
 		return fmt.Errorf("the metrics: %w", err)

@@ -12,10 +12,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
@@ -61,7 +60,7 @@ func (w *work) prove(ctx context.Context) error {
 		}
 	}
 	for _, c := range w.result.Checks() {
-		if w.required() && slices.Contains(w.asked, c.Name) && c.Status == report.NotRun {
+		if w.required() && slices.Contains(w.asked, c.Name) && c.Status == outcome.NotRun {
 			return w.unproven(c.Name, c.Note)
 		}
 	}
@@ -72,7 +71,7 @@ func (w *work) prove(ctx context.Context) error {
 func (w *work) slower() (ratio float64, yes bool) {
 	l := w.result.Predictions.Latency
 	switch {
-	case w.job.Rule.Latency != "gate" || w.result.Status != report.Folded:
+	case w.job.Rule.Latency != "gate" || w.result.Status != outcome.Folded:
 		return 0, false
 	case l == nil:
 		w.result.Warnings = append(w.result.Warnings, "latency: gate: whether folding makes the model slower is not known, since predictions did not run")
@@ -86,12 +85,12 @@ func (w *work) slower() (ratio float64, yes bool) {
 
 // algebra evaluates what changed in float64.
 func (w *work) algebra(ctx context.Context, original, folded format.File) error {
-	fold.Inline(original.Model())
+	w.plan.Inline(original.Model())
 	result, err := verify.Algebra(ctx, original.Model(), folded.Model(), w.plan)
 	if err != nil {
 		return err
 	}
-	if w.result.Algebra = result.Check(); w.result.Algebra.Status == report.Mismatch {
+	if w.result.Algebra = result.Check(); w.result.Algebra.Status == outcome.Mismatch {
 		return fmt.Errorf("%w: algebra: %s", ErrUnproven, w.result.Algebra.Note)
 	}
 	return nil
@@ -99,7 +98,7 @@ func (w *work) algebra(ctx context.Context, original, folded format.File) error 
 
 // predict runs original and folded model, as many models at a time as memory is meant for.
 func (w *work) predict(ctx context.Context, original, folded format.File) error {
-	w.result.Predictions = report.Check{Status: report.NotRun, Note: w.NoEngine}
+	w.result.Predictions = outcome.Check{Status: outcome.NotRun, Note: w.NoEngine}
 	if w.Predict == nil {
 		return nil
 	}
@@ -131,10 +130,10 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if check.Status == report.Mismatch {
+	if check.Status == outcome.Mismatch {
 		return fmt.Errorf("%w: predictions: %s", ErrUnproven, check.Note)
 	}
-	if foreign := len(original.Model().Foreign()); foreign > 0 && check.Status == report.Passed && c.Original != w.job.Source {
+	if foreign := len(original.Model().Foreign()); foreign > 0 && check.Status == outcome.Passed && c.Original != w.job.Source {
 		w.result.Predictions.Note = fmt.Sprintf("%d of %d operators are not ONNX's: what they read was compared", foreign, len(original.Model().Graph.Nodes))
 	}
 	return nil

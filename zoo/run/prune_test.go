@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 func (s *scene) exists(path string) bool {
@@ -66,16 +66,16 @@ func TestAnOutputWrittenElsewhereLeavesItsOldFileAnOrphan(t *testing.T) {
 	s := newScene(t, 1)
 	s.must(nil)
 	s.rules += "    output: 'elsewhere/{name}'\n"
-	if r := s.must(nil); r.Counts[report.Folded] != 1 || !slices.Equal(r.Orphans, []string{"mobile/00000.onnx"}) {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 1 || !slices.Equal(r.Orphans, []string{"mobile/00000.onnx"}) {
 		t.Fatalf("%v, %q", r.Counts, r.Orphans)
 	}
-	if r := s.must(nil); r.Counts[report.Unchanged] != 1 || len(r.Orphans) != 1 {
+	if r := s.must(nil); r.Counts[outcome.Unchanged] != 1 || len(r.Orphans) != 1 {
 		t.Errorf("%v, %q", r.Counts, r.Orphans)
 	}
 	if r := s.must(prune); len(r.Pruned) != 1 || s.exists("mobile") || !s.exists("elsewhere/00000.onnx") {
 		t.Errorf("pruned %q", r.Pruned)
 	}
-	if r := s.must(prune); r.Counts[report.Unchanged] != 1 || len(r.Orphans)+len(r.Pruned) != 0 {
+	if r := s.must(prune); r.Counts[outcome.Unchanged] != 1 || len(r.Orphans)+len(r.Pruned) != 0 {
 		t.Errorf("%v, %q", r.Counts, r.Orphans)
 	}
 }
@@ -129,7 +129,7 @@ func TestNothingIsPrunedWhenTheRunIsInterruptedAndNothingInAFolderThatWasCopied(
 		t.Fatal(err)
 	}
 	r := moved.must(prune) // what the ledger says is true of the copies as well
-	if r.Counts[report.Folded] != 1 || len(r.Pruned) != 1 || moved.exists("residual/00001.onnx") || !s.exists("residual/00001.onnx") {
+	if r.Counts[outcome.Folded] != 1 || len(r.Pruned) != 1 || moved.exists("residual/00001.onnx") || !s.exists("residual/00001.onnx") {
 		t.Errorf("%v, orphans %q, pruned %q", r.Counts, r.Orphans, r.Pruned)
 	}
 	if err := os.RemoveAll(filepath.Join(s.zoo(), "residual")); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/store"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
@@ -61,10 +62,11 @@ type Options struct {
 	Detailed bool // a dry run that finds something to do ends with ExitChanges
 	Prune    bool // outputs that no model of the zoo makes any more are removed
 	Version  string
-	Sink     report.Sink
+	Sink     outcome.Sink
 
-	Report  string // folder of report.html and report.json; "": they are not written
-	Metrics string // file of the metrics; "": they are not written
+	Document Document // renders the run; nil: nothing does
+	Report   string   // folder of report.html and report.json; "": they are not written
+	Metrics  string   // file of the metrics; "": they are not written
 
 	over func(files) files // tests put their own file system over the host's
 }
@@ -72,9 +74,18 @@ type Options struct {
 // Predictor compares what two model files predict; predict.Processes are one.
 type Predictor interface {
 	// Compare runs both on the same inputs. It never reports what did not run as passed.
-	Compare(context.Context, predict.Comparison) report.Check
+	Compare(context.Context, predict.Comparison) outcome.Check
 	// Name is the engine's name and version.
 	Name() string
+}
+
+// Document takes a run's events and renders them; report.Document is one.
+type Document interface {
+	outcome.Sink
+	WriteHTML(io.Writer) error
+	WriteJSON(io.Writer) error
+	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
+	WriteMetrics(to io.Writer, before io.Reader) error
 }
 
 // ErrPlace says that something is to be written where nothing may be.
@@ -83,11 +94,11 @@ var ErrPlace = errors.New("nothing was folded")
 // Run folds the models, and writes the report and the metrics. The error is for what keeps all of them from being folded,
 // or the report from being written: a model's own failure is in the report alone. ErrLocked is in its chain where another
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
-func Run(ctx context.Context, o Options) (end report.End, err error) {
+func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
 	zoo, err := o.Manifest.Walk(ctx)
 	if err != nil && ctx.Err() != nil {
-		return report.End{Exit: ExitInterrupted, Seconds: time.Since(started).Seconds()}, nil
+		return outcome.End{Exit: ExitInterrupted, Seconds: time.Since(started).Seconds()}, nil
 	}
 	if err != nil {
 		return end, err
@@ -110,7 +121,7 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	}
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{},
-		end: report.End{Counts: map[report.Status]int{}, Notes: zoo.Notes},
+		end: outcome.End{Counts: map[outcome.Status]int{}, Notes: zoo.Notes},
 	}
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
@@ -119,8 +130,9 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 	if !o.DryRun {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
-	document := report.NewDocument()
-	r.Sink = report.Tee{o.Sink, document}
+	if o.Document != nil {
+		r.Sink = outcome.Tee{o.Sink, o.Document}
+	}
 	r.models, r.hidden = living(zoo)
 	r.start(zoo, started)
 	r.failures(zoo)
@@ -136,7 +148,7 @@ func Run(ctx context.Context, o Options) (end report.End, err error) {
 		r.end.Report = filepath.Join(o.Report, reportFiles[0])
 	}
 	r.Sink.End(r.end)
-	return r.end, errors.Join(p.writeReport(document), p.writeMetrics(document))
+	return r.end, errors.Join(p.writeReport(o.Document), p.writeMetrics(o.Document))
 }
 
 // runner is a run under way.
@@ -153,7 +165,7 @@ type runner struct {
 	commits sync.Mutex // of models of several files, from their claims to the ledger
 
 	lock   sync.Mutex
-	end    report.End
+	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
 }
@@ -169,9 +181,9 @@ func (r *runner) finish(ctx context.Context, started time.Time) {
 	switch {
 	case ctx.Err() != nil:
 		r.end.Exit = ExitInterrupted
-	case c[report.Failed] > 0:
+	case c[outcome.Failed] > 0:
 		r.end.Exit = ExitFailed
-	case r.DryRun && r.Detailed && c[report.Folded]+c[report.Copied]+c[report.Skipped]+len(r.end.WouldRemove) > 0:
+	case r.DryRun && r.Detailed && c[outcome.Folded]+c[outcome.Copied]+c[outcome.Skipped]+len(r.end.WouldRemove) > 0:
 		r.end.Exit = ExitChanges
 	case r.end.Unproven > 0:
 		r.end.Exit = ExitUnproven
@@ -203,7 +215,7 @@ func (r *runner) strangers(zoo *manifests.Zoo) []string {
 }
 
 func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
-	s := report.Start{
+	s := outcome.Start{
 		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
 		Workers: r.Workers, Models: len(zoo.Jobs), DryRun: r.DryRun,
 	}
@@ -219,7 +231,7 @@ func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
 // failures reports the files and folders of the zoo that no model could be made of.
 func (r *runner) failures(zoo *manifests.Zoo) {
 	for _, f := range zoo.Failures {
-		r.report(report.Model{Path: f.Path, Status: report.Failed, Error: oneLine(f.Err), Parity: notAsked, Algebra: notAsked, Predictions: notAsked}, 0)
+		r.report(outcome.Model{Path: f.Path, Status: outcome.Failed, Error: oneLine(f.Err), Parity: notAsked, Algebra: notAsked, Predictions: notAsked}, 0)
 	}
 }
 
@@ -245,25 +257,25 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		r.Sink.Progress(n)
 	}}
 	w := &work{runner: r, job: j, asked: r.checks(j.Rule), meter: meter}
-	w.result = report.Model{Path: j.Path, Bytes: j.Size, Status: report.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
+	w.result = outcome.Model{Path: j.Path, Bytes: j.Size, Status: outcome.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
 	if ctx.Err() != nil {
-		w.result.Error = report.NotBegun
+		w.result.Error = outcome.NotBegun
 	} else {
 		w.within(ctx)
 	}
 	m := w.result
 	m.Seconds = time.Since(started).Seconds()
-	for _, c := range []*report.Check{&m.Parity, &m.Algebra, &m.Predictions} {
+	for _, c := range []*outcome.Check{&m.Parity, &m.Algebra, &m.Predictions} {
 		c.Difference, c.Jitter, c.Limit = finite(c.Difference), finite(c.Jitter), finite(c.Limit)
 	}
-	if m.Status == report.Failed || m.Status == report.Interrupted { // its output is not there
+	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // its output is not there
 		m.After, m.Output, m.OutputBytes, m.ExportBytes = m.Before, "", 0, 0
 	}
 	r.report(m, meter.finish())
 }
 
 // report tells of a model that is done with, whose last bytes are so many.
-func (r *runner) report(m report.Model, bytes int64) {
+func (r *runner) report(m outcome.Model, bytes int64) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.end.Counts[m.Status]++
@@ -287,13 +299,13 @@ func finite(x float64) float64 {
 	return x
 }
 
-var notAsked = report.Check{Status: report.NotRun, Note: report.NotAsked}
+var notAsked = outcome.Check{Status: outcome.NotRun, Note: outcome.NotAsked}
 
 // begin tells that a model is being worked on.
 func (r *runner) begin(j *manifests.Job) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	r.Sink.Begin(report.Begin{Path: j.Path, Bytes: j.Size})
+	r.Sink.Begin(outcome.Begin{Path: j.Path, Bytes: j.Size})
 }
 
 // checks are the proofs asked for.
@@ -319,12 +331,12 @@ func (w *work) within(ctx context.Context) {
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		w.result.Status, w.result.Error = report.Interrupted, "interrupted"
+		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
 	default:
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(inner)
 		}
-		w.result.Status, w.result.Error = report.Failed, oneLine(err)
+		w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/store"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -60,17 +61,17 @@ func onDisk(t testing.TB, folder string) disk {
 
 // result is what a run told.
 type result struct {
-	report.End
-	models map[string]report.Model
+	outcome.End
+	models map[string]outcome.Model
 }
 
-type sink struct{ models map[string]report.Model }
+type sink struct{ models map[string]outcome.Model }
 
-func (sink) Start(report.Start)    {}
-func (sink) Begin(report.Begin)    {}
-func (sink) Progress(int64)        {}
-func (s sink) Done(m report.Model) { s.models[m.Path] = m }
-func (sink) End(report.End)        {}
+func (sink) Start(outcome.Start)    {}
+func (sink) Begin(outcome.Begin)    {}
+func (sink) Progress(int64)         {}
+func (s sink) Done(m outcome.Model) { s.models[m.Path] = m }
+func (sink) End(outcome.End)        {}
 
 func (s *scene) run(ctx context.Context, change func(*Options)) (result, error) {
 	s.t.Helper()
@@ -88,8 +89,8 @@ func (s *scene) load(ctx context.Context, path string, change func(*Options)) (r
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	r := result{models: map[string]report.Model{}}
-	o := Options{Manifest: m, Workers: 2, Backend: cpu.New(2), NoEngine: "none in this test", Sink: sink{r.models}}
+	r := result{models: map[string]outcome.Model{}}
+	o := Options{Manifest: m, Workers: 2, Backend: cpu.New(2), NoEngine: "none in this test", Sink: sink{r.models}, Document: report.NewDocument()}
 	if change != nil {
 		change(&o)
 	}
@@ -148,11 +149,11 @@ func TestEveryModelIsFoldedAndOriginalsStay(t *testing.T) {
 	s := newScene(t, 5)
 	before := contents(t, s.zoo())
 	r := s.must(nil)
-	if r.Counts[report.Folded] != 5 || r.Exit != 0 {
+	if r.Counts[outcome.Folded] != 5 || r.Exit != 0 {
 		t.Fatalf("counts %v, exit %d", r.Counts, r.Exit)
 	}
 	for path, m := range r.models {
-		if m.After >= m.Before || m.Parity.Status != report.Passed || m.Algebra.Status != report.Passed || m.Predictions.Status != report.NotRun {
+		if m.After >= m.Before || m.Parity.Status != outcome.Passed || m.Algebra.Status != outcome.Passed || m.Predictions.Status != outcome.NotRun {
 			t.Errorf("%s: %d -> %d, parity %v, algebra %v, predictions %v", path, m.Before, m.After, m.Parity, m.Algebra, m.Predictions)
 		}
 	}
@@ -186,7 +187,7 @@ func TestFoldingTheOutputChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := again.must(nil)
-	if r.Counts[report.Copied] != 5 || !equal(first, contents(t, again.out())) {
+	if r.Counts[outcome.Copied] != 5 || !equal(first, contents(t, again.out())) {
 		t.Errorf("folding again: %v", r.Counts)
 	}
 }
@@ -201,11 +202,11 @@ func TestOneBadModelDoesNotStopTheOthers(t *testing.T) {
 		}
 	}
 	r := s.must(nil)
-	if r.Counts[report.Folded] != 4 || r.Counts[report.Failed] != 4 || r.Exit != 1 {
+	if r.Counts[outcome.Folded] != 4 || r.Counts[outcome.Failed] != 4 || r.Exit != 1 {
 		t.Errorf("counts %v, exit %d", r.Counts, r.Exit)
 	}
 	for path, m := range r.models {
-		if m.Status == report.Failed && (m.Error == "" || strings.Contains(m.Error, "\n")) {
+		if m.Status == outcome.Failed && (m.Error == "" || strings.Contains(m.Error, "\n")) {
 			t.Errorf("%s: error %q is not one line", path, m.Error)
 		}
 	}
@@ -217,7 +218,7 @@ func TestOneBadModelDoesNotStopTheOthers(t *testing.T) {
 func TestADryRunWritesNothing(t *testing.T) {
 	s := newScene(t, 3)
 	r := s.must(func(o *Options) { o.DryRun = true })
-	if r.Counts[report.Folded] != 3 {
+	if r.Counts[outcome.Folded] != 3 {
 		t.Errorf("%v", r.Counts)
 	}
 	if _, err := os.Stat(s.out()); !errors.Is(err, fs.ErrNotExist) {
@@ -236,11 +237,11 @@ func TestAModelOverItsTimeFailsAlone(t *testing.T) {
 		return nil
 	}}
 	r := s.must(func(o *Options) { o.Backend, o.Workers = slow, 1 })
-	if r.Counts[report.Failed] != 1 || r.Counts[report.Folded] != 1 {
+	if r.Counts[outcome.Failed] != 1 || r.Counts[outcome.Folded] != 1 {
 		t.Fatalf("%v", r.Counts)
 	}
 	for _, m := range r.models {
-		if m.Status == report.Failed && !strings.Contains(m.Error, "timed out after 300ms") {
+		if m.Status == outcome.Failed && !strings.Contains(m.Error, "timed out after 300ms") {
 			t.Errorf("the error is %q", m.Error)
 		}
 	}
@@ -255,7 +256,7 @@ func TestAPanicFailsItsModelAlone(t *testing.T) {
 		return nil
 	}}
 	r := s.must(func(o *Options) { o.Backend, o.Workers = bad, 1 })
-	if r.Counts[report.Failed] != 1 || r.Counts[report.Folded] != 2 {
+	if r.Counts[outcome.Failed] != 1 || r.Counts[outcome.Folded] != 2 {
 		t.Fatalf("%v", r.Counts)
 	}
 	if len(contents(t, s.out())) != 2 {
@@ -269,11 +270,11 @@ func TestAnInterruptedRunKeepsWhatIsCommitted(t *testing.T) {
 	models := 0
 	o := func(o *Options) {
 		o.Workers = 1
-		o.Predict = predictor(func(context.Context, predict.Comparison) report.Check {
+		o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check {
 			if models++; models == 3 {
 				cancel()
 			}
-			return report.Check{Status: report.Passed}
+			return outcome.Check{Status: outcome.Passed}
 		})
 		o.Verify = &[]string{"predictions"}
 	}
@@ -281,13 +282,13 @@ func TestAnInterruptedRunKeepsWhatIsCommitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Exit != 130 || r.Counts[report.Folded] != 2 || r.Counts[report.Interrupted] != 4 {
+	if r.Exit != 130 || r.Counts[outcome.Folded] != 2 || r.Counts[outcome.Interrupted] != 4 {
 		t.Fatalf("counts %v, exit %d", r.Counts, r.Exit)
 	}
 	if got := contents(t, s.out()); len(got) != 2 {
 		t.Errorf("%d outputs", len(got))
 	}
-	if r := s.must(o); r.Counts[report.Unchanged] != 2 || r.Counts[report.Folded] != 4 {
+	if r := s.must(o); r.Counts[outcome.Unchanged] != 2 || r.Counts[outcome.Folded] != 4 {
 		t.Errorf("the next run: %v", r.Counts)
 	}
 }
@@ -296,11 +297,11 @@ func TestAModelThatFailsAProofIsNotCommitted(t *testing.T) {
 	s := newScene(t, 1)
 	r := s.must(func(o *Options) {
 		o.Verify = &[]string{"predictions"}
-		o.Predict = predictor(func(context.Context, predict.Comparison) report.Check {
-			return report.Check{Status: report.Mismatch, Note: "it is off"}
+		o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check {
+			return outcome.Check{Status: outcome.Mismatch, Note: "it is off"}
 		})
 	})
-	if r.Counts[report.Failed] != 1 || len(contents(t, s.out())) != 0 {
+	if r.Counts[outcome.Failed] != 1 || len(contents(t, s.out())) != 0 {
 		t.Fatalf("%v, %v", r.Counts, contents(t, s.out()))
 	}
 	s.must(nil)
@@ -308,7 +309,7 @@ func TestAModelThatFailsAProofIsNotCommitted(t *testing.T) {
 	r = s.must(func(o *Options) {
 		o.Force, o.Verify, o.Backend = ForceAll, &[]string{"parity"}, &backend{Backend: cpu.New(1), flip: true}
 	})
-	if r.Counts[report.Failed] != 1 || !equal(good, contents(t, s.out())) {
+	if r.Counts[outcome.Failed] != 1 || !equal(good, contents(t, s.out())) {
 		t.Errorf("a backend that is wrong by a bit: %v", r.Counts)
 	}
 	names := regexp.MustCompile(`tensor "\w+": .* element 0 \(float32, .* has [0-9a-f]{8}, the reference [0-9a-f]{8}$`)
@@ -362,10 +363,10 @@ func TestASumThatIsWrongByABitFailsTheModel(t *testing.T) {
 	}
 	r := s.must(func(o *Options) { o.Backend = &backend{Backend: cpu.New(1), flip: true} })
 	m := r.models["m.onnx"]
-	if m.Status != report.Failed || m.Parity.Status != report.Mismatch || !strings.Contains(m.Error, "parity: ") || !strings.Contains(m.Error, "sum 0 of 5") {
+	if m.Status != outcome.Failed || m.Parity.Status != outcome.Mismatch || !strings.Contains(m.Error, "parity: ") || !strings.Contains(m.Error, "sum 0 of 5") {
 		t.Errorf("%+v", m)
 	}
-	if r := s.must(nil); r.Counts[report.Folded] != 1 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 1 {
 		t.Errorf("the right backend: %v", r.Counts)
 	}
 }
@@ -379,10 +380,10 @@ func (f flipping) WriteAt(b []byte, off int64) (int, error) {
 }
 
 // predictor is a Predictor in one function.
-type predictor func(context.Context, predict.Comparison) report.Check
+type predictor func(context.Context, predict.Comparison) outcome.Check
 
-func (p predictor) Compare(ctx context.Context, c predict.Comparison) report.Check { return p(ctx, c) }
-func (predictor) Name() string                                                     { return "a test's" }
+func (p predictor) Compare(ctx context.Context, c predict.Comparison) outcome.Check { return p(ctx, c) }
+func (predictor) Name() string                                                      { return "a test's" }
 
 func TestProgressIsToldInStepsAndAddsUp(t *testing.T) {
 	var steps []int64
@@ -422,11 +423,11 @@ func TestFiguresThatAreNoNumbersDoNotCostTheReport(t *testing.T) {
 	s := newScene(t, 1)
 	r := s.must(func(o *Options) {
 		o.Verify, o.Report = &[]string{"predictions"}, s.out()
-		o.Predict = predictor(func(context.Context, predict.Comparison) report.Check {
-			return report.Check{Status: report.Passed, Difference: math.NaN(), Jitter: math.Inf(1), Limit: math.Inf(1)}
+		o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check {
+			return outcome.Check{Status: outcome.Passed, Difference: math.NaN(), Jitter: math.Inf(1), Limit: math.Inf(1)}
 		})
 	})
-	if !s.exists("report.json") || r.Counts[report.Folded] != 1 {
+	if !s.exists("report.json") || r.Counts[outcome.Folded] != 1 {
 		t.Errorf("%v", r.Counts)
 	}
 }

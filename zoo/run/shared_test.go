@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // twins are two models that share their weights' file, as decoders with and without a cache do.
@@ -25,10 +25,10 @@ func TestModelsMayShareExternalDataThatIsTheSameForBoth(t *testing.T) {
 	for seed := range uint64(6) { // which of them is first differs
 		s.twins(seed + 1)
 		s.settled()
-		if r := s.must(nil); r.Counts[report.Folded] != 2 {
+		if r := s.must(nil); r.Counts[outcome.Folded] != 2 {
 			t.Fatalf("weights %d: %v: %s; %s", seed, r.Counts, r.models["m/model.onnx"].Error, r.models["m/twin.onnx"].Error)
 		}
-		if r := s.must(nil); r.Counts[report.Unchanged] != 2 {
+		if r := s.must(nil); r.Counts[outcome.Unchanged] != 2 {
 			t.Fatalf("weights %d, once more: %v", seed, r.Counts)
 		}
 	}
@@ -40,16 +40,16 @@ func TestExternalDataThatTwoModelsNeedInTwoFormsIsAnError(t *testing.T) {
 	s.twins(1)
 	s.settled()
 	first := s.must(nil)
-	if first.Counts[report.Failed] != 1 {
+	if first.Counts[outcome.Failed] != 1 {
 		t.Fatalf("%v", first.Counts)
 	}
 	kept := contents(t, s.out())
 	again := s.must(nil)
-	if again.Counts[report.Failed] != 1 || again.Counts[report.Unchanged] != 1 || !equal(kept, contents(t, s.out())) {
+	if again.Counts[outcome.Failed] != 1 || again.Counts[outcome.Unchanged] != 1 || !equal(kept, contents(t, s.out())) {
 		t.Errorf("once more: %v", again.Counts)
 	}
 	for path, m := range again.models {
-		if m.Status == report.Failed && (first.models[path].Status != report.Failed || !strings.Contains(m.Error, "needs other bytes")) {
+		if m.Status == outcome.Failed && (first.models[path].Status != outcome.Failed || !strings.Contains(m.Error, "needs other bytes")) {
 			t.Errorf("%s: %s", path, m.Error)
 		}
 	}
@@ -66,7 +66,7 @@ func TestAModelThatLosesItsExternalDataIsNotLeftWithAnothers(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.settled()
-	if r := s.must(nil); r.Counts[report.Folded] != 1 || r.Counts[report.Failed] != 1 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 1 || r.Counts[outcome.Failed] != 1 {
 		t.Fatalf("%v", r.Counts)
 	}
 	if _, err := os.Stat(filepath.Join(s.out(), "m", "twin.onnx")); !errors.Is(err, os.ErrNotExist) {

@@ -15,7 +15,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"
@@ -99,13 +99,13 @@ func TestStale_AnotherWeightsFileIsFoldedAnew(t *testing.T) {
 	}
 	s.rules = rule("one")
 	s.must(nil)
-	if r := s.must(nil); r.Counts[report.Unchanged] != 1 {
+	if r := s.must(nil); r.Counts[outcome.Unchanged] != 1 {
 		t.Fatalf("%v", r.Counts)
 	}
 	before := contents(t, s.out())
 	s.rules = rule("two")
 	r := s.must(nil)
-	if r.Counts[report.Unchanged] != 0 || r.Counts[report.Failed] != 0 || equal(before, contents(t, s.out())) {
+	if r.Counts[outcome.Unchanged] != 0 || r.Counts[outcome.Failed] != 0 || equal(before, contents(t, s.out())) {
 		t.Errorf("other weights: %v, %s", r.Counts, r.models["one.cfg"].Error)
 	}
 }
@@ -120,7 +120,7 @@ func TestStale_AnotherZooOfTheSameNamesIsFoldedAnew(t *testing.T) {
 	const text = "version: 1\nzoo: other\nout: out\nmodels:\n  - match: '**/*.onnx'\n    verify: [parity]\n"
 	for _, force := range []Force{ForceNothing, ForceHash} {
 		r, err := s.under("models.yaml", text, func(o *Options) { o.Force = force })
-		if err != nil || r.Counts[report.Failed] > 0 || equal(first, contents(t, s.out())) {
+		if err != nil || r.Counts[outcome.Failed] > 0 || equal(first, contents(t, s.out())) {
 			t.Errorf("force %q: %v, %v: the output is still the first zoo's", force, err, r.Counts)
 		}
 	}
@@ -143,7 +143,7 @@ func TestStale_AnotherVersionOfAFormatOrACheckIsMadeAnew(t *testing.T) {
 		if err := errors.Join(books.add(&e), books.close()); err != nil {
 			t.Fatal(err)
 		}
-		if r := s.must(nil); r.Counts[report.Folded] != 1 {
+		if r := s.must(nil); r.Counts[outcome.Folded] != 1 {
 			t.Errorf("%v", r.Counts)
 		}
 	}
@@ -164,14 +164,14 @@ func TestOutputs_TwoModelsNeverWriteOneFile(t *testing.T) {
 		s.put("zoo/b.onnx", weights) // no model: a's data
 		s.settled()
 		r := s.must(func(o *Options) { o.Workers = workers })
-		if r.Counts[report.Folded] != 1 || r.Counts[report.Failed] != 1 {
+		if r.Counts[outcome.Folded] != 1 || r.Counts[outcome.Failed] != 1 {
 			t.Errorf("%v", r.Counts)
 		}
 		s.put("zoo/b.onnx", plain(t, 1)) // a model, and too short to be a's data
 		s.put("zoo/a.onnx", plain(t, 2))
 		for range 2 {
 			r = s.must(func(o *Options) { o.Workers = workers })
-			if r.Counts[report.Failed] != 0 {
+			if r.Counts[outcome.Failed] != 0 {
 				t.Errorf("%v: %s; %s", r.Counts, r.models["a.onnx"].Error, r.models["b.onnx"].Error)
 			}
 		}
@@ -190,16 +190,16 @@ func TestOutputs_AModelFileThatIsAnothersDataIsOneFile(t *testing.T) {
 		s.put("zoo/b.onnx", b) // a model, whose bytes are a's weights
 		s.settled()
 		first := s.must(func(o *Options) { o.Workers = workers })
-		if first.Counts[report.Failed] != 1 {
+		if first.Counts[outcome.Failed] != 1 {
 			t.Fatalf("%v: %+v", first.Counts, first.models)
 		}
 		kept := contents(t, s.out())
 		again := s.must(func(o *Options) { o.Workers = workers })
-		if again.Counts[report.Failed] != 1 || again.Counts[report.Unchanged] != 1 || !equal(kept, contents(t, s.out())) {
+		if again.Counts[outcome.Failed] != 1 || again.Counts[outcome.Unchanged] != 1 || !equal(kept, contents(t, s.out())) {
 			t.Errorf("once more: %v", again.Counts)
 		}
 		for path, m := range again.models {
-			if m.Status == report.Failed && (first.models[path].Status != report.Failed || !strings.Contains(m.Error, "belongs to")) {
+			if m.Status == outcome.Failed && (first.models[path].Status != outcome.Failed || !strings.Contains(m.Error, "belongs to")) {
 				t.Errorf("%s: %s", path, m.Error)
 			}
 		}
@@ -217,10 +217,10 @@ func TestOutputs_ZoofoldsOwnNamesAreNoTargets(t *testing.T) {
 		s.put("zoo/"+location, weights)
 		s.put("zoo/b.onnx", plain(t, 2))
 		r := s.must(func(o *Options) { o.Report = s.out() })
-		if m := r.models["a.onnx"]; m.Status != report.Failed || !strings.Contains(m.Error, "zoofold keeps its own files there") || r.Counts[report.Folded] != 1 {
+		if m := r.models["a.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, "zoofold keeps its own files there") || r.Counts[outcome.Folded] != 1 {
 			t.Errorf("%s: %v, %s", location, r.Counts, m.Error)
 		}
-		if again := s.must(nil); again.models["b.onnx"].Status != report.Unchanged {
+		if again := s.must(nil); again.models["b.onnx"].Status != outcome.Unchanged {
 			t.Errorf("%s: the ledger is lost: %v", location, again.Counts)
 		}
 	}
@@ -231,7 +231,7 @@ func TestTold_AnUnchangedModelIsToldAsOnTheFirstNight(t *testing.T) {
 	s.settled()
 	first := s.must(nil)
 	again := s.must(nil)
-	if again.Counts[report.Unchanged] != 5 || again.Before != first.Before || again.After != first.After || again.OutputBytes != first.OutputBytes {
+	if again.Counts[outcome.Unchanged] != 5 || again.Before != first.Before || again.After != first.After || again.OutputBytes != first.OutputBytes {
 		t.Errorf("%+v", again.End)
 	}
 	for path, m := range first.models {
@@ -254,7 +254,7 @@ func TestTold_AFileOfTheSameBytesIsACopy(t *testing.T) {
 	s.put("zoo/m.onnx", exported(t, b.Output(x)))
 	s.rules = "models:\n  - match: '*.onnx'\n    verify: [parity, algebra]\n    proof: try\n"
 	m := s.must(nil).models["m.onnx"]
-	if m.Status != report.Copied || m.After != m.Before || m.Before == 0 || m.Parity != notAsked || m.Algebra != notAsked {
+	if m.Status != outcome.Copied || m.After != m.Before || m.Before == 0 || m.Parity != notAsked || m.Algebra != notAsked {
 		t.Errorf("%+v", m)
 	}
 	if len(m.Remaining) != m.After || len(m.Remaining) == 0 || m.Remaining[0].Code != "overflow" {
@@ -273,29 +273,29 @@ func TestTold_ExportsAreNotTheModelsBytes(t *testing.T) {
 }
 
 func TestProof_WhatIsAskedForByNameIsRequired(t *testing.T) {
-	engine := func(c report.Check) func(*Options) {
+	engine := func(c outcome.Check) func(*Options) {
 		return func(o *Options) {
-			o.Predict = predictor(func(context.Context, predict.Comparison) report.Check { return c })
+			o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check { return c })
 		}
 	}
-	cannot := engine(report.Check{Status: report.NotRun, Note: "the original does not run"})
-	can := engine(report.Check{Status: report.Passed})
+	cannot := engine(outcome.Check{Status: outcome.NotRun, Note: "the original does not run"})
+	can := engine(outcome.Check{Status: outcome.Passed})
 	for _, test := range []struct {
 		name, rule string
 		change     func(*Options)
-		status     report.Status
+		status     outcome.Status
 		exit       int
 	}{
-		{"nothing is named, and there is no engine", "", nil, report.Folded, ExitUnproven},
-		{"predictions are named, and there is no engine", "verify: [predictions]", nil, report.Failed, ExitFailed},
-		{"with proof: try", "verify: [predictions]\n    proof: try", nil, report.Folded, ExitUnproven},
-		{"with proof: require alone", "proof: require", nil, report.Failed, ExitFailed},
-		{"others are named, and there is no engine", "verify: [parity, algebra]", nil, report.Folded, ExitDone},
-		{"predictions are named, and the model cannot run", "verify: [predictions]", cannot, report.Failed, ExitFailed},
-		{"nothing is named, and the model cannot run", "", cannot, report.Folded, ExitUnproven},
-		{"predictions are named, and run", "verify: [predictions]", can, report.Folded, ExitDone},
-		{"a flag names them", "", func(o *Options) { o.Verify = &[]string{"predictions"} }, report.Failed, ExitFailed},
-		{"a flag names none", "verify: [predictions]", func(o *Options) { o.Verify = &[]string{} }, report.Folded, ExitDone},
+		{"nothing is named, and there is no engine", "", nil, outcome.Folded, ExitUnproven},
+		{"predictions are named, and there is no engine", "verify: [predictions]", nil, outcome.Failed, ExitFailed},
+		{"with proof: try", "verify: [predictions]\n    proof: try", nil, outcome.Folded, ExitUnproven},
+		{"with proof: require alone", "proof: require", nil, outcome.Failed, ExitFailed},
+		{"others are named, and there is no engine", "verify: [parity, algebra]", nil, outcome.Folded, ExitDone},
+		{"predictions are named, and the model cannot run", "verify: [predictions]", cannot, outcome.Failed, ExitFailed},
+		{"nothing is named, and the model cannot run", "", cannot, outcome.Folded, ExitUnproven},
+		{"predictions are named, and run", "verify: [predictions]", can, outcome.Folded, ExitDone},
+		{"a flag names them", "", func(o *Options) { o.Verify = &[]string{"predictions"} }, outcome.Failed, ExitFailed},
+		{"a flag names none", "verify: [predictions]", func(o *Options) { o.Verify = &[]string{} }, outcome.Folded, ExitDone},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newScene(t, 1)
@@ -303,13 +303,13 @@ func TestProof_WhatIsAskedForByNameIsRequired(t *testing.T) {
 			for _, round := range []string{"first", "second"} {
 				r := s.must(test.change)
 				m := r.models["mobile/00000.onnx"]
-				if m.Status != test.status && (round == "first" || m.Status != report.Unchanged) || r.Exit != test.exit {
+				if m.Status != test.status && (round == "first" || m.Status != outcome.Unchanged) || r.Exit != test.exit {
 					t.Errorf("%s night: %s, exit %d: %s", round, m.Status, r.Exit, m.Error)
 				}
 				if unproven := r.Unproven == 1; unproven != (test.exit == ExitUnproven) {
 					t.Errorf("%s night: %d unproven", round, r.Unproven)
 				}
-				if out := len(contents(t, s.out())); (out == 0) != (test.status == report.Failed) {
+				if out := len(contents(t, s.out())); (out == 0) != (test.status == outcome.Failed) {
 					t.Errorf("%s night: %d outputs", round, out)
 				}
 			}
@@ -323,14 +323,14 @@ func TestProof_AProvenOutputIsNotReplacedByOneThatIsProvenLess(t *testing.T) {
 	s.must(nil)
 	for _, checks := range [][]string{{}, {"parity"}} {
 		r := s.must(func(o *Options) { o.Verify = &checks })
-		if r.Counts[report.Unchanged] != 2 || r.models["mobile/00000.onnx"].Algebra.Status != report.Passed {
+		if r.Counts[outcome.Unchanged] != 2 || r.models["mobile/00000.onnx"].Algebra.Status != outcome.Passed {
 			t.Errorf("%v: %v", checks, r.Counts)
 		}
 	}
-	if r := s.must(func(o *Options) { o.Verify, o.Force = &[]string{}, ForceAll }); r.Counts[report.Folded] != 2 {
+	if r := s.must(func(o *Options) { o.Verify, o.Force = &[]string{}, ForceAll }); r.Counts[outcome.Folded] != 2 {
 		t.Errorf("-force: %v", r.Counts)
 	}
-	if r := s.must(nil); r.Counts[report.Folded] != 2 {
+	if r := s.must(nil); r.Counts[outcome.Folded] != 2 {
 		t.Errorf("with all checks again: %v", r.Counts)
 	}
 }
@@ -339,17 +339,17 @@ func TestDryRun_IsAPlanOfTheLedger(t *testing.T) {
 	s := newScene(t, 3)
 	s.settled()
 	dry := func(o *Options) { o.DryRun, o.Detailed = true, true }
-	if r := s.must(dry); r.Counts[report.Folded] != 3 || r.Exit != ExitChanges {
+	if r := s.must(dry); r.Counts[outcome.Folded] != 3 || r.Exit != ExitChanges {
 		t.Errorf("%v, exit %d", r.Counts, r.Exit)
 	}
 	s.must(nil)
 	state := contents(t, filepath.Join(s.out(), stateFolder))
-	if r := s.must(dry); r.Counts[report.Unchanged] != 3 || r.Exit != ExitDone {
+	if r := s.must(dry); r.Counts[outcome.Unchanged] != 3 || r.Exit != ExitDone {
 		t.Errorf("%v, exit %d", r.Counts, r.Exit)
 	}
 	s.put("zoo/new.onnx", plain(t, 9))
 	s.put("zoo/bad.onnx", []byte("no model"))
-	if r := s.must(dry); r.Counts[report.Unchanged] != 3 || r.Counts[report.Folded] != 1 || r.Counts[report.Failed] != 1 || r.Exit != ExitFailed {
+	if r := s.must(dry); r.Counts[outcome.Unchanged] != 3 || r.Counts[outcome.Folded] != 1 || r.Counts[outcome.Failed] != 1 || r.Exit != ExitFailed {
 		t.Errorf("%v, exit %d", r.Counts, r.Exit)
 	}
 	if !equal(state, contents(t, filepath.Join(s.out(), stateFolder))) {
@@ -422,13 +422,13 @@ func TestFiles_TwoManifestsOnOneOutputFolderLeaveEachOthersOutputs(t *testing.T)
 		t.Errorf("%v", contents(t, s.out()))
 	}
 	r, err := s.under("c.yaml", text("b.onnx"), nil)
-	if m := r.models["b.onnx"]; err != nil || m.Status != report.Failed || !strings.Contains(m.Error, "belongs to b.onnx of ../b.yaml too") {
+	if m := r.models["b.onnx"]; err != nil || m.Status != outcome.Failed || !strings.Contains(m.Error, "belongs to b.onnx of ../b.yaml too") {
 		t.Errorf("a third manifest takes another's output: %v, %s %s", err, m.Status, m.Error)
 	}
 	if err := os.Remove(filepath.Join(s.folder, "b.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.under("c.yaml", text("b.onnx"), nil); err != nil || r.Counts[report.Folded] != 1 {
+	if r, err := s.under("c.yaml", text("b.onnx"), nil); err != nil || r.Counts[outcome.Folded] != 1 {
 		t.Errorf("the other manifest is gone: %v, %v, %s", err, r.Counts, r.models["b.onnx"].Error)
 	}
 }
@@ -533,11 +533,11 @@ func TestExternalDataUnderAnotherSpellingIsWrittenWhereItBelongs(t *testing.T) {
 	}
 	r := s.must(nil)
 	switch m := r.models["a.onnx"]; {
-	case m.Status == report.Folded:
+	case m.Status == outcome.Folded:
 		if !s.exists("w.bin") {
 			t.Errorf("outputs: %v", contents(t, s.out()))
 		}
-	case m.Status != report.Failed || m.Error == "":
+	case m.Status != outcome.Failed || m.Error == "":
 		t.Errorf("%s, %s", m.Status, m.Error)
 	default:
 		t.Log(m.Error)
@@ -559,22 +559,22 @@ func TestLatency_AModelThatFoldingMakesSlowerIsCopiedWhereTheManifestSaysSo(t *t
 	for _, test := range []struct {
 		rule   string
 		ratio  float64
-		status report.Status
+		status outcome.Status
 	}{
-		{"", 1.2, report.Folded},
-		{"latency: gate", 1.2, report.Copied},
-		{"latency: gate", 1.02, report.Folded},
-		{"latency: gate", 0.8, report.Folded},
+		{"", 1.2, outcome.Folded},
+		{"latency: gate", 1.2, outcome.Copied},
+		{"latency: gate", 1.02, outcome.Folded},
+		{"latency: gate", 0.8, outcome.Folded},
 	} {
 		s := newScene(t, 1)
 		s.rules = "models:\n  - match: '**/*.onnx'\n    " + test.rule + "\n"
 		r := s.must(func(o *Options) {
 			o.Latency = true
-			o.Predict = predictor(func(_ context.Context, c predict.Comparison) report.Check {
+			o.Predict = predictor(func(_ context.Context, c predict.Comparison) outcome.Check {
 				if c.Gate != (test.rule != "") {
 					t.Errorf("%q: gate %v", test.rule, c.Gate)
 				}
-				return report.Check{Status: report.Passed, Latency: &report.Latency{Ratio: test.ratio, Pairs: 20}}
+				return outcome.Check{Status: outcome.Passed, Latency: &outcome.Latency{Ratio: test.ratio, Pairs: 20}}
 			})
 		})
 		m := r.models["mobile/00000.onnx"]
@@ -582,7 +582,7 @@ func TestLatency_AModelThatFoldingMakesSlowerIsCopiedWhereTheManifestSaysSo(t *t
 		if m.Status != test.status || err != nil {
 			t.Fatalf("%q, %v: %s, %v", test.rule, test.ratio, m.Status, err)
 		}
-		if m.Status == report.Folded {
+		if m.Status == outcome.Folded {
 			continue
 		}
 		original, err := os.ReadFile(filepath.Join(s.zoo(), "mobile", "00000.onnx"))
@@ -611,13 +611,13 @@ func TestTime_ReadingAFileOfAnySizeEndsWithTheTimeoutAndTheSignal(t *testing.T) 
 	}
 	r := s.must(func(o *Options) { o.Timeout = 200 * time.Millisecond })
 	for path, m := range r.models {
-		if m.Status != report.Failed || m.Error != "timed out after 200ms" {
+		if m.Status != outcome.Failed || m.Error != "timed out after 200ms" {
 			t.Errorf("%s: %s, %s", path, m.Status, m.Error)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if r, err := s.run(ctx, nil); err != nil || r.Counts[report.Interrupted] != 2 || r.Exit != ExitInterrupted {
+	if r, err := s.run(ctx, nil); err != nil || r.Counts[outcome.Interrupted] != 2 || r.Exit != ExitInterrupted {
 		t.Errorf("%v, %v", err, r.Counts)
 	}
 }
@@ -641,7 +641,7 @@ func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
 	}
 	before := contents(t, filepath.Join(s.folder, "blobs"))
 	r := s.must(nil)
-	if r.Counts[report.Folded] != 1 || len(r.Unmatched) > 0 {
+	if r.Counts[outcome.Folded] != 1 || len(r.Unmatched) > 0 {
 		t.Fatalf("%+v, %+v", r.End, r.models)
 	}
 	for _, name := range []string{"model.onnx", "model.onnx_data"} {
@@ -652,7 +652,7 @@ func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
 	if !equal(before, contents(t, filepath.Join(s.folder, "blobs"))) {
 		t.Error("the contents were changed")
 	}
-	if again := s.must(nil); again.Counts[report.Unchanged] != 1 {
+	if again := s.must(nil); again.Counts[outcome.Unchanged] != 1 {
 		t.Errorf("%v", again.Counts)
 	}
 }
@@ -660,11 +660,11 @@ func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
 func TestTold_WhateverWasPlannedFilesOfTheSameBytesAreACopy(t *testing.T) {
 	for _, test := range []struct {
 		read, written string
-		want          report.Status
-	}{{"a", "a", report.Copied}, {"a", "b", report.Folded}} {
-		w := &work{model: 1, result: report.Model{Status: report.Folded, Before: 3, After: 1, Parity: report.Check{Status: report.Passed}}}
+		want          outcome.Status
+	}{{"a", "a", outcome.Copied}, {"a", "b", outcome.Folded}} {
+		w := &work{model: 1, result: outcome.Model{Status: outcome.Folded, Before: 3, After: 1, Parity: outcome.Check{Status: outcome.Passed}}}
 		w.compare([]stamp{{Hash: test.read}}, []string{test.written, "an export"})
-		if copied := test.want == report.Copied; w.result.Status != test.want || copied != (w.result.After == 3) || copied != (w.result.Parity == notAsked) {
+		if copied := test.want == outcome.Copied; w.result.Status != test.want || copied != (w.result.After == 3) || copied != (w.result.Parity == notAsked) {
 			t.Errorf("%s, %s: %+v", test.read, test.written, w.result)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/verify"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
@@ -64,7 +64,7 @@ func (w *work) upToDate(ctx context.Context) *entry {
 	if e == nil || e.Settings != w.settings(j.Rule, j.Source) || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
 		return nil
 	}
-	if e.Told.Status != report.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {
+	if e.Told.Status != outcome.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {
 		return nil
 	}
 	now, ok := w.books.check(ctx, e, w.Force == ForceHash)
@@ -79,7 +79,7 @@ func (w *work) upToDate(ctx context.Context) *entry {
 
 // suffices says whether an entry's model is proven as well as is asked, or as can be now.
 func (w *work) suffices(e *entry) bool {
-	if e.Told.Status != report.Folded {
+	if e.Told.Status != outcome.Folded {
 		return true
 	}
 	for _, c := range e.Told.Checks() {
@@ -87,7 +87,7 @@ func (w *work) suffices(e *entry) bool {
 		case !slices.Contains(w.asked, c.Name):
 		case !slices.Contains(e.Asked, versioned([]string{c.Name})[0]):
 			return false
-		case c.Status == report.NotRun && (w.required() || c.Name == "predictions" && e.Engineless && w.Predict != nil):
+		case c.Status == outcome.NotRun && (w.required() || c.Name == "predictions" && e.Engineless && w.Predict != nil):
 			return false
 		}
 	}
@@ -98,16 +98,16 @@ func (w *work) suffices(e *entry) bool {
 func (w *work) remembered(e *entry) {
 	bytes := w.result.Bytes
 	w.result = e.Told.Model
-	w.result.Status, w.result.Bytes = report.Unchanged, max(bytes, total(e.Inputs))
+	w.result.Status, w.result.Bytes = outcome.Unchanged, max(bytes, total(e.Inputs))
 	w.result.Path, w.result.Output = w.job.Path, ""
 	if len(e.Outputs) > 0 {
 		w.result.Output = e.Outputs[0].Path
 	}
 	for _, c := range []struct {
 		name string
-		*report.Check
+		*outcome.Check
 	}{{"parity", &w.result.Parity}, {"algebra", &w.result.Algebra}, {"predictions", &w.result.Predictions}} {
-		if c.Status == report.NotRun && !slices.Contains(w.asked, c.name) { // what did not run then is not asked for now
+		if c.Status == outcome.NotRun && !slices.Contains(w.asked, c.name) { // what did not run then is not asked for now
 			*c.Check = notAsked
 		}
 	}

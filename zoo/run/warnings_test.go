@@ -10,7 +10,7 @@ import (
 
 	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
@@ -72,13 +72,13 @@ func TestWhatNoEngineKnowsIsFoldedUnrun(t *testing.T) {
 		root.Attrs.Set("model_config", hdf5.Text(strings.Replace(config, `"class_name":"Conv2D"`, `"class_name":"Custom>Conv2D"`, 1)))
 	})
 	r := s.must(func(o *Options) {
-		o.Predict = predictor(func(context.Context, predict.Comparison) report.Check {
+		o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check {
 			t.Error("something was run")
-			return report.Check{}
+			return outcome.Check{}
 		})
 	})
 	for name, m := range r.models {
-		if m.Status != report.Folded || m.Algebra.Status != report.Passed || m.Predictions.Status != report.NotRun || !strings.Contains(m.Predictions.Note, "ONNX") {
+		if m.Status != outcome.Folded || m.Algebra.Status != outcome.Passed || m.Predictions.Status != outcome.NotRun || !strings.Contains(m.Predictions.Note, "ONNX") {
 			t.Errorf("%s: %s, algebra %v, predictions %v", name, m.Status, m.Algebra, m.Predictions)
 		}
 	}

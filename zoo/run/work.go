@@ -14,7 +14,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
 )
@@ -29,8 +29,8 @@ var ErrUnproven = errors.New("the folded model is not proven and was not kept")
 type work struct {
 	*runner
 	job    *manifests.Job
-	asked  []string     // the checks
-	result report.Model // what is told of it
+	asked  []string      // the checks
+	result outcome.Model // what is told of it
 	meter  *meter
 
 	before  []stamp           // its files as they were before they were opened
@@ -77,11 +77,11 @@ func changes(p *fold.Plan) bool {
 func (w *work) foresee() error {
 	switch {
 	case changes(w.plan):
-		w.result.Status = report.Folded
+		w.result.Status = outcome.Folded
 	case w.job.Rule.Unfoldable == "skip":
-		w.result.Status = report.Skipped
+		w.result.Status = outcome.Skipped
 	default:
-		w.result.Status = report.Copied
+		w.result.Status = outcome.Copied
 	}
 	_, err := w.standing(w.job.Target)
 	return err
@@ -93,7 +93,7 @@ func (w *work) skip(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.result.Status = report.Skipped
+	w.result.Status = outcome.Skipped
 	w.remember(w.entry(after, nil))
 	return nil
 }
@@ -114,14 +114,14 @@ func (w *work) make(ctx context.Context) (err error) {
 			_ = w.out.discard() // what made the model fail matters more
 		}
 	}()
-	w.result.Status = report.Copied
+	w.result.Status = outcome.Copied
 	if changes(w.plan) {
 		if err := w.write(ctx); err != nil {
 			return err
 		}
 	}
 	if changes(w.plan) { // still: writing may have shown that nothing fits
-		w.result.Status = report.Folded
+		w.result.Status = outcome.Folded
 		if f, ok := w.source.(format.Warner); ok {
 			w.result.Warnings = append(w.result.Warnings, f.Warnings()...)
 		}
@@ -170,20 +170,20 @@ func (w *work) giveUp(ctx context.Context, ratio float64) error {
 	for k := range w.result.Maps {
 		m := &w.result.Maps[k]
 		m.Verdict, m.Into, m.Code, m.Reason = string(fold.Left), nil, "slower", why
-		w.result.Remaining = append(w.result.Remaining, report.Left{Graph: m.Graph, Node: m.Node, Code: m.Code, Reason: m.Reason})
+		w.result.Remaining = append(w.result.Remaining, outcome.Left{Graph: m.Graph, Node: m.Node, Code: m.Code, Reason: m.Reason})
 	}
 	return nil
 }
 
 // copied says that the model's files are those of the original, whatever was planned.
 func (w *work) copied() {
-	w.result.Status, w.result.After = report.Copied, w.result.Before
+	w.result.Status, w.result.After = outcome.Copied, w.result.Before
 	w.result.Parity, w.result.Algebra, w.result.Predictions = notAsked, notAsked, notAsked
 }
 
 // compare says of a model whose files are what they were that it was copied, whatever was planned.
 func (w *work) compare(read []stamp, written []string) {
-	if w.result.Status != report.Folded || len(read) != w.model {
+	if w.result.Status != outcome.Folded || len(read) != w.model {
 		return
 	}
 	for k, s := range read {
@@ -306,7 +306,7 @@ func (w *work) disagreed(err error) error {
 	if !errors.Is(err, verify.ErrMismatch) {
 		return err
 	}
-	w.result.Parity = report.Check{Status: report.Mismatch, Note: oneLine(err)}
+	w.result.Parity = outcome.Check{Status: outcome.Mismatch, Note: oneLine(err)}
 	return fmt.Errorf("%w: parity: %w", ErrUnproven, err)
 }
 
@@ -324,7 +324,7 @@ func (w *work) write(ctx context.Context) error {
 		switch {
 		case err == nil:
 			if parity != nil {
-				w.result.Parity = report.Check{Status: report.Passed, Compared: parity.Compared()}
+				w.result.Parity = outcome.Check{Status: outcome.Passed, Compared: parity.Compared()}
 			}
 			w.renamed = renamed
 			return nil
@@ -398,7 +398,7 @@ func (w *work) describe() {
 	m := &w.result
 	m.Before, m.After, m.Maps, m.Remaining, m.Warnings = w.plan.Before, w.plan.After, nil, nil, nil
 	for _, x := range w.plan.Maps {
-		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
+		line := outcome.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {
 			line.Code, line.Reason = string(x.Reason.Code), x.Reason.Text
 			if x.Reason.Code == fold.Statistics {
@@ -408,6 +408,6 @@ func (w *work) describe() {
 		m.Maps = append(m.Maps, line)
 	}
 	for _, x := range w.plan.Remaining {
-		m.Remaining = append(m.Remaining, report.Left{Graph: x.Graph, Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
+		m.Remaining = append(m.Remaining, outcome.Left{Graph: x.Graph, Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -25,13 +25,13 @@ type Result struct {
 
 // Check is the result for the report. Regions that could not be evaluated are not run, never passed: the check as a whole
 // has passed only if all were.
-func (r Result) Check() report.Check {
-	c := report.Check{Status: report.Passed, Difference: min(r.Share, math.MaxFloat64), Compared: int64(r.Passed)}
+func (r Result) Check() outcome.Check {
+	c := outcome.Check{Status: outcome.Passed, Difference: min(r.Share, math.MaxFloat64), Compared: int64(r.Passed)}
 	switch {
 	case r.Failed != "":
-		c.Status, c.Note = report.Mismatch, r.Failed
+		c.Status, c.Note = outcome.Mismatch, r.Failed
 	case len(r.NotRun) > 0:
-		c.Status = report.NotRun
+		c.Status = outcome.NotRun
 		c.Note = fmt.Sprintf("%d of %d regions could not be evaluated: %s", len(r.NotRun), len(r.NotRun)+r.Passed, r.NotRun[0])
 	}
 	return c

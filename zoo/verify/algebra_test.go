@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/verify"
 )
 
@@ -232,7 +232,7 @@ func TestAlgebraCatchesPlantedBugs(t *testing.T) {
 				t.Fatal(err)
 			}
 			check := r.Check()
-			if want := map[bool]report.CheckStatus{true: report.Passed, false: report.Mismatch}[test.correct]; check.Status != want {
+			if want := map[bool]outcome.CheckStatus{true: outcome.Passed, false: outcome.Mismatch}[test.correct]; check.Status != want {
 				t.Errorf("%v: %s (%.3g of the limit), want %v", check.Status, check.Note, check.Difference, want)
 			}
 		})
@@ -248,7 +248,7 @@ func TestAlgebraThatCannotRunIsNotPassed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := r.Check(); c.Status != report.NotRun || c.Note == "" {
+	if c := r.Check(); c.Status != outcome.NotRun || c.Note == "" {
 		t.Errorf("the check is %v (%q), want not run, and why", c.Status, c.Note)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	ort "github.com/yalue/onnxruntime_go"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Engine is ONNX Runtime. It may be used by several goroutines at once.
@@ -47,16 +47,16 @@ func (e *Engine) Name() string { return fmt.Sprintf("ONNX Runtime %s (%s)", ort.
 // Compare runs both models. The largest difference of an output is relative to its largest value; it passes up to the
 // tolerance, or to four times what a one-ulp jitter of the original's inputs, or of the parameters that were folded,
 // changes.
-func (e *Engine) Compare(ctx context.Context, c Comparison) report.Check {
+func (e *Engine) Compare(ctx context.Context, c Comparison) outcome.Check {
 	check, err := compare(ctx, c)
 	switch {
 	case ctx.Err() != nil:
-		return report.Check{Status: report.NotRun, Note: "interrupted"}
+		return outcome.Check{Status: outcome.NotRun, Note: "interrupted"}
 	case err != nil && exhausted(err.Error()):
-		return report.Check{Status: report.NotRun, Note: outOfMemory}
+		return outcome.Check{Status: outcome.NotRun, Note: outOfMemory}
 	case err != nil:
-		return report.Check{Status: report.NotRun, Note: err.Error()}
-	case (c.Latency || c.Gate) && check.Status == report.Passed:
+		return outcome.Check{Status: outcome.NotRun, Note: err.Error()}
+	case (c.Latency || c.Gate) && check.Status == outcome.Passed:
 		c.turn(atLatency, &check)
 		check.Latency = measure(ctx, c.Original, c.Folded)
 		if c.Gate && check.Latency.Ratio > Slower {
@@ -69,8 +69,8 @@ func (e *Engine) Compare(ctx context.Context, c Comparison) report.Check {
 	return check
 }
 
-func compare(ctx context.Context, c Comparison) (report.Check, error) {
-	var check report.Check
+func compare(ctx context.Context, c Comparison) (outcome.Check, error) {
+	var check outcome.Check
 	before, after := make([]string, len(c.Taps)), make([]string, len(c.Taps))
 	for k, t := range c.Taps {
 		before[k], after[k] = t.Original, t.Folded
@@ -91,11 +91,11 @@ func compare(ctx context.Context, c Comparison) (report.Check, error) {
 		return failed("%s", note), nil
 	}
 	p := pair{c, original, folded, before}
-	check.Status = report.Passed
+	check.Status = outcome.Passed
 	sizes, heard, noise := small, 0, 0.0
 	for _, seed := range seeds {
 		round, with, err := p.compare(ctx, seed, sizes)
-		if err != nil || round.Status == report.Mismatch {
+		if err != nil || round.Status == outcome.Mismatch {
 			return round, err
 		}
 		sizes = small.other(with)
@@ -124,7 +124,7 @@ type pair struct {
 }
 
 // compare runs both on one random input.
-func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check report.Check, with trial, err error) {
+func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check outcome.Check, with trial, err error) {
 	p.turn(atOriginal, nil)
 	inputs, want, with, err := p.original.try(ctx, seed, sizes)
 	if err != nil {
@@ -154,7 +154,7 @@ func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check re
 		noise = max(noise, answer)
 	}
 	limit := p.limit(noise)
-	check = report.Check{Status: report.Passed, Difference: g.largest, Jitter: noise, Limit: limit, Compared: g.compared}
+	check = outcome.Check{Status: outcome.Passed, Difference: g.largest, Jitter: noise, Limit: limit, Compared: g.compared}
 	var worst string
 	check.Decisions, check.Flipped, worst = decide(want, got, limit)
 	switch {

@@ -5,7 +5,7 @@ package predict
 import (
 	"context"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Engine is ONNX Runtime, which a build without cgo cannot load.
@@ -21,6 +21,6 @@ func Open(string) (*Engine, error) { return nil, ErrNotBuilt }
 func (*Engine) Name() string { return "" }
 
 // Compare reports that it did not run.
-func (*Engine) Compare(context.Context, Comparison) report.Check {
-	return report.Check{Status: report.NotRun, Note: ErrNotBuilt.Error()}
+func (*Engine) Compare(context.Context, Comparison) outcome.Check {
+	return outcome.Check{Status: outcome.NotRun, Note: ErrNotBuilt.Error()}
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // What bounds a measurement.
@@ -22,18 +22,18 @@ const (
 )
 
 // usual are for latency: the sizes that users are likely to have come first.
-var usual = extents{single(320, 64, 160, 513, 576, 512, 256, 2, 1), 1 << 22}
+var usual = extents{single(320, 224, 64, 128, 160, 513, 576, 512, 256, 384, 640, 32, 2, 1), 1 << 22}
 
 // measure is how long both models take for a prediction. What keeps it from measuring is in the result.
-func measure(ctx context.Context, original, folded string) *report.Latency {
+func measure(ctx context.Context, original, folded string) *outcome.Latency {
 	l, err := latency(ctx, original, folded)
 	if err != nil {
-		return &report.Latency{Note: firstLine(err)}
+		return &outcome.Latency{Note: firstLine(err)}
 	}
 	return l
 }
 
-func latency(ctx context.Context, original, folded string) (*report.Latency, error) {
+func latency(ctx context.Context, original, folded string) (*outcome.Latency, error) {
 	a, err := open(original, nil, production)
 	if err != nil {
 		return nil, err
@@ -86,14 +86,14 @@ func latency(ctx context.Context, original, folded string) (*report.Latency, err
 }
 
 // summary takes the medians of pairs of runs.
-func summary(before, after []time.Duration) *report.Latency {
+func summary(before, after []time.Duration) *outcome.Latency {
 	n := len(before)
 	x, y, ratios := make([]float64, n), make([]float64, n), make([]float64, n)
 	for k := range before {
 		x[k], y[k] = before[k].Seconds(), after[k].Seconds()
 		ratios[k] = y[k] / max(x[k], 1e-9) // clocks have steps
 	}
-	return &report.Latency{
+	return &outcome.Latency{
 		Before: quantile(x, 0.5), After: quantile(y, 0.5), Pairs: n,
 		Ratio: quantile(ratios, 0.5), Low: quantile(ratios, 0.25), High: quantile(ratios, 0.75),
 	}

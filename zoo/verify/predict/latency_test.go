@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -33,7 +33,7 @@ func TestLatencyThatCannotBeMeasuredSaysWhy(t *testing.T) {
 	e := engine(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	b, _ := file(t, tensor.Float32, "Identity", func(w []float64) { w[5] += 0.25 })
-	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Latency: true}); c.Status != report.Mismatch || c.Latency != nil {
+	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Latency: true}); c.Status != outcome.Mismatch || c.Latency != nil {
 		t.Errorf("the models differ: %+v", c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Comparison is what Engine.Compare compares.
@@ -22,7 +22,7 @@ type Comparison struct {
 	// which is made when it is first asked for. It may be nil.
 	Jittered func() (string, error)
 
-	at func(at, *report.Check) // hears what is turned to, and the result so far where there is one; it may be nil
+	at func(at, *outcome.Check) // hears what is turned to, and the result so far where there is one; it may be nil
 }
 
 // absolute is the comparison with all its paths absolute: a worker works in another folder.
@@ -47,7 +47,7 @@ func (c Comparison) absolute() (Comparison, error) {
 }
 
 // turn says what is done next.
-func (c Comparison) turn(to at, sofar *report.Check) {
+func (c Comparison) turn(to at, sofar *outcome.Check) {
 	if c.at != nil {
 		c.at(to, sofar)
 	}
@@ -70,7 +70,7 @@ func (c Comparison) limit(jitter float64) float64 {
 const Slower = 1.03
 
 // Version is the comparison's: raised where it finds what it did not find before.
-const Version = 2
+const Version = 3
 
 // seeds are those of the inputs: each model runs on several.
 var seeds = []uint64{1, 2}

@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -71,15 +71,15 @@ func TestEqualModelsPassAndOthersDoNot(t *testing.T) {
 	e := engine(t)
 	for _, d := range []tensor.DType{tensor.Float32, tensor.Float64, tensor.Float16} {
 		a, _ := file(t, d, "Identity", nil)
-		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: a}); c.Status != report.Passed || c.Compared == 0 || c.Difference != 0 {
+		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: a}); c.Status != outcome.Passed || c.Compared == 0 || c.Difference != 0 {
 			t.Errorf("%v, a model and itself: %+v", d, c)
 		}
 		b, _ := file(t, d, "Identity", func(w []float64) { w[5] += 0.25 })
 		c := e.Compare(context.Background(), Comparison{Original: a, Folded: b})
-		if c.Status != report.Mismatch || !strings.Contains(c.Note, "the limit is") {
+		if c.Status != outcome.Mismatch || !strings.Contains(c.Note, "the limit is") {
 			t.Errorf("%v, one weight off: %+v", d, c)
 		}
-		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Tolerance: 2}); c.Status != report.Passed {
+		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Tolerance: 2}); c.Status != outcome.Passed {
 			t.Errorf("%v, one weight off within the tolerance asked for: %+v", d, c)
 		}
 	}
@@ -94,11 +94,11 @@ func TestWhatASigmoidHidesIsSeenBeforeIt(t *testing.T) {
 	}
 	a, before := file(t, tensor.Float32, "Sigmoid", faint)
 	b, _ := file(t, tensor.Float32, "Sigmoid", func(w []float64) { faint(w); w[5] += 1e-7 })
-	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b}); c.Status != report.Passed {
+	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b}); c.Status != outcome.Passed {
 		t.Errorf("the outputs are all near 0.5: %+v", c)
 	}
 	c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Taps: []Tap{{before, before}}})
-	if c.Status != report.Mismatch || !strings.Contains(c.Note, before) {
+	if c.Status != outcome.Mismatch || !strings.Contains(c.Note, before) {
 		t.Errorf("before the Sigmoid they are not: %+v", c)
 	}
 }
@@ -107,15 +107,15 @@ func TestAModelThatDoesNotRunIsNotRun(t *testing.T) {
 	e := engine(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	odd, _ := file(t, tensor.Float32, "NoSuchOperator", nil)
-	if c := e.Compare(context.Background(), Comparison{Original: odd, Folded: odd}); c.Status != report.NotRun || c.Note == "" {
+	if c := e.Compare(context.Background(), Comparison{Original: odd, Folded: odd}); c.Status != outcome.NotRun || c.Note == "" {
 		t.Errorf("an original that does not load: %+v", c)
 	}
-	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: odd}); c.Status != report.Mismatch {
+	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: odd}); c.Status != outcome.Mismatch {
 		t.Errorf("a folded model that does not load: %+v", c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if c := e.Compare(ctx, Comparison{Original: a, Folded: a}); c.Status != report.NotRun {
+	if c := e.Compare(ctx, Comparison{Original: a, Folded: a}); c.Status != outcome.NotRun {
 		t.Errorf("interrupted: %+v", c)
 	}
 }
@@ -170,14 +170,14 @@ func TestFreeSizesAreTriedOddAndInBatches(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		free int64
-		want report.CheckStatus
-	}{{"free extents", -1, report.Mismatch}, {"even ones", 8, report.Passed}} {
+		want outcome.CheckStatus
+	}{{"free extents", -1, outcome.Mismatch}, {"even ones", 8, outcome.Passed}} {
 		c := e.Compare(context.Background(), Comparison{Original: convolution(test.free, same...), Folded: convolution(test.free, even...)})
 		if c.Status != test.want {
 			t.Errorf("%s: %+v", test.name, c)
 		}
 	}
-	if c := e.Compare(context.Background(), Comparison{Original: convolution(-1, same...), Folded: convolution(-1, same...)}); c.Status != report.Passed {
+	if c := e.Compare(context.Background(), Comparison{Original: convolution(-1, same...), Folded: convolution(-1, same...)}); c.Status != outcome.Passed {
 		t.Errorf("the same twice: %+v", c)
 	}
 	batched := small.other(trial{64, 1}).trials
@@ -199,10 +199,10 @@ func TestPredictionsThatAreNoiseAreNotMeaningful(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := write(t, out.Bytes())
-	if c := e.Compare(context.Background(), Comparison{Original: path, Folded: path}); c.Status != report.NotRun || !strings.Contains(c.Note, "not meaningful") {
+	if c := e.Compare(context.Background(), Comparison{Original: path, Folded: path}); c.Status != outcome.NotRun || !strings.Contains(c.Note, "not meaningful") {
 		t.Errorf("%+v", c)
 	}
-	if c := e.Compare(context.Background(), Comparison{Original: path, Folded: path, Tolerance: 1e-6}); c.Status != report.Passed {
+	if c := e.Compare(context.Background(), Comparison{Original: path, Folded: path, Tolerance: 1e-6}); c.Status != outcome.Passed {
 		t.Errorf("with a tolerance: %+v", c)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Processes are ONNX Runtime in processes of its own: a model that crashes it, on which it never ends, or for which it takes
@@ -73,14 +73,14 @@ func (p *Processes) Close() {
 
 // Compare is Engine.Compare in a worker. Where the original crashes ONNX Runtime the check is not run; where only the folded
 // model does, it has failed.
-func (p *Processes) Compare(ctx context.Context, c Comparison) report.Check {
+func (p *Processes) Compare(ctx context.Context, c Comparison) outcome.Check {
 	c, err := c.absolute()
 	if err != nil {
-		return report.Check{Status: report.NotRun, Note: err.Error()}
+		return outcome.Check{Status: outcome.NotRun, Note: err.Error()}
 	}
 	w, err := p.worker()
 	if err != nil {
-		return report.Check{Status: report.NotRun, Note: err.Error()}
+		return outcome.Check{Status: outcome.NotRun, Note: err.Error()}
 	}
 	stop := context.AfterFunc(ctx, w.kill)
 	last, err := w.compare(c)
@@ -95,24 +95,24 @@ func (p *Processes) Compare(ctx context.Context, c Comparison) report.Check {
 
 // verdict is the result of a comparison whose worker has died of something. What runs out of memory says nothing of a
 // model, whichever of both was at work.
-func verdict(ctx context.Context, last message, d death) report.Check {
+func verdict(ctx context.Context, last message, d death) outcome.Check {
 	switch {
 	case ctx.Err() != nil:
-		return report.Check{Status: report.NotRun, Note: "interrupted"}
+		return outcome.Check{Status: outcome.NotRun, Note: "interrupted"}
 	case last.At == atLatency && d.memory:
-		last.Check.Latency = &report.Latency{Note: outOfMemory}
+		last.Check.Latency = &outcome.Latency{Note: outOfMemory}
 		return *last.Check
 	case last.At == atLatency:
-		last.Check.Latency = &report.Latency{Note: "ONNX Runtime crashed: " + d.why}
+		last.Check.Latency = &outcome.Latency{Note: "ONNX Runtime crashed: " + d.why}
 		return *last.Check
 	case d.memory:
-		return report.Check{Status: report.NotRun, Note: outOfMemory}
+		return outcome.Check{Status: outcome.NotRun, Note: outOfMemory}
 	case d.killed: // no model does that
-		return report.Check{Status: report.NotRun, Note: "ONNX Runtime was killed, as it is where memory runs out"}
+		return outcome.Check{Status: outcome.NotRun, Note: "ONNX Runtime was killed, as it is where memory runs out"}
 	case last.At == atFolded:
 		return failed("the folded model crashes ONNX Runtime where the original does not: %s", d.why)
 	}
-	return report.Check{Status: report.NotRun, Note: "the original crashes ONNX Runtime: " + d.why}
+	return outcome.Check{Status: outcome.NotRun, Note: "the original crashes ONNX Runtime: " + d.why}
 }
 
 // worker is one that has nothing to do.
@@ -134,8 +134,8 @@ type message struct {
 	Comparison *Comparison // owner: what to compare
 	Jitters    bool        // owner: it has a Jittered
 
-	At    at            // worker: what it turns to
-	Check *report.Check // worker: the result; with atLatency what it is so far
+	At    at             // worker: what it turns to
+	Check *outcome.Check // worker: the result; with atLatency what it is so far
 
 	Jitter      bool   // worker: it wants a jittered copy
 	Path, Error string // owner: where the copy is, or why there is none
@@ -343,7 +343,7 @@ func Serve(library string, in io.Reader, out io.Writer) {
 	w.say(message{Name: e.Name()})
 	for m := range w.requests {
 		c := *m.Comparison
-		c.at = func(where at, check *report.Check) { w.say(message{At: where, Check: check}) }
+		c.at = func(where at, check *outcome.Check) { w.say(message{At: where, Check: check}) }
 		if m.Jitters {
 			c.Jittered = w.jittered
 		}

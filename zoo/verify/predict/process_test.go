@@ -14,7 +14,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -87,36 +87,36 @@ func TestAModelThatCrashesTheEngineTakesNoOtherWithIt(t *testing.T) {
 	bad, good, ctx := maximum(t, true), maximum(t, false), context.Background()
 	for range 2 {
 		c := p.Compare(ctx, Comparison{Original: bad, Folded: good})
-		if c.Status != report.NotRun || !strings.HasPrefix(c.Note, "the original crashes ONNX Runtime: SIG") {
+		if c.Status != outcome.NotRun || !strings.HasPrefix(c.Note, "the original crashes ONNX Runtime: SIG") {
 			t.Errorf("the original crashes: %+v", c)
 		}
 		c = p.Compare(ctx, Comparison{Original: good, Folded: bad})
-		if c.Status != report.Mismatch || !strings.HasPrefix(c.Note, "the folded model crashes ONNX Runtime where the original does not: SIG") {
+		if c.Status != outcome.Mismatch || !strings.HasPrefix(c.Note, "the folded model crashes ONNX Runtime where the original does not: SIG") {
 			t.Errorf("the folded model crashes: %+v", c)
 		}
-		if c := p.Compare(ctx, Comparison{Original: good, Folded: good, Latency: true}); c.Status != report.Passed || c.Latency == nil || c.Latency.Note != "" {
+		if c := p.Compare(ctx, Comparison{Original: good, Folded: good, Latency: true}); c.Status != outcome.Passed || c.Latency == nil || c.Latency.Note != "" {
 			t.Errorf("after a crash: %+v", c)
 		}
 	}
 }
 
 func TestWhatAWorkersDeathSays(t *testing.T) {
-	passed := &report.Check{Status: report.Passed, Compared: 3}
+	passed := &outcome.Check{Status: outcome.Passed, Compared: 3}
 	for _, test := range []struct {
 		name   string
 		last   message
 		died   death
-		status report.CheckStatus
+		status outcome.CheckStatus
 		note   string // of the check, or of its latency
 	}{
-		{"before the original is opened", message{}, death{why: "SIGSEGV"}, report.NotRun, "the original crashes ONNX Runtime: SIGSEGV"},
-		{"while the folded model runs", message{At: atFolded}, death{why: "SIGSEGV"}, report.Mismatch, "the folded model crashes ONNX Runtime where the original does not: SIGSEGV"},
-		{"killed while the folded model runs", message{At: atFolded}, death{why: "SIGSEGV", killed: true}, report.NotRun, "ONNX Runtime was killed, as it is where memory runs out"},
-		{"out of memory while the folded model runs", message{At: atFolded}, death{why: "bad_alloc", memory: true}, report.NotRun, outOfMemory},
-		{"out of memory while the original runs", message{At: atOriginal}, death{why: "bad_alloc", memory: true}, report.NotRun, outOfMemory},
-		{"out of memory while latency is measured", message{At: atLatency, Check: passed}, death{why: "bad_alloc", memory: true}, report.Passed, outOfMemory},
-		{"while latency is measured", message{At: atLatency, Check: passed}, death{why: "SIGSEGV"}, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
-		{"killed while latency is measured", message{At: atLatency, Check: passed}, death{why: "SIGSEGV", killed: true}, report.Passed, "ONNX Runtime crashed: SIGSEGV"},
+		{"before the original is opened", message{}, death{why: "SIGSEGV"}, outcome.NotRun, "the original crashes ONNX Runtime: SIGSEGV"},
+		{"while the folded model runs", message{At: atFolded}, death{why: "SIGSEGV"}, outcome.Mismatch, "the folded model crashes ONNX Runtime where the original does not: SIGSEGV"},
+		{"killed while the folded model runs", message{At: atFolded}, death{why: "SIGSEGV", killed: true}, outcome.NotRun, "ONNX Runtime was killed, as it is where memory runs out"},
+		{"out of memory while the folded model runs", message{At: atFolded}, death{why: "bad_alloc", memory: true}, outcome.NotRun, outOfMemory},
+		{"out of memory while the original runs", message{At: atOriginal}, death{why: "bad_alloc", memory: true}, outcome.NotRun, outOfMemory},
+		{"out of memory while latency is measured", message{At: atLatency, Check: passed}, death{why: "bad_alloc", memory: true}, outcome.Passed, outOfMemory},
+		{"while latency is measured", message{At: atLatency, Check: passed}, death{why: "SIGSEGV"}, outcome.Passed, "ONNX Runtime crashed: SIGSEGV"},
+		{"killed while latency is measured", message{At: atLatency, Check: passed}, death{why: "SIGSEGV", killed: true}, outcome.Passed, "ONNX Runtime crashed: SIGSEGV"},
 	} {
 		c := verdict(context.Background(), test.last, test.died)
 		note := c.Note
@@ -132,7 +132,7 @@ func TestWhatAWorkersDeathSays(t *testing.T) {
 func TestAKilledWorkerIsNoVerdict(t *testing.T) {
 	p := started(t, "hanging")
 	p.idle[0].kill()
-	if c := p.Compare(context.Background(), Comparison{}); c.Status != report.NotRun || !strings.HasPrefix(c.Note, "ONNX Runtime was killed") {
+	if c := p.Compare(context.Background(), Comparison{}); c.Status != outcome.NotRun || !strings.HasPrefix(c.Note, "ONNX Runtime was killed") {
 		t.Errorf("%+v", c)
 	}
 }
@@ -166,7 +166,7 @@ func TestAWorkerThatHangsEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := p.idle[0]
 	go cancel()
-	if c := p.Compare(ctx, Comparison{}); c.Status != report.NotRun || c.Note != "interrupted" {
+	if c := p.Compare(ctx, Comparison{}); c.Status != outcome.NotRun || c.Note != "interrupted" {
 		t.Errorf("%+v", c)
 	}
 	if w.cmd.ProcessState == nil || len(p.idle) != 0 {
@@ -256,14 +256,14 @@ func TestRelativePathsAreThoseOfTheOwner(t *testing.T) {
 	}
 	asked := 0
 	c := Comparison{Original: filepath.Base(a), Folded: there, Jittered: func() (string, error) { asked++; return there, nil }}
-	if c := started(t, path).Compare(context.Background(), c); c.Status != report.Passed || asked == 0 {
+	if c := started(t, path).Compare(context.Background(), c); c.Status != outcome.Passed || asked == 0 {
 		t.Errorf("%d jittered copies: %+v", asked, c)
 	}
 }
 
 func TestAWorkerThatRunsOutOfMemoryIsNoVerdict(t *testing.T) {
 	p := started(t, "exhausting")
-	if c := p.Compare(context.Background(), Comparison{}); c.Status != report.NotRun || c.Note != outOfMemory {
+	if c := p.Compare(context.Background(), Comparison{}); c.Status != outcome.NotRun || c.Note != outOfMemory {
 		t.Errorf("%+v", c)
 	}
 }
@@ -272,7 +272,7 @@ func TestErrorsForWantOfMemoryAreNoVerdict(t *testing.T) {
 	if c, err := foldedFails("it does not run", errors.New("Load model from a.onnx failed:std::bad_alloc")); err == nil {
 		t.Errorf("the folded model has failed: %+v", c)
 	}
-	if c, err := foldedFails("it does not run", errors.New("another error")); err != nil || c.Status != report.Mismatch {
+	if c, err := foldedFails("it does not run", errors.New("another error")); err != nil || c.Status != outcome.Mismatch {
 		t.Errorf("the folded model has not failed: %+v, %v", c, err)
 	}
 	p := &Processes{library: Library{"/lib/libort.so", Flag}}

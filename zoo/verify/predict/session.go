@@ -121,7 +121,7 @@ type extents struct {
 }
 
 // small are for comparisons: any size shows a difference, a small one soonest.
-var small = extents{single(2, 64, 320, 256, 160, 513, 512, 576, 1), 1 << 27}
+var small = extents{single(2, 64, 224, 128, 320, 256, 160, 384, 640, 513, 512, 576, 32, 1), 1 << 27}
 
 // single are trials with a batch of 1.
 func single(sizes ...int64) (list []trial) {

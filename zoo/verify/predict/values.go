@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zoofold/zoofold/zoo/report"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -121,18 +121,18 @@ func argMax(x []float64) (at int) {
 }
 
 // over is a check whose figures stay in the report although it failed.
-func over(c report.Check, text string, args ...any) report.Check {
-	c.Status, c.Note = report.Mismatch, fmt.Sprintf(text, args...)
+func over(c outcome.Check, text string, args ...any) outcome.Check {
+	c.Status, c.Note = outcome.Mismatch, fmt.Sprintf(text, args...)
 	return c
 }
 
-func failed(text string, args ...any) report.Check { return over(report.Check{}, text, args...) }
+func failed(text string, args ...any) outcome.Check { return over(outcome.Check{}, text, args...) }
 
 // foldedFails is the result where the folded model has an error and the original has none. Memory that runs out is no fault
 // of a model.
-func foldedFails(what string, err error) (report.Check, error) {
+func foldedFails(what string, err error) (outcome.Check, error) {
 	if exhausted(err.Error()) {
-		return report.Check{}, err
+		return outcome.Check{}, err
 	}
 	return failed("%s: %s", what, firstLine(err)), nil
 }

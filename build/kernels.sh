@@ -3,7 +3,7 @@
 # on load; every target's assembler is asked whether it takes it. Exits with 75 where the compiler cannot be had.
 set -eu
 cache=$1 out=$2
-python3 testdata/fetch.py "$cache" nvcc || exit 75
+python3 build/fetch.py "$cache" nvcc || exit 75
 tree=$cache/nvcc/tree
 if [ ! -d "$tree" ]; then
 	rm -rf "$tree.part"

@@ -20,4 +20,4 @@ $GO test -count=1 -timeout 6h -v -run Hostile ./cmd/zoofold
 echo "== random graphs, folded and compared"
 $GO test -count=1 -timeout 6h -v -run RandomGraphs ./zoo/fold
 
-FUZZTIME=${FUZZTIME:-10m} GO=$GO sh testdata/fuzz.sh
+FUZZTIME=${FUZZTIME:-10m} GO=$GO sh build/fuzz.sh

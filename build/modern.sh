@@ -18,6 +18,6 @@ printf 'version: 1\nzoo: zoo\nout: out\nmodels:\n  - match: "*.onnx"\n    verify
 "$program" -manifest "$folder/models.yaml"
 code=0
 "$python" "$kit" judge "$folder/zoo" "$folder/out" | tee "$folder/judged" || code=$?
-"$python" testdata/modern.py "$folder/out/report.json" "$folder/judged" >"$table"
+"$python" build/modern.py "$folder/out/report.json" "$folder/judged" >"$table"
 echo "table: $table"
 ! grep -Eq '^(BROKEN|SLOWER|missing)' "$folder/judged"

@@ -27,7 +27,7 @@ for target in linux/amd64 linux/arm64 darwin/arm64; do
 		tags='' cgo=0
 		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -trimpath -ldflags "-s -w -buildid= -X main.version=$version" -o "$program" ./cmd/zoofold
 	fi
-	NATIVE=dist/build/zoofold-$version-linux-amd64 sh testdata/install.sh "$program" "dist/build/tree/$name"
+	NATIVE=dist/build/zoofold-$version-linux-amd64 sh build/install.sh "$program" "dist/build/tree/$name"
 	licences=dist/build/tree/$name/share/doc/zoofold/LICENSES
 	printf '==== Go %s\n\n' "$($GO env GOVERSION)" >"$licences"
 	cat "$($GO env GOROOT)/LICENSE" >>"$licences"

@@ -1,6 +1,6 @@
 """The table of docs/modern.md, of a run's report.json and of what the judge printed about it.
 
-    python3 testdata/modern.py REPORT JUDGED > docs/modern.md
+    python3 build/modern.py REPORT JUDGED > docs/modern.md
 """
 
 import json

@@ -1,6 +1,6 @@
-// Package report turns what a run does into what people and machines read: a progress bar or plain lines, JSON lines, a
-// report.json and a self-contained report.html. It takes plain data and knows nothing of models.
-package report
+// Package outcome is what a run and its checks found, as plain data: what computes hands it up, what renders takes it from
+// here. As JSON it is the events of -json, the models of report.json and what the ledger keeps.
+package outcome
 
 import "time"
 
@@ -107,6 +107,12 @@ type Check struct {
 	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil where nobody asked for it
 }
 
+// NotAsked is the note of a check that was not asked for.
+const NotAsked = "not asked for"
+
+// NotBegun is the error of a model that was not yet in hand when the run was interrupted.
+const NotBegun = "interrupted before it began"
+
 // Proof is a check by its name.
 type Proof struct {
 	Name string
@@ -120,7 +126,15 @@ func (m Model) Checks() [3]Proof {
 
 // Lacks says whether the model was kept without a check that was asked for.
 func (m Model) Lacks() bool {
-	return m.unchecked(m.Parity) || m.unchecked(m.Algebra) || m.unchecked(m.Predictions)
+	return m.Unchecked(m.Parity) || m.Unchecked(m.Algebra) || m.Unchecked(m.Predictions)
+}
+
+// Kept says whether the model has an output, or needs none: a failed model's numbers are no result.
+func (m Model) Kept() bool { return m.Status != Failed && m.Status != Interrupted }
+
+// Unchecked says whether the model was kept without a check that was asked for.
+func (m Model) Unchecked(c Check) bool {
+	return (m.Status == Folded || m.Status == Unchanged) && c.Status == NotRun && c.Note != NotAsked
 }
 
 // Latency is how long ONNX Runtime takes for a prediction before and after folding: one thread, its own optimisations on,

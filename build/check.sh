@@ -4,7 +4,7 @@ set -eu
 : "${GO:=go}" "${FUZZTIME:=10s}"
 export PYTHON
 
-sh testdata/lint.sh
+sh build/lint.sh
 
 echo "== tests"
 $GO test -timeout 20m ./...
@@ -24,7 +24,7 @@ elif [ -f "$include/cuda.h" ]; then
 		exit 1
 	fi
 	code=0
-	sh testdata/kernels.sh .cache .cache/rescale.ptx || code=$?
+	sh build/kernels.sh .cache .cache/rescale.ptx || code=$?
 	case $code in
 	0) cmp .cache/rescale.ptx gpu/kernels/rescale.ptx ;;
 	75) echo "kernels: not compiled anew: the compiler cannot be had here" ;;
@@ -45,8 +45,8 @@ fi
 echo "== race detector"
 $GO test -race -short -timeout 10m ./cpu ./manifests ./zoo/report ./zoo/run ./zoo/verify/... ./zoo/format/...
 
-FUZZTIME=60s sh testdata/fuzz.sh manifests zoo/format/onnx
-FUZZTIME=$FUZZTIME sh testdata/fuzz.sh cmd zoo/fold zoo/run zoo/format/caffe zoo/format/darknet zoo/format/keras zoo/format/torch
+FUZZTIME=60s sh build/fuzz.sh manifests zoo/format/onnx
+FUZZTIME=$FUZZTIME sh build/fuzz.sh cmd zoo/fold zoo/run zoo/format/caffe zoo/format/darknet zoo/format/keras zoo/format/torch
 
 echo "== a build without cgo"
 CGO_ENABLED=0 $GO run ./cmd/zoofold -version | grep 'predictions: not in this build'
