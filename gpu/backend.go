@@ -47,9 +47,6 @@ func Open(o Options) (*Backend, error) {
 	if err != nil || count == 0 {
 		return nil, fmt.Errorf("%w: driver %s found, but no device", ErrNone, dotted(version))
 	}
-	if o.Smallest == 0 {
-		o.Smallest = DefaultSmallest
-	}
 	b := &Backend{options: o, seats: make(chan *seat, count*perDevice)}
 	var names []string
 	for k := range count {
@@ -89,7 +86,7 @@ func plain(err error) string { return strings.TrimPrefix(err.Error(), ErrNone.Er
 
 // Describe says what there is, for -version -v.
 func Describe() string {
-	b, err := Open(Options{})
+	b, err := Open(Options{Worth: Default})
 	if err != nil {
 		return plain(err)
 	}
@@ -121,10 +118,21 @@ func (b *Backend) note(text string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(text, args...))
 }
 
-// Close gives the devices back. No Rescale may be under way.
+// Close gives the devices back, and all memory of theirs and of the host's that was taken for them. A device on which work is
+// still under way is left to the end of the process.
 func (b *Backend) Close() {
+	for range len(b.seats) {
+		s := <-b.seats
+		if s.start == s.device.starts { // otherwise an older context took the lanes with it
+			_ = s.device.bound(func() error { s.give(); return nil })
+		}
+	}
 	for _, d := range b.all {
-		d.stop()
+		d.lock.Lock()
+		if d.users == 0 {
+			d.stop()
+		}
+		d.lock.Unlock()
 	}
 }
 
@@ -133,7 +141,7 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	if err := job.Check(); err != nil {
 		return tensor.NewTally(), err
 	}
-	if b.small(job) {
+	if job.Elements*int64(job.DType.Size()) < b.options.Worth.Rescale {
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
 	s, err := b.seat(ctx)
@@ -165,7 +173,7 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 	if err := job.Check(); err != nil {
 		return nil, err
 	}
-	if b.small(&job.Rescale) {
+	if job.Elements*int64(job.DType.Size()) < b.options.Worth.Sum {
 		return b.options.CPU.Sum(ctx, src, job)
 	}
 	s, err := b.seat(ctx)
@@ -182,11 +190,6 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 		return b.options.CPU.Sum(ctx, src, job)
 	}
 	return sums, err
-}
-
-// small says whether a tensor is not worth the trip.
-func (b *Backend) small(job *tensor.Rescale) bool {
-	return job.Elements*int64(job.DType.Size()) < b.options.Smallest
 }
 
 // seat waits for a free one.

@@ -70,10 +70,15 @@ func library(t *testing.T) string {
 	return path
 }
 
+// everything is worth sending.
+var everything = Worth{Rescale: 1, Sum: 1, Chunk: Default.Chunk}
+
 func open(t *testing.T, o Options) *Backend {
 	t.Helper()
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
-	o.CPU, o.Smallest = cpu.New(2), 1
+	if o.CPU = cpu.New(2); o.Worth == (Worth{}) {
+		o.Worth = everything
+	}
 	b, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +142,7 @@ func TestDeviceMemoryStaysWithinItsBound(t *testing.T) {
 		}
 		b.Close()
 	}
-	if _, err := Open(Options{Memory: 1000}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "1000 bytes of device memory are too few") {
+	if _, err := Open(Options{Memory: 1000, Worth: Default}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "1000 bytes of device memory are too few") {
 		t.Error(err)
 	}
 }
@@ -156,12 +161,12 @@ func (c *counting) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt
 func TestSmallTensorsStayOnTheCPU(t *testing.T) {
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
 	host := &counting{Backend: cpu.New(1)}
-	b, err := Open(Options{CPU: host})
+	b, err := Open(Options{CPU: host, Worth: Default})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	for elements, tensors := range map[int64]int{100: 1, DefaultSmallest/4 - 100: 1, DefaultSmallest / 4: 0} {
+	for elements, tensors := range map[int64]int{100: 1, Default.Rescale/4 - 100: 1, Default.Rescale / 4: 0} {
 		job, src := &tensor.Rescale{DType: tensor.Float32, Elements: elements}, make([]byte, 4*elements)
 		if host.tensors = 0; !bytes.Equal(run(t, b, src, job), src) || host.tensors != tensors {
 			t.Errorf("%d elements: %d tensors on the CPU", elements, host.tensors)

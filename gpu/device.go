@@ -43,9 +43,6 @@ var entries = map[tensor.DType]string{
 // lanes is how many chunks of a tensor are under way at once: one is copied in while another one is computed or copied out.
 const lanes = 2
 
-// maxChunk bounds a lane's buffers, in bytes.
-const maxChunk = 8 << 20
-
 // A block is 256 threads, each of which does a vector of 16 bytes at a time. A processor holds 2048 threads, fewer if it is
 // a small one: more blocks than that would wait for each other.
 const (
@@ -100,7 +97,7 @@ func (d *device) start() error {
 	}
 	// Half of the budget is for factors; a lane has two buffers.
 	d.scales = budget / 2 / perDevice
-	d.chunk = min(maxChunk, d.scales/lanes/2) &^ 4095
+	d.chunk = min(d.backend.options.Worth.Chunk, d.scales/lanes/2) &^ 4095
 	if d.chunk < 4096 {
 		return errors.Join(fmt.Errorf("%d bytes of device memory are too few", budget), d.context.Destroy())
 	}

@@ -134,7 +134,7 @@ func TestADriverIsNotLookedForInTheWorkingDirectory(t *testing.T) {
 
 // often has a backend work, as a child does, and prints its notes.
 func often(work func(*Backend) error) int {
-	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 18})
+	b, err := Open(Options{CPU: cpu.New(1), Worth: everything, Memory: 1 << 18})
 	if err == nil {
 		defer b.Close()
 		err = work(b)

@@ -202,6 +202,9 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
+	if device, ok := backend.(*gpu.Backend); ok {
+		defer device.Close()
+	}
 	ctx, stop := interruptible(c.note)
 	defer stop()
 	folder := f.report
@@ -267,8 +270,14 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	if f.dryRun {
 		return host, host, "a dry run opens no device", nil
 	}
-	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
-	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
+	worth := gpu.Default
+	if smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64); smallest > 0 {
+		worth.Rescale, worth.Sum = smallest, smallest
+	}
+	if worth.Nothing() && !asked("cuda") {
+		return host, host, "no work is worth sending to a device", nil
+	}
+	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Worth: worth})
 	switch {
 	case err == nil:
 		return device, host, "", nil
