@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 	case "describe":
 		fmt.Println(Describe())
 		os.Exit(0)
+	case "device":
+		os.Exit(said(describeDevice()))
+	case "start":
+		os.Exit(said(start()))
 	case "rescale":
 		os.Exit(often(rescales))
 	case "sum":
@@ -48,6 +52,15 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	_ = os.RemoveAll(folder) // it is in the system's temporary folder
 	os.Exit(code)
+}
+
+// said is the exit code of a child that ended so.
+func said(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // ran says which of the tests that the kernels' instructions are counted over have run.
