@@ -68,9 +68,10 @@ var ran struct{ suite, far, chunks bool }
 
 const emulator = "bin/libcuda.so.1"
 
-// library is the driver that tests run on: the emulator, unless ZOOFOLD_LIBCUDA names another one.
+// library is the driver that tests run on: the emulator, unless ZOOFOLD_LIBCUDA names another one, or is empty: then it is
+// what the dynamic linker finds.
 func library(t *testing.T) string {
-	if path := os.Getenv("ZOOFOLD_LIBCUDA"); path != "" {
+	if path, named := os.LookupEnv("ZOOFOLD_LIBCUDA"); named {
 		return path
 	}
 	path, err := filepath.Abs("../" + emulator)

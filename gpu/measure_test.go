@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -324,6 +325,11 @@ func TestMeasureRescaling(t *testing.T) {
 	b := open(t, Options{})
 	one, all := cpu.New(1), cpu.New(runtime.NumCPU())
 	sizes := sized([]int64{16 << 10, 64 << 10}, []int64{1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30})
+	var memory syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&memory); err != nil {
+		t.Fatal(err)
+	}
+	sizes = slices.DeleteFunc(sizes, func(size int64) bool { return uint64(size) > memory.Totalram/4 })
 	both := limit(t, b.all[0], min(b.all[0].chunk, sizes[len(sizes)-1]))
 	record(t, both)
 	src, dst := make([]byte, sizes[len(sizes)-1]), make(tensor.Buffer, sizes[len(sizes)-1])
@@ -366,8 +372,8 @@ func alone(t *testing.T, d *device, size int64, f func(l *lane) error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.stream.Destroy()) }()
-		for _, p := range []*cu.DevicePtr{&l.from, &l.to, &l.counts} {
-			if *p, err = cu.MemAlloc(size); err != nil {
+		for p, bytes := range map[*cu.DevicePtr]int64{&l.from: size, &l.to: size, &l.counts: tallyBytes} {
+			if *p, err = cu.MemAlloc(bytes); err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, cu.MemFree(*p)) }()
@@ -384,6 +390,9 @@ func TestMeasureKernels(t *testing.T) {
 	b := open(t, Options{})
 	d := b.all[0]
 	size, times := sized(int64(32<<10), int64(1<<30)), sized(2, 10)
+	for size > free(t, d)/4 {
+		size /= 2
+	}
 	src := make([]byte, size)
 	alone(t, d, size, func(l *lane) error {
 		fill := func(dtype tensor.DType) error {
