@@ -23,7 +23,7 @@ import (
 type Backend struct {
 	options Options
 	name    string
-	seats   chan *seat // the free ones
+	seats   chan *device // for each tensor that may be on a device, free
 
 	lock  sync.Mutex
 	all   []*device
@@ -34,8 +34,8 @@ type Backend struct {
 // maxNotes is how many notes are kept: a device that is short of memory fails with every tensor.
 const maxNotes = 20
 
-// perDevice is how many tensors are on a device at once: while one waits for the disk, another one's copies run.
-const perDevice = 2
+// perDevice is how many tensors are on a device at once: while one waits for the disk, others' copies run.
+const perDevice = 4
 
 // Open starts the driver and a context on each device. ErrNone is in the error's chain where there is none to be had.
 func Open(o Options) (*Backend, error) {
@@ -47,7 +47,7 @@ func Open(o Options) (*Backend, error) {
 	if err != nil || count == 0 {
 		return nil, fmt.Errorf("%w: driver %s found, but no device", ErrNone, dotted(version))
 	}
-	b := &Backend{options: o, seats: make(chan *seat, count*perDevice)}
+	b := &Backend{options: o, seats: make(chan *device, count*perDevice)}
 	var names []string
 	for k := range count {
 		d := &device{backend: b, ordinal: k}
@@ -63,7 +63,7 @@ func Open(o Options) (*Backend, error) {
 	}
 	for range perDevice {
 		for _, d := range b.all { // by turns
-			b.seats <- &seat{device: d}
+			b.seats <- d
 		}
 	}
 	b.name = fmt.Sprintf("cuda: %s, driver %s", strings.Join(names, ", "), dotted(version))
@@ -121,12 +121,6 @@ func (b *Backend) note(text string, args ...any) {
 // Close gives the devices back, and all memory of theirs and of the host's that was taken for them. A device on which work is
 // still under way is left to the end of the process.
 func (b *Backend) Close() {
-	for range len(b.seats) {
-		s := <-b.seats
-		if s.start == s.device.starts { // otherwise an older context took the lanes with it
-			_ = s.device.bound(func() error { s.give(); return nil })
-		}
-	}
 	for _, d := range b.all {
 		d.lock.Lock()
 		if d.users == 0 {
@@ -144,27 +138,29 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	if job.Elements*int64(job.DType.Size()) < b.options.Worth.Rescale {
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
-	s, err := b.seat(ctx)
+	d, err := b.seat(ctx)
 	if err != nil {
 		return tensor.NewTally(), err
 	}
-	tally, done, err := s.rescale(ctx, dst, src, job)
-	b.seats <- s
+	tally, left, err := d.rescale(ctx, dst, src, job)
+	b.seats <- d
 	var failed *deviceError
 	switch {
 	case err == nil:
 		return tally, nil
 	case !errors.As(err, &failed):
 		return tensor.NewTally(), err
-	case done == 0:
+	case left == nil:
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
 	// What was written stays, and what was read for it is not read again: it may be gone, if src and dst are the same file.
-	rest, err := tensor.Reference{}.From(ctx, dst, src, job, done/int64(job.DType.Size()))
-	if err != nil {
-		return rest, err
+	for _, part := range left {
+		rest, err := tensor.Reference{}.Range(ctx, dst, src, job, part.first, part.end)
+		if err != nil {
+			return rest, err
+		}
+		tally.Add(rest)
 	}
-	tally.Add(rest)
 	return tally, nil
 }
 
@@ -176,16 +172,15 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 	if job.Elements*int64(job.DType.Size()) < b.options.Worth.Sum {
 		return b.options.CPU.Sum(ctx, src, job)
 	}
-	s, err := b.seat(ctx)
+	d, err := b.seat(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > s.device.scales/2 { // short channels, and many of them
-		b.seats <- s
+	defer func() { b.seats <- d }()
+	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > d.scales/2 { // short channels, and many of them
 		return b.options.CPU.Sum(ctx, src, job)
 	}
-	sums, err := s.sum(ctx, src, job)
-	b.seats <- s
+	sums, err := d.sum(ctx, src, job)
 	if failed := (*deviceError)(nil); errors.As(err, &failed) {
 		return b.options.CPU.Sum(ctx, src, job)
 	}
@@ -193,13 +188,16 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 }
 
 // seat waits for a free one.
-func (b *Backend) seat(ctx context.Context) (*seat, error) {
+func (b *Backend) seat(ctx context.Context) (*device, error) {
 	select {
-	case s := <-b.seats:
-		return s, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("stopped before byte 0: %w", ctx.Err())
+	case d := <-b.seats:
+		if ctx.Err() == nil { // select chooses at random where both are ready
+			return d, nil
+		}
+		b.seats <- d
 	}
+	return nil, fmt.Errorf("stopped before byte 0: %w", ctx.Err())
 }
 
 // deviceError is a failure of the device or the driver, not of src, dst or the context.

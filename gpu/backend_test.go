@@ -251,12 +251,11 @@ func beyond(d *device, dtype tensor.DType) error {
 	if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
 		return err
 	}
-	r := (&seat{device: d}).take(f, f, job)
-	err := d.bound(func() error {
-		defer r.give()
-		defer r.close()
-		return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
-	})
+	r := d.rescaling(f, f, job)
+	defer r.close()
+	err := errors.Join(r.prepare(context.Background()), d.onLane(context.Background(), func(l *lane) error {
+		return r.chunk(context.Background(), l, 0, span{first * size, (first + count) * size})
+	}))
 	if err == nil && (f.off != first*size || !bytes.Equal(f.got, expected)) {
 		err = fmt.Errorf("other values, or not written at %d", f.off)
 	}
@@ -264,7 +263,7 @@ func beyond(d *device, dtype tensor.DType) error {
 }
 
 func TestSumsOfSeveralChunksAreExact(t *testing.T) {
-	b := open(t, Options{Memory: 1 << 19})
+	b := open(t, Options{Memory: 1 << 20})
 	for _, d := range floats {
 		for _, j := range sumJobs(t, d) {
 			got, err := b.Sum(context.Background(), bytes.NewReader(j.src), j.Sum)
@@ -308,12 +307,12 @@ func sumBeyond(d *device, dtype tensor.DType) error {
 		for k, x := range values {
 			want[job.Partial(first+int64(k))].Add(x * job.Scale(first+int64(k)))
 		}
-		u := (&seat{device: d}).takeSum(f, job)
-		if err := d.bound(func() error {
-			defer u.give()
-			defer u.close()
-			return errors.Join(u.prepare(), u.send(&u.lanes[0], nil, first*size, count*size), u.collect(&u.lanes[0]))
-		}); err != nil {
+		u := d.summing(f, job)
+		err := errors.Join(u.prepare(context.Background()), d.onLane(context.Background(), func(l *lane) error {
+			return u.chunk(context.Background(), l, 0, span{first * size, (first + count) * size})
+		}), u.fetch(context.Background()))
+		u.close()
+		if err != nil {
 			return err
 		}
 		if !slices.Equal(u.partials, want) {

@@ -143,7 +143,7 @@ func TestBoundsOfDeviceMemoryHoldForManyTensorsAtOnce(t *testing.T) {
 		}
 		all.Wait()
 		unaided(t, b)
-		slack := sized[int64](0, perDevice*(3*lanes+8)*piece)
+		slack := sized[int64](0, (maxLanes*3+perDevice*8)*piece)
 		if used := before - least; used > bound+slack {
 			t.Errorf("%d bytes of memory: %d are used", bound, used)
 		} else {

@@ -446,22 +446,20 @@ func TestMeasureKernels(t *testing.T) {
 				}
 				job := weights(dtype, size, axis.layout)
 				figure := figures.Figure{Where: "cuda", Type: dtype.String(), Axis: axis.name, Bytes: size}
-				r := (&seat{device: d}).take(nil, nil, job)
-				if err := r.prepare(); err != nil {
+				r, whole := d.rescaling(nil, nil, job), span{0, size}
+				if err := r.prepare(context.Background()); err != nil {
 					return err
 				}
 				figure.What = "kernel: rescaling"
-				record(t, against(measured(t, figure, many, often(func() error { return r.launch(l, 0, size) })), plain, withinDevice))
+				record(t, against(measured(t, figure, many, often(func() error { return r.launch(l, whole) })), plain, withinDevice))
 				r.close()
-				r.give()
-				u := (&seat{device: d}).takeSum(nil, &tensor.Sum{Rescale: *job, Out: job.Factors[0].Layout})
-				if err := u.prepare(); err != nil {
+				u := d.summing(nil, &tensor.Sum{Rescale: *job, Out: job.Factors[0].Layout})
+				if err := u.prepare(context.Background()); err != nil {
 					return err
 				}
 				figure.What = "kernel: sum"
-				record(t, against(measured(t, figure, many, often(func() error { return u.launch(l, 0, size) })), plain, withinDevice))
+				record(t, against(measured(t, figure, many, often(func() error { return u.launch(l, whole) })), plain, withinDevice))
 				u.close()
-				u.give()
 			}
 		}
 		return nil
