@@ -141,6 +141,9 @@ func (c *checker) do(ctx context.Context, s step) {
 
 // save writes what is known by now.
 func (c *checker) save() error {
+	if !c.report.Small {
+		c.report.Judge()
+	}
 	text, err := json.MarshalIndent(c.report, "", " ")
 	if err != nil {
 		return err

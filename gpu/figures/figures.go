@@ -3,7 +3,7 @@
 package figures
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,20 +44,21 @@ func Append(path string, list ...Figure) error {
 
 // Read is what was appended to a file. A last line that was not finished is no figure.
 func Read(path string) (list []Figure, err error) {
-	f, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
+	for line := range bytes.Lines(text) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break
+		}
 		var one Figure
-		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
+		if err := json.Unmarshal(line, &one); err != nil {
 			return list, fmt.Errorf("%s: %w", path, err)
 		}
 		list = append(list, one)
 	}
-	return list, lines.Err()
+	return list, nil
 }
 
 // Median runs f until that many rounds are done, or the time is spent, at least once, and returns the median of how long it
@@ -129,5 +130,6 @@ type Report struct {
 	Machine  Machine   `json:"machine"`
 	Device   Device    `json:"device"`
 	Steps    []Step    `json:"steps"`
+	Targets  []Target  `json:"targets"`
 	Figures  []Figure  `json:"figures"`
 }

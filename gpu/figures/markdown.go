@@ -73,6 +73,12 @@ func (r *Report) Markdown(w io.Writer) error {
 	for _, s := range r.Steps {
 		fmt.Fprintf(&b, "| %s | %s | %.1f | %s |\n", s.Name, s.Result, s.Seconds, cell(s.Said))
 	}
+	if len(r.Targets) > 0 {
+		b.WriteString("\n| what a card should reach | |\n|---|---|\n")
+	}
+	for _, t := range r.Targets {
+		fmt.Fprintf(&b, "| %s | %s |\n", t.What, t)
+	}
 	for at := 0; at < len(r.Figures); {
 		end := at
 		for end < len(r.Figures) && r.Figures[end].group() == r.Figures[at].group() {
@@ -129,6 +135,9 @@ func (r *Report) Summary(w io.Writer) error {
 			said = append(said[:99], '…')
 		}
 		fmt.Fprintf(&b, "%-34s %-8s %8.1f  %s\n", s.Name, s.Result, s.Seconds, string(said))
+	}
+	for _, t := range r.Targets {
+		fmt.Fprintf(&b, "%s: %s\n", t.What, t)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
