@@ -41,7 +41,7 @@ const perDevice = 4
 func Open(o Options) (*Backend, error) {
 	version, err := driver.Load()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrNone, strings.TrimPrefix(err.Error(), driver.ErrAbsent.Error()+": "))
+		return nil, none(err)
 	}
 	count, err := cu.NumDevices()
 	if err != nil || count == 0 {
@@ -68,6 +68,19 @@ func Open(o Options) (*Backend, error) {
 	}
 	b.name = fmt.Sprintf("cuda: %s, driver %s", strings.Join(names, ", "), dotted(version))
 	return b, nil
+}
+
+// find looks whether there is a driver, and does not start it.
+func find() error {
+	if err := driver.Find(); err != nil {
+		return none(err)
+	}
+	return nil
+}
+
+// none is ErrNone for the reason that the driver has.
+func none(err error) error {
+	return fmt.Errorf("%w: %s", ErrNone, strings.TrimPrefix(err.Error(), driver.ErrAbsent.Error()+": "))
 }
 
 func dotted(version int) string { return fmt.Sprintf("%d.%d", version/1000, version%1000/10) }

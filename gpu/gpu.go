@@ -24,6 +24,7 @@ type Worth struct {
 	Rescale int64 // tensors of that many bytes and more are rescaled there; Never: none
 	Sum     int64 // and summed up
 	Chunk   int64 // of a tensor, at most so many bytes are sent at a time, a multiple of 4096
+	Begin   int64 // Later opens devices when a run has had so many bytes of tensors that are worth sending
 }
 
 // Never is a size that no tensor has.
@@ -31,8 +32,9 @@ const Never = math.MaxInt64
 
 // Default is what is worth sending as long as nobody has measured it on a device. A copy, a launch and the wait for it take
 // tens of microseconds, in which one core rescales hundreds of kilobytes: so nothing is sent below a megabyte. A chunk's
-// copy should take many times as long as its launch: at 25 GB/s, 8 MiB take 300 µs. gpu-kit's sweep measures both.
-var Default = Worth{Rescale: 1 << 20, Sum: 1 << 20, Chunk: 8 << 20}
+// copy should take many times as long as its launch: at 25 GB/s, 8 MiB take 300 µs. To start a driver and a context takes
+// some tenths of a second, in which a core rescales more than a gigabyte. gpu-kit measures all of this.
+var Default = Worth{Rescale: 1 << 20, Sum: 1 << 20, Chunk: 8 << 20, Begin: 1 << 30}
 
 // Nothing says whether it is not worth opening a device.
 func (w Worth) Nothing() bool { return w.Rescale == Never && w.Sum == Never }

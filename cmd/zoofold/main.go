@@ -202,7 +202,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
-	if device, ok := backend.(*gpu.Backend); ok {
+	if device, ok := backend.(interface{ Close() }); ok {
 		defer device.Close()
 	}
 	ctx, stop := interruptible(c.note)
@@ -270,21 +270,22 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	if f.dryRun {
 		return host, host, "a dry run opens no device", nil
 	}
-	worth := gpu.Default
+	o := gpu.Options{CPU: host, Memory: f.memory, Worth: gpu.Default}
 	if smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64); smallest > 0 {
-		worth.Rescale, worth.Sum = smallest, smallest
+		o.Worth.Rescale, o.Worth.Sum = smallest, smallest
 	}
-	if worth.Nothing() && !asked("cuda") {
-		return host, host, "no work is worth sending to a device", nil
-	}
-	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Worth: worth})
-	switch {
-	case err == nil:
+	if asked("cuda") {
+		device, err := gpu.Open(o)
+		if err != nil {
+			return nil, nil, "", err
+		}
 		return device, host, "", nil
-	case asked("cuda"):
-		return nil, nil, "", err
 	}
-	return host, host, err.Error(), nil
+	later, err := gpu.OpenLater(o)
+	if err != nil {
+		return host, host, err.Error(), nil
+	}
+	return later, host, "", nil
 }
 
 // engineOf is a run's engine, or why it has none. A dry run loads nothing: it has nothing to prove.
