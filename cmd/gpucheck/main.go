@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command gpucheck checks zoofold on a machine with a GPU and measures it there. It is a part of gpu-kit, whose check.sh
 // starts it; docs/gpu/README.md says what it does.
 //

@@ -183,9 +183,9 @@ func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
 func TestEachRuleHasItsDevice(t *testing.T) {
 	emulated(t)
 	zoo := filepath.Join(generated(t, 10), "zoo")
-	const rules = "  - match: 'dense/*'\n    device: cpu\n  - match: '**/*.onnx'\n"
-	const wrong = "ZOOFOLD_EMULATOR=flip=1+" // all that the device does is refused
-	for device, folded := range map[string]int{"": 2, "cpu": 10, "cuda": 0} {
+	const rules = "  - match: 'dense/*'\n    device: cpu\n  - match: '**/*.onnx'\n    device: cuda\n"
+	const wrong = "ZOOFOLD_EMULATOR=flip=1+"                                              // all that the device does is refused
+	for device, folded := range map[string]int{"": 2, "cpu": 10, "cuda": 0, "auto": 10} { // auto: there is too little to do for a device
 		var flags []string
 		if device != "" {
 			flags = []string{"-device", device}
