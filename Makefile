@@ -29,8 +29,8 @@ emulator: ## bin/libcuda.so.1, a driver for tests that runs the shipped device c
 	@mkdir -p bin
 	$(CXX) -std=c++17 -O2 -Wall -shared -fPIC -fvisibility=hidden -o bin/libcuda.so.1 gpu/emulator/libcuda.cc
 
-kernels: ## compile the device code to gpu/kernels/rescale.ptx
-	sh testdata/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
+kernels: ## compile the device code to PTX beside it
+	sh testdata/kernels.sh $(CACHE) gpu/kernels
 
 mutants: emulator header ## plant every bug of gpu/mutant_test.go in the device code; the tests have to find each
 	CGO_CFLAGS="-O2 -I$(if $(CUDA_HOME),$(CUDA_HOME),$(abspath $(CACHE)/cuda))/include" ZOOFOLD_MUTANTS=all $(GO) test -tags cuda -count=1 -timeout 60m -v -run BugsPlanted ./gpu

@@ -29,6 +29,10 @@ type device struct {
 	context  cu.CUContext
 	kernels  map[tensor.DType]cu.Function // rescale
 	sums     map[tensor.DType]cu.Function
+	products struct {
+		start  int // the context that kernel belongs to, as a lane's
+		kernel cu.Function
+	}
 	blocks   int64      // of threads, that a launch has at most
 	lanes    chan *lane // the free ones; there are always as many in all
 	chunk    int64      // bytes that a lane holds

@@ -69,15 +69,19 @@ func measured(t *testing.T, figure figures.Figure, most int, f func(times int) e
 	if err != nil {
 		t.Fatalf("%s: %v", figure.What, err)
 	}
+	latest = time.Since(started)
 	figure.Seconds, figure.Rounds = seconds/float64(times), done
 	figure.Rate = float64(figure.Bytes) / 1e9 / figure.Seconds
 	return figure
 }
 
-// short says, and logs, that there is no time to measure more: what comes first is what matters most.
+var latest time.Duration // of all that was done for the last figure
+
+// short says, and logs, that there is no time to measure more: what comes first is what matters most. The next size is four
+// times as large.
 func short(t *testing.T) bool {
 	end, limited := t.Deadline()
-	if limited && time.Until(end) < 8*time.Second {
+	if limited && time.Until(end) < 5*time.Second+4*latest {
 		t.Log("not everything is measured: the time is short")
 		return true
 	}
@@ -464,6 +468,36 @@ func TestMeasureKernels(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Float64 products are what the algebra check spends its time on.
+func TestMeasureProducts(t *testing.T) {
+	b := open(t, Options{})
+	for _, n := range sized([]int{8, 16}, []int{1024, 256, 4096}) {
+		if short(t) {
+			return
+		}
+		a, c, want := make([]float64, n*n), make([]float64, n*n), make([]float64, n*n)
+		for k := range a {
+			a[k] = 1 + float64(k%97)/97
+		}
+		f := figures.Figure{What: "product of float64 matrices (Rate: 10^9 multiplications a second)", Type: "float64", Bytes: int64(n) * int64(n) * 8}
+		rate := func(where string, multiply func() error) figures.Figure {
+			f.Where = where
+			f := measured(t, f, 1, func(int) error { return multiply() })
+			f.Rate = float64(n) * float64(n) * float64(n) / 1e9 / f.Seconds
+			return f
+		}
+		device := rate("cuda", func() error { return b.Product(context.Background(), c, a, a, n, n, n) })
+		if n > 1024 { // a plain loop takes a minute
+			record(t, device)
+			continue
+		}
+		record(t, device, rate("cpu, a plain loop", func() error { product(want, a, a, n, n, n); return nil }))
+		if !slices.Equal(c, want) {
+			t.Errorf("%d×%d: other values", n, n)
+		}
+	}
 }
 
 func TestMeasureSums(t *testing.T) {

@@ -33,9 +33,10 @@ elif [ -f "$include/cuda.h" ]; then
 	env -i PATH="$PATH" ZOOFOLD_LIBCUDA=/nowhere/libcuda.so.1 sh gpu-kit/check.sh .cache/gpu-kit
 	grep -q '"no_device": ".*/nowhere/libcuda.so.1' .cache/gpu-kit/figures.json
 	code=0
-	sh testdata/kernels.sh .cache .cache/rescale.ptx || code=$?
+	mkdir -p .cache/kernels
+	sh testdata/kernels.sh .cache .cache/kernels || code=$?
 	case $code in
-	0) cmp .cache/rescale.ptx gpu/kernels/rescale.ptx ;;
+	0) cmp .cache/kernels/rescale.ptx gpu/kernels/rescale.ptx && cmp .cache/kernels/product.ptx gpu/kernels/product.ptx ;;
 	75) echo "kernels: not compiled anew: the compiler cannot be had here" ;;
 	*) exit $code ;;
 	esac

@@ -53,7 +53,7 @@ type ended struct {
 }
 
 // grace is how long a killed command may take to go: a process that waits within a driver may never do.
-const grace = 5 * time.Second
+const grace = 3 * time.Second
 
 var errStays = errors.New("it was killed and does not end")
 

@@ -28,11 +28,11 @@ import (
 func main() {
 	kit := flag.String("kit", "", "the kit's `folder`: bin, lib and models")
 	out := flag.String("out", "", "the `folder` for figures.json, figures.md and log.txt")
-	limit := flag.Duration("limit", 285*time.Second, "how long all steps together may take")
+	limit := flag.Duration("limit", 280*time.Second, "how long all steps together may take")
 	models := flag.String("models", "", "write the kit's small models into a `folder` instead")
 	flag.Parse()
 	if flag.NArg() > 0 || (*models == "") == (*kit == "" || *out == "") {
-		fmt.Fprintln(os.Stderr, "usage: gpucheck -kit FOLDER -out FOLDER [-limit 285s], or gpucheck -models FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: gpucheck -kit FOLDER -out FOLDER [-limit 280s], or gpucheck -models FOLDER")
 		os.Exit(2)
 	}
 	if *models != "" {
