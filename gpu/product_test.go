@@ -9,12 +9,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"gorgonia.org/cu"
 
+	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu/kernels"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -104,5 +106,66 @@ func TestAProductThatCannotBeTakenSaysSo(t *testing.T) {
 	cancel()
 	if err := b.Product(ctx, make([]float64, 1), make([]float64, 1), make([]float64, 1), 1, 1, 1); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// harmlessInProducts are as harmless.
+var harmlessInProducts = []harmlessBug{
+	// A thread without a tile does the last row and column once more, and stores nothing.
+	{"setp.gt.u64", regexp.MustCompile(`^\s*add\.s64.*\n\s*setp\.ge\.u64.*\n\s*@.*\n\n\s*cvta`)},
+	{"setp.le.u64", regexp.MustCompile(`^\s*add\.s64.*\n\s*setp\.lt\.u64.*\n\s*@.*\n\n\$`)},
+	// Tiles are done by several threads, which store the same.
+	{"add.s64", regexp.MustCompile(`^\s*cvt\.u64\.u32.*\n\s*mul\.lo\.s64.*\n\n\$`)},
+	// A tile's first element is never beyond an edge.
+	{"setp.gt.u64", regexp.MustCompile(`^\n\s*setp\.ge\.u64.*\n\s*mul\.lo\.s64.*\n\s*add\.s64`)},
+	{"setp.gt.u64", regexp.MustCompile(`^\s*add\.s64.*\n\s*setp\.ge\.u64.*\n\s*shl\.b64.*\n\s*add\.s64.*\n\s*or\.pred`)},
+	{"and.pred", regexp.MustCompile(`^\s*add\.s64.*\n\s*or\.pred\s+%p\d+, %p3, %p4;\n\s*@.*\n\n\s*st\.global\.f64\s+\[%rd\d+\]`)},
+}
+
+// Every bug planted in the product's device code changes a product of a few small shapes, or is stopped by the emulator.
+func TestBugsPlantedInTheProductAreFound(t *testing.T) {
+	emulated(t, "")
+	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
+	t.Setenv("ZOOFOLD_EMULATOR_COVERAGE", "")
+	right := kernels.Product
+	defer func() { kernels.Product = right }()
+	const most = 8 * 256 * 4 * 4 // elements that all threads do at once
+	shapes := [][3]int{{1, 1, 1}, {4, 4, 2}, {5, 7, 3}, {2, 9, 5}, {9, 2, 1}, {7, 6, 2}, {most / 64, 130, 1}}
+	found := func() bool {
+		b, err := Open(Options{CPU: cpu.New(1), Worth: everything, Memory: 16 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for _, s := range shapes {
+			if sameProducts(b, s[0], s[1], s[2], matrix(s[0]*s[2], 1), matrix(s[2]*s[1], 2)) != nil || len(b.Notes()) > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	if found() {
+		t.Fatal("the kernel as it is gives other values")
+	}
+	lines := strings.Split(right, "\n")
+	count := 0
+	for k, line := range lines {
+		bug := planted(strings.TrimSpace(line))
+		if bug == "" {
+			continue
+		}
+		count++
+		with := slices.Clone(lines)
+		with[k] = "\t" + bug
+		kernels.Product = strings.Join(with, "\n")
+		around := strings.Join(lines[k-1:min(k+4, len(lines))], "\n")
+		listed := slices.ContainsFunc(harmlessInProducts, func(h harmlessBug) bool { return strings.HasPrefix(bug, h.bug) && h.around.MatchString(around) })
+		if is := found(); is == listed {
+			t.Errorf("line %d: found: %v, listed as harmless: %v: %s\n%s", k+1, is, listed, bug, around)
+		}
+	}
+	t.Logf("%d bugs planted", count)
+	if count < 100 {
+		t.Error("that is not many")
 	}
 }
