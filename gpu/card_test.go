@@ -199,7 +199,7 @@ func TestNoMemoryIsLeftBehind(t *testing.T) {
 	if device[last] < device[0]-1<<20 {
 		t.Errorf("free memory of the device after each backend: %d", device)
 	}
-	if host[last] > host[0]+4<<20 {
+	if host[last] > host[0]+48<<20 { // a backend here has 64 MiB of pinned memory
 		t.Errorf("locked and shared memory of the process after each backend: %d", host)
 	}
 }

@@ -137,11 +137,12 @@ func (c *checker) environment() (env []string) {
 	if c.driver != "" {
 		env = append(env, "ZOOFOLD_LIBCUDA="+c.driver)
 	}
-	library := filepath.Join(c.work, "lib", runtimeLibrary)
-	if _, err := os.Stat(library); err != nil {
+	library := c.library
+	if library == "" {
 		library = "none"
 	}
-	return append(env, "ONNXRUNTIME_LIB="+library, "TMPDIR="+c.work)
+	// A driver that keeps compiled kernels needs a place for them.
+	return append(env, "ONNXRUNTIME_LIB="+library, "TMPDIR="+c.work, "CUDA_CACHE_PATH="+filepath.Join(c.work, "kernels"))
 }
 
 // output is what a command says, while it says it.

@@ -58,6 +58,7 @@ type checker struct {
 	kit, out, work string
 	driver         string // the driver's library, or "" for what the dynamic linker finds
 	search         string // LD_LIBRARY_PATH of what is started
+	library        string // ONNX Runtime's; "": there is none that can be loaded
 	log            *log
 	report         figures.Report
 }
@@ -91,6 +92,11 @@ func check(ctx context.Context, kit, out string, limit time.Duration) (failed bo
 			return true, err
 		}
 		failed = failed || c.report.Steps[len(c.report.Steps)-1].Result == figures.Failed
+	}
+	if filepath.Dir(c.library) == c.out {
+		if err := os.Remove(c.library); err != nil {
+			return true, err
+		}
 	}
 	fmt.Println()
 	return failed, c.report.Summary(os.Stdout)

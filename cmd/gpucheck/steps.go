@@ -52,35 +52,50 @@ func (c *checker) steps() []step {
 	}
 }
 
-// unpack puts ONNX Runtime's library where it can be loaded, and asks the program who it is.
+// unpack puts ONNX Runtime's library where it can be loaded, which is not so in every temporary folder, and asks the program who
+// it is.
 func (c *checker) unpack(ctx context.Context) (string, error) {
-	packed, err := os.Open(filepath.Join(c.kit, "lib", runtimeLibrary+".gz"))
+	said := ""
+	for _, folder := range []string{c.work, c.out} {
+		library := filepath.Join(folder, runtimeLibrary)
+		if err := unpacked(filepath.Join(c.kit, "lib", runtimeLibrary+".gz"), library); err != nil {
+			return "", err
+		}
+		e, err := c.must(ctx, []string{"ONNXRUNTIME_LIB=" + library, "ZOOFOLD_LIBCUDA=/nowhere/libcuda.so.1"}, "zoofold", "-version", "-v")
+		if err != nil {
+			return "", errors.Join(err, os.Remove(library))
+		}
+		lines := strings.Split(e.text, "\n")
+		c.report.Version = strings.TrimPrefix(lines[0], "zoofold ")
+		said = c.report.Version + ", " + lines[1]
+		if strings.HasPrefix(lines[1], "predictions: ONNX Runtime ") {
+			c.library = library
+			break
+		}
+		if err := os.Remove(library); err != nil {
+			return "", err
+		}
+	}
+	return said, nil
+}
+
+// unpacked unpacks a file.
+func unpacked(from, to string) error {
+	packed, err := os.Open(from)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer packed.Close()
-	library, err := gzip.NewReader(packed)
+	plain, err := gzip.NewReader(packed)
 	if err != nil {
-		return "", err
+		return err
 	}
-	folder := filepath.Join(c.work, "lib")
-	if err := os.MkdirAll(folder, 0o777); err != nil {
-		return "", err
-	}
-	out, err := os.Create(filepath.Join(folder, runtimeLibrary))
+	out, err := os.Create(to)
 	if err != nil {
-		return "", err
+		return err
 	}
-	_, err = io.Copy(out, library)
-	if err := errors.Join(err, out.Close()); err != nil {
-		return "", err
-	}
-	e, err := c.must(ctx, nil, "zoofold", "-version")
-	if err != nil {
-		return "", err
-	}
-	c.report.Version = strings.TrimPrefix(strings.SplitN(e.text, "\n", 2)[0], "zoofold ")
-	return c.report.Version, nil
+	_, err = io.Copy(out, plain)
+	return errors.Join(err, out.Close())
 }
 
 // device finds the driver's library and asks it for the device. That there is none is no failure.
