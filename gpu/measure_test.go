@@ -572,7 +572,7 @@ func TestMeasureChunks(t *testing.T) {
 		host := cpu.New(workers)
 		sweep(host.Name(), 0, host)
 	}
-	for _, chunk := range sized([]int64{4 << 10, 16 << 10}, []int64{256 << 10, 1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20}) {
+	for _, chunk := range sized([]int64{4 << 10, 16 << 10}, []int64{8 << 20, 2 << 20, 16 << 20, 4 << 20, 1 << 20, 32 << 20, 256 << 10}) {
 		worth := everything
 		worth.Chunk = chunk
 		b := open(t, Options{Worth: worth})

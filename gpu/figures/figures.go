@@ -131,5 +131,6 @@ type Report struct {
 	Device   Device    `json:"device"`
 	Steps    []Step    `json:"steps"`
 	Targets  []Target  `json:"targets"`
+	Advice   []string  `json:"advice"` // what the sweep says of the sizes that are worth sending
 	Figures  []Figure  `json:"figures"`
 }

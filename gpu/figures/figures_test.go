@@ -105,3 +105,29 @@ func TestAPageShowsStepsTargetsAndATableForEachKindOfFigure(t *testing.T) {
 		t.Errorf("%v: the emulator's figures are not marked:\n%s", err, page.String())
 	}
 }
+
+func TestTheSweepSaysFromWhichSizeOnADeviceIsAsFast(t *testing.T) {
+	r := &figures.Report{}
+	add := func(where string, chunk int64, rates ...float64) {
+		for k, rate := range rates {
+			r.Figures = append(r.Figures, figures.Figure{What: "sweep", Where: where, Chunk: chunk, Bytes: 1 << (20 + 2*k), Rate: rate})
+		}
+	}
+	add("cpu, 1 worker", 0, 5, 5, 5)
+	add("cpu, 4 workers", 0, 1, 20, 20)
+	add("cpu, 16 workers", 0, 40, 40, 40)
+	if r.Judge(); len(r.Advice) > 0 {
+		t.Errorf("there is no device: %q", r.Advice)
+	}
+	add("cuda", 1<<20, 4, 9, 10)
+	add("cuda", 8<<20, 2, 10, 25)
+	add("cuda", 16<<20, 3, 15, 24)
+	r.Judge()
+	want := []string{
+		"the fastest chunk for tensors of 16 MiB is 8 MiB", "with it the device is as fast as cpu, 1 worker: from 4 MiB on",
+		"with it the device is as fast as cpu, 16 workers: never", "with it the device is as fast as cpu, 4 workers: from 16 MiB on",
+	}
+	if !slices.Equal(r.Advice, want) {
+		t.Errorf("%q", r.Advice)
+	}
+}

@@ -79,6 +79,9 @@ func (r *Report) Markdown(w io.Writer) error {
 	for _, t := range r.Targets {
 		fmt.Fprintf(&b, "| %s | %s |\n", t.What, t)
 	}
+	if len(r.Advice) > 0 {
+		fmt.Fprintf(&b, "\nBy the sweep:\n\n- %s\n", strings.Join(r.Advice, "\n- "))
+	}
 	for at := 0; at < len(r.Figures); {
 		end := at
 		for end < len(r.Figures) && r.Figures[end].group() == r.Figures[at].group() {
@@ -138,6 +141,9 @@ func (r *Report) Summary(w io.Writer) error {
 	}
 	for _, t := range r.Targets {
 		fmt.Fprintf(&b, "%s: %s\n", t.What, t)
+	}
+	for _, line := range r.Advice {
+		fmt.Fprintln(&b, line)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -2,7 +2,9 @@ package figures
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -15,9 +17,9 @@ type Target struct {
 	Reached bool    `json:"reached"`
 }
 
-// Judge derives the targets of a report from its figures. A target about which there is no figure is left out.
+// Judge derives the targets and the advice of a report from its figures. A target about which there is no figure is left out.
 func (r *Report) Judge() {
-	r.Targets = nil
+	r.Targets, r.Advice = nil, r.advice()
 	atLeast := func(what string, least float64, of func(Figure) (float64, bool)) {
 		worst, any := math.Inf(1), false
 		for _, f := range r.Figures {
@@ -65,6 +67,54 @@ func (r *Report) Judge() {
 	atMost("processor time of -device auto, of -device cpu, for large models", 0.5, func(f Figure) (float64, bool) {
 		return beside(f, func(f Figure) float64 { return f.CPU })
 	})
+}
+
+// advice is, of a sweep over sizes and chunks, the fastest chunk for the largest tensors, and the size from which on that is at
+// least as fast as each of the others: "never" where it is not so for the largest tensors.
+func (r *Report) advice() (list []string) {
+	rates := map[string]map[int64]float64{} // by what does it, and the tensor's size
+	best, largest := Figure{}, int64(0)
+	for _, f := range r.Figures {
+		if !strings.HasPrefix(f.What, "sweep") {
+			continue
+		}
+		where := f.Where
+		if f.Chunk > 0 {
+			where = fmt.Sprint(f.Chunk)
+			if f.Bytes > best.Bytes || f.Bytes == best.Bytes && f.Rate > best.Rate {
+				best = f
+			}
+		}
+		if rates[where] == nil {
+			rates[where] = map[int64]float64{}
+		}
+		rates[where][f.Bytes] = f.Rate
+		largest = max(largest, f.Bytes)
+	}
+	if best.Chunk == 0 || best.Bytes < largest {
+		return nil
+	}
+	list = append(list, fmt.Sprintf("the fastest chunk for tensors of %s is %s", size(best.Bytes), size(best.Chunk)))
+	device := rates[fmt.Sprint(best.Chunk)]
+	sizes := slices.Backward(slices.Sorted(maps.Keys(device)))
+	for _, where := range slices.Sorted(maps.Keys(rates)) {
+		if !strings.HasPrefix(where, "cpu") {
+			continue
+		}
+		from := int64(0)
+		for _, bytes := range sizes {
+			if rate, known := rates[where][bytes]; !known || device[bytes] < rate {
+				break
+			}
+			from = bytes
+		}
+		since := "never"
+		if from > 0 {
+			since = "from " + size(from) + " on"
+		}
+		list = append(list, fmt.Sprintf("with it the device is as fast as %s: %s", where, since))
+	}
+	return list
 }
 
 // String is "0.83, 0.80 or more: reached".
