@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 ONNXRUNTIME_LIB ?= $(abspath $(firstword $(shell ls $(CACHE)/onnxruntime/libonnxruntime* 2>/dev/null)))
 export ONNXRUNTIME_LIB
 
-.PHONY: modern build header emulator kernels mutants gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak fetch clean help
+.PHONY: modern build header emulator kernels mutants gpu-kit gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,14 +29,17 @@ emulator: ## bin/libcuda.so.1, a driver for tests that runs the shipped device c
 	@mkdir -p bin
 	$(CXX) -std=c++17 -O2 -Wall -shared -fPIC -fvisibility=hidden -o bin/libcuda.so.1 gpu/emulator/libcuda.cc
 
-kernels: ## compile the device code to gpu/kernels/rescale.ptx
-	sh build/kernels.sh $(CACHE) gpu/kernels/rescale.ptx
+kernels: ## compile the device code to PTX beside it
+	sh build/kernels.sh $(CACHE) gpu/kernels
 
 mutants: emulator header ## plant every bug of gpu/mutant_test.go in the device code; the tests have to find each
 	CGO_CFLAGS="-O2 -I$(if $(CUDA_HOME),$(CUDA_HOME),$(abspath $(CACHE)/cuda))/include" ZOOFOLD_MUTANTS=all $(GO) test -tags cuda -count=1 -timeout 60m -v -run BugsPlanted ./gpu
 
-gpu-check: build fetch ## on a machine with a GPU: the suite on it, and figures as JSON
-	sh build/gpu.sh
+gpu-kit: build fetch ## the folder gpu-kit: checks and measurements for a machine with a GPU's driver and nothing else
+	GO=$(GO) sh build/gpu-kit.sh $(CACHE)
+
+gpu-check: gpu-kit ## on a machine with a GPU: run the kit here, figures into gpu-kit/out
+	sh gpu-kit/check.sh gpu-kit/out
 
 fetch: ## ONNX Runtime's library and published models into .cache, by hash
 	@python3 build/fetch.py $(CACHE) || echo "some downloads failed: going on with what is there"

@@ -16,17 +16,27 @@ elif [ -f "$include/cuda.h" ]; then
 	echo "== CUDA, on the emulator"
 	export CGO_CFLAGS="-O2 -I$include"
 	$GO vet -tags cuda ./...
-	$GO run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags cuda ./gpu/... ./cmd/zoofold
+	$GO run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags cuda ./gpu/... ./cmd/zoofold ./cmd/gpucheck
 	$GO test -race -tags cuda -timeout 20m ./gpu/...
 	$GO test -tags cuda -timeout 10m -run 'Device' ./cmd/zoofold
 	if ldd bin/zoofold | grep -q cuda; then
 		echo "the program is linked to CUDA" >&2
 		exit 1
 	fi
+	echo "== the kit for machines with a GPU, on the emulator and without a driver"
+	make gpu-kit
+	env -i PATH="$PATH" ZOOFOLD_LIBCUDA="$PWD/bin/libcuda.so.1" sh gpu-kit/check.sh .cache/gpu-kit
+	if grep -q '"result": "not run"' .cache/gpu-kit/figures.json; then
+		echo "gpu-kit: on the emulator every step can run" >&2
+		exit 1
+	fi
+	env -i PATH="$PATH" ZOOFOLD_LIBCUDA=/nowhere/libcuda.so.1 sh gpu-kit/check.sh .cache/gpu-kit
+	grep -q '"no_device": ".*/nowhere/libcuda.so.1' .cache/gpu-kit/figures.json
 	code=0
-	sh build/kernels.sh .cache .cache/rescale.ptx || code=$?
+	mkdir -p .cache/kernels
+	sh build/kernels.sh .cache .cache/kernels || code=$?
 	case $code in
-	0) cmp .cache/rescale.ptx gpu/kernels/rescale.ptx ;;
+	0) cmp .cache/kernels/rescale.ptx gpu/kernels/rescale.ptx && cmp .cache/kernels/product.ptx gpu/kernels/product.ptx ;;
 	75) echo "kernels: not compiled anew: the compiler cannot be had here" ;;
 	*) exit $code ;;
 	esac

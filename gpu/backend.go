@@ -23,7 +23,7 @@ import (
 type Backend struct {
 	options Options
 	name    string
-	seats   chan *seat // the free ones
+	seats   chan *device // for each tensor that may be on a device, free
 
 	lock  sync.Mutex
 	all   []*device
@@ -34,23 +34,20 @@ type Backend struct {
 // maxNotes is how many notes are kept: a device that is short of memory fails with every tensor.
 const maxNotes = 20
 
-// perDevice is how many tensors are on a device at once: while one waits for the disk, another one's copies run.
-const perDevice = 2
+// perDevice is how many tensors are on a device at once: while one waits for the disk, others' copies run.
+const perDevice = 4
 
 // Open starts the driver and a context on each device. ErrNone is in the error's chain where there is none to be had.
 func Open(o Options) (*Backend, error) {
 	version, err := driver.Load()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrNone, strings.TrimPrefix(err.Error(), driver.ErrAbsent.Error()+": "))
+		return nil, none(err)
 	}
 	count, err := cu.NumDevices()
 	if err != nil || count == 0 {
 		return nil, fmt.Errorf("%w: driver %s found, but no device", ErrNone, dotted(version))
 	}
-	if o.Smallest == 0 {
-		o.Smallest = DefaultSmallest
-	}
-	b := &Backend{options: o, seats: make(chan *seat, count*perDevice)}
+	b := &Backend{options: o, seats: make(chan *device, count*perDevice)}
 	var names []string
 	for k := range count {
 		d := &device{backend: b, ordinal: k}
@@ -66,11 +63,24 @@ func Open(o Options) (*Backend, error) {
 	}
 	for range perDevice {
 		for _, d := range b.all { // by turns
-			b.seats <- &seat{device: d}
+			b.seats <- d
 		}
 	}
 	b.name = fmt.Sprintf("cuda: %s, driver %s", strings.Join(names, ", "), dotted(version))
 	return b, nil
+}
+
+// find looks whether there is a driver, and does not start it.
+func find() error {
+	if err := driver.Find(); err != nil {
+		return none(err)
+	}
+	return nil
+}
+
+// none is ErrNone for the reason that the driver has.
+func none(err error) error {
+	return fmt.Errorf("%w: %s", ErrNone, strings.TrimPrefix(err.Error(), driver.ErrAbsent.Error()+": "))
 }
 
 func dotted(version int) string { return fmt.Sprintf("%d.%d", version/1000, version%1000/10) }
@@ -89,7 +99,7 @@ func plain(err error) string { return strings.TrimPrefix(err.Error(), ErrNone.Er
 
 // Describe says what there is, for -version -v.
 func Describe() string {
-	b, err := Open(Options{})
+	b, err := Open(Options{Worth: Default})
 	if err != nil {
 		return plain(err)
 	}
@@ -121,10 +131,15 @@ func (b *Backend) note(text string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(text, args...))
 }
 
-// Close gives the devices back. No Rescale may be under way.
+// Close gives the devices back, and all memory of theirs and of the host's that was taken for them. A device on which work is
+// still under way is left to the end of the process.
 func (b *Backend) Close() {
 	for _, d := range b.all {
-		d.stop()
+		d.lock.Lock()
+		if d.users == 0 {
+			d.stop()
+		}
+		d.lock.Unlock()
 	}
 }
 
@@ -133,30 +148,32 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	if err := job.Check(); err != nil {
 		return tensor.NewTally(), err
 	}
-	if b.small(job) {
+	if job.Elements*int64(job.DType.Size()) < b.options.Worth.Rescale {
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
-	s, err := b.seat(ctx)
+	d, err := b.seat(ctx)
 	if err != nil {
 		return tensor.NewTally(), err
 	}
-	tally, done, err := s.rescale(ctx, dst, src, job)
-	b.seats <- s
+	tally, left, err := d.rescale(ctx, dst, src, job)
+	b.seats <- d
 	var failed *deviceError
 	switch {
 	case err == nil:
 		return tally, nil
 	case !errors.As(err, &failed):
 		return tensor.NewTally(), err
-	case done == 0:
+	case left == nil:
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
 	// What was written stays, and what was read for it is not read again: it may be gone, if src and dst are the same file.
-	rest, err := tensor.Reference{}.From(ctx, dst, src, job, done/int64(job.DType.Size()))
-	if err != nil {
-		return rest, err
+	for _, part := range left {
+		rest, err := tensor.Reference{}.Range(ctx, dst, src, job, part.first, part.end)
+		if err != nil {
+			return rest, err
+		}
+		tally.Add(rest)
 	}
-	tally.Add(rest)
 	return tally, nil
 }
 
@@ -165,38 +182,35 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 	if err := job.Check(); err != nil {
 		return nil, err
 	}
-	if b.small(&job.Rescale) {
+	if job.Elements*int64(job.DType.Size()) < b.options.Worth.Sum {
 		return b.options.CPU.Sum(ctx, src, job)
 	}
-	s, err := b.seat(ctx)
+	d, err := b.seat(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > s.device.scales/2 { // short channels, and many of them
-		b.seats <- s
+	defer func() { b.seats <- d }()
+	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > d.scales/2 { // short channels, and many of them
 		return b.options.CPU.Sum(ctx, src, job)
 	}
-	sums, err := s.sum(ctx, src, job)
-	b.seats <- s
+	sums, err := d.sum(ctx, src, job)
 	if failed := (*deviceError)(nil); errors.As(err, &failed) {
 		return b.options.CPU.Sum(ctx, src, job)
 	}
 	return sums, err
 }
 
-// small says whether a tensor is not worth the trip.
-func (b *Backend) small(job *tensor.Rescale) bool {
-	return job.Elements*int64(job.DType.Size()) < b.options.Smallest
-}
-
 // seat waits for a free one.
-func (b *Backend) seat(ctx context.Context) (*seat, error) {
+func (b *Backend) seat(ctx context.Context) (*device, error) {
 	select {
-	case s := <-b.seats:
-		return s, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("stopped before byte 0: %w", ctx.Err())
+	case d := <-b.seats:
+		if ctx.Err() == nil { // select chooses at random where both are ready
+			return d, nil
+		}
+		b.seats <- d
 	}
+	return nil, fmt.Errorf("stopped before byte 0: %w", ctx.Err())
 }
 
 // deviceError is a failure of the device or the driver, not of src, dst or the context.

@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 	case "describe":
 		fmt.Println(Describe())
 		os.Exit(0)
+	case "device":
+		os.Exit(said(describeDevice()))
+	case "start":
+		os.Exit(said(start()))
 	case "rescale":
 		os.Exit(often(rescales))
 	case "sum":
@@ -50,14 +54,24 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// said is the exit code of a child that ended so.
+func said(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
 // ran says which of the tests that the kernels' instructions are counted over have run.
 var ran struct{ suite, far, chunks bool }
 
 const emulator = "bin/libcuda.so.1"
 
-// library is the driver that tests run on: the emulator, unless ZOOFOLD_LIBCUDA names another one.
+// library is the driver that tests run on: the emulator, unless ZOOFOLD_LIBCUDA names another one, or is empty: then it is
+// what the dynamic linker finds.
 func library(t *testing.T) string {
-	if path := os.Getenv("ZOOFOLD_LIBCUDA"); path != "" {
+	if path, named := os.LookupEnv("ZOOFOLD_LIBCUDA"); named {
 		return path
 	}
 	path, err := filepath.Abs("../" + emulator)
@@ -70,10 +84,15 @@ func library(t *testing.T) string {
 	return path
 }
 
+// everything is worth sending.
+var everything = Worth{Rescale: 1, Sum: 1, Chunk: Default.Chunk}
+
 func open(t *testing.T, o Options) *Backend {
 	t.Helper()
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
-	o.CPU, o.Smallest = cpu.New(2), 1
+	if o.CPU = cpu.New(2); o.Worth == (Worth{}) {
+		o.Worth = everything
+	}
 	b, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +156,7 @@ func TestDeviceMemoryStaysWithinItsBound(t *testing.T) {
 		}
 		b.Close()
 	}
-	if _, err := Open(Options{Memory: 1000}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "1000 bytes of device memory are too few") {
+	if _, err := Open(Options{Memory: 1000, Worth: Default}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "1000 bytes of device memory are too few") {
 		t.Error(err)
 	}
 }
@@ -156,12 +175,12 @@ func (c *counting) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt
 func TestSmallTensorsStayOnTheCPU(t *testing.T) {
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
 	host := &counting{Backend: cpu.New(1)}
-	b, err := Open(Options{CPU: host})
+	b, err := Open(Options{CPU: host, Worth: Default})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	for elements, tensors := range map[int64]int{100: 1, DefaultSmallest/4 - 100: 1, DefaultSmallest / 4: 0} {
+	for elements, tensors := range map[int64]int{100: 1, Default.Rescale/4 - 100: 1, Default.Rescale / 4: 0} {
 		job, src := &tensor.Rescale{DType: tensor.Float32, Elements: elements}, make([]byte, 4*elements)
 		if host.tensors = 0; !bytes.Equal(run(t, b, src, job), src) || host.tensors != tensors {
 			t.Errorf("%d elements: %d tensors on the CPU", elements, host.tensors)
@@ -232,12 +251,11 @@ func beyond(d *device, dtype tensor.DType) error {
 	if err := errors.Join(tensor.Encode(f.pattern, values, dtype), tensor.Encode(expected, want, dtype)); err != nil {
 		return err
 	}
-	r := (&seat{device: d}).take(f, f, job)
-	err := d.bound(func() error {
-		defer r.give()
-		defer r.close()
-		return errors.Join(r.prepare(), r.send(&r.lanes[0], first*size, count*size), r.collect(&r.lanes[0]))
-	})
+	r := d.rescaling(f, f, job)
+	defer r.close()
+	err := errors.Join(r.prepare(context.Background()), d.onLane(context.Background(), func(l *lane) error {
+		return r.chunk(context.Background(), l, 0, span{first * size, (first + count) * size})
+	}))
 	if err == nil && (f.off != first*size || !bytes.Equal(f.got, expected)) {
 		err = fmt.Errorf("other values, or not written at %d", f.off)
 	}
@@ -245,7 +263,7 @@ func beyond(d *device, dtype tensor.DType) error {
 }
 
 func TestSumsOfSeveralChunksAreExact(t *testing.T) {
-	b := open(t, Options{Memory: 1 << 19})
+	b := open(t, Options{Memory: 1 << 20})
 	for _, d := range floats {
 		for _, j := range sumJobs(t, d) {
 			got, err := b.Sum(context.Background(), bytes.NewReader(j.src), j.Sum)
@@ -289,12 +307,12 @@ func sumBeyond(d *device, dtype tensor.DType) error {
 		for k, x := range values {
 			want[job.Partial(first+int64(k))].Add(x * job.Scale(first+int64(k)))
 		}
-		u := (&seat{device: d}).takeSum(f, job)
-		if err := d.bound(func() error {
-			defer u.give()
-			defer u.close()
-			return errors.Join(u.prepare(), u.send(&u.lanes[0], nil, first*size, count*size), u.collect(&u.lanes[0]))
-		}); err != nil {
+		u := d.summing(f, job)
+		err := errors.Join(u.prepare(context.Background()), d.onLane(context.Background(), func(l *lane) error {
+			return u.chunk(context.Background(), l, 0, span{first * size, (first + count) * size})
+		}), u.fetch(context.Background()))
+		u.close()
+		if err != nil {
 			return err
 		}
 		if !slices.Equal(u.partials, want) {

@@ -3,12 +3,15 @@
 package gpu
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
+	"github.com/sourcegraph/conc/pool"
 	"gorgonia.org/cu"
 
 	"github.com/zoofold/zoofold/gpu/driver"
@@ -26,13 +29,19 @@ type device struct {
 	context  cu.CUContext
 	kernels  map[tensor.DType]cu.Function // rescale
 	sums     map[tensor.DType]cu.Function
-	blocks   int64 // of threads, that a launch has at most
-	chunk    int64 // bytes that a lane holds
-	scales   int64 // bytes that a tensor's factors may take
-	starts   int   // how many contexts it has had
+	products struct {
+		start  int // the context that kernel belongs to, as a lane's
+		kernel cu.Function
+	}
+	blocks   int64      // of threads, that a launch has at most
+	lanes    chan *lane // the free ones; there are always as many in all
+	chunk    int64      // bytes that a lane holds
+	scales   int64      // bytes that a tensor's factors may take
+	starts   int        // how many contexts it has had
 	failures int
 	users    int
-	broken   bool // the context is lost
+	open     bool // there is a context
+	broken   bool // and it is lost
 }
 
 // entries are how the names of the kernels end.
@@ -40,11 +49,14 @@ var entries = map[tensor.DType]string{
 	tensor.Float64: "f64", tensor.Float32: "f32", tensor.Float16: "f16", tensor.BFloat16: "bf16",
 }
 
-// lanes is how many chunks of a tensor are under way at once: one is copied in while another one is computed or copied out.
-const lanes = 2
-
-// maxChunk bounds a lane's buffers, in bytes.
-const maxChunk = 8 << 20
+// maxLanes is how many chunks are under way on a device at once, each with a thread of the host that reads it into pinned
+// memory and writes it from there: one core copies less than a device takes. Where memory is short there are fewer, so that a
+// chunk is no smaller than shortChunk.
+const (
+	maxLanes   = 8
+	minLanes   = 2
+	shortChunk = 32 << 10
+)
 
 // A block is 256 threads, each of which does a vector of 16 bytes at a time. A processor holds 2048 threads, fewer if it is
 // a small one: more blocks than that would wait for each other.
@@ -54,7 +66,8 @@ const (
 	blocksPerProcessor = 2048 / threadsPerBlock
 )
 
-// start makes a context and loads the kernels.
+// start makes a context and loads the kernels. Whoever waits for the device sleeps: a driver left to choose would spin, and the
+// device is there to relieve the processor.
 func (d *device) start() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -65,7 +78,7 @@ func (d *device) start() error {
 	if d.name, err = id.Name(); err != nil {
 		return onDevice("name", err)
 	}
-	if d.context, err = id.MakeContext(cu.SchedAuto); err != nil {
+	if d.context, err = id.MakeContext(cu.SchedBlockingSync); err != nil {
 		return onDevice("context", err)
 	}
 	module, err := cu.LoadDataEx(kernels.PTX)
@@ -100,16 +113,38 @@ func (d *device) start() error {
 	}
 	// Half of the budget is for factors; a lane has two buffers.
 	d.scales = budget / 2 / perDevice
-	d.chunk = min(maxChunk, d.scales/lanes/2) &^ 4095
+	if d.lanes == nil {
+		n := int64(maxLanes)
+		for n > minLanes && budget/2/n/2 < shortChunk {
+			n /= 2
+		}
+		d.lanes = make(chan *lane, n)
+		for range n {
+			d.lanes <- &lane{}
+		}
+	}
+	d.chunk = min(d.backend.options.Worth.Chunk, budget/2/int64(cap(d.lanes))/2) &^ 4095
 	if d.chunk < 4096 {
 		return errors.Join(fmt.Errorf("%d bytes of device memory are too few", budget), d.context.Destroy())
 	}
-	d.broken = false
+	d.open, d.broken = true, false
 	d.starts++
 	return nil
 }
 
-func (d *device) stop() { _ = d.context.Destroy() } // the process ends, or the device is lost
+// stop gives back what was taken, if that still can be done, and the context. Nobody uses the device.
+func (d *device) stop() {
+	if !d.open {
+		return
+	}
+	for range cap(d.lanes) {
+		l := <-d.lanes
+		_ = d.bound(func() error { l.give(d); return nil })
+		d.lanes <- l
+	}
+	_ = d.context.Destroy()
+	d.open = false
+}
 
 // errLost is for tensors that find a device without a context. What it was lost of is noted already.
 var errLost = errors.New("its context is lost")
@@ -133,9 +168,9 @@ func (d *device) use() error {
 	return nil
 }
 
-// release counts a tensor out, of which done bytes are written. An error of the device, other than a lack of memory, means
+// release counts a tensor out, of which so many bytes are written. An error of the device, other than a lack of memory, means
 // that the context is lost.
-func (d *device) release(err error, done int64) {
+func (d *device) release(err error, written int64) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	d.users--
@@ -143,56 +178,54 @@ func (d *device) release(err error, done int64) {
 	switch {
 	case !errors.As(err, &failed):
 	case errors.Is(err, cu.OutOfMemory):
-		d.backend.note(tookOver, d.name, failed, done)
+		d.backend.note(tookOver, d.name, failed, written)
 	case !d.broken: // the others on this context fail too
-		d.fail(failed, done)
+		d.fail(failed, written)
 	}
 }
 
-const tookOver = "%s: %v; the CPU took over from byte %d of a tensor on"
+const tookOver = "%s: %v; the CPU took over a tensor of which %d bytes were written"
 
-func (d *device) fail(err error, done int64) {
-	d.backend.note(tookOver, d.name, err, done)
+func (d *device) fail(err error, written int64) {
+	d.backend.note(tookOver, d.name, err, written)
 	d.broken = true
 	if d.failures++; d.failures == 2 {
 		d.backend.note("%s was lost twice: the CPU does its work from there on", d.name)
 	}
 }
 
-// seat is a tensor's place on a device: its lanes, which stay for the next tensor.
-type seat struct {
-	device *device
-	lanes  [lanes]lane
-	start  int // the context that the lanes belong to, counted by the device; 0: there are none
-}
-
-// lane is one chunk's way: a stream, pinned host memory, and device memory.
+// lane is one chunk's way: a stream, pinned host memory, and device memory. It is made when it is first used, and stays for
+// later chunks of any tensor.
 type lane struct {
+	start    int // the context that it belongs to, counted by the device; 0: there is none
 	stream   cu.Stream
-	made     bool
+	made     bool           // the stream
 	host     unsafe.Pointer // chunk, and the tally behind it
 	from, to cu.DevicePtr
 	counts   cu.DevicePtr
-	bytes    int64 // of the chunk under way; 0: none
-	first    int64 // its first byte
 }
 
 const tallyBytes, factorBytes = 6 * 8, 4 * 8
 
-// ready makes the lanes, unless the device's context has them already.
-func (s *seat) ready() error {
-	if s.start == s.device.starts {
-		return nil
-	}
-	s.lanes = [lanes]lane{} // an older context took its own with it
-	for k := range s.lanes {
-		if err := s.lanes[k].make(s.device.chunk); err != nil {
-			s.give()
-			return err
+// take waits for a lane. Its taker puts it back, when all work on its stream is done.
+func (d *device) take(ctx context.Context) (*lane, error) {
+	select {
+	case l := <-d.lanes:
+		if l.start == d.starts {
+			return l, nil
 		}
+		*l = lane{} // an older context took all of it with it
+		if err := l.make(d.chunk); err != nil {
+			l.start = d.starts
+			l.give(d)
+			d.lanes <- l
+			return nil, err
+		}
+		l.start = d.starts
+		return l, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("stopped: %w", ctx.Err())
 	}
-	s.start = s.device.starts
-	return nil
 }
 
 func (l *lane) make(chunk int64) error {
@@ -215,10 +248,9 @@ func (l *lane) make(chunk int64) error {
 	return nil
 }
 
-// give gives the lanes back.
-func (s *seat) give() {
-	for k := range s.lanes {
-		l := &s.lanes[k]
+// give gives back what the lane has of the device's context.
+func (l *lane) give(d *device) {
+	if l.start == d.starts {
 		for _, p := range []cu.DevicePtr{l.from, l.to, l.counts} {
 			if p != 0 {
 				_ = cu.MemFree(p)
@@ -231,5 +263,46 @@ func (s *seat) give() {
 			_ = l.stream.Destroy()
 		}
 	}
-	s.lanes, s.start = [lanes]lane{}, 0
+	*l = lane{}
+}
+
+// chunk is the chunk's place in pinned memory.
+func (l *lane) chunk(bytes int64) []byte { return unsafe.Slice((*byte)(l.host), bytes) }
+
+// span are the elements, or bytes, from first up to end.
+type span struct{ first, end int64 }
+
+// each calls f for chunk after chunk of so many bytes, with a lane for each, on as many threads as there are lanes. A chunk's
+// lane is taken before the chunk: so the earliest chunk under way always has one. f leaves no work on its lane's stream.
+func (d *device) each(ctx context.Context, total int64, f func(ctx context.Context, l *lane, k int64, bytes span) error) error {
+	chunks := (total + d.chunk - 1) / d.chunk
+	var taken atomic.Int64
+	workers := pool.New().WithContext(ctx).WithCancelOnError().WithFirstError()
+	for range min(chunks, int64(cap(d.lanes))) {
+		workers.Go(func(ctx context.Context) error {
+			return d.bound(func() error {
+				for taken.Load() < chunks {
+					l, err := d.take(ctx)
+					if err != nil {
+						return err
+					}
+					k := taken.Add(1) - 1
+					if k < chunks {
+						bytes := span{k * d.chunk, min((k+1)*d.chunk, total)}
+						if err = ctx.Err(); err != nil {
+							err = fmt.Errorf("stopped before byte %d: %w", bytes.first, err)
+						} else if err = f(ctx, l, k, bytes); err != nil {
+							_ = l.stream.Synchronize() // what was begun goes on until then
+						}
+					}
+					d.lanes <- l
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+	return workers.Wait()
 }

@@ -134,7 +134,7 @@ func TestADriverIsNotLookedForInTheWorkingDirectory(t *testing.T) {
 
 // often has a backend work, as a child does, and prints its notes.
 func often(work func(*Backend) error) int {
-	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 18})
+	b, err := Open(Options{CPU: cpu.New(1), Worth: everything, Memory: 1 << 18})
 	if err == nil {
 		defer b.Close()
 		err = work(b)
@@ -189,17 +189,17 @@ func noted(t *testing.T, what string, faults []fault) {
 
 func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
 	emulated(t, "")
-	const tookOver, anew, lost = "; the CPU took over from byte ", "emulator 0 was started anew", "emulator 0 was lost twice: "
+	const tookOver, anew, lost = "; the CPU took over a tensor of which ", "emulator 0 was started anew", "emulator 0 was lost twice: "
 	noted(t, "rescale", []fault{
 		{"", nil}, {"others=1", nil},
 		{"alloc=1", []string{tookOver}}, {"alloc=5", []string{tookOver}}, {"alloc=9", []string{tookOver}},
 		{"alloc=1+", []string{tookOver, tookOver, tookOver, tookOver}},
 		{"pinned=1", []string{tookOver}}, {"pinned=2", []string{tookOver}},
-		{"launch=1", []string{tookOver + "0 ", anew}}, {"launch=5", []string{tookOver + "49152 ", anew}},
-		{"launch=15", []string{tookOver + "49152 ", anew}},
+		{"launch=1", []string{tookOver + "0 ", anew}}, {"launch=5", []string{tookOver, anew}},
+		{"launch=15", []string{tookOver, anew}},
 		{"launch=1+", []string{tookOver, anew, tookOver, lost}},
 		{"lost=1", []string{tookOver + "0 ", anew}}, {"lost=4", []string{tookOver + "0 ", anew}},
-		{"lost=7", []string{tookOver + "32768 ", anew}}, {"lost=21", []string{tookOver + "32768 ", anew}},
+		{"lost=7", []string{tookOver, anew}}, {"lost=21", []string{tookOver, anew}},
 		{"lost=7,lost=20", []string{tookOver, anew, tookOver, lost}},
 		{"lost=1+", []string{tookOver, anew, tookOver, lost}},
 		{"lost=7,context=2", []string{tookOver, "restart: context: OutOfMemory" + tookOver, lost}},
@@ -233,7 +233,7 @@ func sums(b *Backend) error {
 
 func TestWhateverFailsOnTheDeviceTheSumsAreRight(t *testing.T) {
 	emulated(t, "")
-	const tookOver, anew, lost = "; the CPU took over from byte 0 ", "emulator 0 was started anew", "emulator 0 was lost twice: "
+	const tookOver, anew, lost = "; the CPU took over a tensor of which 0 ", "emulator 0 was started anew", "emulator 0 was lost twice: "
 	noted(t, "sum", []fault{
 		{"", nil}, {"others=1", nil},
 		{"alloc=1", []string{tookOver}}, {"alloc=9", []string{tookOver}}, {"pinned=2", []string{tookOver}},
@@ -288,13 +288,13 @@ func TestADeviceWithoutMemoryOrContextIsStoodInFor(t *testing.T) {
 		return nil
 	})
 	step("memory again", perDevice)
-	err := d.bound(func() error {
-		r := (&seat{device: d}).take(nil, nil, job)
-		if err := r.prepare(); err != nil {
-			return err
-		}
-		r.factors = 8 // the kernel reads there
-		return errors.Join(r.launch(&r.lanes[0], 0, d.chunk), r.lanes[0].stream.Synchronize())
+	r := d.rescaling(nil, nil, job)
+	if err := r.prepare(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.factors = 8 // the kernel reads there
+	err := d.onLane(context.Background(), func(l *lane) error {
+		return errors.Join(r.launch(l, span{0, d.chunk}), l.stream.Synchronize())
 	})
 	if err == nil {
 		t.Fatal("a wild pointer was followed")

@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"errors"
+	"math"
 
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -13,12 +14,27 @@ var ErrNone = errors.New("no CUDA")
 
 // Options are a backend's.
 type Options struct {
-	Memory   int64          // of each device, in bytes, that may be used at a time; 0, or more than is free: half of what is free
-	Smallest int64          // tensors of fewer bytes stay on the CPU; 0: DefaultSmallest
-	CPU      tensor.Backend // does these, and takes over when a device fails
+	Memory int64          // of each device, in bytes, that may be used at a time; 0, or more than is free: half of what is free
+	Worth  Worth          // what is sent to a device
+	CPU    tensor.Backend // does the rest, and takes over when a device fails
 }
 
-// DefaultSmallest is the size in bytes from which on a tensor is sent to a device. Below it, the two copies and the launch
-// cost more than the work: a launch with its synchronisation takes tens of microseconds, in which one core rescales
-// hundreds of kilobytes.
-const DefaultSmallest = 1 << 20
+// Worth says what is worth sending to a device. All that is known of it is here.
+type Worth struct {
+	Rescale int64 // tensors of that many bytes and more are rescaled there; Never: none
+	Sum     int64 // and summed up
+	Chunk   int64 // of a tensor, at most so many bytes are sent at a time, a multiple of 4096
+	Begin   int64 // Later opens devices when a run has had so many bytes of tensors that are worth sending
+}
+
+// Never is a size that no tensor has.
+const Never = math.MaxInt64
+
+// Default is what is worth sending as long as nobody has measured it on a device. A copy, a launch and the wait for it take
+// tens of microseconds, in which one core rescales hundreds of kilobytes: so nothing is sent below a megabyte. A chunk's
+// copy should take many times as long as its launch: at 25 GB/s, 8 MiB take 300 µs. To start a driver and a context takes
+// some tenths of a second, in which a core rescales more than a gigabyte. gpu-kit measures all of this.
+var Default = Worth{Rescale: 1 << 20, Sum: 1 << 20, Chunk: 8 << 20, Begin: 1 << 30}
+
+// Nothing says whether it is not worth opening a device.
+func (w Worth) Nothing() bool { return w.Rescale == Never && w.Sum == Never }

@@ -152,7 +152,7 @@ type mutantJob struct {
 // that is no PTX would prove nothing.
 func found(t *testing.T, d tensor.DType, jobs []mutantJob) bool {
 	t.Helper()
-	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 20})
+	b, err := Open(Options{CPU: cpu.New(1), Worth: everything, Memory: 1 << 21})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func found(t *testing.T, d tensor.DType, jobs []mutantJob) bool {
 // foundInSums is found for sums.
 func foundInSums(t *testing.T, d tensor.DType) bool {
 	t.Helper()
-	b, err := Open(Options{CPU: cpu.New(1), Smallest: 1, Memory: 1 << 20})
+	b, err := Open(Options{CPU: cpu.New(1), Worth: everything, Memory: 1 << 21})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ type Backend struct{ tensor.Backend }
 // Open says that the build has no CUDA.
 func Open(Options) (*Backend, error) { return nil, fmt.Errorf("%w: not in this build", ErrNone) }
 
+func find() error { return fmt.Errorf("%w: not in this build", ErrNone) }
+
 // Describe says what there is, for -version -v.
 func Describe() string { return "not in this build" }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -16,26 +17,28 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// rescale does a tensor. done is how many of its bytes, from the first on, are written, and tally that of their elements.
-func (s *seat) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, done int64, err error) {
-	if err := s.device.use(); err != nil {
-		return tensor.NewTally(), 0, err
+// rescale does a tensor. Where it fails, left are the elements that are not written, nil if none is, and tally is that of the
+// others.
+func (d *device) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, left []span, err error) {
+	if err := d.use(); err != nil {
+		return tensor.NewTally(), nil, err
 	}
-	r := s.take(dst, src, job)
-	err = s.device.bound(func() error {
-		defer r.close()
-		if err := r.prepare(); err != nil {
-			return err
-		}
-		return r.run(ctx)
-	})
-	s.device.release(err, r.done)
-	return r.tally, r.done, err
+	r := d.rescaling(dst, src, job)
+	err = r.prepare(ctx)
+	if err == nil {
+		err = d.each(ctx, r.job.Elements*r.size, r.chunk)
+	}
+	r.close()
+	d.release(err, r.bytes)
+	if err != nil {
+		left = r.left()
+	}
+	return r.tally, left, err
 }
 
 // rescaling is one tensor on the device.
 type rescaling struct {
-	*seat
+	*device
 	job     *tensor.Rescale
 	dst     io.WriterAt
 	src     io.ReaderAt
@@ -43,19 +46,41 @@ type rescaling struct {
 	scales  []cu.DevicePtr
 	factors cu.DevicePtr
 	table   []uint64 // what factors points to holds; it lives until the copy is done
+
+	lock    sync.Mutex // of what follows
 	tally   tensor.Tally
-	done    int64 // bytes written
+	written []bool // chunks
+	bytes   int64  // of them
 }
 
-func (s *seat) take(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) *rescaling {
-	return &rescaling{seat: s, job: job, dst: dst, src: src, size: int64(job.DType.Size()), tally: tensor.NewTally()}
+func (d *device) rescaling(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) *rescaling {
+	r := &rescaling{device: d, job: job, dst: dst, src: src, size: int64(job.DType.Size()), tally: tensor.NewTally()}
+	r.written = make([]bool, (job.Elements*r.size+d.chunk-1)/d.chunk)
+	return r
+}
+
+// left are the elements of the chunks that are not written, nil if none is.
+func (r *rescaling) left() (list []span) {
+	if r.bytes == 0 {
+		return nil
+	}
+	per := r.device.chunk / r.size
+	list = []span{}
+	for k, written := range r.written {
+		first := int64(k) * per
+		switch end := min(first+per, r.job.Elements); {
+		case written:
+		case len(list) > 0 && list[len(list)-1].end == first:
+			list[len(list)-1].end = end
+		default:
+			list = append(list, span{first, end})
+		}
+	}
+	return list
 }
 
 // prepare puts the factors on the device.
-func (r *rescaling) prepare() error {
-	if err := r.ready(); err != nil {
-		return err
-	}
+func (r *rescaling) prepare(ctx context.Context) error {
 	factors := r.job.Factors
 	if len(factors) == 0 { // the kernels take one at least
 		factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: 1, Inner: r.job.Elements}, Scale: []float64{1}}}
@@ -67,68 +92,59 @@ func (r *rescaling) prepare() error {
 	if need > r.device.scales {
 		return onDevice("factors", fmt.Errorf("%w: they take %d bytes, and %d are theirs", cu.OutOfMemory, need, r.device.scales))
 	}
-	for _, f := range factors {
-		p, err := r.upload(unsafe.Pointer(unsafe.SliceData(f.Scale)), int64(len(f.Scale))*8)
+	return r.onLane(ctx, func(l *lane) error {
+		for _, f := range factors {
+			p, err := l.upload(unsafe.Pointer(unsafe.SliceData(f.Scale)), int64(len(f.Scale))*8)
+			if p != 0 {
+				r.scales = append(r.scales, p)
+			}
+			if err != nil {
+				return err
+			}
+			r.table = append(r.table, uint64(f.Inner), uint64(f.Channels), uint64(f.Outer*f.Channels*f.Inner), uint64(p))
+		}
+		var err error
+		r.factors, err = l.upload(unsafe.Pointer(unsafe.SliceData(r.table)), int64(len(r.table))*8)
+		return err
+	})
+}
+
+// onLane calls f with a lane, on a thread with the device's context.
+func (d *device) onLane(ctx context.Context, f func(l *lane) error) error {
+	return d.bound(func() error {
+		l, err := d.take(ctx)
 		if err != nil {
 			return err
 		}
-		r.scales = append(r.scales, p)
-		r.table = append(r.table, uint64(f.Inner), uint64(f.Channels), uint64(f.Outer*f.Channels*f.Inner), uint64(p))
-	}
-	var err error
-	r.factors, err = r.upload(unsafe.Pointer(unsafe.SliceData(r.table)), int64(len(r.table))*8)
-	return err
+		defer func() { d.lanes <- l }()
+		if err = f(l); err != nil {
+			_ = l.stream.Synchronize() // what was begun goes on until then
+		}
+		return err
+	})
 }
 
 // upload copies host memory of ours to the device, and waits for it.
-func (r *rescaling) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, error) {
+func (l *lane) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, error) {
 	p, err := cu.MemAlloc(bytes)
 	if err != nil {
 		return 0, onDevice("device memory", err)
 	}
-	stream := r.lanes[0].stream
-	if err := cu.MemcpyHtoDAsync(p, from, bytes, stream); err != nil {
+	if err := cu.MemcpyHtoDAsync(p, from, bytes, l.stream); err != nil {
 		return p, onDevice("copy of factors", err)
 	}
-	return p, onDevice("copy of factors", stream.Synchronize())
+	return p, onDevice("copy of factors", l.stream.Synchronize())
 }
-
-// run sends chunk after chunk, each on the next lane; before a lane is used again, its chunk is taken off and written.
-func (r *rescaling) run(ctx context.Context) error {
-	total := r.job.Elements * r.size
-	turn := 0
-	for first := int64(0); first < total; first += r.device.chunk {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("stopped before byte %d: %w", first, err)
-		}
-		l := &r.lanes[turn]
-		turn = (turn + 1) % lanes
-		if err := r.collect(l); err != nil {
-			return err
-		}
-		if err := r.send(l, first, min(r.device.chunk, total-first)); err != nil {
-			return err
-		}
-	}
-	for range lanes {
-		if err := r.collect(&r.lanes[turn]); err != nil {
-			return err
-		}
-		turn = (turn + 1) % lanes
-	}
-	return nil
-}
-
-func (l *lane) chunk(bytes int64) []byte { return unsafe.Slice((*byte)(l.host), bytes) }
 
 // counted is where the lane's tally is on the host.
 func (r *rescaling) counted(l *lane) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(l.host, r.device.chunk)), tallyBytes)
 }
 
-// send reads a chunk and puts its copies and its kernel on the lane's stream.
-func (r *rescaling) send(l *lane, first, bytes int64) error {
-	if err := tensor.ReadFull(r.src, l.chunk(bytes), first); err != nil {
+// chunk reads a chunk, sends it through the device and writes it.
+func (r *rescaling) chunk(_ context.Context, l *lane, k int64, at span) error {
+	data := l.chunk(at.end - at.first)
+	if err := tensor.ReadFull(r.src, data, at.first); err != nil {
 		return err
 	}
 	counts := r.counted(l)
@@ -140,29 +156,44 @@ func (r *rescaling) send(l *lane, first, bytes int64) error {
 		binary.LittleEndian.PutUint64(counts[8*k:], none)
 	}
 	if err := errors.Join(
-		cu.MemcpyHtoDAsync(l.from, l.host, bytes, l.stream),
+		cu.MemcpyHtoDAsync(l.from, l.host, int64(len(data)), l.stream),
 		cu.MemcpyHtoDAsync(l.counts, unsafe.Pointer(unsafe.SliceData(counts)), tallyBytes, l.stream),
 	); err != nil {
 		return onDevice("copy to the device", err)
 	}
-	if err := r.launch(l, first, bytes); err != nil {
+	if err := r.launch(l, at); err != nil {
 		return onDevice("launch", err)
 	}
 	if err := errors.Join(
-		cu.MemcpyDtoHAsync(l.host, l.to, bytes, l.stream),
+		cu.MemcpyDtoHAsync(l.host, l.to, int64(len(data)), l.stream),
 		cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(counts)), l.counts, tallyBytes, l.stream),
 	); err != nil {
 		return onDevice("copy from the device", err)
 	}
-	l.first, l.bytes = first, bytes
+	if err := l.stream.Synchronize(); err != nil {
+		return onDevice("wait", err)
+	}
+	if err := tensor.WriteFull(r.dst, data, at.first); err != nil {
+		return err
+	}
+	var n [6]int64
+	for k := range n {
+		n[k] = int64(binary.LittleEndian.Uint64(counts[8*k:])) // no first element: -1
+	}
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	r.tally.Add(tensor.Tally{NonFinite: n[0], FirstNonFinite: n[1], Overflow: n[2], FirstOverflow: n[3], Subnormal: n[4], FirstSubnormal: n[5]})
+	r.written[k] = true
+	r.bytes += int64(len(data))
 	return nil
 }
 
 // launch puts the kernel on the lane's stream.
-func (r *rescaling) launch(l *lane, first, bytes int64) error {
+func (r *rescaling) launch(l *lane, at span) error {
+	bytes := at.end - at.first
 	grid := min((bytes+threadsPerBlock*vector-1)/(threadsPerBlock*vector), r.device.blocks)
 	arguments := [7]uint64{
-		uint64(l.to), uint64(l.from), uint64(bytes / r.size), uint64(first / r.size),
+		uint64(l.to), uint64(l.from), uint64(bytes / r.size), uint64(at.first / r.size),
 		uint64(r.factors), uint64(len(r.table) / 4), uint64(l.counts),
 	}
 	var pointers [7]unsafe.Pointer
@@ -172,41 +203,17 @@ func (r *rescaling) launch(l *lane, first, bytes int64) error {
 	return r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:])
 }
 
-// collect waits for the lane's chunk and writes it.
-func (r *rescaling) collect(l *lane) error {
-	if l.bytes == 0 {
-		return nil
-	}
-	bytes := l.bytes
-	l.bytes = 0
-	if err := l.stream.Synchronize(); err != nil {
-		return onDevice("wait", err)
-	}
-	if err := tensor.WriteFull(r.dst, l.chunk(bytes), l.first); err != nil {
-		return err
-	}
-	r.done = l.first + bytes
-	var n [6]int64
-	counts := r.counted(l)
-	for k := range n {
-		n[k] = int64(binary.LittleEndian.Uint64(counts[8*k:])) // no first element: -1
-	}
-	r.tally.Add(tensor.Tally{NonFinite: n[0], FirstNonFinite: n[1], Overflow: n[2], FirstOverflow: n[3], Subnormal: n[4], FirstSubnormal: n[5]})
-	return nil
-}
+// close gives the factors back. No chunk is under way.
+func (r *rescaling) close() { r.device.free(append(r.scales, r.factors)...) }
 
-// close gives the factors back. A lane's work may still be under way after an error: it is waited for, since the next tensor
-// takes the lane.
-func (r *rescaling) close() {
-	for k := range r.lanes {
-		if l := &r.lanes[k]; l.bytes > 0 {
-			_ = l.stream.Synchronize()
-			l.bytes = 0
+// free gives memory of the device back.
+func (d *device) free(list ...cu.DevicePtr) {
+	_ = d.bound(func() error { // a lost context has taken it already
+		for _, p := range list {
+			if p != 0 {
+				_ = cu.MemFree(p)
+			}
 		}
-	}
-	for _, p := range append(r.scales, r.factors) {
-		if p != 0 {
-			_ = cu.MemFree(p)
-		}
-	}
+		return nil
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -14,109 +15,115 @@ import (
 )
 
 // sum sums a tensor up.
-func (s *seat) sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) (sums []float64, err error) {
-	if err := s.device.use(); err != nil {
+func (d *device) sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) (sums []float64, err error) {
+	if err := d.use(); err != nil {
 		return nil, err
 	}
-	u := s.takeSum(src, job)
-	err = s.device.bound(func() error {
-		defer u.close()
-		if err := u.prepare(); err != nil {
-			return err
-		}
-		return u.run(ctx)
-	})
-	s.device.release(err, 0)
+	u := d.summing(src, job)
+	if err = u.prepare(ctx); err == nil {
+		err = d.each(ctx, job.Elements*u.size, u.chunk)
+	}
+	if err == nil {
+		err = u.fetch(ctx)
+	}
+	u.close()
+	d.release(err, 0)
 	if err != nil {
 		return nil, err
 	}
 	return job.Totals(u.partials), nil
 }
 
-func (s *seat) takeSum(src io.ReaderAt, job *tensor.Sum) *summing {
-	return &summing{rescaling: s.take(nil, src, &job.Rescale), out: job.Out, partials: job.Partials()}
+func (d *device) summing(src io.ReaderAt, job *tensor.Sum) *summing {
+	u := &summing{rescaling: d.rescaling(nil, src, &job.Rescale), out: job.Out, partials: job.Partials()}
+	u.added.L = &u.lock
+	return u
 }
 
-// summing is one tensor on the device whose elements are added up. Its chunks are added one after the other: each has its
-// copy on its lane's stream while the one before it is added.
+// summing is one tensor on the device whose elements are added up. Its chunks are read and copied at the same time, and added
+// one after the other.
 type summing struct {
 	*rescaling
 	out      tensor.Layout
 	partials []tensor.Partial
 	sums     cu.DevicePtr // of them, on the device
+	added    sync.Cond    // turn or stopped has changed
+	turn     int64        // the chunk that is to be added
+	stopped  bool         // some chunk will never be
 }
 
 const partialBytes = int64(unsafe.Sizeof(tensor.Partial{}))
 
 // prepare puts the factors and the empty partial sums on the device.
-func (u *summing) prepare() error {
-	if err := u.rescaling.prepare(); err != nil {
+func (u *summing) prepare(ctx context.Context) error {
+	if err := u.rescaling.prepare(ctx); err != nil {
 		return err
 	}
-	var err error
-	u.sums, err = u.upload(unsafe.Pointer(unsafe.SliceData(u.partials)), int64(len(u.partials))*partialBytes)
-	return err
+	return u.onLane(ctx, func(l *lane) (err error) {
+		u.sums, err = l.upload(unsafe.Pointer(unsafe.SliceData(u.partials)), int64(len(u.partials))*partialBytes)
+		return err
+	})
 }
 
-func (u *summing) run(ctx context.Context) error {
-	total := u.job.Elements * u.size
-	var before *lane // which is being added
-	turn := 0
-	for first := int64(0); first < total; first += u.device.chunk {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("stopped before byte %d: %w", first, err)
-		}
-		l := &u.lanes[turn]
-		turn = (turn + 1) % lanes
-		if err := u.send(l, before, first, min(u.device.chunk, total-first)); err != nil {
-			return err
-		}
-		before = l
+// chunk reads a chunk, and adds it when those before it are added.
+func (u *summing) chunk(ctx context.Context, l *lane, k int64, at span) error {
+	data := l.chunk(at.end - at.first)
+	if err := tensor.ReadFull(u.src, data, at.first); err != nil {
+		return fmt.Errorf("sum bytes %d to %d: %w", at.first, at.end-1, err)
 	}
-	return u.collect(before)
-}
-
-// send reads a chunk, and adds it when the one before it is added.
-func (u *summing) send(l, before *lane, first, bytes int64) error {
-	if err := tensor.ReadFull(u.src, l.chunk(bytes), first); err != nil {
-		return fmt.Errorf("sum bytes %d to %d: %w", first, first+bytes-1, err)
-	}
-	l.bytes = bytes
-	if err := cu.MemcpyHtoDAsync(l.from, l.host, bytes, l.stream); err != nil {
+	if err := cu.MemcpyHtoDAsync(l.from, l.host, int64(len(data)), l.stream); err != nil {
 		return onDevice("copy to the device", err)
 	}
-	if err := u.wait(before); err != nil {
-		return err
+	if err := l.stream.Synchronize(); err != nil {
+		return onDevice("wait", err)
 	}
-	return onDevice("launch", u.launch(l, first, bytes))
+	if !u.waited(ctx, k) {
+		return fmt.Errorf("stopped before byte %d: %w", at.first, ctx.Err())
+	}
+	if err := u.launch(l, at); err != nil {
+		return onDevice("launch", err)
+	}
+	if err := l.stream.Synchronize(); err != nil {
+		return onDevice("wait", err)
+	}
+	u.changed(func() { u.turn++ })
+	return nil
 }
 
-// collect fetches the partial sums when the last chunk is added.
-func (u *summing) collect(last *lane) error {
-	if err := u.wait(last); err != nil {
-		return err
+// waited waits for a chunk's turn. It is false where that never comes, since another chunk has failed or ctx has ended.
+func (u *summing) waited(ctx context.Context, k int64) bool {
+	defer context.AfterFunc(ctx, func() { u.changed(func() { u.stopped = true }) })()
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	for u.turn != k && !u.stopped {
+		u.added.Wait()
 	}
-	stream := u.lanes[0].stream
-	if err := cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(u.partials)), u.sums, int64(len(u.partials))*partialBytes, stream); err != nil {
-		return onDevice("copy from the device", err)
-	}
-	return onDevice("wait", stream.Synchronize())
+	return !u.stopped
 }
 
-// wait waits for the lane's chunk to be added.
-func (u *summing) wait(l *lane) error {
-	if l == nil {
-		return nil
-	}
-	l.bytes = 0
-	return onDevice("wait", l.stream.Synchronize())
+// changed changes what others wait for.
+func (u *summing) changed(f func()) {
+	u.lock.Lock()
+	defer u.lock.Unlock()
+	f()
+	u.added.Broadcast()
+}
+
+// fetch fetches the partial sums.
+func (u *summing) fetch(ctx context.Context) error {
+	return u.onLane(ctx, func(l *lane) error {
+		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(u.partials)), u.sums, int64(len(u.partials))*partialBytes, l.stream); err != nil {
+			return onDevice("copy from the device", err)
+		}
+		return onDevice("wait", l.stream.Synchronize())
+	})
 }
 
 // launch puts the kernel on the lane's stream.
-func (u *summing) launch(l *lane, first, bytes int64) error {
+func (u *summing) launch(l *lane, at span) error {
 	grid := min((int64(len(u.partials))+threadsPerBlock-1)/threadsPerBlock, u.device.blocks)
 	arguments := [10]uint64{
-		uint64(u.sums), uint64(len(u.partials)), uint64(l.from), uint64(bytes / u.size), uint64(first / u.size),
+		uint64(u.sums), uint64(len(u.partials)), uint64(l.from), uint64((at.end - at.first) / u.size), uint64(at.first / u.size),
 		uint64(u.factors), uint64(len(u.table) / 4), uint64(u.out.Outer), uint64(u.out.Channels), uint64(u.out.Inner),
 	}
 	var pointers [len(arguments)]unsafe.Pointer
@@ -126,10 +133,8 @@ func (u *summing) launch(l *lane, first, bytes int64) error {
 	return u.device.sums[u.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:])
 }
 
-// close gives back what the device holds, after all work there.
+// close gives back what the device holds. No chunk is under way.
 func (u *summing) close() {
 	u.rescaling.close()
-	if u.sums != 0 {
-		_ = cu.MemFree(u.sums)
-	}
+	u.device.free(u.sums)
 }

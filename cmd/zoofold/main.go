@@ -203,6 +203,9 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
+	if device, ok := backend.(interface{ Close() }); ok {
+		defer device.Close()
+	}
 	ctx, stop := interruptible(c.note)
 	defer stop()
 	folder := f.report
@@ -268,15 +271,22 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	if f.dryRun {
 		return host, host, "a dry run opens no device", nil
 	}
-	smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64)
-	device, err := gpu.Open(gpu.Options{CPU: host, Memory: f.memory, Smallest: smallest})
-	switch {
-	case err == nil:
-		return device, host, "", nil
-	case asked("cuda"):
-		return nil, nil, "", err
+	o := gpu.Options{CPU: host, Memory: f.memory, Worth: gpu.Default}
+	if smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64); smallest > 0 {
+		o.Worth.Rescale, o.Worth.Sum = smallest, smallest
 	}
-	return host, host, err.Error(), nil
+	if asked("cuda") {
+		device, err := gpu.Open(o)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		return device, host, "", nil
+	}
+	later, err := gpu.OpenLater(o)
+	if err != nil {
+		return host, host, err.Error(), nil
+	}
+	return later, host, "", nil
 }
 
 // engineOf is a run's engine, or why it has none. A dry run loads nothing: it has nothing to prove.

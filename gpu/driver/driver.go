@@ -9,7 +9,8 @@ package driver
 
 // #cgo LDFLAGS: -L${SRCDIR}/lib -ldl
 // #include <stdlib.h>
-// int zoofold_cuda_load(const char *path, int *version, char *why, size_t room);
+// int zoofold_cuda_find(const char *path, char *why, size_t room);
+// int zoofold_cuda_start(int *version, char *why, size_t room);
 // int zoofold_cuda_pinned(void **p, size_t bytes);
 import "C"
 
@@ -54,26 +55,42 @@ func meansWorkingDirectory(path string) bool {
 	return path != "" && slices.ContainsFunc(folders, func(folder string) bool { return !strings.HasPrefix(folder, "/") })
 }
 
-// load is done once: a driver cannot be unloaded.
-var load = sync.OnceValues(func() (version int, err error) {
+const room = 512 // for why
+
+// find and load are done once: a driver cannot be unloaded.
+var find = sync.OnceValue(func() error {
 	name, err := Library()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	path := C.CString(name)
 	defer C.free(unsafe.Pointer(path))
-	const room = 512
+	why := (*C.char)(C.malloc(room))
+	defer C.free(unsafe.Pointer(why))
+	if C.zoofold_cuda_find(path, why, room) == 0 {
+		return fmt.Errorf("%w: %s", ErrAbsent, C.GoString(why))
+	}
+	return nil
+})
+
+var load = sync.OnceValues(func() (version int, err error) {
+	if err := find(); err != nil {
+		return 0, err
+	}
 	why := (*C.char)(C.malloc(room))
 	defer C.free(unsafe.Pointer(why))
 	var v C.int
-	if C.zoofold_cuda_load(path, &v, why, room) == 0 {
+	if C.zoofold_cuda_start(&v, why, room) == 0 {
 		return int(v), fmt.Errorf("%w: %s", ErrAbsent, C.GoString(why))
 	}
 	return int(v), nil
 })
 
-// Load opens libcuda.so.1, or the library that ZOOFOLD_LIBCUDA names, and starts it. version is 12090 for 12.9. Until it
-// succeeds every driver function fails, and the number of devices is 0.
+// Find opens libcuda.so.1, or the library that ZOOFOLD_LIBCUDA names, and starts nothing: that takes long.
+func Find() error { return find() }
+
+// Load finds the driver and starts it. version is 12090 for 12.9. Until it succeeds every driver function fails, and the
+// number of devices is 0.
 func Load() (version int, err error) { return load() }
 
 // Pinned allocates host memory that the device copies from and to directly. It is freed by cu.MemFreeHost.

@@ -41,10 +41,12 @@ __attribute__((constructor)) static void stubs(void) {
 	set("cuDeviceGetCount", (void *)absent_count);
 }
 
-// zoofold_cuda_load opens a driver library and points the table at it. On failure the stubs stay, and why is said.
-int zoofold_cuda_load(const char *path, int *version, char *why, size_t room) {
-	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (library == NULL) {
+static void *library;
+
+// zoofold_cuda_find opens a driver library that has what is needed, and starts nothing. On failure why is said.
+int zoofold_cuda_find(const char *path, char *why, size_t room) {
+	void *found = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (found == NULL) {
 		snprintf(why, room, "%s", dlerror());
 		return 0;
 	}
@@ -55,12 +57,18 @@ int zoofold_cuda_load(const char *path, int *version, char *why, size_t room) {
 		"cuStreamDestroy_v2", "cuMemHostAlloc", "cuMemFreeHost",
 	};
 	for (size_t k = 0; k < sizeof needed / sizeof needed[0]; k++) {
-		if (dlsym(library, needed[k]) == NULL) {
+		if (dlsym(found, needed[k]) == NULL) {
 			snprintf(why, room, "%s has no %s", path, needed[k]);
-			dlclose(library);
+			dlclose(found);
 			return 0;
 		}
 	}
+	library = found;
+	return 1;
+}
+
+// zoofold_cuda_start starts the driver that was found, and points the table at it. On failure the stubs stay, and why is said.
+int zoofold_cuda_start(int *version, char *why, size_t room) {
 	int (*init)(unsigned) = (int (*)(unsigned))dlsym(library, "cuInit");
 	int (*get_version)(int *) = (int (*)(int *))dlsym(library, "cuDriverGetVersion");
 	int (*error_string)(int, const char **) = (int (*)(int, const char **))dlsym(library, "cuGetErrorString");

@@ -1,6 +1,6 @@
 // A libcuda.so.1 for tests: the calls of NVIDIA's driver that zoofold makes, over an interpreter of the PTX that it ships.
 // It is stricter than a GPU: work on a stream waits until something synchronises; pinned memory is read and written only
-// then; an access out of bounds, misaligned, to freed memory, to another context's or to bytes that nobody wrote is an
+// then; what a context still has when it is given back is told on standard error; an access out of bounds, misaligned, to freed memory, to another context's or to bytes that nobody wrote is an
 // error; unknown PTX is an error that names the line.
 //
 // ZOOFOLD_EMULATOR says what there is, and plants faults: "name=n", separated by commas. devices=n and memory=BYTES of each;
@@ -62,7 +62,11 @@ struct Context {
 	std::vector<std::unique_ptr<Module>> modules;
 };
 static std::set<Context *> contexts;
-static std::map<void *, size_t> pinned;
+struct Pinned {
+	size_t bytes;
+	Context *context;
+};
+static std::map<void *, Pinned> pinned;
 static thread_local Context *current = nullptr;
 
 static size_t device_memory() { return setting("memory", 256 << 20); }
@@ -74,7 +78,7 @@ static size_t used(int device) {
 
 static bool is_pinned(const void *p, size_t n) {
 	for (auto &b : pinned) {
-		if ((const char *)p >= (char *)b.first && (const char *)p + n <= (char *)b.first + b.second) return true;
+		if ((const char *)p >= (char *)b.first && (const char *)p + n <= (char *)b.first + b.second.bytes) return true;
 	}
 	return false;
 }
@@ -158,9 +162,21 @@ API cuCtxCreate_v2(Context **c, unsigned, int device) {
 API cuCtxDestroy_v2(Context *c) {
 	Guard guard(lock);
 	if (!contexts.erase(c)) return INVALID_CONTEXT;
+	size_t streams = c->streams.size(), memory = 0, host = 0;
 	for (Stream *s : c->streams) delete s;
 	c->modules.clear();
-	for (auto b = blocks.begin(); b != blocks.end();) b = b->second.context == c ? blocks.erase(b) : std::next(b);
+	for (auto b = blocks.begin(); b != blocks.end();) {
+		bool mine = b->second.context == c;
+		memory += mine, b = mine ? blocks.erase(b) : std::next(b);
+	}
+	for (auto p = pinned.begin(); p != pinned.end();) {
+		bool mine = p->second.context == c;
+		if (mine) host++, free(p->first);
+		p = mine ? pinned.erase(p) : std::next(p);
+	}
+	if (!c->dead && streams + memory + host > 0) {
+		fprintf(stderr, "emulator: a context ends with %zu streams, %zu allocations and %zu of pinned memory\n", streams, memory, host);
+	}
 	return SUCCESS; // c stays, so that no later context is taken for it
 }
 API cuCtxSetCurrent(Context *c) {
@@ -225,12 +241,14 @@ API cuMemHostAlloc(void **p, size_t n, unsigned) {
 	ALIVE
 	if (fails("pinned")) return OUT_OF_MEMORY;
 	*p = aligned_alloc(4096, (n + 4095) / 4096 * 4096);
-	pinned[*p] = n;
+	pinned[*p] = {n, current};
 	return SUCCESS;
 }
 API cuMemFreeHost(void *p) {
 	Guard guard(lock);
-	if (!pinned.erase(p)) return INVALID_VALUE;
+	auto at = pinned.find(p);
+	if (at == pinned.end() || at->second.context != current) return INVALID_VALUE;
+	pinned.erase(at);
 	free(p);
 	return SUCCESS;
 }

@@ -15,19 +15,19 @@ func (Reference) Name() string { return "scalar reference" }
 
 // Rescale widens, multiplies and rounds one element after the other, in parts of 4096.
 func (r Reference) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale) (Tally, error) {
-	return r.From(ctx, dst, src, job, 0)
+	return r.Range(ctx, dst, src, job, 0, job.Elements)
 }
 
-// From is Rescale for the elements from element first on, at most job.Elements: those before it are neither read nor
-// counted. It finishes what another backend began.
-func (Reference) From(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale, first int64) (Tally, error) {
+// Range is Rescale for the elements from first up to end, at most job.Elements: others are neither read nor counted. It
+// finishes what another backend began.
+func (Reference) Range(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale, first, end int64) (Tally, error) {
 	if err := job.Check(); err != nil {
 		return NewTally(), err
 	}
 	tally := NewTally()
 	var before, after [4096]float64
-	for ; first < job.Elements; first += int64(len(before)) {
-		n := min(int64(len(before)), job.Elements-first)
+	for ; first < end; first += int64(len(before)) {
+		n := min(int64(len(before)), end-first)
 		t, err := reference(ctx, dst, src, job, first, before[:n], after[:n])
 		if err != nil {
 			return NewTally(), fmt.Errorf("rescale elements %d to %d: %w", first, first+n-1, err)

@@ -45,7 +45,7 @@ func TestReferenceFinishesWhatWasBegun(t *testing.T) {
 	}
 	for _, first := range []int64{0, 1, 4095, 4096, 8999, 9000, 9001, n - 1, n} {
 		dst := make(tensor.Buffer, len(src))
-		tally, err := (tensor.Reference{}).From(context.Background(), dst, late{src, t, 4 * first}, job, first)
+		tally, err := (tensor.Reference{}).Range(context.Background(), dst, late{src, t, 4 * first}, job, first, n)
 		want := tensor.NewTally()
 		if first <= 9_000 {
 			want.NonFinite, want.FirstNonFinite = 1, 9_000

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
@@ -27,8 +28,26 @@ var Kinds = []Kind{
 
 // Bytes are an ONNX file of a network of a kind: width channels, depth blocks, weights from the seed.
 func (k Kind) Bytes(seed uint64, width, depth int64) ([]byte, error) {
+	return k.Typed(seed, width, depth, tensor.Float32)
+}
+
+// Typed is Bytes with another floating-point type for all that is float32 there. Convolutions of bfloat16 are ONNX's from
+// opset 22 on.
+func (k Kind) Typed(seed uint64, width, depth int64, d tensor.DType) ([]byte, error) {
 	var out onnx.Memory
-	if err := onnx.Export(context.Background(), k.Build(modeltest.New(seed), width, depth), &out, "", tensor.Reference{}); err != nil {
+	m := k.Build(modeltest.New(seed), width, depth)
+	if d == tensor.BFloat16 {
+		m.Opset[""] = 22
+	}
+	for _, v := range m.Graph.Consts {
+		if v.Const.DType == tensor.Float32 {
+			v.Const.DType, v.DType = d, d
+		}
+	}
+	for _, v := range slices.Concat(m.Graph.Inputs, m.Graph.Outputs) {
+		v.DType = d
+	}
+	if err := onnx.Export(context.Background(), m, &out, "", tensor.Reference{}); err != nil {
 		return nil, fmt.Errorf("%s: %w", k.Name, err)
 	}
 	return out.Bytes(), nil
