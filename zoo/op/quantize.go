@@ -14,8 +14,8 @@ import (
 func init() {
 	inputs := []string{"input", "scale", "zero point"}
 	register(
-		&Operator{Type: "DequantizeLinear", Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds},
-		&Operator{Type: "QuantizeLinear", Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds},
+		&Operator{Type: "DequantizeLinear", Required: 2, Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds},
+		&Operator{Type: "QuantizeLinear", Required: 2, Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds},
 		&Operator{Type: "DynamicQuantizeLinear", Eval: dynamicQuantize, DType: dynamicType, Shape: dynamicQuantizeShape},
 	)
 }
@@ -62,9 +62,6 @@ func scaleOf(n *model.Node, x, scale *Array) (func(e int) int, error) {
 }
 
 func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, scale, zero := in[0], in[1], input(in, 2)
 	channel, err := scaleOf(n, x, scale)
 	if err != nil {
@@ -86,9 +83,6 @@ func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
 
 // quantize rounds to the nearest even integer and saturates.
 func quantize(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, scale, zero := in[0], in[1], input(in, 2)
 	to := typeOf(n, in, 0)
 	if !integer(to) {
@@ -134,9 +128,6 @@ func ends(d tensor.DType) (low, high float64) {
 
 // dynamicQuantize spreads the range of x, 0 included, over a byte.
 func dynamicQuantize(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	low, high := 0.0, 0.0
 	for _, x := range in[0].Data {
 		low, high = min(low, x), max(high, x)

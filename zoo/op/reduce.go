@@ -48,9 +48,6 @@ func square(x float64) float64 { return x * x }
 // reduced says which axes a reduction takes together, and the shape of the result, with and without them as ones. No axes
 // are all of them, unless noop is asked for: then none.
 func reduced(n *model.Node, in []*Array) (which []bool, kept, final []int64, err error) {
-	if err := need(in, 1); err != nil {
-		return nil, nil, nil, err
-	}
 	x, axes := in[0], ints(n, "axes", in, 1)
 	which = make([]bool, len(x.Shape))
 	for k := range which {

@@ -33,9 +33,6 @@ func resize(n *model.Node, in []*Array) ([]*Array, error) {
 }
 
 func resizeBy(n *model.Node, in []*Array, by func(weight float64) float64) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	factors, shape, err := resized(n, in)
 	if err != nil {

@@ -11,14 +11,11 @@ import (
 // Images that are read at positions that are computed.
 
 func init() {
-	register(&Operator{Type: "GridSample", Inputs: []string{"input", "grid"}, Eval: gridSample, Shape: gridSampleShape, Needs: gridSampleNeeds})
+	register(&Operator{Type: "GridSample", Required: 2, Inputs: []string{"input", "grid"}, Eval: gridSample, Shape: gridSampleShape, Needs: gridSampleNeeds})
 }
 
 // gridSample reads an image at positions from -1 to 1 along each axis, the last axis of the image first.
 func gridSample(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, grid := in[0], in[1]
 	rank := len(x.Shape) - 2
 	if rank < 1 || rank > 3 || len(grid.Shape) != rank+2 || grid.Shape[rank+1] != int64(rank) || grid.Shape[0] != x.Shape[0] {
