@@ -12,10 +12,6 @@ import (
 // Operators that run along one axis.
 
 func init() {
-	alongAxis := func(o Operator) *Operator {
-		o.Shape = sameShape
-		return &o
-	}
 	register(
 		alongAxis(Operator{Type: "Softmax", Eval: normalized(softmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Saturates: true}),
 		alongAxis(Operator{Type: "LogSoftmax", Eval: normalized(logSoftmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Saturates: true}),
@@ -27,6 +23,12 @@ func init() {
 		&Operator{Type: "ArgMin", Eval: arg(func(a, b float64) bool { return a < b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds},
 		&Operator{Type: "TopK", Inputs: []string{"input", "number"}, Eval: topK, DType: withPlaces, Shape: topKShape, Needs: lineNeeds},
 	)
+}
+
+// alongAxis is an operator that makes of each line along an axis one of the same length, of what is its own.
+func alongAxis(o Operator) *Operator {
+	o.Shape = sameShape
+	return &o
 }
 
 // lines calls f with every line of an array along an axis: its elements, and where each of them stands.

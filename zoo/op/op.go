@@ -4,9 +4,9 @@
 //
 // An operator is one value, an Operator, in the file of its family. To add one:
 //
-//  1. Put its value into the family's register call. A function of one number is a line in a table of activation.go. For
-//     what works element by element, elementwise fills in the rest; for reductions, reduction; for what is normalised along
-//     an axis, alongAxis.
+//  1. Put its value into the family's register call. A function of one number is a line in a table of activation.go, or a
+//     call of function; what combines operands element by element one of elementwise; what takes axes together one of
+//     overAxes; what works line by line one of alongAxis. They fill in what all such operators have in common.
 //  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
 //     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
 //     gentle are Magnitudes of many, sameNeeds and its like Needs.
