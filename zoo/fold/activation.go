@@ -57,8 +57,8 @@ func (m *Move) limits(n *model.Node) (limits, *Reason) {
 			}
 			*x = values[0]
 		}
-		if !fits([]float64{*x * (1 + 2*d.Unit())}, d) {
-			*x = math.Inf(2*k - 1)
+		if none := math.Inf(2*k - 1); d.Float() && math.Signbit(*x) == math.Signbit(none) && !fits([]float64{*x * (1 + 2*d.Unit())}, d) {
+			*x = none
 		}
 	}
 	return l, nil

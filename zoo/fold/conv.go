@@ -142,9 +142,11 @@ func convTransposeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Sum(n, 1, 2, 1, w.DType, out, tensor.Factor{Layout: in, Scale: a.Shift})
 }
 
-// spreads says whether an output of a transposed convolution may see more or fewer inputs than one.
+// spreads says whether an output of a transposed convolution may see more or fewer inputs than one: none lie behind what
+// negative pads add.
 func spreads(n *model.Node, kernel []int64) bool {
 	other := func(than int64) func(int64) bool { return func(x int64) bool { return x != than } }
 	return slices.ContainsFunc(kernel, other(1)) || slices.ContainsFunc(n.Ints("strides"), other(1)) ||
-		slices.ContainsFunc(n.Ints("output_padding"), other(0)) || n.Ints("output_shape") != nil
+		slices.ContainsFunc(n.Ints("output_padding"), other(0)) || n.Ints("output_shape") != nil ||
+		slices.ContainsFunc(n.Ints("pads"), func(x int64) bool { return x < 0 })
 }

@@ -135,6 +135,7 @@ func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
 		{"Clip from one side takes no negative scale", []step{clip(1, math.MaxFloat32), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }}, 1, fold.Sign},
 		{"Clip of equal limits takes no negative scale", []step{clip(1, 1), func(m *b, x *v) *v { return m.Op("Mul", in(x, m.Const([]float64{-2}))) }}, 1, fold.Unsupported},
 		{"Clip at the largest number has no limit there", []step{clip(0, math.MaxFloat32), positive}, 0, ""},
+		{"Clip from below at the largest number has a limit there", []step{clip(math.MaxFloat32, math.MaxFloat32), positive}, 1, fold.Nonlinear},
 		{"Clip from above at 0 lets a positive scale through", []step{clip(-math.MaxFloat32, 0), positive}, 0, ""},
 		{"Clip from above at 0 keeps a negative scale back", []step{clip(-math.MaxFloat32, 0), negative}, 1, fold.Sign},
 		{"Clip at 0 takes a uniform shift", []step{clip(0, math.MaxFloat32), func(m *b, x *v) *v { return uniform(m, x, 2, 1) }}, 0, ""},
@@ -305,6 +306,13 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 		}},
 		{"a shift before a transposed convolution of one tap and stride 2", 1, fold.Border, func(m *b) *v {
 			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 1, 1)), "strides", []int64{2, 1})
+		}},
+		{"a shift before a transposed convolution of one tap that pads its output", 1, fold.Border, func(m *b) *v {
+			return m.Op("ConvTranspose", in(shift(m, m.Input(1, 4, 4, 4)), m.Weight(4, 3, 1, 1)), "pads", []int64{0, -1, 0, 0})
+		}},
+		{"a scale of 2^31 before a batch normalisation and a shift after it", 0, "", func(m *b) *v {
+			x := m.Op("Mul", in(m.Input(2, 6), m.Const([]float64{1 << 31})))
+			return m.Op("Gemm", in(bn(m, x, 6), m.Weight(6, 5), m.Weight(5)))
 		}},
 		{"Gemm, B transposed, alpha and beta", 0, "", func(m *b) *v {
 			return bn(m, m.Op("Gemm", in(m.Input(2, 6), m.Weight(5, 6), m.Weight(5)), "transB", 1, "alpha", 0.5, "beta", 2.0), 5)

@@ -53,7 +53,7 @@ func function(o Operator) *Operator {
 }
 
 // byAttributes evaluates a function of one number that a node's attributes decide.
-func byAttributes(f func(n *model.Node) func(float64) float64) func(*model.Node, []*Array) ([]*Array, error) {
+func byAttributes(f func(n *model.Node) func(float64) float64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) { return unary(f(n))(n, in) }
 }
 

@@ -31,8 +31,8 @@ func init() {
 		elementwise(Operator{Type: "BitwiseXor", Eval: ofIntegersOnly, Integers: plain(func(a, b int64) int64 { return a ^ b }), DType: common}),
 		elementwise(Operator{Type: "BitwiseNot", Eval: ofIntegersOnly, Integers: plain(func(a, _ int64) int64 { return ^a }), Shape: sameShape}),
 		elementwise(Operator{Type: "BitShift", Eval: ofIntegersOnly, Integers: shift, DType: common}),
-		elementwise(Operator{Type: "PRelu", Inputs: []string{"input", "slope"}, Eval: prelu, Shape: sameShape, Magnitude: gentle}),
-		elementwise(Operator{Type: "Where", Inputs: []string{"condition", "first choice", "second choice"}, Eval: where, Moves: []int{1, 2}, DType: like(1), Vector: whereVector, Magnitude: additive}),
+		elementwise(Operator{Type: "PRelu", Required: 2, Inputs: []string{"input", "slope"}, Eval: prelu, Shape: sameShape, Magnitude: gentle}),
+		elementwise(Operator{Type: "Where", Required: 3, Inputs: []string{"condition", "first choice", "second choice"}, Eval: where, Moves: []int{1, 2}, DType: like(1), Vector: whereVector, Magnitude: additive}),
 	)
 	comparison := func(name string, f func(a, b float64) bool, o Operator) {
 		o.Type, o.DType, o.Eval = name, always(tensor.Bool), binary(func(a, b float64) float64 { return truth(f(a, b)) })
@@ -104,9 +104,6 @@ func mod(n *model.Node, in []*Array) ([]*Array, error) {
 }
 
 func where(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	shape, err := broadcastShape(in[1].Shape, in[2].Shape)
 	if err == nil {
 		shape, err = broadcastShape(in[0].Shape, shape)

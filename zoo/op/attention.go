@@ -13,8 +13,8 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Attention", Inputs: []string{"queries", "keys", "values", "mask", "past keys", "past values", "lengths"}, Eval: attention, DType: attentionType, Shape: attentionShape, Terms: operandTerms, Needs: attentionNeeds},
-		&Operator{Type: "RotaryEmbedding", Inputs: []string{"input", "cosines", "sines", "positions"}, Eval: rotaryEmbedding, Shape: sameShape, Needs: rotaryNeeds},
+		&Operator{Type: "Attention", Required: 3, Inputs: []string{"queries", "keys", "values", "mask", "past keys", "past values", "lengths"}, Eval: attention, DType: attentionType, Shape: attentionShape, Terms: operandTerms, Needs: attentionNeeds},
+		&Operator{Type: "RotaryEmbedding", Required: 3, Inputs: []string{"input", "cosines", "sines", "positions"}, Eval: rotaryEmbedding, Shape: sameShape, Needs: rotaryNeeds},
 	)
 }
 
@@ -51,9 +51,6 @@ func joined(x *Array) (*Array, error) {
 // attention is softmax(scale·q·kᵀ + mask)·v, head by head, as ONNX's Attention of operator sets 23 and 24 defines it: the
 // keys and values of the past come first, several heads may share those of one, and rows that may look at nothing are 0.
 func attention(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	if n.Int("left_window_size", -1) >= 0 || n.Int("right_window_size", -1) >= 0 {
 		return nil, fmt.Errorf("windows: %w", ErrUnsupported)
 	}
@@ -243,9 +240,6 @@ func attentionShape(in *Inference, n *model.Node) [][]int64 {
 
 // rotaryEmbedding turns pairs of elements of each head by an angle that depends on the position.
 func rotaryEmbedding(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	x, err := heads(in[0], n.Int("num_heads", 0))
 	if err != nil {
 		return nil, err

@@ -12,21 +12,23 @@ import (
 // Operators that run along one axis.
 
 func init() {
-	alongAxis := func(o Operator) *Operator {
-		o.Shape = sameShape
-		return &o
-	}
 	register(
 		alongAxis(Operator{Type: "Softmax", Eval: normalized(softmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Saturates: true}),
 		alongAxis(Operator{Type: "LogSoftmax", Eval: normalized(logSoftmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Saturates: true}),
 		alongAxis(Operator{Type: "Hardmax", Eval: normalized(hardmaxLine), Needs: normalizedNeeds}),
 		alongAxis(Operator{Type: "LpNormalization", Eval: lpNorm, Terms: axisTerms, Needs: lineNeeds}),
-		alongAxis(Operator{Type: "CumSum", Inputs: []string{"input", "axis"}, Eval: cumulative(0, add), Magnitude: additive, Terms: axisTerms, Needs: cumulativeNeeds}),
-		alongAxis(Operator{Type: "CumProd", Inputs: []string{"input", "axis"}, Eval: cumulative(1, times), Magnitude: additive, Needs: cumulativeNeeds}),
+		alongAxis(Operator{Type: "CumSum", Required: 2, Inputs: []string{"input", "axis"}, Eval: cumulative(0, add), Magnitude: additive, Terms: axisTerms, Needs: cumulativeNeeds}),
+		alongAxis(Operator{Type: "CumProd", Required: 2, Inputs: []string{"input", "axis"}, Eval: cumulative(1, times), Magnitude: additive, Needs: cumulativeNeeds}),
 		&Operator{Type: "ArgMax", Eval: arg(func(a, b float64) bool { return a > b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds},
 		&Operator{Type: "ArgMin", Eval: arg(func(a, b float64) bool { return a < b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds},
 		&Operator{Type: "TopK", Inputs: []string{"input", "number"}, Eval: topK, DType: withPlaces, Shape: topKShape, Needs: lineNeeds},
 	)
+}
+
+// alongAxis is an operator that makes of each line along an axis one of the same length, of what is its own.
+func alongAxis(o Operator) *Operator {
+	o.Shape = sameShape
+	return &o
 }
 
 // lines calls f with every line of an array along an axis: its elements, and where each of them stands.
@@ -57,11 +59,8 @@ func changed(x *Array, axis int, f func(line []float64)) *Array {
 }
 
 // normalized works along one axis from operator set 13 on, along all axes from one on before.
-func normalized(f func(line []float64)) func(*model.Node, []*Array) ([]*Array, error) {
+func normalized(f func(line []float64)) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 1); err != nil {
-			return nil, err
-		}
 		x, old := in[0], opset(n) < 13
 		def := int64(-1)
 		if old {
@@ -114,9 +113,6 @@ func hardmaxLine(line []float64) {
 
 // lpNorm divides each line by its norm; a line of zeros stays.
 func lpNorm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	axis, err := axisOf(n.Int("axis", -1), len(in[0].Shape))
 	if err != nil {
 		return nil, err
@@ -143,11 +139,8 @@ func lpNorm(n *model.Node, in []*Array) ([]*Array, error) {
 }
 
 // cumulative combines each element with all before it, or all behind it in reverse.
-func cumulative(start float64, step func(a, b float64) float64) func(*model.Node, []*Array) ([]*Array, error) {
+func cumulative(start float64, step func(a, b float64) float64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 2); err != nil {
-			return nil, err
-		}
 		if len(in[1].Data) != 1 {
 			return nil, fmt.Errorf("an axis of shape %v", in[1].Shape)
 		}
@@ -177,11 +170,8 @@ func cumulative(start float64, step func(a, b float64) float64) func(*model.Node
 }
 
 // arg is the position of the first, or the last, element of a line that none is better than.
-func arg(better func(a, b float64) bool) func(*model.Node, []*Array) ([]*Array, error) {
+func arg(better func(a, b float64) bool) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 1); err != nil {
-			return nil, err
-		}
 		x := in[0]
 		axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
 		if err != nil {
@@ -229,9 +219,6 @@ func argShape(in *Inference, n *model.Node) [][]int64 {
 
 // topK are the largest or smallest elements along an axis, and where they stand; of equal ones the first.
 func topK(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x, k := in[0], n.Int("k", 0)
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
 	if err != nil {
@@ -322,7 +309,7 @@ func argNeeds(n *model.Node, in []*Array, out Part) []Box {
 		return nil
 	}
 	box := slices.Clone(out.Box)
-	if n.Int("keepdims", 1) == 0 {
+	if n.Int("keepdims", 1) == 0 && axis <= len(box) {
 		box = slices.Insert(box, axis, Range{})
 	}
 	if len(box) != len(in[0].Shape) {

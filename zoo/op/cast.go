@@ -13,10 +13,10 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Identity", Eval: func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], need(in, 1) }, Moves: []int{0}, Shape: sameShape, Vector: handedOn, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
+		&Operator{Type: "Identity", Eval: func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], nil }, Moves: []int{0}, Shape: sameShape, Vector: handedOn, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
 		&Operator{Type: "Dropout", Inputs: []string{"input", "ratio", "mode"}, Eval: dropout, DType: dropoutType, Shape: dropoutShape, Magnitude: additive, Needs: dropoutNeeds, Elementwise: true},
 		&Operator{Type: "Cast", Eval: castNode, DType: attribute("to", always(tensor.Undefined)), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
-		&Operator{Type: "CastLike", Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: castLikeNeeds, Elementwise: true},
+		&Operator{Type: "CastLike", Required: 2, Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: castLikeNeeds, Elementwise: true},
 	)
 }
 
@@ -36,9 +36,6 @@ func castLikeNeeds(_ *model.Node, in []*Array, out Part) []Box { return []Box{ou
 
 // dropout keeps all elements where nobody trains.
 func dropout(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	nonzero := func(x float64) bool { return x != 0 }
 	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {
 		return nil, fmt.Errorf("training: %w", ErrUnsupported)
@@ -52,16 +49,10 @@ func dropoutShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func castNode(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
 }
 
 func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	if in[1].DType == tensor.Undefined {
 		return nil, fmt.Errorf("cast to an unknown type: %w", ErrUnsupported)
 	}

@@ -10,7 +10,11 @@ import (
 // Operators that run graphs.
 
 func init() {
-	register(&Operator{Type: "If", Inputs: []string{"condition"}, DType: always(tensor.Undefined), Shape: branchShape, Vector: branchVector})
+	register(
+		&Operator{Type: "If", Inputs: []string{"condition"}, DType: always(tensor.Undefined), Shape: branchShape, Vector: branchVector},
+		&Operator{Type: "Loop", DType: always(tensor.Undefined), Shape: loopShape},
+		&Operator{Type: "Scan", DType: always(tensor.Undefined), Shape: scanShape},
+	)
 }
 
 // branchVector are the vectors of the branch that is taken.
@@ -58,4 +62,81 @@ func branchShape(in *Inference, n *model.Node) [][]int64 {
 		}
 	}
 	return list
+}
+
+// loopShape are what the values have that a Loop carries from one time to the next, as far as they have the same when it
+// begins; and what it collects, one behind the other on a new first axis.
+func loopShape(in *Inference, n *model.Node) [][]int64 {
+	carried := len(n.Inputs) - 2
+	if len(n.Bodies) != 1 || carried < 0 || len(n.Bodies[0].Outputs) != 1+len(n.Outputs) {
+		return nil
+	}
+	list := make([][]int64, len(n.Outputs))
+	for k := range list {
+		v := n.Bodies[0].Outputs[1+k]
+		typed(n.Outputs[k], v)
+		if k >= carried {
+			list[k] = collected(in.of(v), 0, Unknown)
+			continue
+		}
+		before, after := in.of(n.In(2+k)), in.of(v)
+		if len(before) != len(after) || before == nil {
+			continue
+		}
+		list[k] = slices.Clone(before)
+		for j, d := range after {
+			if d != before[j] {
+				list[k][j] = Unknown
+			}
+		}
+	}
+	return list
+}
+
+// scanShape are what the last states of a Scan have, and what it collects, one for each element of what it goes over.
+func scanShape(in *Inference, n *model.Node) [][]int64 {
+	states := len(n.Inputs) - int(n.Int("num_scan_inputs", -1))
+	if in.opset < 9 || len(n.Bodies) != 1 || states < 0 || states >= len(n.Inputs) || len(n.Bodies[0].Outputs) != len(n.Outputs) {
+		return nil
+	}
+	over, length := in.of(n.In(states)), int64(Unknown)
+	if axis, err := axisOf(elementAt(n.Ints("scan_input_axes"), 0, 0), len(over)); err == nil {
+		length = over[axis]
+	}
+	list := make([][]int64, len(n.Outputs))
+	for k := range list {
+		v := n.Bodies[0].Outputs[k]
+		typed(n.Outputs[k], v)
+		if k < states {
+			list[k] = known(in.of(v))
+		} else {
+			list[k] = collected(in.of(v), elementAt(n.Ints("scan_output_axes"), k-states, 0), length)
+		}
+	}
+	return list
+}
+
+// typed gives a value the type of one that a body makes.
+func typed(v, of *model.Value) {
+	if v != nil && v.DType == tensor.Undefined {
+		v.DType = valueType(of)
+	}
+}
+
+// known is a shape of a body as it is seen from outside: a free extent may be another one each time.
+func known(shape []int64) []int64 {
+	shape = slices.Clone(shape)
+	for k, d := range shape {
+		shape[k] = max(d, Unknown)
+	}
+	return shape
+}
+
+// collected is the shape of values that stand behind each other on a new axis of that extent.
+func collected(shape []int64, axis, extent int64) []int64 {
+	at, err := axisOf(axis, len(shape)+1)
+	if shape == nil || err != nil {
+		return nil
+	}
+	return slices.Insert(known(shape), at, extent)
 }

@@ -14,9 +14,9 @@ import (
 func init() {
 	inputs := []string{"input", "weight", "bias"}
 	register(
-		&Operator{Type: "Conv", Inputs: inputs, Eval: conv, DType: common, Shape: convShape, Magnitude: additive, Terms: convTerms, Needs: convNeeds, Window: convWindow, Wants: convWants},
-		&Operator{Type: "ConvTranspose", Inputs: inputs, Eval: convTranspose, DType: common, Shape: convTransposeShape, Magnitude: additive, Terms: convTransposeTerms, Needs: convTransposeNeeds, Window: convWindow, Wants: convTransposeWants},
-		&Operator{Type: "ConvInteger", Inputs: []string{"input", "weight", "zero point of the input", "zero point of the weight"}, Eval: ofIntegers(conv, 0), DType: always(tensor.Int32), Shape: convShape, Needs: convIntegerNeeds},
+		&Operator{Type: "Conv", Required: 2, Inputs: inputs, Eval: conv, DType: common, Shape: convShape, Magnitude: additive, Terms: convTerms, Needs: convNeeds, Window: convWindow, Wants: convWants},
+		&Operator{Type: "ConvTranspose", Required: 2, Inputs: inputs, Eval: convTranspose, DType: common, Shape: convTransposeShape, Magnitude: additive, Terms: convTransposeTerms, Needs: convTransposeNeeds, Window: convWindow, Wants: convTransposeWants},
+		&Operator{Type: "ConvInteger", Required: 2, Inputs: []string{"input", "weight", "zero point of the input", "zero point of the weight"}, Eval: ofIntegers(conv, 0), DType: always(tensor.Int32), Shape: convShape, Needs: convIntegerNeeds},
 	)
 }
 

@@ -82,5 +82,16 @@ func damaged(t *testing.T, e example, rng *rand.Rand) {
 			t.Errorf("%s: %v with %v: %v", e.name, n, n.Attrs, x)
 		}
 	}()
-	_, _ = op.Eval(n, in)
+	out, _ := op.Eval(n, in)
+	shapes := [][]int64{{}, {3}, {1, 2, 3, 4}}
+	for _, a := range out {
+		if a != nil {
+			shapes = append(shapes, a.Shape)
+		}
+	}
+	for k, shape := range shapes {
+		for _, given := range [][]*op.Array{in, shapesOnly(in)} {
+			op.Needs(n, given, op.Part{Output: k % 2, Shape: shape, Box: op.Whole(shape)})
+		}
+	}
 }

@@ -51,11 +51,8 @@ func broadcastExtents(a, b []int64) []int64 {
 	return out
 }
 
-func unary(f func(float64) float64) func(*model.Node, []*Array) ([]*Array, error) {
+func unary(f func(float64) float64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 1); err != nil {
-			return nil, err
-		}
 		if g, ok := integerOf(n, in[0]); ok {
 			return one(combineInts(n, g, in[0], in[0]))
 		}
@@ -67,7 +64,7 @@ func unary(f func(float64) float64) func(*model.Node, []*Array) ([]*Array, error
 	}
 }
 
-func binary(f func(a, b float64) float64) func(*model.Node, []*Array) ([]*Array, error) {
+func binary(f func(a, b float64) float64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		if err := need(in, max(1, len(in))); err != nil {
 			return nil, err

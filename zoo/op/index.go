@@ -13,18 +13,18 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Gather", Inputs: []string{"table", "indices"}, Eval: gather, Moves: []int{0}, Shape: gatherShape, Vector: gatherVector, Magnitude: additive, Needs: gatherNeeds, Positions: gatherPositions},
-		&Operator{Type: "GatherElements", Inputs: []string{"input", "indices"}, Eval: gatherElements, Moves: []int{0}, Shape: gatherElementsShape, Magnitude: additive, Needs: gatherElementsNeeds, Positions: gatherPositions},
-		&Operator{Type: "GatherND", Inputs: []string{"input", "indices"}, Eval: gatherND, Moves: []int{0}, Shape: gatherNDShape, Magnitude: additive, Needs: gatherNDNeeds},
-		&Operator{Type: "OneHot", Inputs: []string{"indices", "depth", "values"}, Eval: oneHot, Moves: []int{2}, DType: like(2), Shape: oneHotShape, Magnitude: additive, Needs: oneHotNeeds},
+		&Operator{Type: "Gather", Required: 2, Inputs: []string{"table", "indices"}, Eval: gather, Moves: []int{0}, Shape: gatherShape, Vector: gatherVector, Magnitude: additive, Needs: gatherNeeds, Positions: gatherPositions},
+		&Operator{Type: "GatherElements", Required: 2, Inputs: []string{"input", "indices"}, Eval: gatherElements, Moves: []int{0}, Shape: gatherElementsShape, Magnitude: additive, Needs: gatherElementsNeeds, Positions: gatherPositions},
+		&Operator{Type: "GatherND", Required: 2, Inputs: []string{"input", "indices"}, Eval: gatherND, Moves: []int{0}, Shape: gatherNDShape, Magnitude: additive, Needs: gatherNDNeeds},
+		&Operator{Type: "OneHot", Required: 3, Inputs: []string{"indices", "depth", "values"}, Eval: oneHot, Moves: []int{2}, DType: like(2), Shape: oneHotShape, Magnitude: additive, Needs: oneHotNeeds},
 		&Operator{Type: "NonZero", Eval: nonZero, DType: always(tensor.Int64), Shape: nonZeroShape},
-		&Operator{Type: "Compress", Inputs: []string{"input", "condition"}, Eval: compress, Moves: []int{0}, Shape: compressShape, Magnitude: additive},
+		&Operator{Type: "Compress", Required: 2, Inputs: []string{"input", "condition"}, Eval: compress, Moves: []int{0}, Shape: compressShape, Magnitude: additive},
 	)
 	scattered := []string{"input", "indices", "updates"}
 	register(
-		&Operator{Type: "ScatterElements", Inputs: scattered, Eval: scatterElements, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
-		&Operator{Type: "Scatter", Inputs: scattered, Eval: scatterElements, Shape: sameShape}, // its old name
-		&Operator{Type: "ScatterND", Inputs: scattered, Eval: scatterND, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
+		&Operator{Type: "ScatterElements", Required: 3, Inputs: scattered, Eval: scatterElements, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
+		&Operator{Type: "Scatter", Required: 3, Inputs: scattered, Eval: scatterElements, Shape: sameShape}, // its old name
+		&Operator{Type: "ScatterND", Required: 3, Inputs: scattered, Eval: scatterND, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
 	)
 }
 
@@ -89,9 +89,6 @@ func eachNamed(x, index *Array, axis int, f func(e int, at int64)) error {
 }
 
 func gather(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
 		return nil, err
@@ -131,9 +128,6 @@ func gatherShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
 		return nil, err
@@ -153,9 +147,9 @@ func reductionOf(n *model.Node) (func(a, b float64) float64, error) {
 	case "none":
 		return func(_, b float64) float64 { return b }, nil
 	case "add":
-		return func(a, b float64) float64 { return a + b }, nil
+		return add, nil
 	case "mul":
-		return func(a, b float64) float64 { return a * b }, nil
+		return times, nil
 	case "max":
 		return math.Max, nil
 	case "min":
@@ -166,9 +160,6 @@ func reductionOf(n *model.Node) (func(a, b float64) float64, error) {
 }
 
 func scatterElements(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
 		return nil, err
@@ -212,9 +203,6 @@ func named(x, index *Array, batch int, f func(k int, at int64)) (size int64, err
 }
 
 func gatherND(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	var starts []int64
 	batch := int(n.Int("batch_dims", 0))
 	size, err := named(in[0], in[1], batch, func(_ int, at int64) { starts = append(starts, at) })
@@ -242,9 +230,6 @@ func gatherNDShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func scatterND(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	join, err := reductionOf(n)
 	if err != nil {
 		return nil, err
@@ -268,9 +253,6 @@ func scatterND(n *model.Node, in []*Array) ([]*Array, error) {
 
 // oneHot is the second of two values where the new axis is at the index, the first elsewhere.
 func oneHot(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	index, values := in[0], in[2]
 	if len(in[1].Data) != 1 || len(values.Data) != 2 {
 		return nil, fmt.Errorf("a depth of shape %v, values of shape %v", in[1].Shape, values.Shape)
@@ -311,9 +293,6 @@ func oneHotShape(in *Inference, n *model.Node) [][]int64 {
 
 // nonZero are the positions of all elements that are not 0: a row for each axis.
 func nonZero(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x, e := in[0], 0
 	rows := make([][]float64, len(x.Shape))
 	count := int64(0)
@@ -339,9 +318,6 @@ func nonZeroShape(in *Inference, n *model.Node) [][]int64 {
 
 // compress keeps what a list of truth values says, along an axis or of all elements.
 func compress(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, axis := in[0], 0
 	if a := n.Attr("axis"); a == nil {
 		x = &Array{Shape: []int64{int64(len(x.Data))}, Data: x.Data}

@@ -67,6 +67,8 @@ func newInference(m *model.Model, consts *Folder) *Inference {
 	return in
 }
 
+// Inference is what is known of a model's values while Infer goes through its nodes: expressions of constants, and short
+// vectors of integers that follow from shapes, element by element.
 type Inference struct {
 	consts  *Folder
 	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes

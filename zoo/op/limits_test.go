@@ -53,6 +53,8 @@ func TestWhatAFileAsksForIsRefusedWhereItIsTooMuch(t *testing.T) {
 		{"a crop that is none", node("CenterCropPad"), []*op.Array{image, array([]int64{4}, 1, 1, huge, huge)}},
 		{"an Einsum of many labels", node("Einsum", "equation", "ab,cd,ef->abcdef"), []*op.Array{array([]int64{64, 64}), array([]int64{64, 64}), array([]int64{64, 64})}},
 		{"a grid of many axes", node("GridSample"), []*op.Array{array(make([]int64, 40)), array(make([]int64, 40))}},
+		{"a grid of endless extents", node("AffineGrid"), []*op.Array{array([]int64{1, 2, 3}), array([]int64{4}, 1, 1, huge, huge)}},
+		{"a layer of many times of nothing", node("RNN"), []*op.Array{array([]int64{huge, 1, 0}), array([]int64{1, 0, 0}), array([]int64{1, 0, 0})}},
 		{"an image of windows without end", node("Col2Im"), []*op.Array{array([]int64{1, 9, 4}), array([]int64{2}, huge, huge), array([]int64{2}, 3, 3)}},
 		{"a range without end", node("Range"), []*op.Array{array([]int64{}, 0), array([]int64{}, 1e18), array([]int64{}, 1)}},
 		{"a reshape to many empty rows", node("Reshape"), []*op.Array{array([]int64{0}), array([]int64{2}, huge, 0)}},

@@ -37,7 +37,7 @@ func additive(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
 }
 
 // byMagnitudes is the magnitude that another function makes of the inputs'.
-func byMagnitudes(f func(*model.Node, []*Array) ([]*Array, error)) func(n *model.Node, in, m, out []*Array) ([]*Array, error) {
+func byMagnitudes(f evaluator) func(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	return func(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return f(n, m) }
 }
 

@@ -12,9 +12,9 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Gemm", Inputs: []string{"input", "weight", "bias"}, Eval: gemm, DType: common, Shape: gemmShape, Magnitude: gemmMagnitude, Terms: gemmTerms, Needs: gemmNeeds, Wants: gemmWants},
-		&Operator{Type: "MatMul", Inputs: []string{"weight", "weight"}, Eval: matMul, DType: common, Shape: matMulShape, Magnitude: additive, Terms: matMulTerms, Needs: matMulNeeds},
-		&Operator{Type: "MatMulInteger", Inputs: []string{"left matrix", "right matrix", "zero point of the left", "zero point of the right"}, Eval: ofIntegers(matMul, -1), DType: always(tensor.Int32), Shape: matMulShape, Needs: matMulNeeds},
+		&Operator{Type: "Gemm", Required: 2, Inputs: []string{"input", "weight", "bias"}, Eval: gemm, DType: common, Shape: gemmShape, Magnitude: gemmMagnitude, Terms: gemmTerms, Needs: gemmNeeds, Wants: gemmWants},
+		&Operator{Type: "MatMul", Required: 2, Inputs: []string{"weight", "weight"}, Eval: matMul, DType: common, Shape: matMulShape, Magnitude: additive, Terms: matMulTerms, Needs: matMulNeeds},
+		&Operator{Type: "MatMulInteger", Required: 2, Inputs: []string{"left matrix", "right matrix", "zero point of the left", "zero point of the right"}, Eval: ofIntegers(matMul, -1), DType: always(tensor.Int32), Shape: matMulShape, Needs: matMulNeeds},
 		&Operator{Type: "Einsum", Variadic: true, Eval: einsum, DType: common, Shape: einsumShape, Magnitude: additive, Terms: operandTerms, Needs: einsumNeeds},
 	)
 }
@@ -58,9 +58,6 @@ func multiply(y, a, b []float64, m, k, n, aRow, aCol, bRow, bCol int) {
 }
 
 func gemm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	a, b := in[0], in[1]
 	if len(a.Shape) != 2 || len(b.Shape) != 2 {
 		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
@@ -100,9 +97,6 @@ func gemm(n *model.Node, in []*Array) ([]*Array, error) {
 }
 
 func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	a, b := in[0], in[1]
 	if len(a.Shape) == 0 || len(b.Shape) == 0 {
 		return nil, fmt.Errorf("matrices of shapes %v and %v", a.Shape, b.Shape)
@@ -154,11 +148,8 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 
 // ofIntegers is a product of integers less their zero points: one for all, or of the left matrix one for each row, of the
 // right one for each column, of kernels one for each output.
-func ofIntegers(product func(*model.Node, []*Array) ([]*Array, error), axis int64) func(*model.Node, []*Array) ([]*Array, error) {
+func ofIntegers(product evaluator, axis int64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 2); err != nil {
-			return nil, err
-		}
 		var operands [2]*Array
 		for k := range operands {
 			operands[k] = &Array{Shape: in[k].Shape, Data: in[k].Data}
@@ -180,7 +171,7 @@ func ofIntegers(product func(*model.Node, []*Array) ([]*Array, error), axis int6
 				shape[at] = z.Shape[0]
 				z = &Array{Shape: shape, Data: z.Data}
 			}
-			less, err := combine(func(a, b float64) float64 { return a - b }, operands[k], z)
+			less, err := combine(subtract, operands[k], z)
 			if err != nil {
 				return nil, err
 			}

@@ -16,13 +16,13 @@ func init() {
 	register(
 		&Operator{Type: "BatchNormalization", Inputs: []string{"input", "scale", "bias", "mean", "variance"}, Eval: batchNorm, Shape: sameShape, Magnitude: batchNormMagnitude, Needs: batchNormNeeds, PerChannel: true, Wants: batchNormWants},
 		&Operator{Type: "InstanceNormalization", Inputs: parameters, Eval: instanceNorm, Shape: sameShape, Terms: allTerms, Needs: instanceNormNeeds},
-		&Operator{Type: "GroupNormalization", Inputs: parameters, Eval: groupNorm, Shape: sameShape, Terms: allTerms, Needs: groupNormNeeds},
-		&Operator{Type: "LayerNormalization", Inputs: parameters, Eval: layerNorm, DType: layerNormType, Shape: layerNormShape, Terms: axisTerms, Needs: layerNormNeeds},
+		&Operator{Type: "GroupNormalization", Required: 3, Inputs: parameters, Eval: groupNorm, Shape: sameShape, Terms: allTerms, Needs: groupNormNeeds},
+		&Operator{Type: "LayerNormalization", Required: 2, Inputs: parameters, Eval: layerNorm, DType: layerNormType, Shape: layerNormShape, Terms: axisTerms, Needs: layerNormNeeds},
 		&Operator{Type: "LRN", Eval: lrn, Shape: sameShape, Terms: axisTerms, Needs: lrnNeeds},
 		&Operator{Type: "MeanVarianceNormalization", Eval: meanVariance, Shape: sameShape, Terms: allTerms, Needs: meanVarianceNeeds},
 	)
 	for _, name := range []string{"RMSNormalization", "SimplifiedLayerNormalization"} { // the latter is ONNX Runtime's name for it, in ONNX's domain
-		register(&Operator{Type: name, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds})
+		register(&Operator{Type: name, Required: 2, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds})
 	}
 }
 
@@ -63,9 +63,6 @@ func vectors(in []*Array, from, to, n int) error {
 }
 
 func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	if len(x.Shape) < 2 || n.Int("training_mode", 0) != 0 {
 		return nil, fmt.Errorf("shape %v or training: %w", x.Shape, ErrUnsupported)
@@ -123,9 +120,6 @@ func normalize(x *Array, stretch int, epsilon float64) (out *Array, means, inver
 }
 
 func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	if len(x.Shape) < 3 {
 		return nil, fmt.Errorf("shape %v", x.Shape)
@@ -139,9 +133,6 @@ func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 }
 
 func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
 	if err != nil {
@@ -176,9 +167,6 @@ func layerNormShape(in *Inference, n *model.Node) [][]int64 {
 
 // rmsNorm divides by the root of the mean square over the trailing axes.
 func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
 	if err != nil {
@@ -200,9 +188,6 @@ func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 
 // groupNorm has, from operator set 21 on, a scale and a bias for each channel; before that, for each group.
 func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	x, groups := in[0], n.Int("num_groups", 1)
 	if len(x.Shape) < 2 || groups < 1 || x.Shape[1]%groups != 0 {
 		return nil, fmt.Errorf("%d groups of shape %v", groups, x.Shape)
@@ -221,9 +206,6 @@ func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 
 // lrn divides by a power of the mean square of neighbouring channels.
 func lrn(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x, size := in[0], n.Int("size", 0)
 	if len(x.Shape) < 2 || size < 1 {
 		return nil, fmt.Errorf("shape %v, %d channels", x.Shape, size)
@@ -252,9 +234,6 @@ func meanVarianceAxes(n *model.Node) []int64 {
 
 // meanVariance is (x - mean) / deviation over some axes.
 func meanVariance(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	over := &model.Node{Type: "ReduceMean", Attrs: model.Attrs("axes", meanVarianceAxes(n), "keepdims", 1)}
 	mean, err := average.node(over, in[:1])
 	if err != nil {
@@ -289,7 +268,7 @@ func instanceNormNeeds(n *model.Node, in []*Array, out Part) []Box {
 // groupNormNeeds are all channels of the groups.
 func groupNormNeeds(n *model.Node, in []*Array, out Part) []Box {
 	groups, boxes := n.Int("num_groups", 1), globalPoolNeeds(n, in, out)
-	if len(out.Box) < 2 || groups < 1 || in[0].Shape[1]%groups != 0 || boxes == nil {
+	if boxes == nil || len(out.Box) < 2 || groups < 1 || in[0].Shape[1]%groups != 0 {
 		return nil
 	}
 	group, channels := in[0].Shape[1]/groups, out.Box[1]

@@ -4,9 +4,9 @@
 //
 // An operator is one value, an Operator, in the file of its family. To add one:
 //
-//  1. Put its value into the family's register call. A function of one number is a line in a table of activation.go. For
-//     what works element by element, elementwise fills in the rest; for reductions, reduction; for what is normalised along
-//     an axis, alongAxis.
+//  1. Put its value into the family's register call. A function of one number is a line in a table of activation.go, or a
+//     call of function; what combines operands element by element one of elementwise; what takes axes together one of
+//     overAxes; what works line by line one of alongAxis. They fill in what all such operators have in common.
 //  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
 //     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
 //     gentle are Magnitudes of many, sameNeeds and its like Needs.
@@ -30,12 +30,13 @@ var ErrUnsupported = errors.New("operator not supported by the evaluator")
 // Operator is all that is known of one operator type of ONNX's own domain, in all versions of it. What is left out says
 // that nothing is known.
 type Operator struct {
-	Type   string
-	Inputs []string // what its inputs hold, in words, in ONNX's order; nil where they are operands alike
+	Type     string
+	Inputs   []string // what its inputs hold, in words, in ONNX's order; nil where they are operands alike
+	Required int      // how many of the first inputs may not be omitted; 0 stands for 1
 
-	// Eval computes a node's outputs; in[k] is nil where input k is omitted. Outputs whose DType is not set get theirs, and
+	// Eval computes a node's outputs; in[k] is nil where input k is omitted, of those that may be. Outputs whose DType is not set get theirs, and
 	// integers are wrapped to its width.
-	Eval func(n *model.Node, in []*Array) ([]*Array, error)
+	Eval evaluator
 
 	// DType is the type of output k, of the inputs' types; nil: that of the first input.
 	DType func(n *model.Node, inputs Types, k int) tensor.DType
@@ -86,6 +87,9 @@ type Operator struct {
 	Positions func(n *model.Node, k int) int64
 }
 
+// evaluator computes a node's outputs.
+type evaluator func(n *model.Node, in []*Array) ([]*Array, error)
+
 // Window is how an operator's window lies over spatial axes: one number an axis; nil where all are 1.
 type Window struct{ Kernel, Strides, Dilations []int64 }
 
@@ -105,8 +109,10 @@ func Of(n *model.Node) *Operator {
 	if o := operators[n.Type]; o != nil && (n.Domain == "" || n.Domain == "ai.onnx") {
 		return o
 	}
-	return &Operator{}
+	return &nothingKnown
 }
+
+var nothingKnown Operator
 
 // Input is what input k holds, in words: "weight", or "input 1".
 func (o *Operator) Input(k int) string {
@@ -130,7 +136,10 @@ func Eval(n *model.Node, in []*Array) (out []*Array, err error) {
 	if o.Eval == nil {
 		return nil, fmt.Errorf("%v: %w", n, ErrUnsupported)
 	}
-	if out, err = o.exactly(n, in); err == nil {
+	if err = need(in, max(o.Required, 1)); err == nil {
+		out, err = o.exactly(n, in)
+	}
+	if err == nil {
 		err = settle(n, in, out)
 	}
 	if err != nil {

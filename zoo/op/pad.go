@@ -12,19 +12,16 @@ import (
 func init() {
 	register(
 		&Operator{Type: "Pad", Inputs: []string{"input", "pads", "value", "axes"}, Eval: pad, Moves: []int{0, 2}, Shape: padShape, Magnitude: padMagnitude, Needs: padNeeds},
-		&Operator{Type: "CenterCropPad", Inputs: []string{"input", "shape"}, Eval: centerCropPad, Moves: []int{0}, Shape: centerCropPadShape, Magnitude: additive, Needs: centerCropPadNeeds},
+		&Operator{Type: "CenterCropPad", Required: 2, Inputs: []string{"input", "shape"}, Eval: centerCropPad, Moves: []int{0}, Shape: centerCropPadShape, Magnitude: additive, Needs: centerCropPadNeeds},
 		&Operator{Type: "DepthToSpace", Eval: depthToSpace, Moves: []int{0}, Shape: depthToSpaceShape, Magnitude: additive, Needs: depthToSpaceNeeds, Rearranges: true},
 		&Operator{Type: "SpaceToDepth", Eval: spaceToDepth, Moves: []int{0}, Shape: spaceToDepthShape, Magnitude: additive, Needs: spaceToDepthNeeds, Rearranges: true},
-		&Operator{Type: "Col2Im", Inputs: []string{"input", "shape of the image", "shape of the block"}, Eval: col2im, Shape: col2imShape, Magnitude: additive, Needs: batchNeeds},
+		&Operator{Type: "Col2Im", Required: 3, Inputs: []string{"input", "shape of the image", "shape of the block"}, Eval: col2im, Shape: col2imShape, Magnitude: additive, Needs: batchNeeds},
 	)
 }
 
 func padMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return pad(positive(n), m) }
 
 func pad(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	begin, shape, err := padded(n, in)
 	if err != nil {
@@ -139,9 +136,6 @@ func padShape(in *Inference, n *model.Node) [][]int64 {
 
 // centerCropPad cuts axes to an extent, or pads them with zeros, alike on both sides; what is odd goes behind.
 func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	shape, shift, err := centred(n, in)
 	if err != nil {
@@ -210,9 +204,6 @@ func centerCropPadShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x, b := in[0], n.Int("blocksize", 0)
 	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[1]%(b*b) != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
@@ -255,9 +246,6 @@ func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x, b := in[0], n.Int("blocksize", 0)
 	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
 		return nil, fmt.Errorf("shape %v, blocks of %d", x.Shape, b)
@@ -299,9 +287,6 @@ func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
 
 // col2im adds up what windows hold, each at its place in the image.
 func col2im(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	x, image, block := in[0], in[1].Ints(), in[2].Ints()
 	if len(x.Shape) != 3 || len(image) != len(block) {
 		return nil, fmt.Errorf("shape %v, image %v, blocks %v", x.Shape, image, block)

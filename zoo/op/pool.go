@@ -27,11 +27,8 @@ func poolWindow(n *model.Node) Window {
 	return Window{n.Ints("kernel_shape"), n.Ints("strides"), n.Ints("dilations")}
 }
 
-func pool(start float64, step func(a, b float64) float64, mean bool) func(*model.Node, []*Array) ([]*Array, error) {
+func pool(start float64, step func(a, b float64) float64, mean bool) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 1); err != nil {
-			return nil, err
-		}
 		x := in[0]
 		if len(x.Shape) < 3 {
 			return nil, fmt.Errorf("shape %v", x.Shape)
@@ -116,11 +113,8 @@ func columnFirst(at int, shape []int64) int {
 	return to
 }
 
-func globalPool(start float64, step func(a, b float64) float64, mean bool) func(*model.Node, []*Array) ([]*Array, error) {
+func globalPool(start float64, step func(a, b float64) float64, mean bool) evaluator {
 	return func(_ *model.Node, in []*Array) ([]*Array, error) {
-		if err := need(in, 1); err != nil {
-			return nil, err
-		}
 		x := in[0]
 		if len(x.Shape) < 3 {
 			return nil, fmt.Errorf("shape %v", x.Shape)
@@ -147,7 +141,7 @@ func globalPool(start float64, step func(a, b float64) float64, mean bool) func(
 }
 
 // lpPool is the p-norm of each window, or of each channel.
-func lpPool(sums func(*model.Node, []*Array) ([]*Array, error)) func(*model.Node, []*Array) ([]*Array, error) {
+func lpPool(sums evaluator) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		p := float64(n.Int("p", 2))
 		list, err := unary(func(x float64) float64 { return math.Pow(math.Abs(x), p) })(n, in)

@@ -14,8 +14,10 @@ import (
 func init() {
 	inputs := []string{"input", "scale", "zero point"}
 	register(
-		&Operator{Type: "DequantizeLinear", Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds},
-		&Operator{Type: "QuantizeLinear", Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds},
+		&Operator{Type: "DequantizeLinear", Required: 2, Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds},
+		&Operator{Type: "QuantizeLinear", Required: 2, Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds},
+		&Operator{Type: "QLinearConv", Required: 8, Inputs: quantizedInputs, Eval: quantizedProduct(conv, 0), DType: like(7), Shape: ofOperands(convShape), Needs: quantizedProductNeeds(convIntegerNeeds)},
+		&Operator{Type: "QLinearMatMul", Required: 8, Inputs: quantizedInputs, Eval: quantizedProduct(matMul, -1), DType: like(7), Shape: ofOperands(matMulShape), Needs: quantizedProductNeeds(matMulNeeds)},
 		&Operator{Type: "DynamicQuantizeLinear", Eval: dynamicQuantize, DType: dynamicType, Shape: dynamicQuantizeShape},
 	)
 }
@@ -62,9 +64,6 @@ func scaleOf(n *model.Node, x, scale *Array) (func(e int) int, error) {
 }
 
 func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, scale, zero := in[0], in[1], input(in, 2)
 	channel, err := scaleOf(n, x, scale)
 	if err != nil {
@@ -86,9 +85,6 @@ func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
 
 // quantize rounds to the nearest even integer and saturates.
 func quantize(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, scale, zero := in[0], in[1], input(in, 2)
 	to := typeOf(n, in, 0)
 	if !integer(to) {
@@ -134,9 +130,6 @@ func ends(d tensor.DType) (low, high float64) {
 
 // dynamicQuantize spreads the range of x, 0 included, over a byte.
 func dynamicQuantize(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	low, high := 0.0, 0.0
 	for _, x := range in[0].Data {
 		low, high = min(low, x), max(high, x)
@@ -167,4 +160,63 @@ func quantizeNeeds(n *model.Node, in []*Array, out Part) []Box {
 	}
 	parameter := Box{out.Box[axis]}
 	return []Box{out.Box, parameter, parameter}
+}
+
+// quantizedInputs are those of products that are quantised themselves.
+var quantizedInputs = []string{"input", "scale of the input", "zero point of the input", "weight", "scale of the weight", "zero point of the weight", "scale of the output", "zero point of the output", "bias"}
+
+// quantizedProduct is a product of quantised operands, quantised in turn. The weight's scale may be one for each output
+// channel of a convolution, each operand's of a product of matrices one for each row of the left and each column of the right.
+func quantizedProduct(product evaluator, axis int64) evaluator {
+	return func(n *model.Node, in []*Array) ([]*Array, error) {
+		list, err := ofIntegers(product, axis)(n, []*Array{in[0], in[3], in[2], in[5]})
+		if err != nil {
+			return nil, err
+		}
+		out, left, right := list[0], in[1], in[4]
+		channels := axis == 0 && len(out.Shape) > 1
+		if bias := input(in, 8); channels && bias != nil {
+			if int64(len(bias.Data)) != out.Shape[1] {
+				return nil, fmt.Errorf("a bias of shape %v for %d channels", bias.Shape, out.Shape[1])
+			}
+			perChannel(out, func(e, c int) { out.Data[e] += bias.Data[c] })
+		}
+		switch {
+		case channels && len(right.Data) > 1:
+			right = &Array{Shape: append([]int64{int64(len(right.Data))}, slices.Repeat([]int64{1}, len(out.Shape)-2)...), Data: right.Data}
+		case axis < 0 && len(left.Shape) == 1 && len(left.Data) > 1:
+			left = &Array{Shape: []int64{left.Shape[0], 1}, Data: left.Data}
+		}
+		for _, scale := range []*Array{left, right} {
+			shape := out.Shape
+			if out, err = combine(times, out, scale); err != nil {
+				return nil, err
+			}
+			if !slices.Equal(out.Shape, shape) {
+				return nil, fmt.Errorf("a scale of shape %v for an output of shape %v", scale.Shape, shape)
+			}
+		}
+		quantizer := *n
+		quantizer.Type, quantizer.Attrs = "QuantizeLinear", nil
+		return quantize(&quantizer, []*Array{out, in[6], in[7]})
+	}
+}
+
+// ofOperands is a rule of a product for one whose weight is input 3.
+func ofOperands(rule func(*Inference, *model.Node) [][]int64) func(*Inference, *model.Node) [][]int64 {
+	return func(in *Inference, n *model.Node) [][]int64 {
+		product := *n
+		product.Inputs = []*model.Value{n.In(0), n.In(3)}
+		return rule(in, &product)
+	}
+}
+
+func quantizedProductNeeds(needs func(*model.Node, []*Array, Part) []Box) func(*model.Node, []*Array, Part) []Box {
+	return func(n *model.Node, in []*Array, out Part) []Box {
+		boxes := needs(n, []*Array{in[0], input(in, 3)}, out)
+		if len(boxes) != 2 {
+			return nil
+		}
+		return []Box{boxes[0], nil, nil, boxes[1]}
+	}
 }

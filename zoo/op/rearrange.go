@@ -17,20 +17,17 @@ func init() {
 		&Operator{Type: "Squeeze", Inputs: []string{"input", "axes"}, Eval: squeeze, Moves: []int{0}, Shape: squeezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
 		&Operator{Type: "Unsqueeze", Inputs: []string{"input", "axes"}, Eval: unsqueeze, Moves: []int{0}, Shape: unsqueezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
 		&Operator{Type: "Transpose", Eval: transpose, Moves: []int{0}, Shape: transposeShape, Magnitude: additive, Needs: transposeNeeds, Rearranges: true},
-		&Operator{Type: "Expand", Inputs: []string{"input", "shape"}, Eval: expand, Moves: []int{0}, Shape: expandShape, Magnitude: additive, Needs: expandNeeds},
-		&Operator{Type: "Tile", Inputs: []string{"input", "repeats"}, Eval: tile, Moves: []int{0}, Shape: tileShape, Magnitude: additive, Needs: tileNeeds},
+		&Operator{Type: "Expand", Required: 2, Inputs: []string{"input", "shape"}, Eval: expand, Moves: []int{0}, Shape: expandShape, Magnitude: additive, Needs: expandNeeds},
+		&Operator{Type: "Tile", Required: 2, Inputs: []string{"input", "repeats"}, Eval: tile, Moves: []int{0}, Shape: tileShape, Magnitude: additive, Needs: tileNeeds},
 		&Operator{Type: "Concat", Eval: concat, Moves: []int{0}, Variadic: true, DType: common, Shape: concatShape, Vector: concatVector, Magnitude: additive, Needs: concatNeeds},
 		&Operator{Type: "Slice", Inputs: []string{"input", "starts", "ends", "axes", "steps"}, Eval: slice, Moves: []int{0}, Shape: sliceShape, Vector: sliceVector, Magnitude: additive, Needs: sliceNeeds},
 		&Operator{Type: "Split", Inputs: []string{"input", "sizes"}, Eval: split, Moves: []int{0}, Shape: splitShape, Vector: splitVector, Magnitude: additive, Needs: splitNeeds},
-		&Operator{Type: "ReverseSequence", Inputs: []string{"input", "lengths"}, Eval: reverseSequence, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: reverseSequenceNeeds},
+		&Operator{Type: "ReverseSequence", Required: 2, Inputs: []string{"input", "lengths"}, Eval: reverseSequence, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: reverseSequenceNeeds},
 		&Operator{Type: "Trilu", Inputs: []string{"input", "diagonal"}, Eval: trilu, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: firstNeeds},
 	)
 }
 
 func reshape(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	want := slices.Clone(ints(n, "shape", in, 1))
 	rest, known := -1, int64(1)
 	for k, d := range want {
@@ -119,9 +116,6 @@ func quotientOf(others []int64, known int64) int64 {
 }
 
 func flatten(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	shape, axis := in[0].Shape, n.Int("axis", 1)
 	if axis < 0 {
 		axis += int64(len(shape))
@@ -147,9 +141,6 @@ func flattenShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	axes := slices.Clone(ints(n, "axes", in, 1))
 	for k := range axes {
 		axis, err := axisOf(axes[k], len(in[0].Shape))
@@ -188,9 +179,6 @@ func squeezeShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func unsqueeze(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	axes := ints(n, "axes", in, 1)
 	rank := len(in[0].Shape) + len(axes)
 	added := make([]bool, rank)
@@ -236,9 +224,6 @@ func unsqueezeShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func transpose(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	rank := len(in[0].Shape)
 	perm, err := permutation(n, rank)
 	if err != nil {
@@ -292,9 +277,6 @@ func transposeShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func expand(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	shape, err := broadcastShape(in[0].Shape, in[1].Ints())
 	if err != nil {
 		return nil, err
@@ -312,9 +294,6 @@ func expandShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func tile(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, times := in[0], in[1].Ints()
 	if len(times) != len(x.Shape) {
 		return nil, fmt.Errorf("%d repeats for %d axes", len(times), len(x.Shape))
@@ -435,9 +414,6 @@ func concatShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func slice(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	cuts, err := cutsOf(n, in)
 	if err != nil {
 		return nil, err
@@ -555,9 +531,6 @@ func sliceShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func split(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
 	if err != nil {
@@ -623,9 +596,6 @@ func splitSizes(n *model.Node, in []*Array, axis int) []int64 {
 
 // reverseSequence turns the first elements of each sequence of a batch around, as many as its length says.
 func reverseSequence(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 2); err != nil {
-		return nil, err
-	}
 	x, batch, time := in[0], n.Int("batch_axis", 1), n.Int("time_axis", 0)
 	if len(x.Shape) < 2 || batch+time != 1 || batch*time != 0 || int64(len(in[1].Data)) != x.Shape[batch] {
 		return nil, fmt.Errorf("axes %d and %d of shape %v, %d lengths", batch, time, x.Shape, len(in[1].Data))
@@ -645,9 +615,6 @@ func reverseSequence(n *model.Node, in []*Array) ([]*Array, error) {
 
 // trilu keeps the elements of matrices on one side of a diagonal, that included.
 func trilu(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x, k := in[0], int64(0)
 	if len(x.Shape) < 2 {
 		return nil, fmt.Errorf("shape %v", x.Shape)
@@ -773,7 +740,7 @@ func sliceNeeds(n *model.Node, in []*Array, out Part) []Box {
 
 func splitNeeds(n *model.Node, in []*Array, out Part) []Box {
 	axis, err := axisOf(n.Int("axis", 0), len(out.Box))
-	if _, ok := given(n, "split", in, 1); err != nil || !ok {
+	if _, ok := given(n, "split", in, 1); err != nil || !ok || len(out.Box) != len(in[0].Shape) {
 		return nil
 	}
 	box, sizes := slices.Clone(out.Box), splitSizes(n, in, axis)

@@ -19,22 +19,24 @@ type reduction struct {
 }
 
 func init() {
-	reduce := func(o Operator) *Operator {
-		o.Inputs, o.Shape, o.Needs = []string{"input", "axes"}, reduceShape, reduceNeeds
-		return &o
-	}
 	register(
-		reduce(Operator{Type: "ReduceSum", Eval: sum.node, Magnitude: additive, Terms: allTerms}),
-		reduce(Operator{Type: "ReduceMean", Eval: average.node, Magnitude: additive, Terms: allTerms}),
-		reduce(Operator{Type: "ReduceMax", Eval: top.node, Magnitude: byMagnitudes(top.node)}),
-		reduce(Operator{Type: "ReduceMin", Eval: reduction{start: math.Inf(1), step: math.Min}.node, Magnitude: byMagnitudes(top.node)}),
-		reduce(Operator{Type: "ReduceProd", Eval: reduction{start: 1, step: times}.node, Magnitude: additive, Vector: productVector}),
-		reduce(Operator{Type: "ReduceL1", Eval: reduction{step: add, before: math.Abs}.node, Magnitude: additive, Terms: allTerms}),
-		reduce(Operator{Type: "ReduceL2", Eval: reduction{step: add, before: square, after: func(x, _ float64) float64 { return math.Sqrt(x) }}.node, Terms: allTerms}),
-		reduce(Operator{Type: "ReduceSumSquare", Eval: reduction{step: add, before: square}.node, Magnitude: additive, Terms: allTerms}),
-		reduce(Operator{Type: "ReduceLogSum", Eval: reduction{step: add, after: func(x, _ float64) float64 { return math.Log(x) }}.node, Terms: allTerms}),
-		reduce(Operator{Type: "ReduceLogSumExp", Eval: logSumExp, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceSum", Eval: sum.node, Magnitude: additive, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceMean", Eval: average.node, Magnitude: additive, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceMax", Eval: top.node, Magnitude: byMagnitudes(top.node)}),
+		overAxes(Operator{Type: "ReduceMin", Eval: reduction{start: math.Inf(1), step: math.Min}.node, Magnitude: byMagnitudes(top.node)}),
+		overAxes(Operator{Type: "ReduceProd", Eval: reduction{start: 1, step: times}.node, Magnitude: additive, Vector: productVector}),
+		overAxes(Operator{Type: "ReduceL1", Eval: reduction{step: add, before: math.Abs}.node, Magnitude: additive, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceL2", Eval: reduction{step: add, before: square, after: func(x, _ float64) float64 { return math.Sqrt(x) }}.node, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceSumSquare", Eval: reduction{step: add, before: square}.node, Magnitude: additive, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceLogSum", Eval: reduction{step: add, after: func(x, _ float64) float64 { return math.Log(x) }}.node, Terms: allTerms}),
+		overAxes(Operator{Type: "ReduceLogSumExp", Eval: logSumExp, Terms: allTerms}),
 	)
+}
+
+// overAxes is an operator that takes all elements along some axes together, of what is its own.
+func overAxes(o Operator) *Operator {
+	o.Inputs, o.Shape, o.Needs = []string{"input", "axes"}, reduceShape, reduceNeeds
+	return &o
 }
 
 var (
@@ -48,9 +50,6 @@ func square(x float64) float64 { return x * x }
 // reduced says which axes a reduction takes together, and the shape of the result, with and without them as ones. No axes
 // are all of them, unless noop is asked for: then none.
 func reduced(n *model.Node, in []*Array) (which []bool, kept, final []int64, err error) {
-	if err := need(in, 1); err != nil {
-		return nil, nil, nil, err
-	}
 	x, axes := in[0], ints(n, "axes", in, 1)
 	which = make([]bool, len(x.Shape))
 	for k := range which {

@@ -27,22 +27,16 @@ type tap struct {
 	weight float64
 }
 
-// resize interpolates axis by axis, as ONNX's Resize defines it, without antialiasing.
+// resize interpolates axis by axis, as ONNX's Resize defines it.
 func resize(n *model.Node, in []*Array) ([]*Array, error) {
 	return resizeBy(n, in, func(weight float64) float64 { return weight })
 }
 
 func resizeBy(n *model.Node, in []*Array, by func(weight float64) float64) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	x := in[0]
 	factors, shape, err := resized(n, in)
 	if err != nil {
 		return nil, err
-	}
-	if n.Int("antialias", 0) != 0 || n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
-		return nil, ErrUnsupported
 	}
 	if _, err := elements(shape); err != nil {
 		return nil, err
@@ -91,6 +85,19 @@ func resized(n *model.Node, in []*Array) (factors []float64, shape []int64, err 
 	if scales == nil && (sizes == nil || len(sizes.Data) != len(axes)) || scales != nil && len(scales) != len(axes) {
 		return nil, nil, fmt.Errorf("neither scales nor sizes for %d axes", len(axes))
 	}
+	if policy := n.Str("keep_aspect_ratio_policy", "stretch"); scales == nil && policy != "stretch" {
+		if scales, err = alike(policy, x.Shape, axes, sizes); err != nil {
+			return nil, nil, err
+		}
+		for k, a := range axes {
+			axis, err := axisOf(a, len(shape))
+			if err != nil {
+				return nil, nil, err
+			}
+			factors[axis], shape[axis] = scales[k], int64(math.Floor(scales[k]*float64(x.Shape[axis])+0.5))
+		}
+		return factors, shape, nil
+	}
 	for k, a := range axes {
 		axis, err := axisOf(a, len(shape))
 		switch {
@@ -105,6 +112,25 @@ func resized(n *model.Node, in []*Array) (factors []float64, shape []int64, err 
 		}
 	}
 	return factors, shape, nil
+}
+
+// alike are equal factors for some axes: the largest with which none is larger than a size that is given, or the smallest
+// with which none is smaller.
+func alike(policy string, x, axes []int64, sizes *Array) ([]float64, error) {
+	counted, err := axesOf(axes, len(x))
+	if err != nil {
+		return nil, err
+	}
+	var factor float64
+	for k, axis := range counted {
+		switch f := sizes.Data[k] / float64(x[axis]); {
+		case policy != "not_larger" && policy != "not_smaller":
+			return nil, fmt.Errorf("policy %q: %w", policy, ErrUnsupported)
+		case k == 0 || f < factor == (policy == "not_larger"):
+			factor = f
+		}
+	}
+	return slices.Repeat([]float64{factor}, len(axes)), nil
 }
 
 // interpolation is what element k of a resized axis reads.
@@ -135,31 +161,41 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 		}
 	case "asymmetric":
 		at /= factor
+	case "half_pixel_symmetric": // the middle stays in the middle, whatever the extent was rounded to
+		at = float64(from)/2*(1-float64(to)/(factor*float64(from))) + (at+0.5)/factor - 0.5
 	default:
 		return nil, ErrUnsupported
 	}
 	inside := func(i float64) int64 { return int64(min(max(i, 0), float64(from-1))) }
-	switch n.Str("mode", "nearest") {
+	switch mode := n.Str("mode", "nearest"); mode {
 	case "nearest":
 		return []tap{{inside(nearest(n, at)), 1}}, nil
 	case "linear", "bilinear":
+		if n.Int("antialias", 0) != 0 && factor < 1 {
+			return weighted(n, at, factor, 1, inside, func(d float64) float64 { return max(1-d, 0) }), nil
+		}
 		at = min(max(at, 0), float64(from-1))
 		low := math.Floor(at)
 		return []tap{{inside(low), 1 - (at - low)}, {inside(low + 1), at - low}}, nil
 	case "cubic":
-		return cubic(n, at, inside), nil
+		stretch := 1.0
+		if n.Int("antialias", 0) != 0 {
+			stretch = min(factor, 1)
+		}
+		a := n.Float("cubic_coeff_a", -0.75)
+		return weighted(n, at, stretch, 2, inside, func(d float64) float64 { return keys(d, a) }), nil
 	}
 	return nil, ErrUnsupported
 }
 
-// cubic are the four taps around a position, weighted by Keys' kernel; the weights add up to 1.
-func cubic(n *model.Node, at float64, inside func(float64) int64) []tap {
-	a, low, sum := n.Float("cubic_coeff_a", -0.75), math.Floor(at), 0.0
-	taps := make([]tap, 0, 4)
-	for k := -1.0; k <= 2; k++ {
-		from, d := inside(low+k), math.Abs(at-low-k)
-		weight := keys(d, a)
-		if n.Int("exclude_outside", 0) != 0 && float64(from) != low+k {
+// weighted are the taps around a position, weighted by a kernel of that reach, which a factor below 1 makes as much wider;
+// the weights add up to 1.
+func weighted(n *model.Node, at, factor, reach float64, inside func(float64) int64, kernel func(distance float64) float64) []tap {
+	var taps []tap
+	low, sum := math.Floor(at), 0.0
+	for k := low + math.Floor(-reach/factor) + 1; k < low+1+math.Ceil(reach/factor); k++ {
+		from, weight := inside(k), kernel(math.Abs(at-k)*factor)
+		if n.Int("exclude_outside", 0) != 0 && float64(from) != k {
 			continue
 		}
 		taps, sum = append(taps, tap{from, weight}), sum+weight
@@ -172,6 +208,9 @@ func cubic(n *model.Node, at float64, inside func(float64) int64) []tap {
 
 // keys is the kernel of R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), at a distance.
 func keys(d, a float64) float64 {
+	if d >= 2 {
+		return 0
+	}
 	if d > 1 {
 		return ((a*d-5*a)*d+8*a)*d - 4*a
 	}

@@ -16,15 +16,12 @@ func init() {
 		&Operator{Type: "Shape", Eval: shapeNode, DType: always(tensor.Int64), Wide: true, Shape: shapeNodeShape, Vector: shapeVector, Needs: noNeeds},
 		&Operator{Type: "Size", Eval: sizeNode, DType: always(tensor.Int64), Wide: true, Shape: sizeShape, Vector: sizeVector, Needs: noNeeds},
 		&Operator{Type: "ConstantOfShape", Inputs: []string{"shape"}, Eval: constantOfShape, DType: constantType, Shape: constantOfShapeShape, Magnitude: additive},
-		&Operator{Type: "Range", Inputs: []string{"start", "limit", "step"}, Eval: rangeNode, Shape: rangeShape, Magnitude: additive},
+		&Operator{Type: "Range", Required: 3, Inputs: []string{"start", "limit", "step"}, Eval: rangeNode, Shape: rangeShape, Magnitude: additive},
 		&Operator{Type: "EyeLike", Eval: eyeLike, DType: attribute("dtype", like(0)), Shape: sameShape, Needs: noNeeds},
 	)
 }
 
 func sizeNode(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	return one(Scalar(float64(len(in[0].Data))), nil)
 }
 
@@ -37,9 +34,6 @@ func constantType(n *model.Node, _ Types, _ int) tensor.DType {
 }
 
 func shapeNode(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	return one(shapeOf(n, in[0].Shape))
 }
 
@@ -71,9 +65,6 @@ func shapeNodeShape(in *Inference, n *model.Node) [][]int64 {
 func sizeShape(_ *Inference, n *model.Node) [][]int64 { return shapes([]int64{}) }
 
 func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	out, err := NewArray(in[0].Ints())
 	if err != nil {
 		return nil, err
@@ -110,9 +101,6 @@ func constantOfShapeShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func rangeNode(_ *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 3); err != nil {
-		return nil, err
-	}
 	for _, a := range in[:3] {
 		if len(a.Data) != 1 {
 			return nil, fmt.Errorf("a bound of shape %v", a.Shape)
@@ -156,9 +144,6 @@ func rangeShape(in *Inference, n *model.Node) [][]int64 {
 }
 
 func eyeLike(n *model.Node, in []*Array) ([]*Array, error) {
-	if err := need(in, 1); err != nil {
-		return nil, err
-	}
 	if len(in[0].Shape) != 2 {
 		return nil, fmt.Errorf("shape %v", in[0].Shape)
 	}

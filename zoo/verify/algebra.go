@@ -65,7 +65,7 @@ func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
-		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], consts: consts, others: others, unit: unit}
+		c := &comparison{region: region, regions: plan.Regions, before: before[region.Graph], after: after[region.Graph], consts: consts, others: others, unit: unit}
 		share, err := c.run(ctx)
 		switch {
 		case errors.Is(err, errDiffers):
@@ -137,6 +137,7 @@ func index(m *model.Model) map[string]names {
 // comparison is one region in both models.
 type comparison struct {
 	region        fold.Region
+	regions       []fold.Region // all of the plan
 	before, after names
 	consts        *op.Folder // of the original
 	others        *op.Folder // of the folded model
@@ -186,6 +187,10 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 		rng := rand.New(rand.NewPCG(uint64(k), 10))
 		c.largest = 1
 		for j, name := range probed {
+			if a := c.twin(probed[:j], name, inputs); a != nil && slices.Equal(a.Shape, shapes[j]) {
+				inputs[name] = a
+				continue
+			}
 			a, err := op.NewArray(shapes[j])
 			if err != nil {
 				return share, fmt.Errorf("region of %q: %w", name, err)
@@ -216,6 +221,41 @@ func (c *comparison) compareAll(ctx context.Context, limit int) (float64, error)
 		}
 	}
 	return share, nil
+}
+
+// twin is the probe of an earlier input that is the same value in the folded model, if other regions show that it is the same
+// in the original.
+func (c *comparison) twin(earlier []string, name string, inputs map[string]*op.Array) *op.Array {
+	for _, other := range earlier {
+		if c.region.Folded(other) == c.region.Folded(name) && c.shown(other, name) {
+			return inputs[other]
+		}
+	}
+	return nil
+}
+
+// shown says whether regions that hold show two values of the original to be the same: one is what a region makes of the
+// other, and the folded model has one value for both.
+func (c *comparison) shown(a, b string) bool {
+	target, same := c.region.Folded(a), map[string]bool{a: true}
+	for grew := true; grew; {
+		grew = false
+		for _, r := range c.regions {
+			called := func(name string) bool { return r.Graph == c.region.Graph && r.Folded(name) == target }
+			list := slices.DeleteFunc(slices.Clone(r.Outputs), func(name string) bool { return !called(name) })
+			if from := slices.DeleteFunc(slices.Clone(r.Inputs), func(name string) bool { return !called(name) }); len(from) == 1 {
+				list = append(list, from[0])
+			}
+			if !slices.ContainsFunc(list, func(name string) bool { return same[name] }) {
+				continue
+			}
+			for _, name := range list {
+				grew = grew || !same[name]
+				same[name] = true
+			}
+		}
+	}
+	return same[b]
 }
 
 // probed are the inputs that probes are drawn for. What follows from the shapes of the model's inputs is none: each model

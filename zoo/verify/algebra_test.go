@@ -49,6 +49,10 @@ func TestAlgebraFindsNothingInWhatIsFoldedOfDamagedGraphs(t *testing.T) {
 		24758, // positions that are no integers
 		24635, // operands that do not broadcast
 		27676, // a scale of 2^31 before a batch normalisation
+		31205, // a lower limit that is the largest number
+		52548, // limits of a type that is not known
+		53761, // a transposed convolution with negative pads
+		65687, // what is multiplied by 1 beside what is not
 	}
 	for seed := uint64(1); seed <= 4000; seed++ {
 		seeds = append(seeds, seed)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 // parameters are a layer's, and how its weight becomes one of [out, height, width, in/groups].
@@ -148,7 +149,7 @@ func flattened(v *model.Value, in int64) (image []int64, channelsLast bool) {
 				return nil, false
 			}
 			return x.Shape[1:], lastAxisIsChannels(x)
-		case elementwise[n.Type] && x != nil:
+		case elementwise(n) && x != nil:
 			v = x
 		default:
 			return nil, false
@@ -160,10 +161,10 @@ func flattened(v *model.Value, in int64) (image []int64, channelsLast bool) {
 // maxSteps bounds the operators that are looked through.
 const maxSteps = 64
 
-// elementwise are operators that leave the elements of their first input where they are.
-var elementwise = map[string]bool{
-	"Identity": true, "Dropout": true, "Relu": true, "LeakyRelu": true, "PRelu": true, "Clip": true, "Sigmoid": true, "Tanh": true, "Elu": true,
-	"HardSigmoid": true, "HardSwish": true, "BatchNormalization": true, "Mul": true, "Add": true, "Softplus": true, "Abs": true, "Neg": true,
+// elementwise says whether a node leaves the elements of its first input where they are.
+func elementwise(n *model.Node) bool {
+	o := op.Of(n)
+	return o.Elementwise || o.PerChannel
 }
 
 // lastAxisIsChannels says whether an image comes from a Transpose that put its channels last.
@@ -175,7 +176,7 @@ func lastAxisIsChannels(v *model.Value) bool {
 			return false
 		case n.Type == "Transpose":
 			return slices.Equal(n.Ints("perm"), []int64{0, 2, 3, 1})
-		case !elementwise[n.Type] || n.In(0) == nil:
+		case !elementwise(n) || n.In(0) == nil:
 			return false
 		}
 		v = n.Inputs[0]

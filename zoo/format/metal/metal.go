@@ -30,7 +30,7 @@ import (
 )
 
 func init() {
-	format.RegisterExporter(format.Exporter{Name: "metal", Suffix: ".metal", Version: 1, Main: mainFile, Export: Export})
+	format.RegisterExporter(format.Exporter{Name: "metal", Suffix: ".metal", Version: 2, Main: mainFile, Export: Export})
 }
 
 // mainFile is written last.
