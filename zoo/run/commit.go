@@ -8,33 +8,26 @@ import (
 	"io/fs"
 	"slices"
 
-	"github.com/sourcegraph/conc/pool"
-
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
-// settle waits for the disk, and meanwhile hashes what was read, which must not have changed, and what was written, in the
-// order of its files.
-func settle(ctx context.Context, before []stamp, out *stage) (read []stamp, written []string, err error) {
-	p := pool.New().WithErrors()
-	p.Go(out.sync)
-	p.Go(func() (err error) {
-		read, err = unchanged(ctx, out.fsys, before)
-		return err
-	})
-	p.Go(func() error {
-		for _, rel := range out.order {
-			hash, err := hashFile(ctx, out.fsys, out.path(rel))
-			if err != nil {
-				return err
-			}
-			written = append(written, hash)
+// digests are the hashes of what was read, which must not have changed, and of what was written, in the order of its files.
+func digests(ctx context.Context, before []stamp, out *stage) (read []stamp, written []string, err error) {
+	hashes := map[string]string{}
+	for _, rel := range out.order {
+		if hashes[rel], err = out.hash(ctx, rel); err != nil {
+			return nil, nil, err
 		}
-		return nil
-	})
-	return read, written, p.Wait()
+		written = append(written, hashes[rel])
+	}
+	known := map[string]string{}
+	for path, rel := range out.copies {
+		known[path] = hashes[rel]
+	}
+	read, err = unchanged(ctx, out.fsys, before, known)
+	return read, written, err
 }
 
 // commit puts the staged files in their places and remembers that.
@@ -210,6 +203,10 @@ func copyFiles(ctx context.Context, inputs []string, out *stage) error {
 		if err := copyFile(ctx, path, rel, out); err != nil {
 			return err
 		}
+		if out.copies == nil {
+			out.copies = map[string]string{}
+		}
+		out.copies[path] = rel
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/zoofold/zoofold/zoo/format"
 )
@@ -26,6 +25,7 @@ type stage struct {
 	mode   fs.FileMode
 	order  []string // relative paths, the model file's first
 	open   map[string]*stagedFile
+	copies map[string]string // inputs that were copied as they are: relative paths, by the inputs' own
 
 	outdated []string // outputs of other models that these files would break
 	meter    *meter   // of what is written; may be nil
@@ -98,28 +98,6 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	return staged, nil
 }
 
-// stagedFile stays open when its writer closes it: sync needs it once more.
-type stagedFile struct {
-	writable
-	meter *meter
-	once  sync.Once
-	err   error
-}
-
-// Close is the writer's: what it wrote can be read, and is not on disk yet.
-func (f *stagedFile) Close() error { return nil }
-
-// settle makes the content last.
-func (f *stagedFile) settle() error {
-	f.once.Do(func() { f.err = errors.Join(f.writable.Sync(), f.writable.Close()) })
-	return f.err
-}
-
-// drop closes the file without waiting for the disk.
-func (f *stagedFile) drop() {
-	f.once.Do(func() { _ = f.writable.Close() }) // the file goes
-}
-
 // sync makes the content of all files last. Commit does so too; calling it first lets other work overlap.
 func (s *stage) sync() error {
 	for _, rel := range s.order {
@@ -168,7 +146,7 @@ func (s *stage) restart() error {
 			return err
 		}
 	}
-	s.open, s.order = map[string]*stagedFile{}, nil
+	s.open, s.order, s.copies = map[string]*stagedFile{}, nil, nil
 	return nil
 }
 

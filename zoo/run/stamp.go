@@ -2,12 +2,8 @@ package run
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"time"
-
-	"github.com/zeebo/xxh3"
 )
 
 // stamp is how a file is recognised without reading it, and its content's XXH3, 128 bits. That tells contents apart as
@@ -54,12 +50,15 @@ func watch(ctx context.Context, fsys files, paths ...string) ([]stamp, error) {
 	return list, nil
 }
 
-// unchanged are the stamps of inputs that were read, with their contents. Its error is ErrChanged if one of them is not what
-// it was.
-func unchanged(ctx context.Context, fsys files, before []stamp) ([]stamp, error) {
+// unchanged are the stamps of inputs that were read, with their contents; those whose hashes are known are not read again.
+// Its error is ErrChanged if one of them is not what it was.
+func unchanged(ctx context.Context, fsys files, before []stamp, known map[string]string) ([]stamp, error) {
 	var list []stamp
 	for _, b := range before {
-		hash, err := hashFile(ctx, fsys, b.Path)
+		hash, err := known[b.Path], error(nil)
+		if hash == "" {
+			hash, err = hashFile(ctx, fsys, b.Path)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -101,31 +100,4 @@ func total(list []stamp) (bytes int64) {
 		bytes += s.Size
 	}
 	return bytes
-}
-
-// hashFile is the hash of a file's content.
-func hashFile(ctx context.Context, fsys files, path string) (string, error) {
-	f, err := fsys.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := xxh3.New128()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, reading{ctx, f}, make([]byte, 1<<20)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// reading is a reader that ends with a context: a sparse file can be larger than anyone has time for.
-type reading struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r reading) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(b)
 }

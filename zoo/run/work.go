@@ -89,7 +89,7 @@ func (w *work) foresee() error {
 
 // skip remembers that there is nothing to fold, and writes nothing.
 func (w *work) skip(ctx context.Context) error {
-	after, err := unchanged(ctx, w.fsys, w.before)
+	after, err := unchanged(ctx, w.fsys, w.before, nil)
 	if err != nil {
 		return err
 	}
@@ -140,8 +140,10 @@ func (w *work) make(ctx context.Context) (err error) {
 	if err := w.export(ctx); err != nil {
 		return err
 	}
-	after, hashes, err := settle(ctx, w.before, w.out)
-	if err != nil {
+	synced := make(chan error, 1)
+	go func() { synced <- w.out.sync() }() // the disk works meanwhile
+	after, hashes, err := digests(ctx, w.before, w.out)
+	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
 	w.compare(after, hashes)
