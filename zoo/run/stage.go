@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/zoofold/zoofold/zoo/format"
 )
@@ -27,29 +28,81 @@ type stage struct {
 	open   map[string]*stagedFile
 	copies map[string]string // inputs that were copied as they are: relative paths, by the inputs' own
 
-	outdated []string // outputs of other models that these files would break
-	meter    *meter   // of what is written; may be nil
+	only     bool         // there is nothing else in the folder than the files
+	again    func(string) // takes the folder for another output, once it is empty; may be nil
+	outdated []string     // outputs of other models that these files would break
+	meter    *meter       // of what is written; may be nil
 }
 
 // newStage prepares an output in a new folder below another one, for files with the permissions of mode.
 func newStage(fsys files, below, target string, mode fs.FileMode) (*stage, error) {
-	if err := fsys.MkdirAll(below); err != nil {
+	folder, err := newFolder(fsys, below)
+	if err != nil {
 		return nil, err
+	}
+	return stageIn(fsys, folder, target, mode), nil
+}
+
+// stageIn prepares an output in an empty folder.
+func stageIn(fsys files, folder, target string, mode fs.FileMode) *stage {
+	return &stage{fsys: fsys, target: target, folder: folder, mode: mode.Perm() | 0o400, open: map[string]*stagedFile{}, only: true}
+}
+
+// newFolder makes an empty folder below another one.
+func newFolder(fsys files, below string) (string, error) {
+	if err := fsys.MkdirAll(below); err != nil {
+		return "", err
 	}
 	for {
 		folder := filepath.Join(below, stagePrefix+strings.ToLower(rand.Text()[:10])+".tmp")
-		switch err := fsys.Mkdir(folder); {
-		case errors.Is(err, fs.ErrExist):
-		case err != nil:
-			return nil, err
-		default:
-			return &stage{fsys: fsys, target: target, folder: folder, mode: mode.Perm() | 0o400, open: map[string]*stagedFile{}}, nil
+		if err := fsys.Mkdir(folder); !errors.Is(err, fs.ErrExist) {
+			return folder, err
 		}
 	}
 }
 
+// stages are the folders in which a run's outputs are written. To make and to remove one costs more than a small model: one
+// that is empty again takes the next output.
+type stages struct {
+	fsys  files
+	below string
+	lock  sync.Mutex
+	free  []string
+}
+
+// stage prepares an output.
+func (s *stages) stage(target string, mode fs.FileMode) (out *stage, err error) {
+	folder := ""
+	s.lock.Lock()
+	if last := len(s.free) - 1; last >= 0 {
+		folder, s.free = s.free[last], s.free[:last]
+	}
+	s.lock.Unlock()
+	if folder == "" {
+		if folder, err = newFolder(s.fsys, s.below); err != nil {
+			return nil, err
+		}
+	}
+	out = stageIn(s.fsys, folder, target, mode)
+	out.again = func(folder string) {
+		s.lock.Lock()
+		defer s.lock.Unlock()
+		s.free = append(s.free, folder)
+	}
+	return out, nil
+}
+
+// close removes the folders. No stage may be in use.
+func (s *stages) close() (err error) {
+	for _, folder := range s.free {
+		err = errors.Join(err, s.fsys.RemoveAll(folder))
+	}
+	return err
+}
+
 // scratch is a stage in a folder of this one: what is written there is thrown away with it.
 func (s *stage) scratch(name, file string) *stage {
+	s.only = false
 	folder := filepath.Join(s.folder, name)
 	return &stage{fsys: s.fsys, target: filepath.Join(folder, file), folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
 }
@@ -81,8 +134,11 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	if s.open[rel] != nil {
 		return nil, fmt.Errorf("output %q is written twice", rel)
 	}
-	if err := s.fsys.MkdirAll(filepath.Dir(s.path(rel))); err != nil {
-		return nil, err
+	if folder := filepath.Dir(s.path(rel)); folder != s.folder || s.again == nil {
+		s.only = s.only && folder == s.folder
+		if err := s.fsys.MkdirAll(folder); err != nil {
+			return nil, err
+		}
 	}
 	f, err := s.fsys.Create(s.path(rel), s.mode)
 	if err != nil {
@@ -134,6 +190,10 @@ func (s *stage) commit() error {
 		if err := s.fsys.SyncFolder(filepath.Dir(s.final(rel))); err != nil {
 			return err
 		}
+	}
+	if s.only && s.again != nil {
+		s.again(s.folder)
+		return nil
 	}
 	return s.discard()
 }

@@ -40,6 +40,7 @@ type work struct {
 	out     *stage            // nil until something is written
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that the written file calls otherwise
+	waits   bool              // for the disk alone
 }
 
 // do does the model, unless it is done.
@@ -54,7 +55,7 @@ func (w *work) do(ctx context.Context) error {
 	if err := w.open(ctx); err != nil {
 		return w.disagreed(err)
 	}
-	defer func() { w.source.Close() }()
+	defer w.close()
 	w.result.Bytes = total(w.before)
 	switch {
 	case w.DryRun:
@@ -66,6 +67,25 @@ func (w *work) do(ctx context.Context) error {
 		return err
 	}
 	return w.make(ctx)
+}
+
+// close closes the original, which nobody needs any more, nor what was planned for it.
+func (w *work) close() {
+	if w.source != nil {
+		w.source.Close()
+	}
+	w.source, w.plan = nil, nil
+}
+
+// handOn lets another model be worked on while this one, which is written and proven, waits for the disk.
+func (w *work) handOn() {
+	if cap(w.waiting) == 0 {
+		return
+	}
+	w.close()
+	w.waiting <- struct{}{}
+	<-w.hands
+	w.waits = true
 }
 
 // changes says whether a plan does anything.
@@ -104,7 +124,7 @@ func (w *work) make(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.out, err = newStage(w.fsys, statePath(w.Manifest.Out, stagePlace), w.job.Target, like.Mode()); err != nil {
+	if w.out, err = w.stages.stage(w.job.Target, like.Mode()); err != nil {
 		return err
 	}
 	w.out.meter = w.meter
@@ -143,6 +163,9 @@ func (w *work) make(ctx context.Context) (err error) {
 	synced := make(chan error, 1)
 	go func() { synced <- w.out.sync() }() // the disk works meanwhile
 	after, hashes, err := digests(ctx, w.before, w.out)
+	if err == nil {
+		w.handOn()
+	}
 	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
