@@ -44,16 +44,16 @@ const ledgerVersion = 3
 // entry is one model's last success.
 type entry struct {
 	Version  int      `json:"version"`
-	Manifest string   `json:"manifest"`          // path relative to the output folder
-	Model    string   `json:"model"`             // path relative to the zoo
-	Settings string   `json:"settings"`          // what decides about the output: manifests.Rule.Fingerprint and versions
-	Asked    []string `json:"asked"`             // the checks, with their versions
-	Weights  string   `json:"weights"`           // manifests.Job.Weights
-	Inputs   []stamp  `json:"inputs"`            // the model file's first
-	Outputs  []stamp  `json:"outputs,omitempty"` // the model file's first; their paths are relative to the output folder
-	Former   []stamp  `json:"former,omitempty"`  // outputs of earlier runs under names that the model no longer has
-	State    string   `json:"state,omitempty"`   // of a line that is no success
-	Told     told     `json:"told"`
+	Manifest string   `json:"manifest"`           // path relative to the output folder
+	Model    string   `json:"model"`              // path relative to the zoo
+	Settings string   `json:"settings,omitempty"` // what decides about the output: manifests.Rule.Fingerprint and versions
+	Asked    []string `json:"asked,omitempty"`    // the checks, with their versions
+	Weights  string   `json:"weights,omitempty"`  // manifests.Job.Weights
+	Inputs   []stamp  `json:"inputs,omitempty"`   // the model file's first
+	Outputs  []stamp  `json:"outputs,omitempty"`  // the model file's first; their paths are relative to the output folder
+	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs under names that the model no longer has
+	State    string   `json:"state,omitempty"`    // of a line that is no success
+	Told     told     `json:"told,omitzero"`
 
 	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }
@@ -226,9 +226,7 @@ func (l *ledger) add(e *entry) error {
 // begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
 // the next one knows them all the same.
 func (l *ledger) begin(e *entry) error {
-	now := *e
-	now.State = begun
-	now.Told, now.Former, now.Inputs = told{}, nil, nil
+	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: e.Outputs}
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	l.take(&now)
@@ -348,10 +346,11 @@ func (l *ledger) check(ctx context.Context, e *entry, content bool) (now *entry,
 func (l *ledger) holds(ctx context.Context, s stamp, content bool) (now stamp, ok bool) {
 	rel := s.Path
 	s.Path = l.abs(rel)
-	if info, err := l.fsys.Lstat(s.Path); err != nil || !info.Mode().IsRegular() { // a link is no output
+	info, err := l.fsys.Lstat(s.Path)
+	if err != nil || !info.Mode().IsRegular() { // a link is no output
 		return s, false
 	}
-	now, ok = s.holds(ctx, l.fsys, content)
+	now, ok = s.holdsAs(ctx, l.fsys, stampAs(s.Path, info), content)
 	now.Path = rel
 	return now, ok
 }

@@ -169,6 +169,7 @@ type runner struct {
 	hands    chan struct{}   // a place for each model that may be worked on at a time
 	waiting  chan struct{}   // a place for each model that may wait for the disk meanwhile; nil: none may
 	stages   *stages
+	known    sync.Map // settings, by rule and format
 
 	commits sync.Mutex // of models of several files, from their claims to the ledger
 

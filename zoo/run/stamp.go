@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -11,7 +12,7 @@ import (
 // folder need not go to such lengths.
 type stamp struct {
 	Path  string `json:"path"`
-	Size  int64  `json:"size"`
+	Size  int64  `json:"size,omitempty"`
 	Time  int64  `json:"time"` // of the last change, in nanoseconds
 	Inode uint64 `json:"inode,omitempty"`
 	Hash  string `json:"hash"`
@@ -30,7 +31,11 @@ func stampOf(fsys files, path string) (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
-	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}, nil
+	return stampAs(path, info), nil
+}
+
+func stampAs(path string, info fs.FileInfo) stamp {
+	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}
 }
 
 // watch recognises inputs before they are read, for unchanged to see whether they still are what was read: by their times, or
@@ -84,13 +89,22 @@ func (s stamp) matches(t stamp) bool {
 // tell, or if asked for. It returns the file's present stamp.
 func (s stamp) holds(ctx context.Context, fsys files, content bool) (now stamp, ok bool) {
 	now, err := stampOf(fsys, s.Path)
-	if err != nil || now.Size != s.Size {
+	if err != nil {
+		return now, false
+	}
+	return s.holdsAs(ctx, fsys, now, content)
+}
+
+// holdsAs is holds for a file that was recognised, as it is now.
+func (s stamp) holdsAs(ctx context.Context, fsys files, now stamp, content bool) (_ stamp, ok bool) {
+	if now.Size != s.Size {
 		return now, false
 	}
 	if now.matches(s) && !s.Fresh && !content {
 		return s, true
 	}
 	now.Fresh = now.fresh()
+	var err error
 	now.Hash, err = hashFile(ctx, fsys, s.Path)
 	return now, err == nil && now.Hash == s.Hash
 }
