@@ -185,10 +185,10 @@ func products(scale []float64, job *tensor.Rescale, first int64) {
 	for k := range scale {
 		scale[k] = 1
 	}
-	for _, f := range job.Factors {
-		rest := scale
+	for k := range job.Factors {
+		f, rest := &job.Factors[k], scale
 		for e := first; len(rest) > 0; {
-			n := multiply(rest, &f, e)
+			n := multiply(rest, f, e)
 			rest, e = rest[n:], e+int64(n)
 		}
 	}
@@ -214,30 +214,32 @@ func multiply(scale []float64, f *tensor.Factor, e int64) int {
 	return int(n)
 }
 
-// quietNaN is float32's canonical one.
-const quietNaN = 0x7fc00000
-
 // same says whether elements have the bits of round(W·s), by the book: one float64 multiplication, one rounding, and one
 // quiet NaN for each type.
 func same(got, raw []byte, scale []float64, d tensor.DType, b *room) bool {
-	switch d {
-	case tensor.Float32:
-		raw, got = raw[:4*len(scale)], got[:4*len(scale)]
-		for k, s := range scale {
-			y := float32(float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[4*k:]))) * s)
-			bits := math.Float32bits(y)
-			if y != y {
-				bits = quietNaN
-			}
-			if binary.LittleEndian.Uint32(got[4*k:]) != bits {
-				return false
-			}
-		}
+	if d == tensor.Float32 && equalEach(got, raw, scale) {
 		return true
 	}
 	want := b.want[:len(got)]
 	reference(want, raw, scale, d, b)
 	return bytes.Equal(got, want)
+}
+
+// equalEach is equalBy where each element has its own scale.
+func equalEach(got, raw []byte, scale []float64) bool {
+	differ := uint32(0)
+	for len(raw) >= 16 && len(got) >= 16 && len(scale) >= 4 {
+		w, g, s := (*[16]byte)(raw), (*[16]byte)(got), (*[4]float64)(scale)
+		differ |= times(w[0:4], s[0]) ^ binary.LittleEndian.Uint32(g[0:4])
+		differ |= times(w[4:8], s[1]) ^ binary.LittleEndian.Uint32(g[4:8])
+		differ |= times(w[8:12], s[2]) ^ binary.LittleEndian.Uint32(g[8:12])
+		differ |= times(w[12:16], s[3]) ^ binary.LittleEndian.Uint32(g[12:16])
+		raw, got, scale = raw[16:], got[16:], scale[4:]
+	}
+	for k, s := range scale {
+		differ |= times(raw[4*k:][:4], s) ^ binary.LittleEndian.Uint32(got[4*k:][:4])
+	}
+	return differ == 0
 }
 
 // reference is round(W·s) of elements.
