@@ -84,9 +84,10 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 			return nil, fmt.Errorf("keep: %q is not a glob", g)
 		}
 	}
+	nodes, _ := sizeOf(m)
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
-		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{},
+		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
 		consts: eval.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable
