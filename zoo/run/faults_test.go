@@ -37,6 +37,18 @@ func (s *scene) external(folder string, seed uint64) {
 	}
 }
 
+// plain writes a model of one file.
+func (s *scene) plain(name string, seed uint64) {
+	s.t.Helper()
+	data, err := zootest.Kinds[0].Bytes(seed, 4, 1)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.zoo(), name), data, 0o666)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // past is when files changed last that are not fresh.
 var past = time.Now().Add(-time.Hour).Truncate(time.Second)
 
@@ -65,6 +77,7 @@ func situations(t *testing.T) (*scene, []situation) {
 	s.rules = "models:\n  - match: '**/*.onnx'\n    verify: [parity]\n"
 	s.external("one", 1)
 	s.external("two", 2)
+	s.plain("plain.onnx", 5)
 	s.settled()
 	s.must(nil)
 	earlier := t.TempDir()
@@ -74,11 +87,12 @@ func situations(t *testing.T) (*scene, []situation) {
 	earlier = filepath.Join(earlier, "out")
 	s.external("two", 3)
 	s.external("three", 4)
+	s.plain("plain.onnx", 6)
 	s.settled()
 	s.must(nil)
 	after := contents(t, s.out())
-	if len(after) != 6 {
-		t.Fatalf("%d outputs, want 6", len(after))
+	if len(after) != 7 {
+		t.Fatalf("%d outputs, want 7", len(after))
 	}
 	return s, []situation{
 		{"a first run", t.TempDir(), nil, after},

@@ -130,3 +130,53 @@ func TestTheHashOfAFileIsXXH3(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An input is read in any order, in any pieces, twice or not at all; its hash is that of its bytes.
+func TestAnInputHasTheHashOfItsContentHoweverItIsRead(t *testing.T) {
+	ctx, rng := context.Background(), rand.New(rand.NewPCG(4, 4))
+	content := make([]byte, 1<<20)
+	for k := range content {
+		content[k] = byte(rng.Uint32())
+	}
+	path := filepath.Join(t.TempDir(), "input")
+	for round := range 300 {
+		size := 1 + rng.Int64N(int64(len(content)))
+		if err := os.WriteFile(path, content[:size], 0o666); err != nil {
+			t.Fatal(err)
+		}
+		want, err := hashFile(ctx, disk{}, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &listener{}
+		l.hashes([]string{path})
+		step := int64(1 + rng.IntN(200_000))
+		for at := int64(0); at < size; at += step {
+			from := at
+			switch round % 4 {
+			case 1: // neighbours change places
+				if from = at ^ 1; from >= size {
+					from = at
+				}
+			case 2: // anywhere
+				from = rng.Int64N(size)
+			case 3: // with holes of all sizes
+				from = min(at+rng.Int64N(step), size-1)
+			}
+			to := min(size, from+1+rng.Int64N(2*step))
+			l.input(path).read(bytes.NewReader(content[:size]), content[from:to], from)
+		}
+		if l.input(path).until == 0 {
+			continue // it was not begun
+		}
+		if got, err := l.hash(ctx, path, size); err != nil || got != want {
+			t.Fatalf("round %d, %d bytes: %s, want %s %v", round, size, got, want, err)
+		}
+		if _, err := l.hash(ctx, path, size+1); err == nil {
+			t.Fatalf("round %d: an input that has become shorter has a hash", round)
+		}
+		if _, err := l.hash(ctx, path, size-1); size > 1 && err == nil {
+			t.Fatalf("round %d: an input that has become longer has a hash", round)
+		}
+	}
+}

@@ -215,7 +215,7 @@ func parseLine(line []byte) *entry {
 }
 
 // add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is
-// lost costs the work of its model.
+// lost costs the work of its model, and so does one whose outputs are lost.
 func (l *ledger) add(e *entry) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -224,11 +224,19 @@ func (l *ledger) add(e *entry) error {
 }
 
 // begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
-// the next one knows them all the same.
+// the next one knows them all the same. So it does what they replace: where the power fails, the line that tells of the new
+// ones may last while they do not.
 func (l *ledger) begin(e *entry) error {
-	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: e.Outputs}
+	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
 	defer l.lock.Unlock()
+	for _, s := range e.Outputs {
+		for _, o := range l.makers[s.Path] {
+			if old := l.entries[o].hashOf(s.Path); old != "" && old != s.Hash {
+				now.Outputs = append(now.Outputs, stamp{Path: s.Path, Hash: old})
+			}
+		}
+	}
 	l.take(&now)
 	return l.write(&now)
 }
@@ -270,6 +278,14 @@ func (l *ledger) forget(o owner) error {
 	defer l.lock.Unlock()
 	l.drop(o)
 	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
+}
+
+// takeBack says again what was said of a model before.
+func (l *ledger) takeBack(o owner, before *entry) error {
+	if before == nil {
+		return l.forget(o)
+	}
+	return l.add(before)
 }
 
 // write adds a line, in one piece. What a failed write left of another line is ended first.

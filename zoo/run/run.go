@@ -127,6 +127,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, err
 	}
 	r.heavy, r.hands = make(chan struct{}, max(1, o.Workers/2)), make(chan struct{}, max(1, o.Workers))
+	r.placing = make(chan struct{}, max(1, o.Workers))
 	if o.Workers > 1 {
 		r.waiting = make(chan struct{}, waitingPerWorker*o.Workers)
 	}
@@ -167,6 +168,7 @@ type runner struct {
 	hidden   []string        // folders of the zoo that could not be read
 	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
 	hands    chan struct{}   // a place for each model that may be worked on at a time
+	placing  chan struct{}   // a place for each model whose outputs may be put in place at a time
 	waiting  chan struct{}   // a place for each model that may wait for the disk meanwhile; nil: none may
 	stages   *stages
 	known    sync.Map // settings, by rule and format

@@ -164,9 +164,13 @@ func (s *stage) sync() error {
 	return nil
 }
 
-// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
-// others, an old model goes before them, for it does not fit them.
-func (s *stage) commit() error {
+// commit moves the files into place and makes that last.
+func (s *stage) commit() error { return s.place(func() error { return nil }) }
+
+// place moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
+// others, an old model goes before them, for it does not fit them. When all are there it calls placed, and then makes the last
+// move last, too.
+func (s *stage) place(placed func() error) error {
 	if err := s.sync(); err != nil {
 		return err
 	}
@@ -186,6 +190,11 @@ func (s *stage) commit() error {
 			return fmt.Errorf("%s is on another file system than %s: give it an output folder of its own: %w", filepath.Dir(s.final(rel)), s.folder, err)
 		} else if err != nil {
 			return err
+		}
+		if rel == "" {
+			if err := placed(); err != nil {
+				return err
+			}
 		}
 		if err := s.fsys.SyncFolder(filepath.Dir(s.final(rel))); err != nil {
 			return err

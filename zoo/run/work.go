@@ -36,6 +36,7 @@ type work struct {
 	before  []stamp           // its files as they were before they were opened
 	source  format.File       // the original
 	plan    *fold.Plan        // what was done to the source's model
+	heard   *listener         // to what is read of the source
 	kept    []string          // keep patterns that name one of its nodes
 	out     *stage            // nil until something is written
 	model   int               // how many of the stage's files are the model's; exports follow
@@ -162,7 +163,7 @@ func (w *work) make(ctx context.Context) (err error) {
 	}
 	synced := make(chan error, 1)
 	go func() { synced <- w.out.sync() }() // the disk works meanwhile
-	after, hashes, err := digests(ctx, w.before, w.out)
+	after, hashes, err := w.digests(ctx)
 	if err == nil {
 		w.handOn()
 	}
@@ -281,6 +282,7 @@ func (w *work) noteKept() {
 // fold plans the folding of the open model, and tells of it; refuse names constants that may not be rescaled.
 func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	l := listen(w.source.Model())
+	w.heard = l
 	backend, _ := w.checked()
 	rule := w.job.Rule
 	plan, err := fold.Fold(w.source.Model(), fold.Options{
@@ -344,6 +346,7 @@ func (w *work) write(ctx context.Context) error {
 	refuse := map[string]fold.Code{}
 	for changes(w.plan) {
 		backend, parity := w.checked()
+		w.heard.hashes(w.source.Inputs())
 		renamed, err := w.source.Write(ctx, w.out, backend)
 		var overflow *format.OverflowError
 		switch {
