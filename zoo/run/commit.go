@@ -24,6 +24,9 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 		written = append(written, hashes[rel])
 	}
 	for _, s := range w.before {
+		if s.Hash != "" {
+			continue // its time does not tell whether it has changed since: it is read again
+		}
 		if rel, copied := w.out.copies[s.Path]; copied {
 			known[s.Path] = hashes[rel]
 		} else if known[s.Path], err = w.heard.hash(ctx, s.Path, s.Size); err != nil {
