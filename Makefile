@@ -61,7 +61,7 @@ $(CACHE)/venv/done: build/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r build/requirements.txt
 	touch $@
 
-bench: build ## speed and memory beside cp, side by side
+bench: build fetch ## speed, processor time and memory beside cp and others, side by side
 	$(GO) run ./cmd/zoobench -zoofold bin/zoofold
 
 fuzz: ## every fuzz target for FUZZTIME

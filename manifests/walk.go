@@ -18,6 +18,7 @@ type Zoo struct {
 	Failures  []Failure     // models and folders that cannot be read; the others go on
 	Unmatched []string      // files that no rule matches
 	Folders   []fs.FileInfo // every folder that was seen, the zoo first: nothing may be written there
+	Files     []fs.FileInfo // the files that the models are read from: they may not be replaced
 	Notes     []string      // settings that do nothing, with their places
 }
 
@@ -151,7 +152,7 @@ func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
 		w.fail(rel, err)
 		return
 	}
-	w.inputs = append(w.inputs, input{rel, info})
+	w.inputs, w.zoo.Files = append(w.inputs, input{rel, info}), append(w.zoo.Files, info)
 	w.zoo.Jobs = append(w.zoo.Jobs, job)
 }
 
@@ -174,7 +175,7 @@ func (w *walker) second(job *Job) error {
 		return fmt.Errorf("%s: %s %w", head, printable(rel), err)
 	}
 	w.weights[rel] = true
-	w.inputs = append(w.inputs, input{job.Path, info})
+	w.inputs, w.zoo.Files = append(w.inputs, input{job.Path, info}), append(w.zoo.Files, info)
 	job.Weights = w.at(rel)
 	job.Size += info.Size()
 	return nil

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,8 +29,11 @@ func main() {
 	width := flag.Int64("width", 384, "their channels")
 	many := flag.Int("many", 10000, "how many small models an unchanged zoo has")
 	rounds := flag.Int("rounds", 5, "how often everything is measured")
+	published := flag.String("published", ".cache/zoo", "folder of published models, measured too; one that is not there is passed over")
+	python := flag.String("python", ".cache/compare/bin/python", "the Python with ONNX Runtime, onnxslim and onnxsim, whose processor time is put beside; one that is not there is passed over")
+	huge := flag.Float64("huge", 0, "GB of one more model, with external data, beside one of 0.1 GB; 0: none")
 	flag.Parse()
-	if err := measure(*program, *models, *width, *many, *rounds); err != nil {
+	if err := measure(*program, *models, *width, *many, *rounds, *published, *python, *huge); err != nil {
 		fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
 		os.Exit(1)
 	}
@@ -41,7 +45,7 @@ type bench struct {
 	jobs            int
 }
 
-func measure(program string, models int, width int64, many, rounds int) error {
+func measure(program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return err
@@ -52,68 +56,121 @@ func measure(program string, models int, width int64, many, rounds int) error {
 	}
 	defer os.RemoveAll(folder)
 	b := &bench{folder, program, runtime.NumCPU()}
-	if err := b.speed(models, width, rounds); err != nil {
+	fmt.Printf("%s; page cache warm, -j %d, each ending in a sync; medians of %d rounds after one to warm up, processor time of all processors\n", machine(), b.jobs, rounds)
+	if _, err := zootest.Write(filepath.Join(folder, "zoo"), models, width, 4); err != nil {
 		return err
 	}
-	return b.unchanged(many, rounds)
+	if err := b.speed("generated models", filepath.Join(folder, "zoo"), rounds); err != nil {
+		return err
+	}
+	if found, _ := filepath.Glob(filepath.Join(published, "*")); len(found) > 0 {
+		zoo := filepath.Join(folder, "published")
+		if err := onnxFiles(published, zoo); err != nil {
+			return err
+		}
+		if err := b.speed("published models", zoo, rounds); err != nil {
+			return err
+		}
+		if err := b.peers(python, zoo); err != nil {
+			return err
+		}
+	}
+	if err := b.unchanged(many, rounds); err != nil {
+		return err
+	}
+	if huge > 0 {
+		return b.huge(huge)
+	}
+	return nil
+}
+
+// machine is what the figures were measured on.
+func machine() string {
+	name := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if _, rest, ok := strings.Cut(string(text), "model name"); ok {
+			name, _, _ = strings.Cut(strings.TrimLeft(rest, "\t :"), "\n")
+		}
+	}
+	return fmt.Sprintf("%d processors of %s, %s", runtime.NumCPU(), name, runtime.GOOS)
 }
 
 // contestant is one way to make a second zoo of the first.
 type contestant struct {
-	name string
-	run  func(out string) (peak int64, err error)
-	took []float64
-	peak int64
+	name  string
+	run   func(out string) (ended, error)
+	took  []float64 // seconds
+	spent []float64 // processor seconds
+	peak  int64
 }
 
-func (b *bench) speed(models int, width int64, rounds int) error {
-	zoo := filepath.Join(b.folder, "zoo")
-	if _, err := zootest.Write(zoo, models, width, 4); err != nil {
-		return err
-	}
-	bytes, err := size(zoo)
+// speed measures copies of a zoo beside foldings of it.
+func (b *bench) speed(name, zoo string, rounds int) error {
+	models, bytes, err := size(zoo)
 	if err != nil {
 		return err
 	}
-	list := []*contestant{
-		{name: "cp -r", run: func(out string) (int64, error) { return 0, b.command("cp", "-r", zoo, out) }},
-		{name: "parallel copy", run: func(out string) (int64, error) { return 0, b.copy(zoo, out) }},
-		{name: "zoofold -verify none", run: func(out string) (int64, error) { return b.peak("zoo", out, "none") }},
-		{name: "zoofold -verify parity", run: func(out string) (int64, error) { return b.peak("zoo", out, "parity") }},
+	fold := func(checks string) *contestant {
+		return &contestant{name: "zoofold -verify " + checks, run: func(out string) (ended, error) { return b.fold(zoo, out, checks) }}
 	}
-	for range rounds + 1 {
+	list := []*contestant{
+		{name: "cp -r", run: func(out string) (ended, error) { return b.command("cp", "-r", zoo, out) }},
+		{name: "parallel copy", run: func(out string) (ended, error) { return ended{}, b.copy(zoo, out) }},
+		fold("none"), fold("parity"), fold("parity,algebra"),
+	}
+	for round := range rounds + 1 {
 		for _, c := range list {
+			if round > 1 && strings.Contains(c.name, "algebra") { // it takes its time: once to warm up, once measured
+				continue
+			}
 			out := filepath.Join(b.folder, "out")
-			started := time.Now()
-			peak, err := c.run(out)
+			started, before := time.Now(), processor(syscall.RUSAGE_SELF)
+			r, err := c.run(out)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			syscall.Sync()
-			c.took, c.peak = append(c.took, time.Since(started).Seconds()), max(c.peak, peak)
+			c.took, c.peak = append(c.took, time.Since(started).Seconds()), max(c.peak, r.PeakMemory)
+			if r.spent == 0 {
+				r.spent = processor(syscall.RUSAGE_SELF) - before
+			}
+			c.spent = append(c.spent, r.spent.Seconds())
 			if err := os.RemoveAll(out); err != nil {
 				return err
 			}
 		}
 	}
-	fmt.Printf("%d models, %d MB, page cache warm, -j %d, each ending in a sync; medians of %d rounds after one to warm up\n\n", models, bytes/1e6, b.jobs, rounds)
-	fmt.Printf("%-32s %8s %8s %8s %15s %12s\n", "", "seconds", "GB/s", "x cp -r", "x parallel copy", "peak memory")
+	fmt.Printf("\n%-32s %8s %10s %8s %8s %8s %12s\n", fmt.Sprintf("%d %s, %d MB", models, name, bytes/1e6), "seconds", "processor", "GB/s", "x cp -r", "x copy", "peak memory")
 	for _, c := range list {
 		peak := ""
 		if c.peak > 0 {
 			peak = fmt.Sprintf("%d MiB", c.peak>>20)
 		}
 		t := median(c.took[1:])
-		fmt.Printf("%-32s %8.2f %8.2f %8.2f %15.2f %12s\n", c.name, t, float64(bytes)/1e9/t, t/median(list[0].took[1:]), t/median(list[1].took[1:]), peak)
+		fmt.Printf("%-32s %8.2f %10.2f %8.2f %8.2f %8.2f %12s\n", c.name, t, median(c.spent[1:]), float64(bytes)/1e9/t, t/median(list[0].took[1:]), t/median(list[1].took[1:]), peak)
 	}
-	started := time.Now()
-	peak, err := b.peak("zoo", filepath.Join(b.folder, "out"), "parity,algebra")
-	if err != nil {
-		return err
-	}
-	t := time.Since(started).Seconds()
-	fmt.Printf("%-32s %8.2f %8.2f %8.2f %15.2f %8d MiB   (once)\n", "zoofold -verify parity,algebra", t, float64(bytes)/1e9/t, t/median(list[0].took[1:]), t/median(list[1].took[1:]), peak>>20)
 	return nil
+}
+
+// processor is the processor time that this process, or its ended children, have taken.
+func processor(who int) time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(who, &u) // it fails for other arguments only
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// onnxFiles copies the ONNX files below a folder into a new one.
+func onnxFiles(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".onnx" {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		return copyFile(path, filepath.Join(to, rel), make([]byte, 256<<10))
+	})
 }
 
 // unchanged measures runs that have nothing to do, and runs that have one model to do.
@@ -150,7 +207,8 @@ func (b *bench) unchanged(models, rounds int) error {
 		}
 		one = append(one, r.took.Seconds())
 	}
-	fmt.Printf("\n%d small models: folded in %.1f s, found unchanged in %.2f s, one of them changed in %.2f s, %d MiB\n", models, first.took.Seconds(), median(none), median(one), peak>>20)
+	fmt.Printf("\n%d small models: folded in %.1f s (%.0f a second, processor %.1f s), found unchanged in %.2f s, one of them changed in %.2f s, %d MiB\n",
+		models, first.took.Seconds(), float64(models)/first.took.Seconds(), first.spent.Seconds(), median(none), median(one), max(peak, first.PeakMemory)>>20)
 	return nil
 }
 
@@ -159,21 +217,25 @@ func median(list []float64) float64 {
 	return list[len(list)/2]
 }
 
-func size(folder string) (bytes int64, err error) {
+// size is how many files a folder has, and their bytes.
+func size(folder string) (count int, bytes int64, err error) {
 	err = filepath.Walk(folder, func(_ string, info os.FileInfo, err error) error {
 		if err == nil && info.Mode().IsRegular() {
-			bytes += info.Size()
+			count, bytes = count+1, bytes+info.Size()
 		}
 		return err
 	})
-	return bytes, err
+	return count, bytes, err
 }
 
-func (b *bench) command(name string, args ...string) error {
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+// command runs a program to its end.
+func (b *bench) command(name string, args ...string) (ended, error) {
+	c := exec.Command(name, args...)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return ended{}, fmt.Errorf("%w: %s", err, out)
 	}
-	return nil
+	return ended{spent: c.ProcessState.UserTime() + c.ProcessState.SystemTime()}, nil
 }
 
 // ended is how a run of zoofold ended.
@@ -181,17 +243,18 @@ type ended struct {
 	Counts     map[string]int
 	PeakMemory int64 `json:"peak_memory"` // bytes
 	took       time.Duration
+	spent      time.Duration // of processors
 }
 
 // fold runs zoofold over a zoo. Every model has to be folded, or unchanged.
 func (b *bench) fold(zoo, out, checks string) (ended, error) {
 	manifest := filepath.Join(b.folder, "models.yaml")
-	text := fmt.Sprintf("version: 1\nzoo: %s\nout: %s\nmodels:\n  - match: '**/*.onnx'\n", zoo, out)
+	text := fmt.Sprintf("version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.onnx'\n", zoo, out)
 	if err := os.WriteFile(manifest, []byte(text), 0o666); err != nil {
 		return ended{}, err
 	}
 	started := time.Now()
-	err := b.command(b.program, "-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet")
+	process, err := b.command(b.program, "-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet")
 	took := time.Since(started)
 	if err != nil {
 		return ended{}, err
@@ -205,17 +268,11 @@ func (b *bench) fold(zoo, out, checks string) (ended, error) {
 		return ended{}, err
 	}
 	r := report.End
-	r.took = took
-	if c := r.Counts; c["failed"]+c["copied"] > 0 || c["folded"]+c["unchanged"] == 0 {
+	r.took, r.spent = took, process.spent
+	if c := r.Counts; c["failed"] > 0 || c["folded"]+c["unchanged"] == 0 {
 		return r, fmt.Errorf("the run ended in %v", c)
 	}
 	return r, nil
-}
-
-// peak is fold's memory.
-func (b *bench) peak(zoo, out, checks string) (int64, error) {
-	r, err := b.fold(zoo, out, checks)
-	return r.PeakMemory, err
 }
 
 // copy is the plain parallel copier: as many files at once as there are processors, 256 KiB at a time.

@@ -45,7 +45,9 @@ func ofConstant(n *model.Node, constant map[*model.Value]bool) bool {
 
 // constants are the values that are the same in every run: stored ones, and what is computed of nothing else.
 func constants(m *model.Model) map[*model.Value]bool {
-	constant := map[*model.Value]bool{nil: true} // an omitted input
+	_, consts := sizeOf(m)
+	constant := make(map[*model.Value]bool, consts)
+	constant[nil] = true // an omitted input
 	m.Walk(func(g *model.Graph) {
 		for _, v := range g.Consts {
 			constant[v] = true
@@ -60,6 +62,12 @@ func constants(m *model.Model) map[*model.Value]bool {
 		}
 	})
 	return constant
+}
+
+// sizeOf is how many nodes and constants a model has, for maps of them: that of a large graph grows many times otherwise.
+func sizeOf(m *model.Model) (nodes, consts int) {
+	m.Walk(func(g *model.Graph) { nodes, consts = nodes+len(g.Nodes), consts+len(g.Consts) })
+	return nodes, consts
 }
 
 // plain says whether a value is a constant all of whose elements are x.

@@ -29,9 +29,10 @@ type place struct {
 }
 
 func takeInventory(m *model.Model) *inventory {
+	nodes, consts := sizeOf(m)
 	i := &inventory{
-		nodes: map[*model.Node]place{}, consts: map[*model.Value]*model.Constant{},
-		read: map[*model.Value]bool{}, paths: map[*model.Graph]string{},
+		nodes: make(map[*model.Node]place, nodes), consts: make(map[*model.Value]*model.Constant, consts),
+		read: make(map[*model.Value]bool, nodes+consts), paths: map[*model.Graph]string{},
 	}
 	m.Walk(func(g *model.Graph) {
 		i.paths[g] = g.Path()
@@ -172,7 +173,7 @@ func newFloat(a model.Attr, before []model.Attr) bool {
 
 // compare lists in the plan which nodes and constants differ from what the model held before.
 func (i *inventory) compare(m *model.Model, plan *Plan) {
-	live, held := map[*model.Node]bool{}, map[*model.Value]bool{}
+	live, held := make(map[*model.Node]bool, len(i.order)), make(map[*model.Value]bool, len(i.constants))
 	m.Walk(func(g *model.Graph) {
 		path, known := i.paths[g]
 		if !known {

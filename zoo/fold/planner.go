@@ -103,9 +103,10 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 }
 
 func newPlanner(m *model.Model, o Options) *Planner {
+	nodes, _ := sizeOf(m)
 	p := &Planner{
 		opt: o, off: o.Off, model: m, plan: &Plan{},
-		maps: map[*model.Node]*found{}, dequantized: map[*model.Value]bool{},
+		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
 		consts: op.Constants(m),
 	}
 	p.consts.Overridable = o.Overridable

@@ -22,7 +22,8 @@ type regions struct {
 }
 
 func newRegions(m *model.Model) *regions {
-	r := &regions{index: map[*model.Node]int{}, uses: map[*model.Value]int{}, group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
+	nodes, consts := sizeOf(m)
+	r := &regions{index: make(map[*model.Node]int, nodes), uses: make(map[*model.Value]int, nodes+consts), group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
 	m.Walk(func(g *model.Graph) {
 		for _, v := range g.Outputs {
 			r.output[v] = true
@@ -83,7 +84,7 @@ func (r *regions) name(v *model.Value) string {
 
 // describe writes the groups into the plan, in the order of their first nodes.
 func (r *regions) describe(p *Planner) {
-	producer := map[*model.Value]*model.Node{}
+	producer := make(map[*model.Value]*model.Node, len(r.order))
 	for k, n := range r.order {
 		for _, v := range r.wires[k][1] {
 			producer[v] = n

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -72,28 +73,89 @@ func Splice(ctx context.Context, out Output, rel string, from *os.File, pieces [
 		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	at := int64(0)
+	s := &splice{to: to, from: from}
 	for _, p := range pieces {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		switch {
-		case p.Scaled != nil:
-			err = p.Scaled.Write(ctx, backend, to, at)
-			if err == nil {
-				_, err = to.Seek(at+p.Size(), io.SeekStart)
-			}
-		case p.Made != nil:
-			_, err = to.Write(p.Made)
-		default:
-			err = copyRange(ctx, to, from, p.Copied)
+		if p.Size() <= smallPiece {
+			err = s.gather(ctx, p, backend)
+		} else if err = s.flush(); err == nil {
+			err = s.write(ctx, p, backend)
 		}
 		if err != nil {
 			return err
 		}
-		at += p.Size()
 	}
-	return nil
+	return s.flush()
+}
+
+// smallPiece bounds the bytes of pieces that are gathered, gathered how many of them are written at once: a model may have
+// a hundred thousand.
+const (
+	smallPiece = 16 << 10
+	gathered   = 64 << 10
+)
+
+// splice is a file that is written from its beginning on.
+type splice struct {
+	to   OutputFile
+	from *os.File
+	at   int64  // bytes that are written
+	next []byte // those that follow
+}
+
+// gather takes a small piece.
+func (s *splice) gather(ctx context.Context, p Piece, backend tensor.Backend) (err error) {
+	if len(s.next)+int(p.Size()) > gathered {
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	if p.Made != nil {
+		s.next = append(s.next, p.Made...)
+		return nil
+	}
+	s.next = slices.Grow(s.next, int(p.Size()))
+	room := s.next[len(s.next):][:p.Size()]
+	if p.Scaled != nil {
+		err = p.Scaled.Write(ctx, backend, tensor.Buffer(room), 0)
+	} else if _, err = s.from.ReadAt(room, p.Copied.From); err == io.EOF {
+		err = shorter(p.Copied.From)
+	}
+	s.next = s.next[:len(s.next)+len(room)]
+	return err
+}
+
+// flush writes what was gathered.
+func (s *splice) flush() error {
+	if len(s.next) == 0 {
+		return nil
+	}
+	n, err := s.to.Write(s.next)
+	s.at, s.next = s.at+int64(n), s.next[:0]
+	return err
+}
+
+// write writes a piece at its place.
+func (s *splice) write(ctx context.Context, p Piece, backend tensor.Backend) (err error) {
+	switch {
+	case p.Scaled != nil:
+		if err = p.Scaled.Write(ctx, backend, s.to, s.at); err == nil {
+			_, err = s.to.Seek(s.at+p.Size(), io.SeekStart)
+		}
+	case p.Made != nil:
+		_, err = s.to.Write(p.Made)
+	default:
+		err = copyRange(ctx, s.to, s.from, p.Copied)
+	}
+	s.at += p.Size()
+	return err
+}
+
+// shorter is the error of an original that ends before a byte that was there.
+func shorter(at int64) error {
+	return fmt.Errorf("byte %d: the original has become shorter: %w", at, ErrCorrupt)
 }
 
 // copyStep bounds what is copied between two looks at the context.
@@ -113,7 +175,7 @@ func copyRange(ctx context.Context, to OutputFile, from *os.File, s Span) error 
 			return err
 		}
 		if n == 0 {
-			return fmt.Errorf("byte %d: the original has become shorter: %w", s.From, ErrCorrupt)
+			return shorter(s.From)
 		}
 		s.From += n
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
@@ -92,7 +93,7 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"bytes": Bytes, "fate": Fate, "mark": mark,
+	"fate": Fate,
 	"text":  func(s string) string { return cut(s, mostInText) },
 	"brief": func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))
@@ -168,6 +169,34 @@ func (d *Document) rows() []row {
 		rows[k] = r
 	}
 	return rows
+}
+
+// Cells are the row's as HTML. They are written here rather than in the template, which takes its time for each value: a
+// zoo has ten thousand rows.
+func (r row) Cells() template.HTML {
+	var b strings.Builder
+	write := func(parts ...string) {
+		for _, p := range parts {
+			b.WriteString(p)
+		}
+	}
+	text, when := template.HTMLEscapeString, func(yes bool, then string) string {
+		if yes {
+			return then
+		}
+		return ""
+	}
+	name := text(cut(r.Path, mostInText))
+	if r.Section != nil {
+		name = "<details" + when(r.Opened, " open") + "><summary>" + name + "</summary></details>"
+	}
+	write(`<th scope="row">`, name, `</th><td`, when(r.Status == outcome.Failed, ` class="bad"`), `>`, text(r.Word))
+	write(`<td class="n" data-n="`, strconv.Itoa(r.Removed), `">`, text(r.Nodes), `<td class="why`, when(r.Error != "", " bad"), `">`, text(r.Why))
+	write(`<td class="n" data-n="`, strconv.FormatInt(r.Bytes, 10), `">`, text(Bytes(r.Bytes)))
+	write(string(mark(r.Parity)), string(mark(r.Algebra)), string(mark(r.Predictions)))
+	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `">`, text(r.Ratio))
+	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time))
+	return template.HTML(b.String())
 }
 
 // word is a status as the page shows it: a dry run has only planned.

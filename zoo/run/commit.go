@@ -7,42 +7,46 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-
-	"github.com/sourcegraph/conc/pool"
+	"sync"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
-// settle waits for the disk, and meanwhile hashes what was read, which must not have changed, and what was written, in the
-// order of its files.
-func settle(ctx context.Context, before []stamp, out *stage) (read []stamp, written []string, err error) {
-	p := pool.New().WithErrors()
-	p.Go(out.sync)
-	p.Go(func() (err error) {
-		read, err = unchanged(ctx, out.fsys, before)
-		return err
-	})
-	p.Go(func() error {
-		for _, rel := range out.order {
-			hash, err := hashFile(ctx, out.fsys, out.path(rel))
-			if err != nil {
-				return err
-			}
-			written = append(written, hash)
+// digests are the hashes of what was read, which must not have changed, and of what was written, in the order of its files.
+func (w *work) digests(ctx context.Context) (read []stamp, written []string, err error) {
+	known, hashes := map[string]string{}, map[string]string{}
+	for _, rel := range w.out.order {
+		if hashes[rel], err = w.out.hash(ctx, rel); err != nil {
+			return nil, nil, err
 		}
-		return nil
-	})
-	return read, written, p.Wait()
+		written = append(written, hashes[rel])
+	}
+	for _, s := range w.before {
+		if s.Hash != "" {
+			continue // its time does not tell whether it has changed since: it is read again
+		}
+		if rel, copied := w.out.copies[s.Path]; copied {
+			known[s.Path] = hashes[rel]
+		} else if known[s.Path], err = w.heard.hash(ctx, s.Path, s.Size); err != nil {
+			return nil, nil, err
+		}
+	}
+	read, err = unchanged(ctx, w.fsys, w.before, known)
+	return read, written, err
 }
 
-// commit puts the staged files in their places and remembers that.
+// commit puts the staged files in their places and remembers that. A run that is killed has put no more outputs in place
+// than it has workers of which the ledger does not say so.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
 	if len(w.out.order) > 1 { // files beside the model may be another's too: what it is told must be what is there
 		w.commits.Lock()
 		defer w.commits.Unlock()
 	}
+	w.placing <- struct{}{}
+	done := sync.OnceFunc(func() { <-w.placing })
+	defer done()
 	if err := w.claim(ctx, hashes); err != nil {
 		return err
 	}
@@ -55,9 +59,24 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 	if err := w.books.begin(e); err != nil {
 		w.note("ledger", err) // it matters only if the run is killed now
 	}
-	if err := w.out.commit(); err != nil {
-		return err
+	before, noted := w.books.get(e.owner()), false
+	err := w.out.place(func() error {
+		defer done() // the rest is to wait for the disk
+		if err := w.placed(e); err != nil {
+			return err
+		}
+		noted = true
+		w.remember(e)
+		return nil
+	})
+	if err != nil && noted { // what is there may not last
+		w.note("ledger", w.books.takeBack(e.owner(), before))
 	}
+	return err
+}
+
+// placed completes an entry whose outputs are in their places.
+func (w *work) placed(e *entry) error {
 	for k := range e.Outputs {
 		now, err := stampOf(w.fsys, w.books.abs(e.Outputs[k].Path))
 		if err != nil {
@@ -73,7 +92,6 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 	}
 	w.result.Output = w.books.rel(w.job.Target)
 	e.Told.Model = w.result
-	w.remember(e)
 	return nil
 }
 
@@ -210,6 +228,10 @@ func copyFiles(ctx context.Context, inputs []string, out *stage) error {
 		if err := copyFile(ctx, path, rel, out); err != nil {
 			return err
 		}
+		if out.copies == nil {
+			out.copies = map[string]string{}
+		}
+		out.copies[path] = rel
 	}
 	return nil
 }

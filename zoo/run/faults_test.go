@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,18 @@ func (s *scene) external(folder string, seed uint64) {
 	folder = filepath.Join(s.zoo(), folder)
 	err = errors.Join(os.MkdirAll(folder, 0o777),
 		os.WriteFile(filepath.Join(folder, "model.onnx"), model, 0o666), os.WriteFile(filepath.Join(folder, "weights.bin"), weights, 0o666))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// plain writes a model of one file.
+func (s *scene) plain(name string, seed uint64) {
+	s.t.Helper()
+	data, err := zootest.Kinds[0].Bytes(seed, 4, 1)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.zoo(), name), data, 0o666)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -64,6 +77,7 @@ func situations(t *testing.T) (*scene, []situation) {
 	s.rules = "models:\n  - match: '**/*.onnx'\n    verify: [parity]\n"
 	s.external("one", 1)
 	s.external("two", 2)
+	s.plain("plain.onnx", 5)
 	s.settled()
 	s.must(nil)
 	earlier := t.TempDir()
@@ -73,11 +87,12 @@ func situations(t *testing.T) (*scene, []situation) {
 	earlier = filepath.Join(earlier, "out")
 	s.external("two", 3)
 	s.external("three", 4)
+	s.plain("plain.onnx", 6)
 	s.settled()
 	s.must(nil)
 	after := contents(t, s.out())
-	if len(after) != 6 {
-		t.Fatalf("%d outputs, want 6", len(after))
+	if len(after) != 7 {
+		t.Fatalf("%d outputs, want 7", len(after))
 	}
 	return s, []situation{
 		{"a first run", t.TempDir(), nil, after},
@@ -183,6 +198,7 @@ func TestEveryFileOperationMayFail(t *testing.T) {
 // volatile is a disk whose power fails: what was not synced by then is lost, or not, as chance will have it.
 type volatile struct {
 	*hooked
+	order   sync.Mutex
 	dirty   map[string]int64 // by path, of files that were written and not synced: how much of them is on disk
 	sizes   map[string]int64 // by path, of files that grow: how much is on disk
 	changes []change         // of folders, not synced, in order
@@ -212,7 +228,9 @@ func (v *volatile) Create(path string, mode fs.FileMode) (writable, error) {
 
 func (v *volatile) Append(path string) (writable, error) {
 	if info, err := os.Stat(path); err == nil {
+		v.order.Lock()
 		v.sizes[path] = info.Size()
+		v.order.Unlock()
 	}
 	f, err := v.hooked.Append(path)
 	return &volatileFile{f, path, v}, err
@@ -228,6 +246,8 @@ func keep(path string) func() error {
 }
 
 func (v *volatile) Rename(from, to string) error {
+	v.order.Lock()
+	defer v.order.Unlock()
 	undo := keep(to)
 	err := v.hooked.Rename(from, to)
 	if err == nil {
@@ -241,6 +261,8 @@ func (v *volatile) Rename(from, to string) error {
 }
 
 func (v *volatile) Remove(path string) error {
+	v.order.Lock()
+	defer v.order.Unlock()
 	undo := keep(path)
 	err := v.hooked.Remove(path)
 	if err == nil {
@@ -250,6 +272,8 @@ func (v *volatile) Remove(path string) error {
 }
 
 func (v *volatile) SyncFolder(path string) error {
+	v.order.Lock()
+	defer v.order.Unlock()
 	err := v.hooked.SyncFolder(path)
 	if err == nil {
 		var rest []change
@@ -290,25 +314,38 @@ type volatileFile struct {
 	v    *volatile
 }
 
+func (v *volatile) soil(path string) {
+	v.order.Lock()
+	defer v.order.Unlock()
+	v.dirty[path] = v.sizes[path]
+}
+
 func (f *volatileFile) Write(b []byte) (int, error) {
-	f.v.dirty[f.path] = f.v.sizes[f.path]
+	f.v.soil(f.path)
 	return f.writable.Write(b)
 }
 
 func (f *volatileFile) WriteAt(b []byte, off int64) (int, error) {
-	f.v.dirty[f.path] = f.v.sizes[f.path]
+	f.v.soil(f.path)
 	return f.writable.WriteAt(b, off)
 }
 
 func (f *volatileFile) Sync() error {
 	err := f.writable.Sync()
 	if err == nil {
+		f.v.order.Lock()
+		defer f.v.order.Unlock()
 		delete(f.v.dirty, f.path)
 	}
 	return err
 }
 
 func TestThePowerMayFailAtEveryOperation(t *testing.T) {
+	t.Run("one worker", func(t *testing.T) { powerFails(t, 1) })
+	t.Run("several workers", func(t *testing.T) { powerFails(t, 4) }) // models wait for the disk together
+}
+
+func powerFails(t *testing.T, workers int) {
 	s, list := situations(t)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, x := range list {
@@ -322,7 +359,7 @@ func TestThePowerMayFailAtEveryOperation(t *testing.T) {
 				}
 				return nil
 			})
-			_, _ = s.run(context.Background(), func(o *Options) { o.over, o.Workers = v.over, 1 })
+			_, _ = s.run(context.Background(), func(o *Options) { o.over, o.Workers = v.over, workers })
 			if calls < n {
 				t.Logf("%s: %d power failures at %d operations", x.name, failures, n-1)
 				break

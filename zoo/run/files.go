@@ -37,6 +37,7 @@ type files interface {
 // writable is a file being written.
 type writable interface {
 	format.OutputFile
+	io.ReaderAt // where Create made it
 	Sync() error
 }
 

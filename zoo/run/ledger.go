@@ -44,16 +44,16 @@ const ledgerVersion = 3
 // entry is one model's last success.
 type entry struct {
 	Version  int      `json:"version"`
-	Manifest string   `json:"manifest"`          // path relative to the output folder
-	Model    string   `json:"model"`             // path relative to the zoo
-	Settings string   `json:"settings"`          // what decides about the output: manifests.Rule.Fingerprint and versions
-	Asked    []string `json:"asked"`             // the checks, with their versions
-	Weights  string   `json:"weights"`           // manifests.Job.Weights
-	Inputs   []stamp  `json:"inputs"`            // the model file's first
-	Outputs  []stamp  `json:"outputs,omitempty"` // the model file's first; their paths are relative to the output folder
-	Former   []stamp  `json:"former,omitempty"`  // outputs of earlier runs under names that the model no longer has
-	State    string   `json:"state,omitempty"`   // of a line that is no success
-	Told     told     `json:"told"`
+	Manifest string   `json:"manifest"`           // path relative to the output folder
+	Model    string   `json:"model"`              // path relative to the zoo
+	Settings string   `json:"settings,omitempty"` // what decides about the output: manifests.Rule.Fingerprint and versions
+	Asked    []string `json:"asked,omitempty"`    // the checks, with their versions
+	Weights  string   `json:"weights,omitempty"`  // manifests.Job.Weights
+	Inputs   []stamp  `json:"inputs,omitempty"`   // the model file's first
+	Outputs  []stamp  `json:"outputs,omitempty"`  // the model file's first; their paths are relative to the output folder
+	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs under names that the model no longer has
+	State    string   `json:"state,omitempty"`    // of a line that is no success
+	Told     told     `json:"told,omitzero"`
 
 	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }
@@ -215,7 +215,7 @@ func parseLine(line []byte) *entry {
 }
 
 // add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is
-// lost costs the work of its model.
+// lost costs the work of its model, and so does one whose outputs are lost.
 func (l *ledger) add(e *entry) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -224,13 +224,19 @@ func (l *ledger) add(e *entry) error {
 }
 
 // begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
-// the next one knows them all the same.
+// the next one knows them all the same. So it does what they replace: where the power fails, the line that tells of the new
+// ones may last while they do not.
 func (l *ledger) begin(e *entry) error {
-	now := *e
-	now.State = begun
-	now.Told, now.Former, now.Inputs = told{}, nil, nil
+	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
 	defer l.lock.Unlock()
+	for _, s := range e.Outputs {
+		for _, o := range l.makers[s.Path] {
+			if old := l.entries[o].hashOf(s.Path); old != "" && old != s.Hash {
+				now.Outputs = append(now.Outputs, stamp{Path: s.Path, Hash: old})
+			}
+		}
+	}
 	l.take(&now)
 	return l.write(&now)
 }
@@ -272,6 +278,14 @@ func (l *ledger) forget(o owner) error {
 	defer l.lock.Unlock()
 	l.drop(o)
 	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
+}
+
+// takeBack says again what was said of a model before.
+func (l *ledger) takeBack(o owner, before *entry) error {
+	if before == nil {
+		return l.forget(o)
+	}
+	return l.add(before)
 }
 
 // write adds a line, in one piece. What a failed write left of another line is ended first.
@@ -348,10 +362,11 @@ func (l *ledger) check(ctx context.Context, e *entry, content bool) (now *entry,
 func (l *ledger) holds(ctx context.Context, s stamp, content bool) (now stamp, ok bool) {
 	rel := s.Path
 	s.Path = l.abs(rel)
-	if info, err := l.fsys.Lstat(s.Path); err != nil || !info.Mode().IsRegular() { // a link is no output
+	info, err := l.fsys.Lstat(s.Path)
+	if err != nil || !info.Mode().IsRegular() { // a link is no output
 		return s, false
 	}
-	now, ok = s.holds(ctx, l.fsys, content)
+	now, ok = s.holdsAs(ctx, l.fsys, stampAs(s.Path, info), content)
 	now.Path = rel
 	return now, ok
 }

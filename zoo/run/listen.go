@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"sync"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -12,8 +13,9 @@ import (
 // listener remembers the first time that the system could not read a constant. Planning takes what it cannot read for
 // unknown, and leaves maps for that: such a plan is not the model's.
 type listener struct {
-	lock sync.Mutex
-	err  error
+	lock   sync.Mutex
+	err    error
+	inputs map[string]*seen // files whose content is hashed
 }
 
 // listen hears all reading of a model's constants from now on.
@@ -21,7 +23,13 @@ func listen(m *model.Model) *listener {
 	l := &listener{}
 	hear := func(c *model.Constant) {
 		if c != nil && c.Data != nil {
-			c.Data = &heard{c.Data, l}
+			h := &heard{ReaderAt: c.Data, by: l}
+			if part, ok := c.Data.(*io.SectionReader); ok {
+				outer, at, _ := part.Outer()
+				h.file, _ = outer.(*os.File)
+				h.at = at
+			}
+			c.Data = h
 		}
 	}
 	m.Walk(func(g *model.Graph) {
@@ -46,11 +54,18 @@ func (l *listener) failure() error {
 
 type heard struct {
 	io.ReaderAt
-	by *listener
+	by   *listener
+	file *os.File // that the constant is a piece of; may be nil
+	at   int64    // where it begins
 }
 
 func (h *heard) ReadAt(b []byte, off int64) (int, error) {
 	n, err := h.ReaderAt.ReadAt(b, off)
+	if h.file != nil && n > 0 {
+		if s := h.by.input(h.file.Name()); s != nil {
+			s.read(h.file, b[:n], h.at+off)
+		}
+	}
 	if _, system := errors.AsType[*fs.PathError](err); system {
 		h.by.lock.Lock()
 		defer h.by.lock.Unlock()

@@ -1,9 +1,6 @@
 package run
 
-import (
-	"io"
-	"sync"
-)
+import "sync"
 
 // meter tells how much of a model is done while its output is written: bytes, in steps, the model's own at most.
 type meter struct {
@@ -38,25 +35,4 @@ func (m *meter) finish() int64 {
 	left := m.left
 	m.left = 0
 	return left
-}
-
-// Write is the file's, counted.
-func (f *stagedFile) Write(p []byte) (int, error) {
-	n, err := f.writable.Write(p)
-	f.meter.wrote(int64(n))
-	return n, err
-}
-
-// WriteAt is the file's, counted.
-func (f *stagedFile) WriteAt(p []byte, off int64) (int, error) {
-	n, err := f.writable.WriteAt(p, off)
-	f.meter.wrote(int64(n))
-	return n, err
-}
-
-// ReadFrom lets the kernel copy from file to file where it can.
-func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
-	n, err := io.Copy(f.writable, r)
-	f.meter.wrote(n)
-	return n, err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/sourcegraph/conc/pool"
@@ -44,13 +43,7 @@ var (
 func openPlaces(o *Options, zoo *manifests.Zoo) (*places, error) {
 	p := &places{guard: &store.Guard{}}
 	p.guard.Folders(zoo.Folders...)
-	for _, j := range zoo.Jobs {
-		for _, path := range []string{j.Source, j.Weights} {
-			if info, err := os.Stat(path); path != "" && err == nil {
-				p.guard.Files(info)
-			}
-		}
-	}
+	p.guard.Files(zoo.Files...)
 	err := p.open(o)
 	if err != nil {
 		p.close()

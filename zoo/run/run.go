@@ -126,7 +126,12 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
 	}
-	r.heavy = make(chan struct{}, max(1, o.Workers/2))
+	r.heavy, r.hands = make(chan struct{}, max(1, o.Workers/2)), make(chan struct{}, max(1, o.Workers))
+	r.placing = make(chan struct{}, max(1, o.Workers))
+	if o.Workers > 1 {
+		r.waiting = make(chan struct{}, waitingPerWorker*o.Workers)
+	}
+	r.stages = &stages{fsys: p.fsys, below: statePath(o.Manifest.Out, stagePlace)}
 	if !o.DryRun {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
@@ -137,6 +142,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	r.start(zoo, started)
 	r.failures(zoo)
 	r.all(ctx, zoo.Jobs)
+	r.note("sweep", r.stages.close())
 	r.end.Unmatched = r.strangers(zoo)
 	if ctx.Err() == nil {
 		r.orphans(ctx, zoo)
@@ -161,6 +167,11 @@ type runner struct {
 	models   map[string]bool // that the zoo has
 	hidden   []string        // folders of the zoo that could not be read
 	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
+	hands    chan struct{}   // a place for each model that may be worked on at a time
+	placing  chan struct{}   // a place for each model whose outputs may be put in place at a time
+	waiting  chan struct{}   // a place for each model that may wait for the disk meanwhile; nil: none may
+	stages   *stages
+	known    sync.Map // settings, by rule and format
 
 	commits sync.Mutex // of models of several files, from their claims to the ledger
 
@@ -241,12 +252,17 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	slices.SortStableFunc(order, func(a, b manifests.Job) int {
 		return int(min(max(b.Size-a.Size, -1), 1))
 	})
-	p := pool.New().WithMaxGoroutines(max(r.Workers, 1))
+	p := pool.New()
 	for k := range order {
+		r.hands <- struct{}{}
 		p.Go(func() { r.job(ctx, &order[k]) })
 	}
 	p.Wait()
 }
+
+// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
+// than a worker takes for a model, and hardly longer for many at the same time.
+const waitingPerWorker = 16
 
 // job does one model, whatever happens, and reports it.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {
@@ -257,6 +273,13 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		r.Sink.Progress(n)
 	}}
 	w := &work{runner: r, job: j, asked: r.checks(j.Rule), meter: meter}
+	defer func() {
+		if w.waits {
+			<-r.waiting
+		} else {
+			<-r.hands
+		}
+	}()
 	w.result = outcome.Model{Path: j.Path, Bytes: j.Size, Status: outcome.Interrupted, Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
 	if ctx.Err() != nil {
 		w.result.Error = outcome.NotBegun

@@ -26,30 +26,83 @@ type stage struct {
 	mode   fs.FileMode
 	order  []string // relative paths, the model file's first
 	open   map[string]*stagedFile
+	copies map[string]string // inputs that were copied as they are: relative paths, by the inputs' own
 
-	outdated []string // outputs of other models that these files would break
-	meter    *meter   // of what is written; may be nil
+	only     bool         // there is nothing else in the folder than the files
+	again    func(string) // takes the folder for another output, once it is empty; may be nil
+	outdated []string     // outputs of other models that these files would break
+	meter    *meter       // of what is written; may be nil
 }
 
 // newStage prepares an output in a new folder below another one, for files with the permissions of mode.
 func newStage(fsys files, below, target string, mode fs.FileMode) (*stage, error) {
-	if err := fsys.MkdirAll(below); err != nil {
+	folder, err := newFolder(fsys, below)
+	if err != nil {
 		return nil, err
+	}
+	return stageIn(fsys, folder, target, mode), nil
+}
+
+// stageIn prepares an output in an empty folder.
+func stageIn(fsys files, folder, target string, mode fs.FileMode) *stage {
+	return &stage{fsys: fsys, target: target, folder: folder, mode: mode.Perm() | 0o400, open: map[string]*stagedFile{}, only: true}
+}
+
+// newFolder makes an empty folder below another one.
+func newFolder(fsys files, below string) (string, error) {
+	if err := fsys.MkdirAll(below); err != nil {
+		return "", err
 	}
 	for {
 		folder := filepath.Join(below, stagePrefix+strings.ToLower(rand.Text()[:10])+".tmp")
-		switch err := fsys.Mkdir(folder); {
-		case errors.Is(err, fs.ErrExist):
-		case err != nil:
-			return nil, err
-		default:
-			return &stage{fsys: fsys, target: target, folder: folder, mode: mode.Perm() | 0o400, open: map[string]*stagedFile{}}, nil
+		if err := fsys.Mkdir(folder); !errors.Is(err, fs.ErrExist) {
+			return folder, err
 		}
 	}
 }
 
+// stages are the folders in which a run's outputs are written. To make and to remove one costs more than a small model: one
+// that is empty again takes the next output.
+type stages struct {
+	fsys  files
+	below string
+	lock  sync.Mutex
+	free  []string
+}
+
+// stage prepares an output.
+func (s *stages) stage(target string, mode fs.FileMode) (out *stage, err error) {
+	folder := ""
+	s.lock.Lock()
+	if last := len(s.free) - 1; last >= 0 {
+		folder, s.free = s.free[last], s.free[:last]
+	}
+	s.lock.Unlock()
+	if folder == "" {
+		if folder, err = newFolder(s.fsys, s.below); err != nil {
+			return nil, err
+		}
+	}
+	out = stageIn(s.fsys, folder, target, mode)
+	out.again = func(folder string) {
+		s.lock.Lock()
+		defer s.lock.Unlock()
+		s.free = append(s.free, folder)
+	}
+	return out, nil
+}
+
+// close removes the folders. No stage may be in use.
+func (s *stages) close() (err error) {
+	for _, folder := range s.free {
+		err = errors.Join(err, s.fsys.RemoveAll(folder))
+	}
+	return err
+}
+
 // scratch is a stage in a folder of this one: what is written there is thrown away with it.
 func (s *stage) scratch(name, file string) *stage {
+	s.only = false
 	folder := filepath.Join(s.folder, name)
 	return &stage{fsys: s.fsys, target: filepath.Join(folder, file), folder: folder, mode: 0o600, open: map[string]*stagedFile{}}
 }
@@ -81,8 +134,11 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	if s.open[rel] != nil {
 		return nil, fmt.Errorf("output %q is written twice", rel)
 	}
-	if err := s.fsys.MkdirAll(filepath.Dir(s.path(rel))); err != nil {
-		return nil, err
+	if folder := filepath.Dir(s.path(rel)); folder != s.folder || s.again == nil {
+		s.only = s.only && folder == s.folder
+		if err := s.fsys.MkdirAll(folder); err != nil {
+			return nil, err
+		}
 	}
 	f, err := s.fsys.Create(s.path(rel), s.mode)
 	if err != nil {
@@ -98,28 +154,6 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	return staged, nil
 }
 
-// stagedFile stays open when its writer closes it: sync needs it once more.
-type stagedFile struct {
-	writable
-	meter *meter
-	once  sync.Once
-	err   error
-}
-
-// Close is the writer's: what it wrote can be read, and is not on disk yet.
-func (f *stagedFile) Close() error { return nil }
-
-// settle makes the content last.
-func (f *stagedFile) settle() error {
-	f.once.Do(func() { f.err = errors.Join(f.writable.Sync(), f.writable.Close()) })
-	return f.err
-}
-
-// drop closes the file without waiting for the disk.
-func (f *stagedFile) drop() {
-	f.once.Do(func() { _ = f.writable.Close() }) // the file goes
-}
-
 // sync makes the content of all files last. Commit does so too; calling it first lets other work overlap.
 func (s *stage) sync() error {
 	for _, rel := range s.order {
@@ -130,9 +164,13 @@ func (s *stage) sync() error {
 	return nil
 }
 
-// commit moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
-// others, an old model goes before them, for it does not fit them.
-func (s *stage) commit() error {
+// commit moves the files into place and makes that last.
+func (s *stage) commit() error { return s.place(func() error { return nil }) }
+
+// place moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
+// others, an old model goes before them, for it does not fit them. When all are there it calls placed, and then makes the last
+// move last, too.
+func (s *stage) place(placed func() error) error {
 	if err := s.sync(); err != nil {
 		return err
 	}
@@ -153,9 +191,18 @@ func (s *stage) commit() error {
 		} else if err != nil {
 			return err
 		}
+		if rel == "" {
+			if err := placed(); err != nil {
+				return err
+			}
+		}
 		if err := s.fsys.SyncFolder(filepath.Dir(s.final(rel))); err != nil {
 			return err
 		}
+	}
+	if s.only && s.again != nil {
+		s.again(s.folder)
+		return nil
 	}
 	return s.discard()
 }
@@ -168,7 +215,7 @@ func (s *stage) restart() error {
 			return err
 		}
 	}
-	s.open, s.order = map[string]*stagedFile{}, nil
+	s.open, s.order, s.copies = map[string]*stagedFile{}, nil, nil
 	return nil
 }
 

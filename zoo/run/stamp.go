@@ -2,12 +2,9 @@ package run
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
-	"io"
+	"io/fs"
 	"time"
-
-	"github.com/zeebo/xxh3"
 )
 
 // stamp is how a file is recognised without reading it, and its content's XXH3, 128 bits. That tells contents apart as
@@ -15,7 +12,7 @@ import (
 // folder need not go to such lengths.
 type stamp struct {
 	Path  string `json:"path"`
-	Size  int64  `json:"size"`
+	Size  int64  `json:"size,omitempty"`
 	Time  int64  `json:"time"` // of the last change, in nanoseconds
 	Inode uint64 `json:"inode,omitempty"`
 	Hash  string `json:"hash"`
@@ -34,7 +31,11 @@ func stampOf(fsys files, path string) (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
-	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}, nil
+	return stampAs(path, info), nil
+}
+
+func stampAs(path string, info fs.FileInfo) stamp {
+	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}
 }
 
 // watch recognises inputs before they are read, for unchanged to see whether they still are what was read: by their times, or
@@ -54,12 +55,15 @@ func watch(ctx context.Context, fsys files, paths ...string) ([]stamp, error) {
 	return list, nil
 }
 
-// unchanged are the stamps of inputs that were read, with their contents. Its error is ErrChanged if one of them is not what
-// it was.
-func unchanged(ctx context.Context, fsys files, before []stamp) ([]stamp, error) {
+// unchanged are the stamps of inputs that were read, with their contents; those whose hashes are known are not read again.
+// Its error is ErrChanged if one of them is not what it was.
+func unchanged(ctx context.Context, fsys files, before []stamp, known map[string]string) ([]stamp, error) {
 	var list []stamp
 	for _, b := range before {
-		hash, err := hashFile(ctx, fsys, b.Path)
+		hash, err := known[b.Path], error(nil)
+		if hash == "" {
+			hash, err = hashFile(ctx, fsys, b.Path)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -85,13 +89,22 @@ func (s stamp) matches(t stamp) bool {
 // tell, or if asked for. It returns the file's present stamp.
 func (s stamp) holds(ctx context.Context, fsys files, content bool) (now stamp, ok bool) {
 	now, err := stampOf(fsys, s.Path)
-	if err != nil || now.Size != s.Size {
+	if err != nil {
+		return now, false
+	}
+	return s.holdsAs(ctx, fsys, now, content)
+}
+
+// holdsAs is holds for a file that was recognised, as it is now.
+func (s stamp) holdsAs(ctx context.Context, fsys files, now stamp, content bool) (_ stamp, ok bool) {
+	if now.Size != s.Size {
 		return now, false
 	}
 	if now.matches(s) && !s.Fresh && !content {
 		return s, true
 	}
 	now.Fresh = now.fresh()
+	var err error
 	now.Hash, err = hashFile(ctx, fsys, s.Path)
 	return now, err == nil && now.Hash == s.Hash
 }
@@ -101,31 +114,4 @@ func total(list []stamp) (bytes int64) {
 		bytes += s.Size
 	}
 	return bytes
-}
-
-// hashFile is the hash of a file's content.
-func hashFile(ctx context.Context, fsys files, path string) (string, error) {
-	f, err := fsys.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := xxh3.New128()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, reading{ctx, f}, make([]byte, 1<<20)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// reading is a reader that ends with a context: a sparse file can be larger than anyone has time for.
-type reading struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r reading) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(b)
 }

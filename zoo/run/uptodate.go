@@ -32,8 +32,16 @@ func (r *runner) owner(j *manifests.Job) owner { return owner{r.manifest, j.Path
 
 // settings are all that decides about a model's output besides its files: the rule's, and the versions of what makes it.
 func (r *runner) settings(rule *manifests.Rule, source string) string {
+	f, _ := format.Find(source)
+	type key struct {
+		rule   *manifests.Rule
+		format string
+	}
+	if text, ok := r.known.Load(key{rule, f.Name}); ok {
+		return text.(string)
+	}
 	text := "fold@" + fold.Version
-	if f, err := format.Find(source); err == nil {
+	if f.Name != "" {
 		text += fmt.Sprintf(" %s@%d", f.Name, f.Version)
 	}
 	for _, name := range rule.Export {
@@ -41,7 +49,9 @@ func (r *runner) settings(rule *manifests.Rule, source string) string {
 			text += fmt.Sprintf(" to-%s@%d", e.Name, e.Version)
 		}
 	}
-	return text + " " + rule.Fingerprint()
+	text += " " + rule.Fingerprint()
+	r.known.Store(key{rule, f.Name}, text)
+	return text
 }
 
 // versions are those of the checks: what an older one passed is checked again.

@@ -36,10 +36,12 @@ type work struct {
 	before  []stamp           // its files as they were before they were opened
 	source  format.File       // the original
 	plan    *fold.Plan        // what was done to the source's model
+	heard   *listener         // to what is read of the source
 	kept    []string          // keep patterns that name one of its nodes
 	out     *stage            // nil until something is written
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that the written file calls otherwise
+	waits   bool              // for the disk alone
 }
 
 // do does the model, unless it is done.
@@ -54,7 +56,7 @@ func (w *work) do(ctx context.Context) error {
 	if err := w.open(ctx); err != nil {
 		return w.disagreed(err)
 	}
-	defer func() { w.source.Close() }()
+	defer w.close()
 	w.result.Bytes = total(w.before)
 	switch {
 	case w.DryRun:
@@ -66,6 +68,25 @@ func (w *work) do(ctx context.Context) error {
 		return err
 	}
 	return w.make(ctx)
+}
+
+// close closes the original, which nobody needs any more, nor what was planned for it.
+func (w *work) close() {
+	if w.source != nil {
+		w.source.Close()
+	}
+	w.source, w.plan = nil, nil
+}
+
+// handOn lets another model be worked on while this one, which is written and proven, waits for the disk.
+func (w *work) handOn() {
+	if cap(w.waiting) == 0 {
+		return
+	}
+	w.close()
+	w.waiting <- struct{}{}
+	<-w.hands
+	w.waits = true
 }
 
 // changes says whether a plan does anything.
@@ -89,7 +110,7 @@ func (w *work) foresee() error {
 
 // skip remembers that there is nothing to fold, and writes nothing.
 func (w *work) skip(ctx context.Context) error {
-	after, err := unchanged(ctx, w.fsys, w.before)
+	after, err := unchanged(ctx, w.fsys, w.before, nil)
 	if err != nil {
 		return err
 	}
@@ -104,7 +125,7 @@ func (w *work) make(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.out, err = newStage(w.fsys, statePath(w.Manifest.Out, stagePlace), w.job.Target, like.Mode()); err != nil {
+	if w.out, err = w.stages.stage(w.job.Target, like.Mode()); err != nil {
 		return err
 	}
 	w.out.meter = w.meter
@@ -140,8 +161,13 @@ func (w *work) make(ctx context.Context) (err error) {
 	if err := w.export(ctx); err != nil {
 		return err
 	}
-	after, hashes, err := settle(ctx, w.before, w.out)
-	if err != nil {
+	synced := make(chan error, 1)
+	go func() { synced <- w.out.sync() }() // the disk works meanwhile
+	after, hashes, err := w.digests(ctx)
+	if err == nil {
+		w.handOn()
+	}
+	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
 	w.compare(after, hashes)
@@ -256,6 +282,7 @@ func (w *work) noteKept() {
 // fold plans the folding of the open model, and tells of it; refuse names constants that may not be rescaled.
 func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	l := listen(w.source.Model())
+	w.heard = l
 	backend, _ := w.checked()
 	rule := w.job.Rule
 	plan, err := fold.Fold(w.source.Model(), fold.Options{
@@ -319,6 +346,7 @@ func (w *work) write(ctx context.Context) error {
 	refuse := map[string]fold.Code{}
 	for changes(w.plan) {
 		backend, parity := w.checked()
+		w.heard.hashes(w.source.Inputs())
 		renamed, err := w.source.Write(ctx, w.out, backend)
 		var overflow *format.OverflowError
 		switch {

@@ -29,8 +29,10 @@ type Folder struct {
 	root  *os.Root
 	guard *Guard
 
-	lock sync.Mutex
-	safe map[identity]bool // folders that were found to lie outside all originals
+	lock  sync.Mutex
+	safe  map[identity]bool  // folders that were found to lie outside all originals
+	near  map[string]*handle // folders that are kept open, by their relative paths
+	syncs map[string]*rounds // of folders, by their relative paths
 }
 
 // Open opens a folder, which is made if it is not there. It may not be an original, nor lie in one.
@@ -46,7 +48,7 @@ func Open(path string, guard *Guard) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{path: path, root: root, guard: guard, safe: map[identity]bool{}}
+	f := &Folder{path: path, root: root, guard: guard, safe: map[identity]bool{}, near: map[string]*handle{}, syncs: map[string]*rounds{}}
 	if f.real, err = filepath.EvalSymlinks(path); err == nil {
 		err = guard.checkAll(f.real, "")
 	}
@@ -102,8 +104,15 @@ func (g *Guard) checkAll(folder, end string) error {
 // Path is the folder's, absolute.
 func (f *Folder) Path() string { return f.path }
 
-// Close closes the folder.
-func (f *Folder) Close() error { return f.root.Close() }
+// Close closes the folder. No other method may be under way.
+func (f *Folder) Close() error {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	for rel := range f.near {
+		f.forget(rel)
+	}
+	return f.root.Close()
+}
 
 // relative is a path as the folder's root takes it.
 func (f *Folder) relative(path string) (string, error) {
@@ -188,7 +197,7 @@ func (f *Folder) check(rel string, root *os.Root) error {
 }
 
 // at opens the folder in which a path's last element stands, for an operation on that element alone.
-func (f *Folder) at(path string) (folder *os.Root, name string, err error) {
+func (f *Folder) at(path string) (folder *handle, name string, err error) {
 	rel, err := f.relative(path)
 	if err != nil {
 		return nil, "", err
@@ -196,12 +205,12 @@ func (f *Folder) at(path string) (folder *os.Root, name string, err error) {
 	if rel == "." {
 		return nil, "", fmt.Errorf("%s: %w %s", path, ErrOutside, f.path)
 	}
-	folder, err = f.open(filepath.Dir(rel))
+	folder, err = f.handle(filepath.Dir(rel))
 	return folder, filepath.Base(rel), err
 }
 
 // spare is an error if an entry of an open folder is an original. One that is not there is none.
-func (f *Folder) spare(path string, folder *os.Root, name string) error {
+func (f *Folder) spare(path string, folder *handle, name string) error {
 	info, err := folder.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -259,8 +268,11 @@ func (f *Folder) MkdirAll(path string) error {
 	if err != nil {
 		return err
 	}
+	if folder := f.kept(rel); folder != nil {
+		return folder.Close()
+	}
 	if info, err := f.root.Stat(rel); err == nil && info.IsDir() {
-		folder, err := f.open(rel)
+		folder, err := f.handle(rel)
 		if err != nil {
 			return err
 		}
@@ -283,7 +295,7 @@ func (f *Folder) MkdirAll(path string) error {
 	if err != nil {
 		return f.explain(rel, err)
 	}
-	return syncFolder(folder.Open("."))
+	return folder.sync()
 }
 
 // Mkdir makes a new folder.
@@ -371,6 +383,10 @@ func (f *Folder) Lstat(path string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if folder := f.kept(filepath.Dir(rel)); folder != nil && rel != "." {
+		defer folder.Close()
+		return folder.Lstat(filepath.Base(rel))
+	}
 	info, err := f.root.Lstat(rel)
 	if err != nil {
 		return nil, f.explain(filepath.Dir(rel), err)
@@ -378,13 +394,19 @@ func (f *Folder) Lstat(path string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// SyncFolder makes what was renamed or removed in a folder last.
+// SyncFolder makes what was renamed or removed in a folder last. Calls at the same time share one sync, which begins after
+// all of them.
 func (f *Folder) SyncFolder(path string) error {
 	rel, err := f.relative(path)
 	if err != nil {
 		return err
 	}
-	return syncFolder(f.root.Open(rel))
+	return f.inRounds(rel, func() error {
+		if folder := f.kept(rel); folder != nil {
+			return errors.Join(folder.sync(), folder.Close())
+		}
+		return syncFolder(f.root.Open(rel))
+	})
 }
 
 // syncFolder syncs and closes. Some file systems cannot sync a folder: there is nothing to wait for then.
@@ -393,6 +415,10 @@ func syncFolder(folder *os.File, err error) error {
 		return err
 	}
 	defer folder.Close()
+	return syncOpen(folder)
+}
+
+func syncOpen(folder *os.File) error {
 	if err := folder.Sync(); err != nil && !isUnsupported(err) {
 		return err
 	}

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// keepsOpen says that a folder can be renamed and removed while it is open.
+const keepsOpen = true
+
 // identify is what identifies a file on this host; ok is false where the system does not say.
 func identify(info fs.FileInfo) (id identity, ok bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)
@@ -34,25 +37,15 @@ func isUnsupported(err error) bool {
 }
 
 // renameBetween renames an entry of one open folder into another: neither is looked up by its path again.
-func renameBetween(from *os.Root, name string, to *os.Root, target string) error {
-	a, err := from.Open(".")
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	b, err := to.Open(".")
-	if err != nil {
-		return err
-	}
-	defer b.Close()
+func renameBetween(from *handle, name string, to *handle, target string) (err error) {
 	for {
-		err = unix.Renameat(int(a.Fd()), name, int(b.Fd()), target)
+		err = unix.Renameat(int(from.fd), name, int(to.fd), target)
 		if err != unix.EINTR {
 			break
 		}
 	}
 	if err != nil {
-		return &os.LinkError{Op: "rename", Old: a.Name() + "/" + name, New: b.Name() + "/" + target, Err: err}
+		return &os.LinkError{Op: "rename", Old: from.dir.Name() + "/" + name, New: to.dir.Name() + "/" + target, Err: err}
 	}
 	return nil
 }

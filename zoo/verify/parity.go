@@ -83,31 +83,97 @@ func (c *checked) WriteAt(got []byte, off int64) (int, error) {
 	}
 	b := rooms.Get().(*room)
 	defer rooms.Put(b)
-	for done := int64(0); done < int64(len(got)); done += step * size {
-		n := min(step*size, int64(len(got))-done)
-		raw, part := b.raw[:n], got[done:done+n]
+	for done := int64(0); done < int64(len(got)); done += int64(len(b.raw)) {
+		raw := b.raw[:min(int64(len(b.raw)), int64(len(got))-done)]
 		if err := tensor.ReadFull(c.src, raw, off+done); err != nil {
 			return 0, err
 		}
-		first := (off + done) / size
-		scale := b.scale[:n/size]
-		products(scale, c.job, first)
-		if !same(part, raw, scale, c.job.DType, b) {
-			want := b.want[:n]
-			reference(want, raw, scale, c.job.DType, b)
-			return 0, c.mismatch(raw, part, want, first)
+		if err := c.compare(got[done:][:len(raw)], raw, (off+done)/size, b); err != nil {
+			return 0, err
 		}
-		c.parity.compared.Add(n / size)
 	}
 	return c.dst.WriteAt(got, off)
 }
 
-// step is how many elements are compared at a time: with all that is needed for them they stay in a core's nearest cache.
+// compare compares elements, from first on, with what they have to be.
+func (c *checked) compare(got, raw []byte, first int64, b *room) error {
+	size := c.job.DType.Size()
+	for len(raw) > 0 {
+		n := min(step, len(raw)/size)
+		if shared := c.shared(first); shared > 1 {
+			n = int(min(int64(len(raw)/size), shared))
+			if equalBy(got[:n*size], raw[:n*size], c.job.Scale(first), c.job.DType) {
+				c.parity.compared.Add(int64(n))
+				got, raw, first = got[n*size:], raw[n*size:], first+int64(n)
+				continue
+			}
+			n = min(n, step)
+		}
+		part, before, scale := got[:n*size], raw[:n*size], b.scale[:n]
+		products(scale, c.job, first)
+		if !same(part, before, scale, c.job.DType, b) {
+			want := b.want[:n*size]
+			reference(want, before, scale, c.job.DType, b)
+			return c.mismatch(before, part, want, first)
+		}
+		c.parity.compared.Add(int64(n))
+		got, raw, first = got[n*size:], raw[n*size:], first+int64(n)
+	}
+	return nil
+}
+
+// shortRun is how many elements have to share their scale for it to be hoisted out of the loop.
+const shortRun = 16
+
+// shared is how many elements from e on have one scale in every factor; 1 where that is too few to be worth it.
+func (c *checked) shared(e int64) int64 {
+	n := int64(math.MaxInt64)
+	for k := range c.job.Factors {
+		f := &c.job.Factors[k]
+		if f.Inner < shortRun {
+			return 1
+		}
+		n = min(n, f.Inner-e%f.Inner)
+	}
+	return n
+}
+
+// equalBy says that elements are round(W·s) of others for one s: one float64 multiplication and one rounding each. Where it
+// says no, they may be all the same: NaNs have many bit patterns, and types whose values have no plain conversion are left
+// to the loop that knows them.
+func equalBy(got, raw []byte, s float64, d tensor.DType) bool {
+	if d != tensor.Float32 {
+		return false
+	}
+	differ := uint32(0)
+	for len(raw) >= 16 && len(got) >= 16 {
+		w, g := (*[16]byte)(raw), (*[16]byte)(got)
+		differ |= times(w[0:4], s) ^ binary.LittleEndian.Uint32(g[0:4])
+		differ |= times(w[4:8], s) ^ binary.LittleEndian.Uint32(g[4:8])
+		differ |= times(w[8:12], s) ^ binary.LittleEndian.Uint32(g[8:12])
+		differ |= times(w[12:16], s) ^ binary.LittleEndian.Uint32(g[12:16])
+		raw, got = raw[16:], got[16:]
+	}
+	for len(raw) >= 4 && len(got) >= 4 {
+		differ |= times(raw[:4], s) ^ binary.LittleEndian.Uint32(got[:4])
+		raw, got = raw[4:], got[4:]
+	}
+	return differ == 0
+}
+
+// times is float32(W·s), as bits.
+func times(w []byte, s float64) uint32 {
+	return math.Float32bits(float32(float64(math.Float32frombits(binary.LittleEndian.Uint32(w))) * s))
+}
+
+// step is how many elements are compared at a time where each has its own scale: with all that is needed for them they stay
+// in a core's nearest cache.
 const step = 2048
 
-// room is what comparing step elements takes.
+// room is what comparing takes.
 type room struct {
-	raw, want     [step * 8]byte
+	raw           [128 << 10]byte // read at once
+	want          [step * 8]byte
 	scale, values [step]float64
 }
 
@@ -119,18 +185,18 @@ func products(scale []float64, job *tensor.Rescale, first int64) {
 	for k := range scale {
 		scale[k] = 1
 	}
-	for _, f := range job.Factors {
-		rest := scale
+	for k := range job.Factors {
+		f, rest := &job.Factors[k], scale
 		for e := first; len(rest) > 0; {
-			n := times(rest, &f, e)
+			n := multiply(rest, f, e)
 			rest, e = rest[n:], e+int64(n)
 		}
 	}
 }
 
-// times multiplies by a factor's scales for elements from e on, as many as follow one another simply: those of one channel
+// multiply multiplies by a factor's scales for elements from e on, as many as follow one another simply: those of one channel
 // or, where a channel has one element in a row, those of one row. It says how many.
-func times(scale []float64, f *tensor.Factor, e int64) int {
+func multiply(scale []float64, f *tensor.Factor, e int64) int {
 	if f.Inner > 1 {
 		s := f.Scale[f.Channel(e)]
 		n := min(int64(len(scale)), f.Inner-e%f.Inner)
@@ -148,30 +214,32 @@ func times(scale []float64, f *tensor.Factor, e int64) int {
 	return int(n)
 }
 
-// quietNaN is float32's canonical one.
-const quietNaN = 0x7fc00000
-
 // same says whether elements have the bits of round(W·s), by the book: one float64 multiplication, one rounding, and one
 // quiet NaN for each type.
 func same(got, raw []byte, scale []float64, d tensor.DType, b *room) bool {
-	switch d {
-	case tensor.Float32:
-		raw, got = raw[:4*len(scale)], got[:4*len(scale)]
-		for k, s := range scale {
-			y := float32(float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[4*k:]))) * s)
-			bits := math.Float32bits(y)
-			if y != y {
-				bits = quietNaN
-			}
-			if binary.LittleEndian.Uint32(got[4*k:]) != bits {
-				return false
-			}
-		}
+	if d == tensor.Float32 && equalEach(got, raw, scale) {
 		return true
 	}
 	want := b.want[:len(got)]
 	reference(want, raw, scale, d, b)
 	return bytes.Equal(got, want)
+}
+
+// equalEach is equalBy where each element has its own scale.
+func equalEach(got, raw []byte, scale []float64) bool {
+	differ := uint32(0)
+	for len(raw) >= 16 && len(got) >= 16 && len(scale) >= 4 {
+		w, g, s := (*[16]byte)(raw), (*[16]byte)(got), (*[4]float64)(scale)
+		differ |= times(w[0:4], s[0]) ^ binary.LittleEndian.Uint32(g[0:4])
+		differ |= times(w[4:8], s[1]) ^ binary.LittleEndian.Uint32(g[4:8])
+		differ |= times(w[8:12], s[2]) ^ binary.LittleEndian.Uint32(g[8:12])
+		differ |= times(w[12:16], s[3]) ^ binary.LittleEndian.Uint32(g[12:16])
+		raw, got, scale = raw[16:], got[16:], scale[4:]
+	}
+	for k, s := range scale {
+		differ |= times(raw[4*k:][:4], s) ^ binary.LittleEndian.Uint32(got[4*k:][:4])
+	}
+	return differ == 0
 }
 
 // reference is round(W·s) of elements.

@@ -51,18 +51,25 @@ func TestParityNamesTheElementAndBothBitPatterns(t *testing.T) {
 	for k := range n {
 		binary.LittleEndian.PutUint32(raw[4*k:], math.Float32bits(float32(k)))
 	}
-	job := &tensor.Rescale{DType: tensor.Float32, Elements: n, Factors: []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: n, Inner: 1}, Scale: make([]float64, n)}}}
-	for k := range job.Factors[0].Scale {
-		job.Factors[0].Scale[k] = 3
-	}
-	for _, element := range []int64{0, 1, 4095, 4096, 65_537, n - 1} {
-		p := verify.NewParity(wrong{cpu.New(1), 4 * element})
-		_, err := p.Rescale(context.Background(), discard{}, bytes.NewReader(raw), job)
-		if !errors.Is(err, verify.ErrMismatch) {
-			t.Fatalf("element %d is wrong by a bit: %v", element, err)
+	for _, channels := range []int64{n, n / 4, n / 1000, n / 16, 1} { // each element its own scale, or runs of them
+		factor := tensor.Factor{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: channels, Inner: n / channels}, Scale: make([]float64, channels)}
+		for k := range factor.Scale {
+			factor.Scale[k] = 3
 		}
-		if want := "element " + strconv.FormatInt(element, 10) + " ("; !strings.Contains(err.Error(), want) {
-			t.Errorf("%q does not name %q", err, want)
+		job := &tensor.Rescale{DType: tensor.Float32, Elements: n, Factors: []tensor.Factor{factor}}
+		for _, element := range []int64{0, 1, 2, 3, 17, 4095, 4096, 65_537, n - 3, n - 1} {
+			p := verify.NewParity(wrong{cpu.New(1), 4 * element})
+			_, err := p.Rescale(context.Background(), discard{}, bytes.NewReader(raw), job)
+			if !errors.Is(err, verify.ErrMismatch) {
+				t.Fatalf("%d channels: element %d is wrong by a bit: %v", channels, element, err)
+			}
+			if want := "element " + strconv.FormatInt(element, 10) + " ("; !strings.Contains(err.Error(), want) {
+				t.Errorf("%d channels: %q does not name %q", channels, err, want)
+			}
+		}
+		p := verify.NewParity(cpu.New(1))
+		if _, err := p.Rescale(context.Background(), discard{}, bytes.NewReader(raw), job); err != nil || p.Compared() != n {
+			t.Errorf("%d channels: %d of %d elements compared, %v", channels, p.Compared(), n, err)
 		}
 	}
 }

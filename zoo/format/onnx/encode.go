@@ -265,13 +265,13 @@ func (e *encoder) node(n *model.Node) (*wire.Message, bool, error) {
 			switch f.Number {
 			case nodeInput, nodeOutput, nodeName, nodeType:
 			case nodeAttribute:
-				name := at.nameOf(f)
-				a := n.Attr(name)
+				old := at.read(f)
+				a := n.Attr(old.Name)
 				if a == nil {
 					continue
 				}
-				written[name] = true
-				inner, same := e.attribute(n, a, at, f, bodies)
+				written[old.Name] = true
+				inner, same := e.attribute(n, a, old, f, bodies)
 				if same {
 					out.Copy(f.All)
 				} else {
@@ -300,18 +300,19 @@ func (e *encoder) node(n *model.Node) (*wire.Message, bool, error) {
 	return out, true, nil
 }
 
-func (at *nodeIndex) nameOf(f wire.Field) string {
-	for name, g := range at.attrs {
-		if g.All == f.All {
-			return name
+// read is the stored attribute of a field.
+func (at *nodeIndex) read(f wire.Field) model.Attr {
+	for k := range at.attrs {
+		if at.attrs[k].field.All == f.All {
+			return at.attrs[k].value
 		}
 	}
-	return ""
+	return model.Attr{}
 }
 
 // attribute is a stored attribute as it is now; same says that it is as it was.
-func (e *encoder) attribute(n *model.Node, a *model.Attr, at *nodeIndex, f wire.Field, bodies []*wire.Message) (out *wire.Message, same bool) {
-	if old := at.values[a.Name]; reflect.DeepEqual(old, *a) {
+func (e *encoder) attribute(n *model.Node, a *model.Attr, old model.Attr, f wire.Field, bodies []*wire.Message) (out *wire.Message, same bool) {
+	if reflect.DeepEqual(old, *a) {
 		same = true
 		for k, b := range n.Bodies {
 			if b.Attr == a.Name && bodies[k] != nil {

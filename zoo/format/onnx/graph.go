@@ -208,7 +208,7 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	if f.Kind != protowire.BytesType {
 		return nil, wire.Corrupt(f.All.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.All.From, where: f.Body, attrs: map[string]wire.Field{}, values: map[string]model.Attr{}}
+	at := &nodeIndex{field: f.All.From, where: f.Body}
 	n := &model.Node{Graph: g, Source: at}
 	var attrs []wire.Field
 	err := x.Each(f.Body, func(e wire.Field) (err error) {
@@ -361,10 +361,10 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, d
 			return fmt.Errorf("attribute %q: %w", a.Name, err)
 		}
 	}
-	if _, twice := at.attrs[a.Name]; twice {
+	if at.has(a.Name) {
 		return wire.Corrupt(f.All.From, "attribute %q is there twice", a.Name)
 	}
-	at.attrs[a.Name], at.values[a.Name] = f, a
+	at.add(f, a)
 	n.Attrs = append(n.Attrs, a)
 	return nil
 }
@@ -413,7 +413,7 @@ func (x *index) readFunction(m *model.Model, f wire.Field) error {
 			fn.Overload, err = x.Text(e)
 		case functionDefault:
 			of := &model.Node{Graph: g}
-			err = x.readAttr(of, &nodeIndex{attrs: map[string]wire.Field{}, values: map[string]model.Attr{}}, e, s, 1)
+			err = x.readAttr(of, &nodeIndex{}, e, s, 1)
 			fn.Defaults = append(fn.Defaults, of.Attrs...)
 		case functionInput:
 			text, err = x.Text(e)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -112,8 +113,39 @@ type nodeIndex struct {
 	fields  []wire.Field
 	inputs  []string
 	outputs []string
-	attrs   map[string]wire.Field // by name
-	values  map[string]model.Attr
+	attrs   []attrIndex
+	named   map[string]bool // those of a node with many
+}
+
+// attrIndex is an AttributeProto.
+type attrIndex struct {
+	field wire.Field
+	value model.Attr // as read
+}
+
+// manyAttrs is how many attributes are told apart one by one.
+const manyAttrs = 32
+
+// has says whether the node has an attribute of that name.
+func (at *nodeIndex) has(name string) bool {
+	if len(at.attrs) < manyAttrs {
+		return slices.ContainsFunc(at.attrs, func(a attrIndex) bool { return a.value.Name == name })
+	}
+	if at.named == nil {
+		at.named = map[string]bool{}
+		for _, a := range at.attrs {
+			at.named[a.value.Name] = true
+		}
+	}
+	return at.named[name]
+}
+
+// add takes an attribute that the node does not have.
+func (at *nodeIndex) add(f wire.Field, a model.Attr) {
+	at.attrs = append(at.attrs, attrIndex{f, a})
+	if at.named != nil {
+		at.named[a.Name] = true
+	}
 }
 
 // Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.

@@ -31,7 +31,12 @@ type Reader struct {
 	start  int64 // where the window lies
 }
 
-const windowSize = 64 << 10
+// windowSize is what the window holds, firstWindow what is read of it where reading has jumped: rather a field's head whose
+// content is skipped than all that follows.
+const (
+	windowSize  = 64 << 10
+	firstWindow = 4 << 10
+)
 
 // At is the file's bytes from off, as many as the window has: at least want, or up to the end of the file.
 func (r *Reader) At(off int64, want int) ([]byte, error) {
@@ -39,9 +44,13 @@ func (r *Reader) At(off int64, want int) ([]byte, error) {
 		return r.window[off-r.start:], nil
 	}
 	if cap(r.window) == 0 {
-		r.window = make([]byte, windowSize)
+		r.window = make([]byte, 0, max(want, int(min(windowSize, r.Size))))
 	}
-	n, err := r.File.ReadAt(r.window[:cap(r.window)], off)
+	size := cap(r.window)
+	if off < r.start || off > r.start+int64(len(r.window)) {
+		size = min(size, max(want, firstWindow))
+	}
+	n, err := r.File.ReadAt(r.window[:size], off)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}

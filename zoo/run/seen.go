@@ -1,0 +1,116 @@
+package run
+
+import (
+	"context"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/zeebo/xxh3"
+)
+
+// seen is the content of an input that is hashed while it is read for its output, as far as that goes from its beginning to
+// its end: what nobody reads is read at last.
+type seen struct {
+	lock  sync.Mutex
+	sum   xxh3.Hasher
+	until int64           // the bytes before this one are hashed
+	ahead map[int64]int64 // what was read behind that, while it is likely to be in a cache: from, to
+	err   error
+}
+
+// maxGap bounds what is read between two reads of others: the names and shapes between weights.
+const maxGap = 64 << 10
+
+// read takes bytes that were read at a place of the file.
+func (s *seen) read(file io.ReaderAt, b []byte, at int64) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if to := at + int64(len(b)); to <= s.until || s.err != nil { // a second look
+		return
+	} else if at > s.until+maxGap {
+		if s.ahead == nil {
+			s.ahead = map[int64]int64{}
+		}
+		if len(s.ahead) < maxAhead {
+			s.ahead[at] = max(to, s.ahead[at])
+		}
+		return
+	}
+	s.fetch(file, at)
+	if s.err == nil {
+		_, _ = s.sum.Write(b[s.until-at:])
+		s.until = at + int64(len(b))
+	}
+	for again := true; again && s.err == nil; {
+		again = false
+		for from, to := range s.ahead {
+			if from <= s.until+maxGap {
+				delete(s.ahead, from)
+				s.fetch(file, to)
+				again = true
+			}
+		}
+	}
+}
+
+// fetch reads up to a byte, if that is not hashed yet.
+func (s *seen) fetch(file io.ReaderAt, to int64) {
+	if to <= s.until || s.err != nil {
+		return
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	n, err := io.CopyBuffer(struct{ io.Writer }{&s.sum}, struct{ io.Reader }{io.NewSectionReader(file, s.until, to-s.until)}, *buffer)
+	if s.until += n; err == nil && s.until < to {
+		err = io.ErrUnexpectedEOF
+	}
+	s.err = err
+}
+
+// whole reads the rest of a file of that many bytes, and is the hash of all.
+func (s *seen) whole(ctx context.Context, file io.ReaderAt, size int64) (string, error) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for s.until < size && s.err == nil {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		s.fetch(file, min(size, s.until+64<<20))
+	}
+	if s.err == nil && s.until > size {
+		s.err = io.ErrUnexpectedEOF
+	}
+	return text(s.sum.Sum128()), s.err
+}
+
+// hashes hashes inputs from now on, while they are read. What was read before does not count: planning reads here and there.
+func (l *listener) hashes(inputs []string) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.inputs = map[string]*seen{}
+	for _, path := range inputs {
+		l.inputs[path] = &seen{}
+	}
+}
+
+// input is what is known of the content of an input, or nil.
+func (l *listener) input(path string) *seen {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.inputs[path]
+}
+
+// hash is that of an input of that many bytes; "" where it was not hashed while it was read.
+func (l *listener) hash(ctx context.Context, path string, size int64) (string, error) {
+	s := l.input(path)
+	if s == nil || s.until == 0 {
+		return "", nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	return s.whole(ctx, file, size)
+}

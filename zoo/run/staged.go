@@ -1,0 +1,80 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+)
+
+// stagedFile is a file of a stage. It is hashed while it is written, and stays open when its writer closes it: sync needs it
+// once more.
+type stagedFile struct {
+	writable
+	meter  *meter
+	hashed hashed
+	at     int64 // where Write writes
+	once   sync.Once
+	err    error
+}
+
+// Close is the writer's: what it wrote can be read, and is not on disk yet.
+func (f *stagedFile) Close() error { return nil }
+
+// settle makes the content last.
+func (f *stagedFile) settle() error {
+	f.once.Do(func() { f.err = errors.Join(f.writable.Sync(), f.writable.Close()) })
+	return f.err
+}
+
+// drop closes the file without waiting for the disk.
+func (f *stagedFile) drop() {
+	f.once.Do(func() { _ = f.writable.Close() }) // the file goes
+}
+
+// Write is the file's, counted.
+func (f *stagedFile) Write(p []byte) (int, error) {
+	n, err := f.writable.Write(p)
+	f.hashed.wrote(f.writable, p[:n], f.at)
+	f.at += int64(n)
+	f.meter.wrote(int64(n))
+	return n, err
+}
+
+// WriteAt is the file's, counted.
+func (f *stagedFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.writable.WriteAt(p, off)
+	f.hashed.wrote(f.writable, p[:n], off)
+	f.meter.wrote(int64(n))
+	return n, err
+}
+
+// ReadFrom lets the kernel copy from file to file where it can.
+func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(f.writable, r)
+	f.hashed.copied(f.writable, f.at, f.at+n)
+	f.at += n
+	f.meter.wrote(n)
+	return n, err
+}
+
+// Seek is the file's.
+func (f *stagedFile) Seek(offset int64, whence int) (int64, error) {
+	n, err := f.writable.Seek(offset, whence)
+	if err == nil {
+		f.at = n
+	}
+	return n, err
+}
+
+// hash is that of a staged file, whose content is whole.
+func (s *stage) hash(ctx context.Context, rel string) (string, error) {
+	info, err := s.fsys.Lstat(s.path(rel))
+	if err != nil {
+		return "", err
+	}
+	if hash, ok := s.open[rel].hashed.whole(info.Size()); ok {
+		return hash, nil
+	}
+	return hashFile(ctx, s.fsys, s.path(rel))
+}

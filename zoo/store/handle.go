@@ -1,0 +1,108 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// handle is an open folder below a Folder, for operations on its entries. Close hands it back.
+type handle struct {
+	*os.Root
+	dir   *os.File // the folder itself
+	fd    uintptr  // dir's
+	info  fs.FileInfo
+	of    *Folder
+	users int  // who have it in hand, guarded by of.lock
+	gone  bool // it is no longer kept, and closed when nobody has it in hand
+}
+
+// maxKept bounds the folders that are kept open.
+const maxKept = 64
+
+// handle opens a folder below f, which may not be an original nor lie in one. The models of a folder, or of a stage, ask for
+// the same one again and again: it is kept open.
+func (f *Folder) handle(rel string) (*handle, error) {
+	if h := f.kept(rel); h != nil {
+		return h, nil
+	}
+	root, err := f.open(rel)
+	if err != nil {
+		return nil, err
+	}
+	h := &handle{Root: root, of: f, users: 1}
+	if h.dir, err = root.Open("."); err == nil {
+		h.fd = h.dir.Fd()
+		h.info, err = h.dir.Stat()
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	for other := range f.near {
+		if len(f.near) < maxKept && other != rel {
+			break
+		}
+		f.forget(other)
+	}
+	if h.gone = f.near[rel] != nil || !keepsOpen; !h.gone {
+		f.near[rel] = h
+	}
+	return h, nil
+}
+
+// kept is the open folder that a path leads to now, or nil: a path may lead to another one than a moment ago.
+func (f *Folder) kept(rel string) *handle {
+	f.lock.Lock()
+	h := f.near[rel]
+	if h != nil {
+		h.users++
+	}
+	f.lock.Unlock()
+	if h == nil {
+		return nil
+	}
+	now, err := os.Stat(filepath.Join(f.path, rel))
+	if err == nil && os.SameFile(now, h.info) && f.guard.check(rel, now) == nil {
+		return h
+	}
+	f.lock.Lock()
+	if f.near[rel] == h {
+		f.forget(rel)
+	}
+	f.lock.Unlock()
+	_ = h.Close()
+	return nil
+}
+
+// forget keeps a folder no longer. The caller holds the lock.
+func (f *Folder) forget(rel string) {
+	h := f.near[rel]
+	delete(f.near, rel)
+	if h.gone = true; h.users == 0 {
+		_ = h.close()
+	}
+}
+
+// Close hands the folder back.
+func (h *handle) Close() error {
+	h.of.lock.Lock()
+	defer h.of.lock.Unlock()
+	if h.users--; h.gone && h.users == 0 {
+		return h.close()
+	}
+	return nil
+}
+
+func (h *handle) close() error {
+	var err error
+	if h.dir != nil {
+		err = h.dir.Close()
+	}
+	return errors.Join(err, h.Root.Close())
+}
+
+// sync makes what was renamed or removed in the folder last.
+func (h *handle) sync() error { return syncOpen(h.dir) }
