@@ -96,21 +96,32 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			}
 		}
 	}
-	nextNode, lastConst, lastNode, lastInput := 0, -1, -1, -1
+	firstNode, lastConst, lastInput := -1, -1, -1
+	isStored := map[*model.Node]bool{}
 	for k, f := range i.fields {
 		switch f.Number {
 		case nodeField:
-			lastNode = k
+			if isStored[i.parts[k].(*model.Node)] = true; firstNode < 0 {
+				firstNode = k
+			}
 		case graphInitializer:
 			lastConst = k
 		case graphInput:
 			lastInput = k
 		}
 	}
-	// Nodes are written in the graph's order. Where that is the stored order, each is put in its old place.
-	putNodes := func(upTo *model.Node) error {
-		for nextNode < len(g.Nodes) {
-			n := g.Nodes[nextNode]
+	// Each stored node is in its old place; new ones are behind the stored one that they follow in the graph.
+	kept, follow := map[*model.Node]bool{}, map[*model.Node][]*model.Node{}
+	var before *model.Node
+	for _, n := range g.Nodes {
+		if isStored[n] {
+			before, kept[n] = n, true
+		} else {
+			follow[before] = append(follow[before], n)
+		}
+	}
+	putNodes := func(nodes ...*model.Node) error {
+		for _, n := range nodes {
 			inner, edited, err := e.node(n)
 			if err != nil {
 				return err
@@ -122,16 +133,8 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 				at := n.Source.(*nodeIndex)
 				out.Copy(format.Span{From: at.field, To: at.where.To})
 			}
-			nextNode++
-			if n == upTo {
-				return nil
-			}
 		}
 		return nil
-	}
-	remaining := map[*model.Node]bool{}
-	for _, n := range g.Nodes {
-		remaining[n] = true
 	}
 	putConsts := func() error {
 		for _, v := range g.Consts {
@@ -161,15 +164,17 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 		switch {
 		case f.Number == nodeField:
 			n := i.parts[k].(*model.Node)
-			if !remaining[n] {
-				changed = true
-			} else if err := putNodes(n); err != nil {
-				return nil, false, err
-			}
-			if k == lastNode {
-				if err := putNodes(nil); err != nil {
+			if k == firstNode {
+				if err := putNodes(follow[nil]...); err != nil {
 					return nil, false, err
 				}
+			}
+			if !kept[n] {
+				changed = true
+				continue
+			}
+			if err := putNodes(append([]*model.Node{n}, follow[n]...)...); err != nil {
+				return nil, false, err
 			}
 		case i.function:
 			out.Copy(f.All)
@@ -219,7 +224,7 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			return nil, false, err
 		}
 	}
-	if lastNode < 0 && len(g.Nodes) > 0 {
+	if firstNode < 0 && len(g.Nodes) > 0 {
 		return nil, false, fmt.Errorf("graph %q had no nodes and has some now", g.Name)
 	}
 	return out, changed, nil
