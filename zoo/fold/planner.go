@@ -65,9 +65,10 @@ type Planner struct {
 
 // found is what is known of a node as an affine map.
 type found struct {
-	data int
-	a    Affine
-	why  *Reason // not a map
+	data  int
+	a     Affine
+	why   *Reason // not a map that can be moved
+	fixed bool    // it is a map all the same, which others pass
 }
 
 // Fold plans the folding of a model and edits it: what the plan says has been done to m when it returns. Constants keep
@@ -144,7 +145,7 @@ func (p *Planner) find(n *model.Node) *found {
 		}
 		if stays := p.model.Stays; f.why == nil && stays != nil && !p.opt.Neutralize {
 			if why, ok := stays(n); ok {
-				f.why = &Reason{Unsupported, why}
+				f.why, f.fixed = &Reason{Unsupported, why}, true
 			}
 		}
 		if why := p.inIdiom(n); why != nil && (f.why == nil || f.why.Code == Nonlinear) {

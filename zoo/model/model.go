@@ -64,6 +64,10 @@ type Node struct {
 	Graph        *Graph
 	Source       any  // the format's own: where this node stands in the file; nil for a new node
 	Edited       bool // type, inputs, outputs or attributes differ from the file's
+
+	// Of a node that stands for a layer which ONNX has no operators for, or which the format's room does not understand.
+	Why        string // what is not understood, for whoever asks why nothing folds into it
+	PerChannel bool   // it holds scales, shifts or statistics of channels: it counts as a per-channel node
 }
 
 // Attr is one attribute. The field that Kind names is set.

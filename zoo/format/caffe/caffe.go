@@ -23,7 +23,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "caffe", Version: 1, Extensions: []string{".prototxt"}, Open: Open})
+	format.Register(format.Format{Name: "caffe", Version: 2, Extensions: []string{".prototxt"}, Open: Open})
 }
 
 // file is an open net.
@@ -121,7 +121,7 @@ func (f *file) read() error {
 	for x, v := range b.values {
 		f.blobs[v] = x
 	}
-	f.model.Takes = takes
+	f.model.Takes, f.model.Stays = takes, stays
 	return nil
 }
 
@@ -141,6 +141,12 @@ func (l *layer) paramNames() (names []string) {
 func takes(n *model.Node, k int) bool {
 	l, w, ok := placeOf(n, k)
 	return ok && (w < len(l.weights) || l.gains != "" && w == len(l.weights))
+}
+
+// stays says that a node is not left out by itself: one of several that do a layer's work.
+func stays(n *model.Node) (why string, yes bool) {
+	l, ok := n.Source.(*layer)
+	return "", !ok || len(l.nodes) > 1
 }
 
 // holds says whether the files store a constant as input k of a node.

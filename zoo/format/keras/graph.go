@@ -238,7 +238,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 		return nil, fmt.Errorf("layer %q: %w", l.name, err)
 	}
 	s.in = in
-	s.opaque(c)
+	s.opaque(c, string(why))
 	return s.out, nil
 }
 

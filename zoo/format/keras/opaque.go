@@ -40,7 +40,7 @@ func (n *network) look(refs []*ref) error {
 }
 
 // opaque makes one node that stands for a layer of which nothing is known but what it reads, and perhaps a shape.
-func (s *site) opaque(c *call) {
+func (s *site) opaque(c *call, why string) {
 	var inputs []*model.Value
 	masked := c.layer.foreign || c.layer.class == "Masking"
 	for _, v := range s.in {
@@ -56,7 +56,7 @@ func (s *site) opaque(c *call) {
 		names = append(names, s.unique(fmt.Sprintf("%s/output%d", s.name, k)))
 	}
 	n := s.m.Graph.Append(c.layer.class, s.name, inputs, nil, names...)
-	n.Domain = domain
+	n.Domain, n.Why = domain, why
 	s.add(n, nil)
 	for _, y := range n.Outputs {
 		y.DType = tensor.Float32
