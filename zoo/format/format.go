@@ -23,6 +23,7 @@ var (
 	ErrLimit   = errors.New("limit exceeded")             // a well-formed file asks for more than the program grants
 	ErrOutside = errors.New("outside the model's folder") // external data that points elsewhere
 	ErrForeign = errors.New("nothing of the model can be written with ONNX operators")
+	ErrUnread  = errors.New("not supported") // a well-formed file, of a kind that its format's room does not read
 )
 
 // Format opens one kind of model file.

@@ -356,7 +356,7 @@ func Try(t testing.TB, path string, o format.Options) {
 	var overflow *format.OverflowError
 	switch {
 	case err == nil || errors.As(err, &overflow):
-	case !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist):
+	case !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrUnread) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist):
 		t.Errorf("%v: it does not say whose fault it is", err)
 	case strings.Contains(err.Error(), "\n"): // names may be long: the run cuts what it prints
 		t.Errorf("%q is not one line", err)

@@ -123,6 +123,15 @@ func TestTheTextChangesOnlyWhereTheNetDoes(t *testing.T) {
 	}
 }
 
+func TestAByteOrderMarkIsSkippedAndKept(t *testing.T) {
+	const mark = "\ufeff"
+	written, plan := folded(t, net(t, mark+original(t, "inplace"), texts["inplace"]...))
+	got, err := os.ReadFile(written)
+	if err != nil || plan.After != 0 || !strings.HasPrefix(string(got), mark+"name:") {
+		t.Errorf("%v: %d left, it is\n%q", err, plan.After, got)
+	}
+}
+
 func TestLinesThatEndInTwoCharactersStaySo(t *testing.T) {
 	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 	for name, layers := range texts {
@@ -177,6 +186,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 		{"layers in a list", "layer: [ { name: 'x' type: 'Input' top: 'x' } ]", nil, format.ErrCorrupt, "net.prototxt:1:10: layers in a list cannot be edited"},
 		{"a layer without a type", "layer { name: 'x' }", nil, format.ErrCorrupt, `net.prototxt:1:1: layer "x" has no type`},
 		{"a blob that nobody makes", "layer { name: 'x' type: 'ReLU' bottom: 'y' top: 'x' }", nil, format.ErrCorrupt, `net.prototxt:1:32: layer "x" reads "y", which no layer before it makes`},
+		{"a blob of training alone", "layer { name: 'd' type: 'Input' top: 'y' include { phase: TRAIN } } layer { name: 'x' type: 'ReLU' bottom: 'y' top: 'x' }", nil, format.ErrUnread, `net.prototxt:1:100: layer "x" reads "y", which in phase TEST no layer makes, only "d" for another phase`},
 		{"a blob that two layers make", good + "layer { name: 'x' type: 'ReLU' bottom: 'data' top: 'conv' }", nil, format.ErrCorrupt, `layer "x" makes "conv", as layer "conv" does`},
 		{"include and exclude", "layer { name: 'x' type: 'Input' top: 'x' include { } exclude { } }", nil, format.ErrCorrupt, "both include and exclude"},
 		{"inputs without their shapes", "input: 'a' input: 'b' input_dim: 1 layer { name: 'x' type: 'ReLU' bottom: 'a' top: 'x' }", nil, format.ErrCorrupt, "want one shape or four dims for each"},

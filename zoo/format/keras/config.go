@@ -77,7 +77,7 @@ func parseModel(tree *jsontext.Value, major int) (*network, error) {
 		whole.name = name
 	}
 	if !isNetwork(tree) {
-		return nil, fmt.Errorf("the model is a %q: only Sequential and functional models have their layers in the file: %w", class, format.ErrLimit)
+		return nil, fmt.Errorf("the model is a %q: only Sequential and functional models have their layers in the file: %w", class, format.ErrUnread)
 	}
 	p := &parser{major: major, shared: map[string]*layer{}}
 	if err := p.network(whole, 0); err != nil {

@@ -45,7 +45,7 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 	h, err := open(path)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write
-			err = fmt.Errorf("%w: %w", err, format.ErrLimit)
+			err = fmt.Errorf("%w: %w", err, format.ErrUnread)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
