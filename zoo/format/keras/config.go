@@ -27,7 +27,7 @@ type layer struct {
 	class   string
 	name    string
 	foreign bool            // the class is not one of Keras' layers
-	counted bool            // it is a layer: operations are not among a model's layers
+	counted bool            // it is a layer: operations (ops.go) are not among a model's layers
 	tree    *jsontext.Value // all that is said of the layer
 	config  *jsontext.Value // its settings, called as in Keras 2 and 3
 	calls   []*call         // where it is used
@@ -124,7 +124,7 @@ func (p *parser) network(of *layer, depth int) error {
 		}
 		n.names[l.name] = l
 		n.layers = append(n.layers, l)
-		n.bare = n.bare && !l.foreign && leavable[l.class]
+		n.bare = n.bare && l.leavable()
 		if isNetwork(tree) && !l.foreign {
 			if err := p.network(l, depth+1); err != nil {
 				return err

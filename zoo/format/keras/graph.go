@@ -216,6 +216,15 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 	class := classes[l.class]
 	err := error(unclear("a class that is not known"))
 	switch {
+	case !l.counted:
+		var out *value
+		if out, err = s.operate(c); err == nil {
+			s.out = []*value{out}
+			return s.out, nil
+		}
+		if len(s.parts) > 0 {
+			panic("keras: nodes were made of an operation that is not understood: " + s.name)
+		}
 	case l.foreign || class == nil || class.build == nil:
 	case !c.plain:
 		err = unclear("it is called with further arguments")

@@ -32,7 +32,7 @@ func stays(n *model.Node) (string, bool) {
 	}
 	p, ok := n.Source.(*part)
 	switch {
-	case !ok || n.Type != "BatchNormalization" || len(p.site.parts) > 1 && !p.tail:
+	case !ok || !p.site.isMap(n) || len(p.site.parts) > 1 && !p.tail:
 		return "", true
 	case p.tail && !p.site.owns():
 		return "it is part of a layer that is used in several places", true
@@ -72,5 +72,21 @@ var ordered = map[string]bool{
 	"Pad": true, "Resize": true, "LayerNormalization": true, "InstanceNormalization": true,
 }
 
+// isMap says whether a node of the site may be an affine map that Keras has as a layer, or as an operation.
+func (s *site) isMap(n *model.Node) bool {
+	if !s.layer.counted {
+		return s.layer.isMap()
+	}
+	return n.Type == "BatchNormalization"
+}
+
+// isMap says whether an operation is a map of a tensor and numbers.
+func (l *layer) isMap() bool {
+	return !l.counted && operations[l.class] != nil && operations[l.class].isMap
+}
+
+// leavable says whether the layer is a map, or nothing.
+func (l *layer) leavable() bool { return l.isMap() || !l.foreign && leavable[l.class] }
+
 // leavable are the classes of layers that are maps, or nothing.
-var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true, "InputLayer": true}
+var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true, "LayerScale": true, "InputLayer": true}

@@ -128,7 +128,7 @@ func (h *file) drop(config *jsontext.Value, root *hdf5.Group) {
 		}
 	}
 	compiled := false
-	if v := config.Get("compile_config"); !v.Null() {
+	if v := config.Get("compile_config"); !v.Null() && len(v.Items) > 0 { // a network that was not compiled has an empty one
 		config.Set("compile_config", "null")
 		compiled = true
 	}

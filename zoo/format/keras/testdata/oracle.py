@@ -389,6 +389,65 @@ def opaque():
 
 
 @case(h5=False)
+def operators():
+    x = i = image()
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x) * 2.0 + 1.0)
+    x = L.ReLU()(1.0 - x)
+    x = L.Conv2D(4, 3, use_bias=False)(x) / np.array([1.0, -2.0, 3.0, 4.0], "float32")
+    x = keras.ops.relu(-x)
+    y = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(x)) + x
+    y = keras.ops.subtract(L.Conv2D(3, 1)(y), np.array([[[0.5, 0.25, -1.0]]], "float32")) * 0.5
+    return keras.Model(i, L.Dense(3)(L.Flatten()(y)) * 3 - 1)
+
+
+@case(h5=False)
+def hard_sigmoid_of_operators():  # as MobileNetV3 has it
+    x = i = image(9, 11, 6)
+    x = L.BatchNormalization()(L.Conv2D(6, 3)(x))
+    y = L.GlobalAveragePooling2D(keepdims=True)(x)
+    y = L.Conv2D(4, 1, activation="relu")(y)
+    y = L.ReLU(6.0)(L.Conv2D(6, 1)(y) + 3.0) * (1.0 / 6.0)
+    return keras.Model(i, L.Conv2D(3, 1)(L.Multiply()([x, y])))
+
+
+@case(h5=False, left=4)
+def operators_that_are_no_maps_of_channels():
+    x = i = image(6, 6, 6)
+    x = L.Conv2D(6, 1)(x) * np.arange(1, 7, dtype="float32")[:, None, None]  # of the height
+    x = L.Conv2D(6, 1)(x) * np.arange(36, dtype="float32").reshape(6, 6)
+    x = L.Conv2D(6, 1)(x)
+    return keras.Model(i, 2.0 / (keras.ops.square(x) + 1.0))
+
+
+@case(h5=False, left=1)
+def many_operations():
+    o = keras.ops
+    x = i = image(8, 8, 4)
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
+    y = o.mean(x, axis=[1, 2], keepdims=True)
+    x = o.multiply(x, o.sigmoid(y)) + o.max(x, axis=-1, keepdims=True)
+    x = o.concatenate([o.relu6(x), o.silu(x), o.hard_silu(x), o.leaky_relu(x, 0.3)], axis=-1)
+    x = L.Conv2D(6, 3)(o.maximum(x, -0.5))
+    y = o.reshape(o.transpose(x, (0, 3, 1, 2)), (-1, 6, 16))
+    y = o.softmax(o.abs(y) * 0.5, axis=1)
+    z = o.expand_dims(o.mean(x, axis=(1, 2)), 1)
+    z = o.squeeze(o.expand_dims(z, -1), -1)
+    z = o.clip(o.elu(z) ** 2, 0.1, 3.0)
+    z = o.sqrt(o.exp(z)) * o.square(z) + o.gelu(z, approximate=False)
+    return keras.Model(i, [o.cast(o.hard_sigmoid(o.tanh(y)), "float32"), o.log(z), o.min(o.reciprocal(z), axis=1)])
+
+
+@case(h5=False)
+def applications():
+    from keras.src.applications.convnext import LayerScale
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+    x = i = image()
+    y = L.BatchNormalization()(CustomScaleLayer(0.25)([L.Conv2D(8, 3)(x), L.Conv2D(8, 3, use_bias=False)(x)]))
+    z = LayerScale(0.5, 8)(L.Dense(8)(L.LayerNormalization()(y)))
+    return keras.Model(i, L.Dense(3)(L.Add()([y, z])))
+
+
+@case(h5=False)
 def operations():
     x = i = image()
     x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
