@@ -2,6 +2,7 @@ package keras
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -29,7 +30,8 @@ type weightKey struct {
 // weightIs is what a weight is now.
 type weightIs struct {
 	constant *model.Constant
-	name     string // in the original model
+	name     string      // in the original model
+	data     io.ReaderAt // where it is multiplied while it is written: its elements, in stored order
 }
 
 func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights) == 0 }
@@ -131,7 +133,7 @@ func (c *changes) inputs(p *part) error {
 		if now == nil || k >= len(p.roles) || p.roles[k] == "" || !takes(p.node, k) {
 			return fmt.Errorf("%v: its input %d is another one, for which a Keras file has no place", p.node, k)
 		}
-		c.weights[weightKey{p.site.layer, p.roles[k]}] = &weightIs{now, v.Name}
+		c.weights[weightKey{p.site.layer, p.roles[k]}] = &weightIs{constant: now, name: v.Name}
 	}
 	return nil
 }

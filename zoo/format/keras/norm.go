@@ -242,7 +242,7 @@ func buildNormalization(s *site) (*value, error) {
 // weightValues are the elements of a small weight; nil where they cannot be read.
 func (s *site) weightValues(role string) []float64 {
 	v := s.layer.variable(role)
-	values, err := (&model.Constant{DType: v.set.Type.DType(), Shape: v.set.Shape, Data: v.set.Data}).Float64s(maxChannels)
+	values, err := (&model.Constant{DType: v.dtype, Shape: v.set.Shape, Data: v.data}).Float64s(maxChannels)
 	if err != nil {
 		return nil
 	}

@@ -52,13 +52,14 @@ func lines[T any](t *testing.T, args ...string) []T {
 // comparison is how far the answers of a model are apart, relative to the largest of them.
 type comparison struct {
 	Name          string
-	Folded        float64 // Keras on the folded file
-	Named         bool    // inputs and outputs are called as before
-	Read          float64 // ONNX Runtime on what we make of the original
-	Runs          bool    // ONNX Runtime can run it: no convolutions of float16, and something could be exported
-	Outputs       int     // that Read is about
-	Before, After int     // layers
-	Unloadable    bool    // Keras 3 does not load the original
+	Folded        float64  // Keras on the folded file
+	Named         bool     // inputs and outputs are called as before
+	Read          float64  // ONNX Runtime on what we make of the original
+	Runs          bool     // ONNX Runtime can run it: no convolutions of float16, and something could be exported
+	Outputs       int      // that Read is about
+	Before, After int      // layers
+	Unloadable    bool     // Keras 3 does not load the original
+	Types         []string // of the data sets of floats in the folded file, as NumPy writes them
 }
 
 // prepare folds FOLDER/models/NAME into FOLDER/folded, proves it, and exports the original into FOLDER/onnx.
@@ -155,6 +156,11 @@ func TestKerasAgreesOnGeneratedModels(t *testing.T) {
 			worstFolded, worstRead = max(worstFolded, c.Folded), max(worstRead, c.Read)
 		}
 		outputs += c.Outputs
+		stored, _, _ := strings.Cut(strings.TrimPrefix(c.Name, "stored_as_"), ".")
+		want := map[string][]string{"big_f4": {">f4"}, "f8": {"<f8"}, "big_f8": {">f8"}, "f2": {"<f2", "<f4"}, "big_f2": {"<f4", ">f2"}}[stored]
+		if !slices.Equal(c.Types, want) {
+			t.Errorf("%s: the folded file has data sets of types %v, want %v", c.Name, c.Types, want)
+		}
 	}
 	t.Logf("%d models, %d outputs: folded off by at most %.2g, read off by at most %.2g", len(args)-2, outputs, worstFolded, worstRead)
 }

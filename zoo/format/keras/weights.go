@@ -2,12 +2,14 @@ package keras
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // variable is one weight of a layer, as stored.
@@ -15,6 +17,10 @@ type variable struct {
 	role string // "" where the layer's class is not known
 	name string // in the file: what weight_names says, or a number
 	set  *hdf5.Dataset
+
+	// Once a layer that uses it is understood: the type that it is used with, and its elements in that, in stored order.
+	dtype tensor.DType
+	data  io.ReaderAt
 }
 
 // variable is the layer's weight of a role, or nil.

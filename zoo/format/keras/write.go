@@ -72,7 +72,7 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 			return err
 		}
 		if is := p.scaled[d]; is != nil {
-			return is.scaled(d).Write(ctx, backend, w, 0)
+			return is.scaled().Write(ctx, backend, d.Type.Writer(w, is.constant.DType), 0)
 		}
 		return d.Copy(w)
 	}
@@ -89,16 +89,16 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 }
 
 // scaled is a weight whose elements are multiplied while it is written, in the order in which it is stored.
-func (is *weightIs) scaled(d *hdf5.Dataset) *format.Scaled {
+func (is *weightIs) scaled() *format.Scaled {
 	s := format.NewScaled(is.name, is.name, is.constant)
 	from := is.constant.Source.(*stored)
-	s.Data = d.Data
+	s.Data = is.data
 	if inOrder(from.perm) {
 		return s
 	}
 	shape := make([]int64, len(from.perm))
 	for k, p := range from.perm {
-		shape[k] = d.Shape[p]
+		shape[k] = from.v.set.Shape[p]
 	}
 	s.Factors = slices.Clone(s.Factors)
 	for k, f := range s.Factors {

@@ -8,9 +8,12 @@ oracle.py compare FOLDER NAME...  runs FOLDER/models/NAME, FOLDER/folded/NAME an
                                   and prints how far the answers are apart
 """
 
+import io
 import json
 import os
+import shutil
 import sys
+import zipfile
 import zlib
 
 os.environ["KERAS_BACKEND"] = "numpy"
@@ -540,6 +543,17 @@ def halves():
 
 
 @case()
+def stored_otherwise():  # see STORED
+    x = i = keras.Input((9, 11, 3))
+    x = L.Conv2D(3, 1)(L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])(x))
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(5, 3, use_bias=False)(x)))
+    x = L.ReLU()(L.BatchNormalization()(L.DepthwiseConv2D(3)(x)))
+    x = L.ReLU()(L.BatchNormalization()(L.SeparableConv2D(4, 3)(x)))
+    x = L.Dense(4)(L.BatchNormalization()(L.Flatten()(x)))
+    return keras.Model(i, x)
+
+
+@case()
 def doubles():
     x = i = keras.Input((7, 7, 3), dtype="float64")
     x = L.BatchNormalization(dtype="float64")(L.Conv2D(4, 3, use_bias=False, dtype="float64")(x))
@@ -578,6 +592,41 @@ def make(folder):
             if wanted:
                 model.save(os.path.join(models, name + ext))
                 print(json.dumps({"Name": name + ext, "Left": left}), flush=True)
+                for dtype in STORED if name == "stored_otherwise" else ():
+                    other = f"stored_as_{dtype.replace('>', 'big_')}{ext}"
+                    store(os.path.join(models, name + ext), os.path.join(models, other), dtype)
+                    print(json.dumps({"Name": other, "Left": left}), flush=True)
+
+
+STORED = ">f4", "f8", ">f8", "f2", ">f2"
+
+
+def store(path, other, dtype):
+    """A copy of a model file whose float32 data sets are of another type."""
+    import h5py
+
+    def convert(file):
+        with h5py.File(file, "r+") as f:
+            sets = []
+            f.visititems(lambda name, o: sets.append(name) if isinstance(o, h5py.Dataset) and o.dtype == "float32" else None)
+            for name in sets:
+                data, attrs = f[name][...], dict(f[name].attrs)
+                del f[name]
+                f.create_dataset(name, data=data.astype(dtype)).attrs.update(attrs)
+        return len(sets)
+
+    if path.endswith(".h5"):
+        shutil.copy(path, other)
+        assert convert(other) > 8
+        return
+    with zipfile.ZipFile(path) as z, zipfile.ZipFile(other, "w") as out:
+        for member in z.infolist():
+            data = z.read(member)
+            if member.filename == "model.weights.h5":
+                weights = io.BytesIO(data)
+                assert convert(weights) > 8
+                data = weights.getvalue()
+            out.writestr(member.filename, data)
 
 
 def values(model, rng):
@@ -626,6 +675,8 @@ def compare(folder, names):
         result = {"Name": name, "Folded": max(apart(p, q) for p, q in zip(answers, run(after, after.outputs, x))),
                   "Named": names_of(before) == names_of(after),
                   "Before": len(before.layers), "After": len(after.layers), "Read": 0.0, "Outputs": 0}
+        if name.startswith("stored_as_"):
+            result["Types"] = sorted(types(os.path.join(folder, "folded", name)))
         path = os.path.join(folder, "onnx", name + ".onnx")
         try:
             session = ort.InferenceSession(path, providers=["CPUExecutionProvider"]) if os.path.exists(path) else None
@@ -647,6 +698,17 @@ def compare(folder, names):
                 result["Read"] = max(result["Read"], apart(want, y))
                 result["Outputs"] += 1
         print(json.dumps(result), flush=True)
+
+
+def types(path):
+    """The types of a model file's data sets of floats."""
+    import h5py
+
+    found = set()
+    file = path if path.endswith(".h5") else io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+    with h5py.File(file, "r") as f:
+        f.visititems(lambda name, o: found.add(o.dtype.str) if isinstance(o, h5py.Dataset) and o.dtype.kind == "f" else None)
+    return found
 
 
 def old(layer, first):
