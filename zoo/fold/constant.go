@@ -147,7 +147,8 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	case m.p.opt.Refuse[v.Name] != "":
 		return nil, nil, because(m.p.opt.Refuse[v.Name], "the weight %q of %v %s", v.Name, n, refused(m.p.opt.Refuse[v.Name], v.Const.DType))
 	}
-	if elements, _ := v.Const.Elements(); len(v.Uses) > 1 && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
+	all, _ := m.p.twins(n) // whose constant is one in the file
+	if elements, _ := v.Const.Elements(); len(v.Uses) > max(1, len(all)) && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
 		return nil, nil, because(Duplicate, "the weight %q of %v has other users and is too large to copy (max_duplicate_bytes)", v.Name, n)
 	}
 	return v, v.Const.Shape, m.Absorbed(n)
@@ -175,6 +176,7 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if why := m.stores(n, k); why != nil {
 		return why
 	}
+	m.changes = append(m.changes, change{node: n, input: k, before: n.In(k), factor: f})
 	if isDequantized(n.In(k)) {
 		return m.rescaleDequantized(n, n.Inputs[k], f)
 	}
@@ -274,6 +276,7 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 		return because(Overflow, "the %s of %v would overflow %v", inputName(n, k), n, dtype)
 	}
 	m.made = append(m.made, made{n, k, shape, values})
+	m.changes = append(m.changes, change{node: n, input: k, before: n.In(k), shape: shape, values: values})
 	m.Edit(func() {
 		m.p.setConst(n, k, &model.Constant{DType: dtype, Shape: shape, Values: values})
 	})

@@ -208,7 +208,7 @@ func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
 		}
 		next := out.Uses[0].Node
 		f := p.find(next)
-		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) {
+		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) || !p.abreast(r.last(), next) {
 			return r
 		}
 		a, ok := r.a.Then(f.a)
@@ -242,6 +242,23 @@ func costOfMap(a Affine) (c cost) {
 
 // try moves a run, or part of its map, and says whether it did.
 func (p *Planner) try(r *run) bool {
+	var back, forward *Reason
+	places := p.places(r)
+	if places != nil {
+		if back = p.moveAll(places, true); back == nil {
+			return true
+		}
+		if forward = p.moveAll(places, false); forward == nil {
+			return true
+		}
+	}
+	if p.together(r) {
+		if places == nil {
+			back, forward = because(Unsupported, "its layer is used otherwise in another place"), because(Unsupported, "its layer is used otherwise in another place")
+		}
+		p.explain(r, obstacles(back, forward))
+		return false
+	}
 	if p.unread(r) {
 		return true
 	}
@@ -252,12 +269,10 @@ func (p *Planner) try(r *run) bool {
 		p.explain(r, because(Unsupported, "%v does nothing, but joins values that the file has to tell apart", r.last()))
 		return false
 	}
-	back := p.moveBack(r, r.a)
-	if back == nil {
+	if back = p.moveBack(r, r.a); back == nil {
 		return true
 	}
-	forward := p.moveForward(r, r.a)
-	if forward == nil {
+	if forward = p.moveForward(r, r.a); forward == nil {
 		return true
 	}
 	if r.a.Scales() && r.a.Shifts() && p.part(r) {
@@ -266,8 +281,16 @@ func (p *Planner) try(r *run) bool {
 	if p.merge(r) || p.mergeTwin(r) {
 		return true
 	}
-	p.explain(r, &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
+	p.explain(r, obstacles(back, forward))
 	return false
+}
+
+// obstacles are what stands before and behind a run.
+func obstacles(back, forward *Reason) *Reason {
+	if back.Text == forward.Text {
+		return back
+	}
+	return &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
 }
 
 // explain notes why the run's nodes stay where they are.
@@ -316,9 +339,13 @@ func (m *Move) settle(r *run, remove func()) *Reason {
 			return why
 		}
 	}
+	if why := m.alike(); why != nil {
+		return why
+	}
 	for _, edit := range m.edits {
 		edit()
 	}
+	m.unite()
 	remove()
 	m.p.accepted(m, r)
 	return nil

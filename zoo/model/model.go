@@ -23,9 +23,18 @@ type Model struct {
 	// attributes. It is nil where the file stores whatever the graph holds.
 	Takes func(n *Node, k int) bool
 
+	// Shares names what else reads the stored constant that is input k of a node, where Takes refuses another one for that; "" says
+	// that nothing does. It is nil where constants may be copied.
+	Shares func(n *Node, k int) string
+
 	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
 	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
 	Stays func(n *Node) (why string, stays bool)
+
+	// Twins are the nodes that do the same with the same stored constants as n, n among them, in an order of their own: those
+	// of one layer in all places where it is used. Their constants change alike or not at all. Together says that they leave
+	// the file together or not at all, too. It is nil where constants may be copied, and answers nil where there is one place.
+	Twins func(n *Node) (list []*Node, together bool)
 
 	names map[string]bool // every value and node name in use, for NewName
 }

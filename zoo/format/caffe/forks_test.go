@@ -2,10 +2,13 @@ package caffe_test
 
 import (
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // stem is an input and a convolution of four channels, behind which a test puts a layer.
@@ -84,6 +87,61 @@ func TestOpenCVRunsForksNetsAsTheyWereFolded(t *testing.T) {
 	for k, v := range ask(t, trials) {
 		v.holds(t, names[k])
 	}
+}
+
+// siamese is a net of two branches, whose layers share their weights by name. SECOND is what stands behind the second one's
+// convolution instead.
+func siamese(second string) string {
+	branch := func(k, behind string) string {
+		return strings.ReplaceAll("layer { name: 'dataK' type: 'Input' top: 'dataK' input_param { shape { dim: 1 dim: 3 dim: 6 dim: 7 } } }\n"+
+			"layer { name: 'convK' type: 'Convolution' bottom: 'dataK' top: 'convK' param { name: 'w' } convolution_param { num_output: 4 kernel_size: 3 bias_term: false } }\n"+
+			behind+"layer { name: 'reluK' type: 'ReLU' bottom: 'convK' top: 'convK' }\n"+
+			"layer { name: 'fcK' type: 'InnerProduct' bottom: 'convK' top: 'fcK' param { name: 'fw' } param { name: 'fb' } inner_product_param { num_output: 3 } }\n", "K", k)
+	}
+	norm := "layer { name: 'bnK' type: 'BatchNorm' bottom: 'convK' top: 'convK' param { name: 'm' } param { name: 'v' } param { name: 'f' } }\n"
+	if second == "" {
+		second = norm
+	}
+	return branch("1", norm) + branch("2", second) + "layer { name: 'sum' type: 'Eltwise' bottom: 'fc1' bottom: 'fc2' top: 'sum' eltwise_param { coeff: 1 coeff: -1 } }\n"
+}
+
+func TestSharedWeightsFoldWhereAllLayersThatHaveThemFoldAlike(t *testing.T) {
+	python(t)
+	w, m, v, f, fw, fb := random(4, 3, 3, 3), random(4), absolute(4), blob([]int64{1}, 2), random(3, 80), random(3)
+	layers := [][]byte{
+		weights("conv1", w), weights("bn1", m, v, f), weights("fc1", fw, fb),
+		weights("conv2", w), weights("bn2", m, v, f), weights("fc2", fw, fb),
+	}
+	path := net(t, siamese(""), layers...)
+	written, plan := folded(t, path)
+	if plan.Before != 2 || plan.After != 0 {
+		t.Errorf("%d -> %d: %+v", plan.Before, plan.After, plan.Maps)
+	}
+	g := open(t, written)
+	for _, part := range []string{"weight", "bias"} {
+		if a, b := elements(t, g, "conv1/"+part), elements(t, g, "conv2/"+part); len(a) == 0 || !slices.Equal(a, b) {
+			t.Errorf("the %ss of both convolutions are %v and %v", part, a, b)
+		}
+	}
+	for k, v := range ask(t, []trial{try(t, path, "", filepath.Dir(path))}) {
+		v.holds(t, strconv.Itoa(k))
+	}
+	for name, net := range map[string]string{
+		"no normalisation":      net(t, siamese("layer { name: 'bn2' type: 'TanH' bottom: 'convK' top: 'convK' }\n"), layers...),
+		"another normalisation": net(t, siamese("layer { name: 'bn2' type: 'BatchNorm' bottom: 'convK' top: 'convK' }\n"), layers...),
+		"other copies":          net(t, siamese(""), slices.Replace(slices.Clone(layers), 3, 4, weights("conv2", noisy(4, 3, 3, 3)))...),
+	} {
+		_, plan := folded(t, net)
+		if plan.After != plan.Before || plan.Maps[0].Reason.Code != fold.SharedOutput || !strings.Contains(plan.Maps[0].Reason.Text, `"conv2"`) {
+			t.Errorf("%s: %d -> %d: %+v", name, plan.Before, plan.After, plan.Maps)
+		}
+	}
+}
+
+// noisy is a weight of that shape with other elements than random's.
+func noisy(extents ...int64) []byte {
+	n, _ := tensor.Elements(extents)
+	return message(7, shape(extents...), floats(slices.Repeat([]float64{0.25}, int(n))...))
 }
 
 func TestALayerWithStatisticsThatIsNotUnderstoodIsCountedAndSaysWhy(t *testing.T) {

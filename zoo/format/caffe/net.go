@@ -31,6 +31,7 @@ type layer struct {
 	weights   []*weight // what the caffemodel holds for it
 	stored    *storedLayer
 	shared    map[int]bool // weights that another layer uses too
+	twins     []*layer     // those that share all its weights, itself among them
 }
 
 // blob is one value that flows through the net: what one layer writes under a name. A layer whose top has the name of its

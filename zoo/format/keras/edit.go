@@ -133,7 +133,15 @@ func (c *changes) inputs(p *part) error {
 		if now == nil || k >= len(p.roles) || p.roles[k] == "" || !takes(p.node, k) {
 			return fmt.Errorf("%v: its input %d is another one, for which a Keras file has no place", p.node, k)
 		}
-		c.weights[weightKey{p.site.layer, p.roles[k]}] = &weightIs{constant: now, name: v.Name}
+		key := weightKey{p.site.layer, p.roles[k]}
+		if old := c.weights[key]; old != nil && old.constant != now {
+			return fmt.Errorf("%v: its input %d is another one than in another place of its layer", p.node, k)
+		}
+		name := v.Name
+		if given != nil {
+			name = p.names[k]
+		}
+		c.weights[key] = &weightIs{constant: now, name: name}
 	}
 	return nil
 }

@@ -29,13 +29,14 @@ type builder struct {
 	infer    func(*model.Node)
 	names    map[string]bool
 	sites    []*site
+	of       map[*layer][]*site
 	networks []*network // those whose layers have sites
 	consts   map[constKey]*model.Value
 }
 
 // build makes the graph of a whole network.
 func build(n *network, v version) (*builder, error) {
-	b := &builder{version: v, names: map[string]bool{}, consts: map[constKey]*model.Value{}}
+	b := &builder{version: v, names: map[string]bool{}, of: map[*layer][]*site{}, consts: map[constKey]*model.Value{}}
 	b.m = &model.Model{Opset: map[string]int64{"": opset}}
 	b.m.Graph = &model.Graph{Model: b.m, Name: n.layer.name}
 	var inputs []*value
@@ -212,7 +213,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 		return b.network(l.inner, in, name+"/", once && len(l.calls) == 1)
 	}
 	s := &site{builder: b, layer: l, call: c.index, name: b.unique(name), once: once && len(l.calls) == 1, alone: once, in: in}
-	b.sites = append(b.sites, s)
+	b.sites, b.of[l] = append(b.sites, s), append(b.of[l], s)
 	class := classes[l.class]
 	err := error(unclear("a class that is not known"))
 	switch {

@@ -50,7 +50,7 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if o.Neutralize {
-		h.built.m.Takes = holds
+		h.built.m.Takes, h.built.m.Twins = holds, nil
 	}
 	return h, nil
 }
@@ -91,7 +91,8 @@ func (h *file) open() error {
 	if h.net, h.built, err = read(h.config, h.root, h.archive != nil, h.version); err != nil {
 		return err
 	}
-	h.built.m.Takes, h.built.m.Stays = takes, stays
+	h.built.m.Shares = sharers
+	h.built.m.Takes, h.built.m.Stays, h.built.m.Twins = takes, stays, twins
 	return nil
 }
 

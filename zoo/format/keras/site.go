@@ -26,6 +26,7 @@ type part struct {
 	node  *model.Node
 	roles []string          // which of the layer's weights each input is, "" for others
 	given []*model.Constant // each input's elements as stored
+	names []string          // of the inputs
 	tail  bool              // the layer does without it if its settings say that it has no scale and no center
 }
 
@@ -85,9 +86,9 @@ func (s *site) add(n *model.Node, roles []string) {
 	p := &part{site: s, node: n, roles: roles}
 	for _, v := range n.Inputs {
 		if v == nil {
-			p.given = append(p.given, nil)
+			p.given, p.names = append(p.given, nil), append(p.names, "")
 		} else {
-			p.given = append(p.given, v.Const)
+			p.given, p.names = append(p.given, v.Const), append(p.names, v.Name)
 		}
 	}
 	n.Source = p

@@ -1,19 +1,21 @@
 package keras
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
 // takes says whether the file can store another constant as that input of a node: one of its layer's weights, or one that
-// the layer has if its settings say so. Weights that several places read stay.
+// the layer has if its settings say so.
 func takes(n *model.Node, k int) bool {
-	if holds(n, k) {
-		return true
-	}
 	p, ok := n.Source.(*part)
-	return ok && k < len(p.roles) && p.site.owns() && classes[p.site.layer.class].gains[p.roles[k]] != ""
+	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.known() {
+		return false
+	}
+	return p.site.has(p.roles[k]) || classes[p.site.layer.class].gains[p.roles[k]] != ""
 }
 
 // holds says whether that input of a node is one of its layer's weights, which no other place reads.
@@ -24,6 +26,55 @@ func holds(n *model.Node, k int) bool {
 
 // owns says whether nothing but the site reads the layer's weights.
 func (s *site) owns() bool { return s.once && !s.layer.twin }
+
+// known says whether all sites that read the layer's weights do the same with them.
+func (s *site) known() bool {
+	if s.layer.twin {
+		return false
+	}
+	for _, t := range s.of[s.layer] {
+		if len(t.parts) != len(s.parts) {
+			return false
+		}
+		for k, p := range t.parts {
+			if o := s.parts[k].node; p.node.Type != o.Type || p.node.Domain != o.Domain {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// sharers names the other places that read weight k of a node.
+func sharers(n *model.Node, k int) string {
+	p, ok := n.Source.(*part)
+	if !ok || k >= len(p.roles) || p.roles[k] == "" || p.site.known() {
+		return ""
+	}
+	if p.site.layer.twin {
+		return "another layer, as one object"
+	}
+	var list []string
+	for _, s := range p.site.of[p.site.layer] {
+		if s != p.site {
+			list = append(list, fmt.Sprintf("%q", s.name))
+		}
+	}
+	return strings.Join(list, " and ")
+}
+
+// twins are the nodes of all sites that read the weights of a node's layer, if they do the same with them.
+func twins(n *model.Node) (list []*model.Node, together bool) {
+	p, ok := n.Source.(*part)
+	if !ok || p.site.once || !p.site.known() {
+		return nil, false
+	}
+	k := slices.Index(p.site.parts, p)
+	for _, s := range p.site.of[p.site.layer] {
+		list = append(list, s.parts[k].node)
+	}
+	return list, !p.site.alone
+}
 
 // stays says whether a node has to stay: all that is not a map by itself, and maps whose layer cannot be left out.
 func stays(n *model.Node) (string, bool) {
@@ -38,8 +89,8 @@ func stays(n *model.Node) (string, bool) {
 		return "it is part of a layer that is used in several places", true
 	case p.tail:
 		return "", false
-	case !p.site.alone:
-		return "it is in a model that is used in several places", true
+	case !p.site.alone && !p.site.known():
+		return "it is in a model that is used in several places, not in the same way", true
 	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // something takes the map if it is the whole model
 		return "the model that it is in would have no layer without it", true
 	case turns(n):
