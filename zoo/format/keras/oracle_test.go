@@ -122,11 +122,12 @@ func TestKerasAgreesOnGeneratedModels(t *testing.T) {
 		t.Skip("the oracle takes its time")
 	}
 	folder := t.TempDir()
+	only := strings.Fields(os.Getenv("KERAS_CASES")) // names of cases; all where it is not set
 	models := lines[struct {
 		Name string
 		Left int
-	}](t, "make", folder)
-	if len(models) < 80 {
+	}](t, append([]string{"make", folder}, only...)...)
+	if len(only) == 0 && len(models) < 80 {
 		t.Fatalf("only %d models", len(models))
 	}
 	args := []string{"compare", folder}

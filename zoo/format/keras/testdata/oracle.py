@@ -1,6 +1,6 @@
 """Keras itself, on NumPy, as the oracle of the tests.
 
-oracle.py make FOLDER             writes models into FOLDER/models, and prints for each how many maps no fold can take away
+oracle.py make FOLDER [CASE...]   writes models into FOLDER/models, and prints for each how many maps no fold can take away
 oracle.py keras1 FOLDER           writes models as Keras 1 did into FOLDER/models, and into FOLDER/twins what they are in Keras 3
 oracle.py twins FOLDER NAME...    runs FOLDER/twins/NAME.keras and FOLDER/onnx/NAME.h5.onnx and FOLDER/onnx/NAME.h5.folded.onnx
 oracle.py yolo FOLDER CFG EPSILON   writes into FOLDER/models what a Darknet detector, CFG and its weights, is in Keras
@@ -308,7 +308,33 @@ def nested():
     return keras.Model(i, x)
 
 
+@case()
+def siamese():
+    a = image(9, 9, 3)
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, use_bias=False)(a)))
+    x = L.BatchNormalization()(L.SeparableConv2D(4, 3)(x))
+    tower = keras.Model(a, L.Dense(5)(L.BatchNormalization()(L.Flatten()(x))), name="tower")
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    return keras.Model([i, j], L.Dense(2)(L.Subtract()([tower(i), tower(j)])))
+
+
+@case()
+def siamese_layers():  # the same, without a model
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    conv, norm, relu, dense = L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU(), L.Dense(3)
+    x, y = (dense(L.Flatten()(relu(norm(conv(k))))) for k in (i, j))
+    return keras.Model([i, j], L.Concatenate()([x, y]))
+
+
 @case(left=2)
+def siamese_in_part():  # one branch needs what the other does not
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    conv, norm = L.Conv2D(4, 3), L.BatchNormalization(name="norm")
+    x, y = norm(conv(i)), norm(L.Activation("tanh")(conv(j)))
+    return keras.Model([i, j], L.Activation("tanh")(L.Add()([x, y])))
+
+
+@case()
 def nested_twice():
     a = keras.Input((5,))
     inner = keras.Model(a, L.BatchNormalization()(L.Dense(5)(a)), name="inner")
@@ -580,11 +606,13 @@ def randomise(model, seed):
         v.assign(value.astype(str(v.dtype)))
 
 
-def make(folder):
+def make(folder, names):
     models = os.path.join(folder, "models")
     os.makedirs(models, exist_ok=True)
     keras.initializers.get("ones")
     for name, (build, left, h5, archive) in CASES.items():
+        if names and name not in names:
+            continue
         keras.utils.clear_session()
         model = build()
         randomise(model, zlib.crc32(name.encode()))
@@ -894,7 +922,7 @@ def yolo(folder, cfg, epsilon):
 if __name__ == "__main__":
     command, folder, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     if command == "make":
-        make(folder)
+        make(folder, names)
     elif command == "keras1":
         keras1(folder)
     elif command == "twins":
