@@ -178,19 +178,22 @@ func exporters() (names []string) {
 	return names
 }
 
-// Find is the format for a path, by its extension.
+// Find is the format for a path, by its extension: by the longest one, where formats have .json and .index.json.
 func Find(path string) (Format, error) {
 	registry.RLock()
 	defer registry.RUnlock()
-	lower := strings.ToLower(path)
+	lower, longest, found := strings.ToLower(path), "", Format{}
 	for _, f := range registry.formats {
 		for _, ext := range f.Extensions {
-			if strings.HasSuffix(lower, ext) {
-				return f, nil
+			if strings.HasSuffix(lower, ext) && len(ext) > len(longest) {
+				longest, found = ext, f
 			}
 		}
 	}
-	return Format{}, fmt.Errorf("%s: %w", path, ErrUnknown)
+	if longest == "" {
+		return Format{}, fmt.Errorf("%s: %w", path, ErrUnknown)
+	}
+	return found, nil
 }
 
 // Open opens a model file with the format that its path names.

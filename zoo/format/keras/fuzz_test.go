@@ -28,7 +28,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		h, err := open(path)
+		h, err := open(path, "")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func tryConfig(t *testing.T, over *file, text string) {
 			t.Errorf("%q is read as %q", text, got)
 		}
 		h.config = config
-		h.net, h.built, err = read(config, h.root, h.archive != nil, h.version)
+		h.net, h.built, err = read(config, h.root, h.layered, h.version)
 	}
 	if err != nil {
 		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrUnread) {
@@ -88,7 +88,7 @@ func TestConfigurationsWithSomethingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := open(path)
+		h, err := open(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}

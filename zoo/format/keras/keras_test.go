@@ -83,6 +83,29 @@ func legacy(t *testing.T, edit func(config object, root *hdf5.Group)) string {
 	return f.Name()
 }
 
+func TestAConfigurationWithoutItsWeightsOrWithOthersIsAClearError(t *testing.T) {
+	config := `{"class_name": "Sequential", "config": {"name": "s", "layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [null, 3]}}]}, "keras_version": "2.2.4"}`
+	other, _, err := zootest.Keras(2, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct{ text, weights, want string }{
+		{config, "", "it is the configuration of a network, and has no weights beside it: the manifest's weights names another file"},
+		{config, other, `layer "d"`},
+		{"{", "", "JSON, byte 1"},
+		{`{"metadata": {}, "weight_map": {"/layers/dense/vars": "model_00000.weights.h5"}}`, "", "weights in several files, with an index"},
+		{`{"weights": [1, 2]}`, "", "not the configuration of a Keras model"},
+	} {
+		path := filepath.Join(t.TempDir(), "model.json")
+		if err := os.WriteFile(path, []byte("\ufeff"+x.text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := format.Open(t.Context(), path, format.Options{Weights: x.weights}); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%v, want %s", err, x.want)
+		}
+	}
+}
+
 func hasConfig(root *hdf5.Group) bool {
 	_, ok := root.Attrs.Get("model_config")
 	return ok

@@ -46,16 +46,15 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	if err != nil {
 		return nil, err
 	}
-	if h.archive != nil {
+	if h.layered {
 		root = p.archive(root, n, map[string]bool{})
-	} else {
-		if root, err = p.legacy(root, h.net, n); err != nil {
-			return nil, err
-		}
-		v, _ := root.Attrs.Get(modelConfig)
+	} else if root, err = p.legacy(root, h.net, n); err != nil {
+		return nil, err
+	}
+	if v, ok := root.Attrs.Get(modelConfig); ok {
 		root.Attrs.Set(modelConfig, v.WithTexts([]string{config.String()}))
 	}
-	_, built, err := read(again, root, h.archive != nil, h.version)
+	_, built, err := read(again, root, h.layered, h.version)
 	if err != nil {
 		return nil, fmt.Errorf("the edited model: %w", err)
 	}
@@ -76,7 +75,17 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 		}
 		return d.Copy(w)
 	}
-	to, err := out.Create("")
+	if h.inRoot {
+		root = root.Links[weightGroup].(*hdf5.Group)
+	}
+	name := ""
+	if h.pair != nil {
+		if err := made(ctx, out, h.pair.edited(config.String()), backend); err != nil {
+			return nil, err
+		}
+		name = format.Beside(h.path, h.pair.weights)
+	}
+	to, err := out.Create(name)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +122,19 @@ func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backe
 	if err != nil {
 		return err
 	}
-	return format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: info.Size()}}}, backend)
+	name := ""
+	if h.pair != nil {
+		if err := made(ctx, out, h.pair.text, backend); err != nil {
+			return err
+		}
+		name = format.Beside(h.path, h.pair.weights)
+	}
+	return format.Splice(ctx, out, name, h.f, []format.Piece{{Copied: format.Span{To: info.Size()}}}, backend)
+}
+
+// made writes the model's own file with that text.
+func made(ctx context.Context, out format.Output, text string, backend tensor.Backend) error {
+	return format.Splice(ctx, out, "", nil, []format.Piece{{Made: []byte(text)}}, backend)
 }
 
 // drop leaves out what is about training: the state of the optimizer, which is about weights that were folded, and with it

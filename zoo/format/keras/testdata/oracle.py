@@ -616,6 +616,7 @@ def make(folder, names):
         keras.utils.clear_session()
         model = build()
         randomise(model, zlib.crc32(name.encode()))
+        path = os.path.join(models, name)
         for ext, wanted in ((".h5", h5), (".keras", archive)):
             if wanted:
                 model.save(os.path.join(models, name + ext))
@@ -624,6 +625,48 @@ def make(folder, names):
                     other = f"stored_as_{dtype.replace('>', 'big_')}{ext}"
                     store(os.path.join(models, name + ext), os.path.join(models, other), dtype)
                     print(json.dumps({"Name": other, "Left": left}), flush=True)
+        for ext in pairs(model, path, h5, archive) if name in PAIRS else ():
+            print(json.dumps({"Name": name + ext, "Left": left}), flush=True)
+
+
+PAIRS = "sequential", "nested", "shared_layers", "siamese", "channels_first", "operators"
+
+
+def pairs(model, path, h5, archive):
+    """A model as a configuration and weights: as Keras 3 saves those, and as Keras 1 and 2 did. The names of the pairs."""
+    import h5py
+
+    if archive:
+        with open(path + ".json", "w") as f:
+            f.write(model.to_json(indent=1) + "\n")
+        model.save_weights(path + ".weights.h5")
+        yield ".json"
+    if h5:
+        with h5py.File(path + ".h5") as f, h5py.File(path + "_old.h5", "w") as g:
+            config = json.loads(f.attrs["model_config"])
+            weights = f["model_weights"]
+            for key, value in weights.attrs.items():
+                g.attrs[key] = value
+            for key in weights:
+                weights.copy(key, g)
+        with open(path + "_old.json", "w") as f:
+            json.dump(config | {"keras_version": keras.__version__, "backend": "tensorflow"}, f)
+        yield "_old.json"
+
+
+def load(path):
+    if not path.endswith(".json"):
+        return keras.models.load_model(path, compile=False, safe_mode=False)
+    with open(path) as f:
+        config = json.load(f)
+    if "module" in config:
+        model = keras.models.model_from_json(json.dumps(config))
+    else:  # of a Keras before 3
+        from keras.src.legacy.saving.saving_utils import model_from_config
+        model = model_from_config(config)
+    stem = path.removesuffix(".json")
+    model.load_weights(stem + ".weights.h5" if os.path.exists(stem + ".weights.h5") else stem + ".h5")
+    return model
 
 
 STORED = ">f4", "f8", ">f8", "f2", ">f2"
@@ -691,13 +734,13 @@ def compare(folder, names):
     for name in names:
         keras.utils.clear_session()
         try:
-            before = keras.models.load_model(os.path.join(folder, "models", name), compile=False, safe_mode=False)
+            before = load(os.path.join(folder, "models", name))
         except ValueError as e:  # Keras 3 counts the calls of models in models otherwise than the Keras 2 that wrote the file
             if "failed to be resolved" not in str(e):
                 raise
             print(json.dumps({"Name": name, "Unloadable": True}), flush=True)
             continue
-        after = keras.models.load_model(os.path.join(folder, "folded", name), compile=False, safe_mode=False)
+        after = load(os.path.join(folder, "folded", name))
         x = values(before, np.random.default_rng(7))
         answers = run(before, before.outputs, x)
         result = {"Name": name, "Folded": max(apart(p, q) for p, q in zip(answers, run(after, after.outputs, x))),
