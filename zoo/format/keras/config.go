@@ -38,6 +38,7 @@ type layer struct {
 	group   *hdf5.Group     // what a .keras file has of it
 	twin    bool            // the same object is a layer in another place too
 	old     bool            // it is as Keras 1 wrote it
+	timed   bool            // a TimeDistributed, read as the layer that it applies
 }
 
 // call is one use of a layer.
@@ -169,6 +170,9 @@ func (p *parser) layer(n *network, tree *jsontext.Value, at int) (*layer, error)
 		if err := l.modern(); err != nil {
 			return nil, fmt.Errorf("layer %q: %w", l.name, err)
 		}
+	}
+	if p.major > 1 {
+		l.untimed()
 	}
 	if id := tree.Get("shared_object_id"); !id.Null() {
 		if first := p.shared[id.String()]; first != nil {

@@ -236,9 +236,9 @@ func (c *changes) editConfig(n *network, copies map[*jsontext.Value]*jsontext.Va
 
 // editLayer makes a layer's settings say which weights it has.
 func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
-	settings := tree.Get("config")
+	settings := l.settings(tree)
 	if name := c.names[l]; name != "" {
-		for _, of := range []*jsontext.Value{tree, settings} {
+		for _, of := range []*jsontext.Value{tree, tree.Get("config")} {
 			if v := of.Get("name"); v != nil {
 				v.Replace(jsontext.Quote(name))
 			}

@@ -112,15 +112,18 @@ var dtypes = map[string]tensor.DType{
 
 // face is the input that an InputLayer describes, or the first layer of a sequential model.
 func (l *layer) face() face {
-	f := face{name: l.name, dtype: tensor.Float32}
+	f, config := face{name: l.name, dtype: tensor.Float32}, l.config
+	if l.timed {
+		config = l.tree.Get("config")
+	}
 	for _, key := range []string{"batch_shape", "batch_input_shape"} {
-		if s := shapeOf(l.config.Get(key)); s != nil && f.shape == nil {
+		if s := shapeOf(config.Get(key)); s != nil && f.shape == nil {
 			f.shape = s
 		}
 	}
-	name, ok := l.config.Get("dtype").Str()
+	name, ok := config.Get("dtype").Str()
 	if !ok {
-		name, _ = l.config.Get("dtype", "config", "name").Str()
+		name, _ = config.Get("dtype", "config", "name").Str()
 	}
 	if d, ok := dtypes[name]; ok && (l.class == "InputLayer" || d != tensor.Float16) {
 		f.dtype = d

@@ -313,7 +313,12 @@ func (p *placer) archive(group *hdf5.Group, n *network, stored map[string]bool) 
 			own = p.archive(own, l.inner, stored)
 		case l.inner != nil || !known || l.special():
 		default:
-			own = revalued(own, p.vars(l))
+			if inner := l.own(own); inner != nil && l.timed {
+				own = copied(own)
+				own.Links["layer"] = revalued(inner, p.vars(l))
+			} else {
+				own = revalued(own, p.vars(l))
+			}
 		}
 		if own != nil {
 			folder.Links[name] = p.called(own, l)

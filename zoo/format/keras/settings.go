@@ -134,7 +134,9 @@ func (s *site) axis(rank int, def int64) (int, error) {
 		if !ok {
 			return 0, unclear("axis is " + short(v))
 		}
-		a = x
+		if a = x; a >= 0 {
+			a += int64(s.steps)
+		}
 	}
 	if a < 0 {
 		a += int64(rank)

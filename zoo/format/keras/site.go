@@ -15,6 +15,7 @@ type site struct {
 	name  string // of its first node and of its result
 	once  bool   // the layer has no other site
 	alone bool   // the network that it is in has no other site
+	steps int    // axes that its tensors have behind the first one, and that its layer does not count
 	parts []*part
 	in    []*value
 	out   []*value
@@ -51,7 +52,11 @@ func (s *site) understand(class *class) (*value, error) {
 	if err := s.sound(); err != nil {
 		return nil, err
 	}
-	out, err := class.build(s)
+	build := class.build
+	if s.layer.timed {
+		build = func(s *site) (*value, error) { return s.overSteps(class) }
+	}
+	out, err := build(s)
 	if err != nil {
 		return nil, err
 	}

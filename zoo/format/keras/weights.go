@@ -304,7 +304,7 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 		if _, known := l.roles(); !known {
 			continue
 		}
-		vars, err := archiveVars(l.group)
+		vars, err := archiveVars(l.own(l.group))
 		if err != nil {
 			return fmt.Errorf("layer %q: %w", l.name, err)
 		}
@@ -313,6 +313,15 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 		}
 	}
 	return nil
+}
+
+// own is what a .keras file has of a layer's own weights: of a TimeDistributed, those of the layer that it applies.
+func (l *layer) own(group *hdf5.Group) *hdf5.Group {
+	if group == nil || !l.timed {
+		return group
+	}
+	inner, _ := group.Links["layer"].(*hdf5.Group)
+	return inner
 }
 
 // layersOf is a model's group of layers; an empty one where it has none.

@@ -407,6 +407,26 @@ def recurrent():
 
 
 @case()
+def timed():
+    T = L.TimeDistributed
+    x = i = keras.Input((4, 9, 11, 3))
+    x = L.ReLU()(T(L.BatchNormalization())(T(L.Conv2D(4, 3, use_bias=False))(x)))
+    x = T(L.ReLU())(L.BatchNormalization()(T(L.Conv2D(5, 3, padding="same"))(T(L.MaxPooling2D(2))(x))))
+    x = T(L.GlobalAveragePooling2D())(T(L.BatchNormalization(axis=3))(T(L.DepthwiseConv2D(2, use_bias=False))(x)))
+    x = L.BatchNormalization()(T(L.Dense(6, activation="relu"))(x))
+    x = T(L.Dense(3))(T(L.Dropout(0.5))(x))
+    return keras.Model(i, x)
+
+
+@case()
+def timed_of_free_steps():
+    T = L.TimeDistributed
+    x = i = keras.Input((None, 5))
+    x = T(L.BatchNormalization())(T(L.Dense(6))(x))
+    return keras.Model(i, L.GlobalMaxPooling1D()(L.BatchNormalization()(T(L.Dense(3, use_bias=False))(L.ReLU()(x)))))
+
+
+@case()
 def opaque():
     x = i = image()
     x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
