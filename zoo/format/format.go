@@ -64,6 +64,13 @@ type Warner interface {
 	Warnings() []string
 }
 
+// Mover is a File that can write the files which belong to it under other names.
+type Mover interface {
+	// Move makes Write write the file that Beside calls rel as to, and refer to it by that. It fails where the room cannot
+	// edit all that refers to the file.
+	Move(rel, to string) error
+}
+
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.
 type Output interface {
 	// Create makes a file for a path relative to the model's own folder; "" is the model file itself. It fails if the

@@ -40,6 +40,7 @@ type work struct {
 	out     *stage            // nil until something is written
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that the written file calls otherwise
+	moved   map[string]bool   // names of files beside the model that others have, and those that they got instead
 }
 
 // do does the model, unless it is done.
@@ -114,6 +115,23 @@ func (w *work) make(ctx context.Context) (err error) {
 			_ = w.out.discard() // what made the model fail matters more
 		}
 	}()
+	for {
+		err := w.fill(ctx)
+		var shared *sharedError
+		switch {
+		case err == nil:
+			committed = true
+			return nil
+		case errors.As(err, &shared) && w.apart(shared):
+		default:
+			return err
+		}
+	}
+}
+
+// fill writes the model into its stage, proves it there, and puts it in its place.
+func (w *work) fill(ctx context.Context) error {
+	warnings := len(w.result.Warnings)
 	w.result.Status = report.Copied
 	if changes(w.plan) {
 		if err := w.write(ctx); err != nil {
@@ -149,9 +167,9 @@ func (w *work) make(ctx context.Context) (err error) {
 		return err
 	}
 	if err := w.commit(ctx, after, hashes); err != nil {
+		w.result.Warnings = w.result.Warnings[:warnings]
 		return err
 	}
-	committed = true
 	return nil
 }
 
@@ -366,6 +384,10 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 
 // copy copies the model's files as they are.
 func (w *work) copy(ctx context.Context) error {
+	if len(w.moved) > 0 { // it refers to other files now
+		_, err := w.source.Write(ctx, w.out, w.Backend)
+		return err
+	}
 	return copyFiles(ctx, w.source.Inputs(), w.out)
 }
 

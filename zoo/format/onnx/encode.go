@@ -20,6 +20,7 @@ type encoder struct {
 	original map[*model.Value]*model.Constant // initializers that stand in the file, as they were read
 	inPlace  map[*model.Value]bool            // external tensors whose new elements take their old place
 	changed  map[string]bool                  // external files that have other bytes now
+	moved    map[string]string                // external files that have other names now
 }
 
 // model is the ModelProto.
@@ -184,7 +185,7 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			case !consts[v]:
 				changed = true
 			case v.Const == e.original[v] || e.inPlace[v]:
-				if kept := e.unchecked(v.Const); kept != nil {
+				if kept := e.refers(v.Const); kept != nil {
 					changed = true
 					out.Message(graphInitializer, kept)
 				} else {
@@ -426,16 +427,29 @@ func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	return out, nil
 }
 
-// unchecked is a stored tensor without the checksum of its external file, where that is another file's now; nil where the
-// tensor stands as it is.
-func (e *encoder) unchecked(c *model.Constant) *wire.Message {
+// refers is a stored tensor that refers to its external file as that is now: under its name, and without the checksum where it
+// has other bytes; nil where the tensor stands as it is.
+func (e *encoder) refers(c *model.Constant) *wire.Message {
 	at, ok := c.Source.(*stored)
-	if !ok || at.external == nil || at.external.checksum == nil || !e.changed[at.external.path] {
+	if !ok || at.external == nil {
+		return nil
+	}
+	x := at.external
+	unchecked := x.checksum != nil && e.changed[x.path]
+	to := e.moved[x.path]
+	if !unchecked && to == "" {
 		return nil
 	}
 	out := &wire.Message{}
 	for _, f := range at.fields {
-		if f.All != at.external.checksum.All {
+		switch {
+		case unchecked && f.All == x.checksum.All:
+		case to != "" && x.location != nil && f.All == x.location.All:
+			entry := &wire.Message{}
+			entry.Text(1, "location")
+			entry.Text(2, to)
+			out.Message(tensorExternalData, entry)
+		default:
 			out.Copy(f.All)
 		}
 	}

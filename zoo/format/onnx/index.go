@@ -78,6 +78,7 @@ const (
 type file struct {
 	*index
 	model *model.Model
+	moved map[string]string // external files that are written under other names, by those that they have
 }
 
 // index is what is known of where things stand in the file.
@@ -136,7 +137,7 @@ func Open(ctx context.Context, path string, _ format.Options) (format.File, erro
 		x.Close()
 		return nil, err
 	}
-	return &file{x, m}, nil
+	return &file{x, m, map[string]string{}}, nil
 }
 
 func newIndex(ctx context.Context, path string, f *os.File) *index {
