@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/eval"
 	"github.com/zoofold/zoofold/zoo/model"
@@ -53,10 +54,38 @@ func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 	case v.Const != nil:
 		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
 	}
-	if v.Producer == nil {
+	switch {
+	case v.Producer == nil && !v.Input:
+		return because(Unsupported, "the %s %q of %v is a sparse tensor, whose elements are not read", what, v.Name, n)
+	case v.Producer == nil:
 		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
+	case p.ofConstants(v):
+		return because(Unsupported, "the %s %q of %v is an expression of constants that is too large, or has operators that are not evaluated: %v among it", what, v.Name, n, v.Producer)
 	}
 	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
+}
+
+// maxExpression bounds the nodes of an expression that are looked at to say why it is no constant.
+const maxExpression = 1000
+
+// ofConstants says whether a value is computed of constants alone.
+func (p *Planner) ofConstants(v *model.Value) bool {
+	seen, todo := map[*model.Node]bool{}, []*model.Value{v}
+	for len(todo) > 0 {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		switch {
+		case v == nil || v.Const != nil && (!v.Input || p.opt.Overridable):
+		case v.Producer == nil || len(v.Producer.Bodies) > 0 || strings.HasPrefix(v.Producer.Type, "Random") || v.Producer.Type == "Bernoulli" || v.Producer.Type == "Multinomial":
+			return false
+		case !seen[v.Producer]:
+			if seen[v.Producer] = true; len(seen) > maxExpression {
+				return false
+			}
+			todo = append(todo, v.Producer.Inputs...)
+		}
+	}
+	return true
 }
 
 // made is a constant that a move puts in as an input of a node.
