@@ -17,6 +17,7 @@ type class struct {
 	merges  bool                        // it reads several tensors
 	masks   bool                        // it regards a mask
 	gains   map[string]string           // the settings that say whether a layer has a weight of some role
+	said    map[string]string           // the settings that are numbers, or lists of one for each channel, by their role
 }
 
 // classes are Keras' layers by name; what is not here is not understood.

@@ -8,14 +8,15 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// takes says whether the file can store another constant as that input of a node: one of its layer's weights, or one that
-// the layer has if its settings say so.
+// takes says whether the file can store another constant as that input of a node: one of its layer's weights or settings, or
+// a weight that the layer has if its settings say so.
 func takes(n *model.Node, k int) bool {
 	p, ok := n.Source.(*part)
 	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.known() {
 		return false
 	}
-	return p.site.has(p.roles[k]) || classes[p.site.layer.class].gains[p.roles[k]] != ""
+	class := classes[p.site.layer.class]
+	return p.site.has(p.roles[k]) || class.gains[p.roles[k]] != "" || class.said[p.roles[k]] != ""
 }
 
 // holds says whether that input of a node is one of its layer's weights, which no other place reads.

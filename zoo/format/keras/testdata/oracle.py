@@ -406,6 +406,15 @@ def recurrent():
     return keras.Model(i, x)
 
 
+@case(left=2)
+def maps_before_a_border():  # as EfficientNet's preprocessing: one layer can do what two did, and both are merged into it
+    x = i = image()
+    x = L.Rescaling(1 / 255.0, offset=0.5)(x)
+    x = L.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.25, 0.5, 1.5])(x)
+    x = L.Conv2D(4, 3)(L.ZeroPadding2D(1)(x))
+    return keras.Model(i, L.BatchNormalization()(x))
+
+
 @case()
 def timed():
     T = L.TimeDistributed
