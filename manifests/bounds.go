@@ -18,6 +18,8 @@ const (
 	maxKey    = 64        // bytes of a key: the parser keeps the path of keys with every value
 	maxKeys   = 64        // keys of a mapping: each is a call within the call of the one before
 	maxErrors = 50        // mistakes that are shown
+
+	maxIncluded = 64 // files that a manifest includes
 )
 
 // tokenize splits a text that is within bounds for the parser. It fails at the first place that is not.

@@ -3,6 +3,8 @@ package manifests
 import (
 	"maps"
 	"math"
+	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,31 +18,41 @@ import (
 // keys are what a mapping may hold: what reads the value of each key.
 type keys map[string]func(ast.Node)
 
-func (m *Manifest) decode(data []byte) {
-	f := m.file
+// root is the text's YAML; nil where it is none.
+func (f *source) root(data []byte, needs string) ast.Node {
 	tokens, ok := f.tokenize(data)
 	if !ok {
-		return
+		return nil
 	}
 	tree, err := parser.Parse(tokens, 0)
 	if err != nil {
 		f.fail(syntaxSpot(err), "%s", syntaxMessage(err))
-		return
+		return nil
 	}
 	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
-		f.fail(spot{1, 1}, "the manifest is empty: it needs version, zoo, out and models")
+		f.fail(spot{1, 1}, "the manifest is empty: it needs %s", needs)
+		return nil
+	}
+	return tree.Docs[0].Body
+}
+
+func (m *Manifest) decode(data []byte) {
+	f := m.file
+	root := f.root(data, "version, zoo, out and models")
+	if root == nil {
 		return
 	}
 	var defaultsNode, models ast.Node
+	var included []glob
 	version := false
-	root := tree.Docs[0].Body
 	seen := f.mapping(root, "the manifest", keys{
 		"version": func(n ast.Node) {
 			version = true
 			f.version(n)
 		},
-		"zoo":      func(n ast.Node) { m.zooSpot = spotOf(n); m.Zoo = f.text(n, "zoo") },
-		"out":      func(n ast.Node) { m.outSpot = spotOf(n); m.Out = f.text(n, "out") },
+		"zoo":      func(n ast.Node) { m.zooSpot = spotOf(n); m.Zoo = f.expanded(spotOf(n), f.text(n, "zoo")) },
+		"out":      func(n ast.Node) { m.outSpot = spotOf(n); m.Out = f.expanded(spotOf(n), f.text(n, "out")) },
+		"include":  func(n ast.Node) { included = f.list(n, "include") },
 		"defaults": func(n ast.Node) { defaultsNode = n },
 		"models":   func(n ast.Node) { models = n },
 	})
@@ -50,26 +62,94 @@ func (m *Manifest) decode(data []byte) {
 	for _, key := range []struct {
 		name  string
 		there bool
-	}{{"version: 1", version}, {"zoo", m.zooSpot != spot{}}, {"out", m.outSpot != spot{}}, {"models", models != nil}} {
+	}{{"version: 1", version}, {"zoo", m.zooSpot != spot{}}, {"out", m.outSpot != spot{}}, {"models", models != nil || included != nil}} {
 		if !key.there {
 			f.fail(spotOf(root), "%s is missing", key.name)
 		}
 	}
+	m.Rules = f.rules(defaultsNode, models)
+	if len(included) > maxIncluded {
+		f.fail(included[maxIncluded].spot, "more than %d files are included", maxIncluded)
+		return
+	}
+	for _, file := range included {
+		if path := f.expanded(file.spot, file.pattern); path != "" {
+			m.include(file.spot, below(m.folder, path))
+		}
+	}
+}
+
+// include appends the rules of another file, with the defaults of that file.
+func (m *Manifest) include(where spot, path string) {
+	data, err := read(path)
+	if err != nil {
+		m.file.fail(where, "include: %s cannot be read: %v", path, reason(err))
+		return
+	}
+	f := newSource(path, data, m.file.faults)
+	root := f.root(trimMark(data), "version and models")
+	if root == nil {
+		return
+	}
+	var defaultsNode, models ast.Node
+	version := false
+	seen := f.mapping(root, "an included file", keys{
+		"version": func(n ast.Node) {
+			version = true
+			f.version(n)
+		},
+		"defaults": func(n ast.Node) { defaultsNode = n },
+		"models":   func(n ast.Node) { models = n },
+	})
+	switch {
+	case !seen:
+	case !version:
+		f.fail(spotOf(root), "version: 1 is missing")
+	case models == nil:
+		f.fail(spotOf(root), "models is missing")
+	default:
+		m.Rules = append(m.Rules, f.rules(defaultsNode, models)...)
+	}
+}
+
+// rules reads a list of rules, over defaults.
+func (f *source) rules(defaultsNode, models ast.Node) (rules []Rule) {
 	common := Rule{Settings: defaults()}
 	if defaultsNode != nil {
 		f.mapping(defaultsNode, "defaults", f.settings(&common.Settings, &common.places))
 	}
 	if models == nil {
-		return
+		return nil
 	}
 	list, ok := models.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {
 		f.fail(spotOf(models), "models has to be a list of rules, each with match")
-		return
+		return nil
 	}
 	for _, n := range list.Values {
-		m.Rules = append(m.Rules, f.rule(n, common))
+		rules = append(rules, f.rule(n, common))
 	}
+	return rules
+}
+
+// variable is an environment variable in a path, or the beginning of one.
+var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*\})?`)
+
+// expanded is a path with the environment variables filled in that it names, ${ZOO}.
+func (f *source) expanded(where spot, path string) string {
+	return variable.ReplaceAllStringFunc(path, func(written string) string {
+		name := strings.TrimSuffix(strings.TrimPrefix(written, "${"), "}")
+		value, set := os.LookupEnv(name)
+		switch {
+		case name == "":
+			f.fail(where, "%q: ${ is not followed by the name of an environment variable and a }", path)
+		case !set:
+			f.fail(where, "the environment variable %s is not set", name)
+		case value == "":
+			f.fail(where, "the environment variable %s is empty", name)
+		}
+		return value
+	})
 }
 
 // version refuses what this program does not know.

@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -101,12 +103,26 @@ func spotOf(n ast.Node) spot {
 	return at(n.GetToken())
 }
 
-// source is the manifest's text, and what is wrong with it.
+// source is the text of the manifest, or of a file that it includes.
 type source struct {
-	path   string
-	lines  []string
-	errors []*Error
+	path  string
+	lines []string
+	*faults
 }
+
+// faults are what is wrong with the manifest and the files that it includes.
+type faults struct {
+	errors  []*Error
+	sources []string // their paths, the manifest's first
+}
+
+func newSource(path string, data []byte, f *faults) *source {
+	f.sources = append(f.sources, path)
+	return &source{path, strings.Split(string(trimMark(data)), "\n"), f}
+}
+
+// trimMark takes the mark away that Windows puts before UTF-8.
+func trimMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\uFEFF")) }
 
 func (s *source) fail(where spot, text string, args ...any) {
 	e := &Error{Path: s.path, Line: min(max(where.line, 1), len(s.lines)), Column: max(where.column, 1), Message: fmt.Sprintf(text, args...)}
@@ -120,16 +136,13 @@ func (s *source) place(where spot) string {
 	return place(s.path, min(max(where.line, 1), len(s.lines)), max(where.column, 1))
 }
 
-// err is all that is wrong, in the order of lines.
-func (s *source) err() error {
+// err is all that is wrong, in the order of files and lines.
+func (s *faults) err() error {
 	if len(s.errors) == 0 {
 		return nil
 	}
 	slices.SortStableFunc(s.errors, func(a, b *Error) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
+		return cmp.Or(slices.Index(s.sources, a.Path)-slices.Index(s.sources, b.Path), a.Line-b.Line, a.Column-b.Column)
 	})
 	var list []error
 	for _, e := range s.errors[:min(len(s.errors), maxErrors)] {

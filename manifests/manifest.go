@@ -5,13 +5,12 @@
 package manifests
 
 import (
-	"bytes"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -138,18 +137,25 @@ func Schema() []byte { return schema }
 
 // Load reads and checks a manifest file. Its errors are *Error, several of them joined.
 func Load(path string) (*Manifest, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
-	}
-	if info.Size() > maxSize || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w: not a regular file of at most %d bytes", path, ErrManifest, maxSize)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
+	data, err := read(path)
+	if errors.Is(err, ErrManifest) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	return Parse(path, data)
+}
+
+// read reads a file of moderate size.
+func read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxSize || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: not a regular file of at most %d bytes", ErrManifest, maxSize)
+	}
+	return os.ReadFile(path)
 }
 
 // Parse checks a manifest's text. Paths in it are relative to path's folder.
@@ -161,9 +167,8 @@ func Parse(path string, data []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // the mark that Windows puts before UTF-8
-	m := &Manifest{Path: path, folder: folder, readDir: os.ReadDir, file: &source{path: path, lines: strings.Split(string(data), "\n")}}
-	m.decode(data)
+	m := &Manifest{Path: path, folder: folder, readDir: os.ReadDir, file: newSource(path, data, &faults{})}
+	m.decode(trimMark(data))
 	if err := m.file.err(); err != nil {
 		return nil, err
 	}

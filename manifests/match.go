@@ -80,9 +80,9 @@ func (w *walker) unused() {
 			switch {
 			case r.Optional || w.uses[k].globs[j]:
 			case w.partial:
-				w.note(g.spot, "%q matches no file of the folders that can be read", g.pattern)
+				w.note(&r, g.spot, "%q matches no file of the folders that can be read", g.pattern)
 			default:
-				w.file.fail(g.spot, "%q matches no file below %s (optional: true allows that)", g.pattern, w.Zoo)
+				r.file.fail(g.spot, "%q matches no file below %s (optional: true allows that)", g.pattern, w.Zoo)
 			}
 		}
 	}
@@ -93,26 +93,26 @@ func (w *walker) idle() {
 	for k := range w.Rules {
 		r, u := &w.Rules[k], &w.uses[k]
 		if u.wanted > 0 && len(u.got) == 0 {
-			w.note(r.match[0].spot, "the rule does nothing: an earlier rule (%s) takes every file that it matches", w.file.place(u.before.match[0].spot))
+			w.note(r, r.match[0].spot, "the rule does nothing: an earlier rule (%s) takes every file that it matches", u.before.file.place(u.before.match[0].spot))
 		}
 		for j, g := range r.exclude {
 			if slices.Contains(u.globs, true) && !u.excludes[j] {
-				w.note(g.spot, "exclude %q does nothing: it matches no file that the rule matches", g.pattern)
+				w.note(r, g.spot, "exclude %q does nothing: it matches no file that the rule matches", g.pattern)
 			}
 		}
 		onnx := len(u.got) == 1 && u.got[".onnx"]
 		if r.darknet != (spot{}) && len(u.got) > 0 && !u.got[".cfg"] {
-			w.note(r.darknet, "darknet does nothing: the rule has no .cfg")
+			w.note(r, r.darknet, "darknet does nothing: the rule has no .cfg")
 		}
 		if r.Weights != "" && onnx {
-			w.note(r.weights, "weights does nothing: all models of the rule are ONNX, which have theirs in them or name them")
+			w.note(r, r.weights, "weights does nothing: all models of the rule are ONNX, which have theirs in them or name them")
 		}
 		if r.export != (spot{}) && onnx && slices.Contains(r.Export, "onnx") {
-			w.note(r.export, "export onnx writes copies of the folded models: all models of the rule are ONNX already")
+			w.note(r, r.export, "export onnx writes copies of the folded models: all models of the rule are ONNX already")
 		}
 	}
 }
 
-func (w *walker) note(where spot, text string, args ...any) {
-	w.zoo.Notes = append(w.zoo.Notes, w.file.place(where)+": "+printable(fmt.Sprintf(text, args...)))
+func (w *walker) note(r *Rule, where spot, text string, args ...any) {
+	w.zoo.Notes = append(w.zoo.Notes, r.file.place(where)+": "+printable(fmt.Sprintf(text, args...)))
 }

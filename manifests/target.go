@@ -104,7 +104,7 @@ func (t *targets) own(job *Job) bool {
 		taken = rel
 	}
 	if taken != "" {
-		t.file.fail(t.place(job), "%s is zoofold's own: choose another output", taken)
+		t.fail(job, "%s is zoofold's own: choose another output", taken)
 	}
 	return taken == ""
 }
@@ -125,7 +125,7 @@ func (t *targets) outside(job *Job) bool {
 		info, err = os.Stat(job.Target)
 	}
 	if inZoo || inside(real, t.zooPath, nil) || err == nil && os.SameFile(info, t.zooInfo) {
-		t.file.fail(t.place(job), "the output of %s would be written into the zoo (%s): give out or output another folder", job.Path, t.shown(real))
+		t.fail(job, "the output of %s would be written into the zoo (%s): give out or output another folder", job.Path, t.shown(real))
 		return false
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func (t *targets) outside(job *Job) bool {
 	}
 	for _, in := range t.inputs[keyOf(info)] {
 		if os.SameFile(info, in.info) {
-			t.file.fail(t.place(job), "the output of %s would be written over a file of %s (%s): give out or output another folder", job.Path, in.model, t.shown(job.Target))
+			t.fail(job, "the output of %s would be written over a file of %s (%s): give out or output another folder", job.Path, in.model, t.shown(job.Target))
 			return false
 		}
 	}
@@ -143,7 +143,7 @@ func (t *targets) outside(job *Job) bool {
 // distinct refuses a second output of one name.
 func (t *targets) distinct(job *Job) {
 	if first := t.by[job.Target]; first != nil {
-		t.file.fail(job.Rule.whole(), "%s and %s would both be written to %s: give one of their rules another output", first.Path, job.Path, job.Target)
+		job.Rule.file.fail(job.Rule.whole(), "%s and %s would both be written to %s: give one of their rules another output", first.Path, job.Path, job.Target)
 	}
 	t.by[job.Target] = job
 }
@@ -152,18 +152,19 @@ func (t *targets) distinct(job *Job) {
 func (t *targets) beside(job *Job) {
 	for dir := filepath.Dir(job.Target); len(dir) > len(t.Out); dir = filepath.Dir(dir) {
 		if other := t.by[dir]; other != nil {
-			t.file.fail(job.Rule.whole(), "%s would be written into %s, which is the output of %s: give one of their rules another output", job.Path, dir, other.Path)
+			job.Rule.file.fail(job.Rule.whole(), "%s would be written into %s, which is the output of %s: give one of their rules another output", job.Path, dir, other.Path)
 			return
 		}
 	}
 }
 
-// place is where the manifest says where an output goes.
-func (t *targets) place(job *Job) spot {
+// fail says what is wrong with an output where the manifest says where it goes.
+func (t *targets) fail(job *Job, text string, args ...any) {
 	if job.Rule.output != (spot{}) {
-		return job.Rule.output
+		job.Rule.file.fail(job.Rule.output, text, args...)
+		return
 	}
-	return t.outSpot
+	t.file.fail(t.outSpot, text, args...)
 }
 
 // whole is where a rule says where its outputs go, or the rule itself.

@@ -144,7 +144,7 @@ func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
 	job := Job{Path: rel, Source: w.at(rel), Size: info.Size(), Rule: rule}
 	out := expand(rule.Output, rel)
 	if !filepath.IsLocal(filepath.FromSlash(out)) || out == "." {
-		w.file.fail(rule.output, "the output of %s would be %s, outside %s", rel, out, w.Out)
+		rule.file.fail(rule.output, "the output of %s would be %s, outside %s", rel, out, w.Out)
 		return
 	}
 	job.Target = filepath.Join(w.Out, filepath.FromSlash(out))
@@ -163,12 +163,12 @@ func (w *walker) second(job *Job) error {
 	}
 	rel := expand(job.Rule.Weights, job.Path)
 	if !filepath.IsLocal(filepath.FromSlash(rel)) {
-		w.file.fail(job.Rule.weights, "the weights of %s would be %s, outside the zoo", job.Path, rel)
+		job.Rule.file.fail(job.Rule.weights, "the weights of %s would be %s, outside the zoo", job.Path, rel)
 		return nil
 	}
 	info, err := regular(w.at(rel))
 	if err != nil {
-		head := fmt.Sprintf("%s: no weights for %s", w.file.place(job.Rule.weights), printable(job.Path))
+		head := fmt.Sprintf("%s: no weights for %s", job.Rule.file.place(job.Rule.weights), printable(job.Path))
 		if errors.Is(err, errGone) {
 			return fmt.Errorf("%s: expected %s", head, printable(rel))
 		}

@@ -182,6 +182,8 @@ func (p *Planner) natural() func(*model.Node) *Reason {
 	return func(n *model.Node) *Reason {
 		o := operators[n.Type]
 		switch {
+		case n.Why != "":
+			return because(Unsupported, "%v is not understood: %s", n, n.Why)
 		case n.Domain != "" && n.Domain != "ai.onnx":
 			return because(Unsupported, "%v is of the domain %q", n, n.Domain)
 		case slices.Contains(n.Inputs, nil) && n.Type != "LayerNormalization" || n.In(0) == nil || n.Out(0) == nil:

@@ -216,6 +216,46 @@ func TestANodeOfAFunctionCountsForEachOfItsCalls(t *testing.T) {
 
 // TestTheReasonOfARefusalSaysWhatHappened: a constant that would overflow is another thing than one that would be rounded to
 // almost nothing.
+func TestAReasonSaysWhatAnOperandIs(t *testing.T) {
+	conv := func(m *b) *v { return m.Conv(m.Input(1, 3, 5, 5), 3, 4, 3, 1) }
+	for words, build := range map[string]func(m *b) *v{
+		"is a sparse tensor": func(m *b) *v {
+			sparse := &model.Value{Name: "sparse", DType: tensor.Float32, Shape: []int64{4, 3, 1, 1}, Graph: m.Model.Graph}
+			return positive(m, m.Op("Conv", in(m.Input(1, 3, 5, 5), sparse)))
+		},
+		"is an expression of constants": func(m *b) *v {
+			c := m.Op("Unheard", in(m.Const([]float64{1, 2, 3, 4}, 4, 1, 1)))
+			c.DType, c.Shape, c.Producer.Domain = tensor.Float32, []int64{4, 1, 1}, "other"
+			return m.Op("Mul", in(conv(m), c))
+		},
+		"multiplies a vector of shape [4]": func(m *b) *v {
+			x := m.Op("Mul", in(m.Input(4), m.Const([]float64{1, 2, 3, 4}, 4)))
+			return m.Op("MatMul", in(x, m.Weight(4, 3)))
+		},
+		"is computed at run time": func(m *b) *v {
+			x := conv(m)
+			c := m.Const([]float64{2})
+			c.Input = true
+			return m.Op("Mul", in(x, m.Op("Neg", in(c))))
+		},
+	} {
+		m := modeltest.New(4)
+		p, err := fold.Fold(m.Output(build(m)), fold.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for _, x := range p.Maps {
+			if x.Reason != nil {
+				text += x.Reason.Text + "\n"
+			}
+		}
+		if !strings.Contains(text, words) {
+			t.Errorf("%s: %+v", words, p.Maps)
+		}
+	}
+}
+
 func TestTheReasonOfARefusalSaysWhatHappened(t *testing.T) {
 	for code, words := range map[fold.Code]string{
 		fold.Overflow: "would overflow float16", fold.Underflow: "would become subnormal in float16", fold.Statistics: "not finite",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
@@ -53,10 +54,38 @@ func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 	case v.Const != nil:
 		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
 	}
-	if v.Producer == nil {
+	switch {
+	case v.Producer == nil && !v.Input:
+		return because(Unsupported, "the %s %q of %v is a sparse tensor, whose elements are not read", what, v.Name, n)
+	case v.Producer == nil:
 		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
+	case p.ofConstants(v):
+		return because(Unsupported, "the %s %q of %v is an expression of constants that is too large, or has operators that are not evaluated: %v among it", what, v.Name, n, v.Producer)
 	}
 	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
+}
+
+// maxExpression bounds the nodes of an expression that are looked at to say why it is no constant.
+const maxExpression = 1000
+
+// ofConstants says whether a value is computed of constants alone.
+func (p *Planner) ofConstants(v *model.Value) bool {
+	seen, todo := map[*model.Node]bool{}, []*model.Value{v}
+	for len(todo) > 0 {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		switch {
+		case v == nil || v.Const != nil && (!v.Input || p.opt.Overridable):
+		case v.Producer == nil || len(v.Producer.Bodies) > 0 || strings.HasPrefix(v.Producer.Type, "Random") || v.Producer.Type == "Bernoulli" || v.Producer.Type == "Multinomial":
+			return false
+		case !seen[v.Producer]:
+			if seen[v.Producer] = true; len(seen) > maxExpression {
+				return false
+			}
+			todo = append(todo, v.Producer.Inputs...)
+		}
+	}
+	return true
 }
 
 // made is a constant that a move puts in as an input of a node.
@@ -147,7 +176,8 @@ func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	case m.p.opt.Refuse[v.Name] != "":
 		return nil, nil, because(m.p.opt.Refuse[v.Name], "the weight %q of %v %s", v.Name, n, refused(m.p.opt.Refuse[v.Name], v.Const.DType))
 	}
-	if elements, _ := v.Const.Elements(); len(v.Uses) > 1 && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
+	all, _ := m.p.twins(n) // whose constant is one in the file
+	if elements, _ := v.Const.Elements(); len(v.Uses) > max(1, len(all)) && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
 		return nil, nil, because(Duplicate, "the weight %q of %v has other users and is too large to copy (max_duplicate_bytes)", v.Name, n)
 	}
 	return v, v.Const.Shape, m.Absorbed(n)
@@ -175,6 +205,7 @@ func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if why := m.stores(n, k); why != nil {
 		return why
 	}
+	m.changes = append(m.changes, change{node: n, input: k, before: n.In(k), factor: f})
 	if isDequantized(n.In(k)) {
 		return m.rescaleDequantized(n, n.Inputs[k], f)
 	}
@@ -274,6 +305,7 @@ func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, v
 		return because(Overflow, "the %s of %v would overflow %v", op.Of(n).Input(k), n, dtype)
 	}
 	m.made = append(m.made, made{n, k, shape, values})
+	m.changes = append(m.changes, change{node: n, input: k, before: n.In(k), shape: shape, values: values})
 	m.Edit(func() {
 		m.p.setConst(n, k, &model.Constant{DType: dtype, Shape: shape, Values: values})
 	})

@@ -7,8 +7,8 @@ import (
 )
 
 // Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization and InstanceNormalization
-// whose γ and β are not 1 and 0, and Mul, Div, Add and Sub of one constant and one other operand. It counts what could be
-// looked at, foldable or not, so that numbers of different programs compare.
+// whose γ and β are not 1 and 0, Mul, Div, Add and Sub of one constant and one other operand, and layers with statistics that
+// ONNX has no operator for. It counts what could be looked at, foldable or not, so that numbers of different programs compare.
 func Count(m *model.Model) int { return len(counted(m)) }
 
 // counted are the nodes that Count counts, in the order of the graphs and their nodes.
@@ -16,7 +16,7 @@ func counted(m *model.Model) (list []*model.Node) {
 	constant := constants(m)
 	m.Walk(func(g *model.Graph) {
 		for _, n := range g.Nodes {
-			if mayCount(n) && operators[n.Type].Counts(n, constant) {
+			if n.PerChannel || mayCount(n) && operators[n.Type].Counts(n, constant) {
 				list = append(list, n)
 			}
 		}

@@ -153,6 +153,9 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return why
 	}
 	x, y := n.In(from), n.Outputs[0]
+	if len(x.Shape) == 1 {
+		return because(Unsupported, "%v multiplies a vector of shape %v", n, x.Shape)
+	}
 	if len(shape) < 1 || x.Shape == nil || y.Shape == nil || len(x.Shape) < 2 {
 		return because(Unsupported, "%v has a weight of shape %v and an input of unknown rank", n, shape)
 	}

@@ -10,16 +10,17 @@ import (
 // Move is the transaction that carries one map. Operators ask it to take the map on (Back, Forward), and leave edits with
 // it. Nothing of the graph changes until the planner accepts the move.
 type Move struct {
-	p     *Planner
-	start *model.Node   // a node of the map's own
-	nodes []*model.Node // all that the move touches, the map's own nodes first
-	seen  map[*model.Node]side
-	into  []*model.Node    // those that absorbed the map
-	late  []func() *Reason // checks too dear to make before the way is known to be free
-	edits []func()
-	made  []made // constants that the edits put in, in order
-	added cost   // of per-channel nodes that the edits put in
-	asked *int   // how often a node was asked, what came to nothing included
+	p       *Planner
+	start   *model.Node   // a node of the map's own
+	nodes   []*model.Node // all that the move touches, the map's own nodes first
+	seen    map[*model.Node]side
+	into    []*model.Node    // those that absorbed the map
+	late    []func() *Reason // checks too dear to make before the way is known to be free
+	edits   []func()
+	made    []made   // constants that the edits put in, in order
+	changes []change // of constants that are the file's
+	added   cost     // of per-channel nodes that the edits put in
+	asked   *int     // how often a node was asked, what came to nothing included
 }
 
 // side is the side from which a map comes to a node.
@@ -236,6 +237,11 @@ func (m *Move) stores(n *model.Node, k int) *Reason {
 	}
 	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
 		return nil
+	}
+	if shares := m.p.model.Shares; shares != nil {
+		if with := shares(n, k); with != "" {
+			return because(SharedOutput, "the %s of %v is shared with %s", op.Of(n).Input(k), n, with)
+		}
 	}
 	return because(Unsupported, "the file of %v has no place for another %s", n, op.Of(n).Input(k))
 }

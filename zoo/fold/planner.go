@@ -64,9 +64,10 @@ type Planner struct {
 
 // found is what is known of a node as an affine map.
 type found struct {
-	data int
-	a    Affine
-	why  *Reason // not a map
+	data  int
+	a     Affine
+	why   *Reason // not a map that can be moved
+	fixed bool    // it is a map all the same, which others pass
 }
 
 // Fold plans the folding of a model and edits it: what the plan says has been done to m when it returns. Constants keep
@@ -162,7 +163,7 @@ func (p *Planner) find(n *model.Node) *found {
 		}
 		if stays := p.model.Stays; f.why == nil && stays != nil && !p.opt.Neutralize {
 			if why, ok := stays(n); ok {
-				f.why = &Reason{Unsupported, why}
+				f.why, f.fixed = &Reason{Unsupported, why}, true
 			}
 		}
 		if why := p.inIdiom(n); why != nil && (f.why == nil || f.why.Code == Nonlinear) {
@@ -225,7 +226,7 @@ func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
 		}
 		next := out.Uses[0].Node
 		f := p.find(next)
-		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) {
+		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) || !p.abreast(r.last(), next) {
 			return r
 		}
 		a, ok := r.a.Then(f.a)
@@ -257,6 +258,23 @@ func costOfMap(a Affine) (c cost) {
 
 // try moves a run, or part of its map, and says whether it did.
 func (p *Planner) try(r *run) bool {
+	var back, forward *Reason
+	places := p.places(r)
+	if places != nil {
+		if back = p.moveAll(places, true); back == nil {
+			return true
+		}
+		if forward = p.moveAll(places, false); forward == nil {
+			return true
+		}
+	}
+	if p.together(r) {
+		if places == nil {
+			back, forward = because(Unsupported, "its layer is used otherwise in another place"), because(Unsupported, "its layer is used otherwise in another place")
+		}
+		p.explain(r, obstacles(back, forward))
+		return false
+	}
 	if p.unread(r) {
 		return true
 	}
@@ -267,12 +285,10 @@ func (p *Planner) try(r *run) bool {
 		p.explain(r, because(Unsupported, "%v does nothing, but joins values that the file has to tell apart", r.last()))
 		return false
 	}
-	back := p.moveBack(r, r.a)
-	if back == nil {
+	if back = p.moveBack(r, r.a); back == nil {
 		return true
 	}
-	forward := p.moveForward(r, r.a)
-	if forward == nil {
+	if forward = p.moveForward(r, r.a); forward == nil {
 		return true
 	}
 	if r.a.Scales() && r.a.Shifts() && p.part(r) {
@@ -281,8 +297,16 @@ func (p *Planner) try(r *run) bool {
 	if p.merge(r) || p.mergeTwin(r) {
 		return true
 	}
-	p.explain(r, &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
+	p.explain(r, obstacles(back, forward))
 	return false
+}
+
+// obstacles are what stands before and behind a run.
+func obstacles(back, forward *Reason) *Reason {
+	if back.Text == forward.Text {
+		return back
+	}
+	return &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
 }
 
 // explain notes why the run's nodes stay where they are.
@@ -331,9 +355,13 @@ func (m *Move) settle(r *run, remove func()) *Reason {
 			return why
 		}
 	}
+	if why := m.alike(); why != nil {
+		return why
+	}
 	for _, edit := range m.edits {
 		edit()
 	}
+	m.unite()
 	remove()
 	m.p.accepted(m, r)
 	return nil

@@ -11,6 +11,9 @@ import (
 // isMap says whether the node is an affine map itself.
 func (m *Move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }
 
+// isFixed says whether the node is an affine map that the model's file holds as a part of a layer.
+func (m *Move) isFixed(n *model.Node) bool { return m.p.find(n).fixed }
+
 // operand says whether a map over an axis of the output of n is one over the same axis, counted from the right, of its
 // input k, and which: an operand that is broadcast along that axis has no channels of its own.
 func operand(n *model.Node, k int, a Affine) (Affine, *Reason) {
@@ -106,6 +109,9 @@ func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if m.isMap(n) && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
 		return nil
 	}
+	if m.isFixed(n) && m.Try(func() *Reason { return m.backThrough(n, a) }) == nil {
+		return nil
+	}
 	return first
 }
 
@@ -136,6 +142,9 @@ func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why != nil && m.isMap(n) && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
 		return nil
 	}
+	if why != nil && m.isFixed(n) && m.Try(func() *Reason { return m.forwardThrough(n, k, a) }) == nil {
+		return nil
+	}
 	return why
 }
 
@@ -158,7 +167,7 @@ func (m *Move) backOthers(n *model.Node, k, first int, a Affine) *Reason {
 
 // mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y; with a constant c, c·x + t = c·(x + t/c).
 func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	if m.isMap(n) {
+	if m.isMap(n) || m.isFixed(n) {
 		return m.backThrough(n, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 {
@@ -173,7 +182,7 @@ func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 
 // mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y); with a constant c, c·(x + t) = c·x + c·t.
 func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
-	if m.isMap(n) {
+	if m.isMap(n) || m.isFixed(n) {
 		return m.forwardThrough(n, k, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 || n.Type == "Div" && k == 1 {

@@ -23,6 +23,7 @@ var (
 	ErrLimit   = errors.New("limit exceeded")             // a well-formed file asks for more than the program grants
 	ErrOutside = errors.New("outside the model's folder") // external data that points elsewhere
 	ErrForeign = errors.New("nothing of the model can be written with ONNX operators")
+	ErrUnread  = errors.New("not supported") // a well-formed file, of a kind that its format's room does not read
 )
 
 // Format opens one kind of model file.
@@ -61,6 +62,13 @@ type File interface {
 type Warner interface {
 	// Warnings are whole sentences without a full stop, about the last Write.
 	Warnings() []string
+}
+
+// Mover is a File that can write the files which belong to it under other names.
+type Mover interface {
+	// Move makes Write write the file that Beside calls rel as to, and refer to it by that. It fails where the room cannot
+	// edit all that refers to the file.
+	Move(rel, to string) error
 }
 
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.
@@ -177,19 +185,22 @@ func exporters() (names []string) {
 	return names
 }
 
-// Find is the format for a path, by its extension.
+// Find is the format for a path, by its extension: by the longest one, where formats have .json and .index.json.
 func Find(path string) (Format, error) {
 	registry.RLock()
 	defer registry.RUnlock()
-	lower := strings.ToLower(path)
+	lower, longest, found := strings.ToLower(path), "", Format{}
 	for _, f := range registry.formats {
 		for _, ext := range f.Extensions {
-			if strings.HasSuffix(lower, ext) {
-				return f, nil
+			if strings.HasSuffix(lower, ext) && len(ext) > len(longest) {
+				longest, found = ext, f
 			}
 		}
 	}
-	return Format{}, fmt.Errorf("%s: %w", path, ErrUnknown)
+	if longest == "" {
+		return Format{}, fmt.Errorf("%s: %w", path, ErrUnknown)
+	}
+	return found, nil
 }
 
 // Open opens a model file with the format that its path names.

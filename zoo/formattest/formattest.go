@@ -81,7 +81,7 @@ func (s Suite) subject(t *testing.T, seed uint64) *subject {
 	f := x.open(t, path, o)
 	x.inputs = f.Inputs()
 	for _, p := range x.inputs {
-		x.before[p] = read(t, p)
+		x.before[p] = Read(t, p)
 	}
 	t.Cleanup(func() {
 		for p, data := range x.before {
@@ -103,7 +103,8 @@ func (x *subject) open(t *testing.T, path string, o format.Options) format.File 
 	return f
 }
 
-func read(t *testing.T, path string) []byte {
+// Read is a file's content.
+func Read(t testing.TB, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -168,13 +169,13 @@ func (s Suite) unedited(t *testing.T, x *subject) {
 	}
 	if s.Rewritten {
 		v := x.write(t, again, tensor.Reference{})
-		if !bytes.Equal(read(t, w.path), read(t, v.path)) {
+		if !bytes.Equal(Read(t, w.path), Read(t, v.path)) {
 			t.Errorf("seed %d: written twice, it differs", x.seed)
 		}
 		return
 	}
 	for k, p := range again.Inputs() {
-		if !bytes.Equal(read(t, p), x.before[x.inputs[k]]) {
+		if !bytes.Equal(Read(t, p), x.before[x.inputs[k]]) {
 			t.Errorf("seed %d: %s was written with other bytes", x.seed, filepath.Base(p))
 		}
 	}
@@ -203,7 +204,7 @@ func (s Suite) folded(t *testing.T, x *subject) {
 			if k > 0 {
 				other = filepath.Join(filepath.Dir(v.path), format.Beside(w.path, path))
 			}
-			if !bytes.Equal(read(t, path), read(t, other)) {
+			if !bytes.Equal(Read(t, path), Read(t, other)) {
 				t.Errorf("seed %d: folded again, %s has other bytes", x.seed, filepath.Base(path))
 			}
 		}
@@ -223,7 +224,7 @@ func (s Suite) neutralized(t *testing.T, x *subject) {
 	if after := skeleton(folded.Model()); !slices.Equal(before, after) {
 		t.Errorf("seed %d: other nodes or constants than before:\n%s\n%s", x.seed, strings.Join(before, "\n"), strings.Join(after, "\n"))
 	}
-	if inputs := folded.Inputs(); len(inputs) > 1 && !s.Rewritten && !bytes.Equal(read(t, inputs[0]), x.before[x.inputs[0]]) {
+	if inputs := folded.Inputs(); len(inputs) > 1 && !s.Rewritten && !bytes.Equal(Read(t, inputs[0]), x.before[x.inputs[0]]) {
 		t.Errorf("seed %d: %s has changed", x.seed, filepath.Base(x.path))
 	}
 }
@@ -264,7 +265,7 @@ func (s Suite) equal(t *testing.T, x *subject) {
 		w := x.write(t, f, backend)
 		var bytes []byte
 		for _, p := range x.open(t, w.path, w.o).Inputs() {
-			bytes = append(bytes, read(t, p)...)
+			bytes = append(bytes, Read(t, p)...)
 		}
 		all = append(all, bytes)
 	}
@@ -355,7 +356,7 @@ func Try(t testing.TB, path string, o format.Options) {
 	var overflow *format.OverflowError
 	switch {
 	case err == nil || errors.As(err, &overflow):
-	case !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist):
+	case !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrUnread) && !errors.Is(err, format.ErrOutside) && !errors.Is(err, os.ErrNotExist):
 		t.Errorf("%v: it does not say whose fault it is", err)
 	case strings.Contains(err.Error(), "\n"): // names may be long: the run cuts what it prints
 		t.Errorf("%q is not one line", err)

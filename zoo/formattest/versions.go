@@ -113,7 +113,7 @@ func everything(t *testing.T, folder string) func(yield func(string, []byte) boo
 				return err
 			}
 			rel, _ := filepath.Rel(folder, path)
-			if !yield(filepath.ToSlash(rel), read(t, path)) {
+			if !yield(filepath.ToSlash(rel), Read(t, path)) {
 				return fs.SkipAll
 			}
 			return nil

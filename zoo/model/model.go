@@ -23,9 +23,18 @@ type Model struct {
 	// attributes. It is nil where the file stores whatever the graph holds.
 	Takes func(n *Node, k int) bool
 
+	// Shares names what else reads the stored constant that is input k of a node, where Takes refuses another one for that; "" says
+	// that nothing does. It is nil where constants may be copied.
+	Shares func(n *Node, k int) string
+
 	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
 	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
 	Stays func(n *Node) (why string, stays bool)
+
+	// Twins are the nodes that do the same with the same stored constants as n, n among them, in an order of their own: those
+	// of one layer in all places where it is used. Their constants change alike or not at all. Together says that they leave
+	// the file together or not at all, too. It is nil where constants may be copied, and answers nil where there is one place.
+	Twins func(n *Node) (list []*Node, together bool)
 
 	names map[string]bool // every value and node name in use, for NewName
 }
@@ -64,6 +73,10 @@ type Node struct {
 	Graph        *Graph
 	Source       any  // the format's own: where this node stands in the file; nil for a new node
 	Edited       bool // type, inputs, outputs or attributes differ from the file's
+
+	// Of a node that stands for a layer which ONNX has no operators for, or which the format's room does not understand.
+	Why        string // what is not understood, for whoever asks why nothing folds into it
+	PerChannel bool   // it holds scales, shifts or statistics of channels: it counts as a per-channel node
 }
 
 // Attr is one attribute. The field that Kind names is set.

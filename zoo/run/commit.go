@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -159,16 +162,17 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 // them, as external data may be. A model of an earlier run that has become out of date loses its external data, and with
 // them its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
+	w.out.outdated = nil
 	for k, rel := range w.out.order {
 		path, mine := w.out.final(rel), claim{w.job.Path, hashes[k]}
 		w.lock.Lock()
 		first, taken := w.claims[path]
-		if !taken {
-			w.claims[path] = mine
+		if !taken || first.model == mine.model { // perhaps from an attempt before
+			w.claims[path], taken = mine, false
 		}
 		w.lock.Unlock()
 		if taken && (first.hash != mine.hash || rel == "") {
-			return sharedError(path, first.model)
+			return &sharedError{path, rel, first.model}
 		}
 		for _, e := range w.books.sharing(w.books.rel(path), w.owner(w.job)) {
 			if err := w.takeOver(ctx, e, rel, path, mine); err != nil {
@@ -194,10 +198,10 @@ func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine cl
 		return nil
 	}
 	if e.Manifest != w.manifest {
-		return sharedError(path, name)
+		return &sharedError{path, "", name}
 	}
 	if e.Outputs[0].Path != w.books.rel(w.job.Target) && w.current(ctx, e) {
-		return sharedError(path, name)
+		return &sharedError{path, rel, name}
 	}
 	if _, ours := w.books.holds(ctx, e.Outputs[0], false); rel != "" && ours {
 		w.out.outdated = append(w.out.outdated, w.books.abs(e.Outputs[0].Path))
@@ -214,8 +218,39 @@ func (w *work) current(ctx context.Context, e *entry) bool {
 // claim is a model's on an output, with the content that it needs.
 type claim struct{ model, hash string }
 
-func sharedError(path, owner string) error {
-	return fmt.Errorf("%s belongs to %s too, which needs other bytes: give one of them another output folder", path, owner)
+// sharedError says that an output is another model's too, with other bytes.
+type sharedError struct {
+	path  string
+	rel   string // of a file beside the model that may get another name; "" where none may
+	owner string
+}
+
+func (e *sharedError) Error() string {
+	return fmt.Sprintf("%s belongs to %s too, which needs other bytes: give one of them another output folder", e.path, e.owner)
+}
+
+// maxApart bounds how many files beside a model get names of their own.
+const maxApart = 64
+
+// apart gives a file beside the model that another model has with other bytes, as external data of an encoder and a decoder,
+// a name of its own, and throws away what was written and warned of since. It says whether the model is to be written anew.
+func (w *work) apart(shared *sharedError, warnings []string) bool {
+	mover, ok := w.source.(format.Mover)
+	_, noModel := format.Find(shared.rel)
+	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.moved[shared.rel] || w.result.Status == outcome.Copied && changes(w.plan) {
+		return false
+	}
+	stem := strings.TrimSuffix(filepath.Base(w.job.Target), filepath.Ext(w.job.Target))
+	to := path.Join(path.Dir(shared.rel), stem+"."+path.Base(shared.rel))
+	if mover.Move(shared.rel, to) != nil || w.out.restart() != nil {
+		return false
+	}
+	if w.moved == nil {
+		w.moved = map[string]bool{}
+	}
+	w.moved[shared.rel], w.moved[to] = true, true
+	w.result.Warnings = append(slices.Clone(warnings), fmt.Sprintf("external data %s is written as %s: %s has other bytes under that name", shared.rel, to, shared.owner))
+	return true
 }
 
 // copyFiles copies the files that a model is made of, the model file's first.

@@ -42,6 +42,7 @@ type work struct {
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that the written file calls otherwise
 	waits   bool              // for the disk alone
+	moved   map[string]bool   // names of files beside the model that others have, and those that they got instead
 }
 
 // do does the model, unless it is done.
@@ -135,6 +136,19 @@ func (w *work) make(ctx context.Context) (err error) {
 			_ = w.out.discard() // what made the model fail matters more
 		}
 	}()
+	for {
+		warnings := w.result.Warnings
+		err := w.fill(ctx)
+		if shared, yes := errors.AsType[*sharedError](err); yes && w.apart(shared, warnings) {
+			continue
+		}
+		committed = err == nil
+		return err
+	}
+}
+
+// fill writes the model into its stage, proves it there, and puts it in its place.
+func (w *work) fill(ctx context.Context) error {
 	w.result.Status = outcome.Copied
 	if changes(w.plan) {
 		if err := w.write(ctx); err != nil {
@@ -165,6 +179,9 @@ func (w *work) make(ctx context.Context) (err error) {
 	go func() { synced <- w.out.sync() }() // the disk works meanwhile
 	after, hashes, err := w.digests(ctx)
 	if err == nil {
+		err = w.claim(ctx, hashes) // while the original is open, and can be written anew beside another's files
+	}
+	if err == nil {
 		w.handOn()
 	}
 	if err = errors.Join(err, <-synced); err != nil {
@@ -174,11 +191,7 @@ func (w *work) make(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := w.commit(ctx, after, hashes); err != nil {
-		return err
-	}
-	committed = true
-	return nil
+	return w.commit(ctx, after, hashes)
 }
 
 // giveUp copies the original in place of a folded model that is slower.
@@ -394,6 +407,10 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 
 // copy copies the model's files as they are.
 func (w *work) copy(ctx context.Context) error {
+	if len(w.moved) > 0 { // it refers to other files now
+		_, err := w.source.Write(ctx, w.out, w.Backend)
+		return err
+	}
 	return copyFiles(ctx, w.source.Inputs(), w.out)
 }
 

@@ -1,6 +1,8 @@
 package tensor
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -30,6 +32,22 @@ func (b Buffer) WriteAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write %d bytes at byte %d of a buffer of %d bytes: %w", len(p), off, len(b), io.ErrShortWrite)
 	}
 	return copy(b[off:], p), nil
+}
+
+// Equal says whether n bytes of two tensors are the same.
+func Equal(a, b io.ReaderAt, n int64) (bool, error) {
+	const chunk = 256 << 10
+	x, y := make([]byte, min(n, chunk)), make([]byte, min(n, chunk))
+	for at := int64(0); at < n; at += chunk {
+		size := min(n-at, chunk)
+		if err := errors.Join(ReadFull(a, x[:size], at), ReadFull(b, y[:size], at)); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x[:size], y[:size]) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Lazily is a tensor's bytes that are made when the first of them is read.

@@ -8,9 +8,10 @@ import (
 )
 
 // External moves the weights of an ONNX file that have at least that many bytes into a second file, external data at a
-// location relative to the model's folder.
-func External(data []byte, location string, least int) (model, weights []byte, err error) {
+// location relative to the model's folder. What that file holds already, another model's weights, stays before them.
+func External(data []byte, location string, least int, before ...byte) (model, weights []byte, err error) {
 	const graph, initializer, raw, externalData, dataLocation = 7, 5, 9, 13, 14
+	weights = before
 	model, err = rewrite(data, graph, func(g []byte) ([]byte, error) {
 		return rewrite(g, initializer, func(t []byte) ([]byte, error) {
 			var moved []byte

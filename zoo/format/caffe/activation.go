@@ -1,7 +1,6 @@
 package caffe
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -28,7 +27,6 @@ func init() {
 	rules["Clip"] = clip
 	rules["Softmax"] = softmax
 	rules["LRN"] = lrn
-	rules["Eltwise"] = eltwise
 }
 
 func relu(b *builder) error {
@@ -157,47 +155,5 @@ func lrn(b *builder) error {
 		return errOpaque
 	}
 	b.only("LRN", []*model.Value{b.in(0)}, model.Float("alpha", alpha), model.Float("beta", beta), model.Float("bias", bias), model.Int("size", size))
-	return nil
-}
-
-// eltwise adds, multiplies or takes the maximum of blobs of one shape. A sum may have coefficients; of those, 1 for all, and
-// 1 and −1, are operators.
-func eltwise(b *builder) error {
-	p := b.params("eltwise_param")
-	if err := b.counts(-1, 1); err != nil {
-		return err
-	}
-	l := b.layer
-	if len(l.in) < 2 {
-		return errOpaque
-	}
-	for k := range l.in {
-		if b.shape(0) == nil || !slices.Equal(b.shape(k), b.shape(0)) {
-			return errOpaque
-		}
-	}
-	op := map[string]string{"PROD": "Mul", "SUM": "Add", "MAX": "Max"}[p.enum("operation", "SUM", "PROD", "SUM", "MAX")]
-	var coefficients []float64
-	for _, f := range p.list("coeff") {
-		x, ok := f.float()
-		if !ok {
-			p.fail(f, "want a number as value")
-		}
-		coefficients = append(coefficients, x)
-	}
-	switch {
-	case op == "":
-		return errOpaque
-	case op != "Add" || !slices.ContainsFunc(coefficients, func(x float64) bool { return x != 1 }):
-	case slices.Equal(coefficients, []float64{1, -1}):
-		op = "Sub"
-	default:
-		return errOpaque
-	}
-	x := b.in(0)
-	for k := 1; k < len(l.in)-1; k++ {
-		x = b.node(op, fmt.Sprint(k), []*model.Value{x, b.in(k)}, 1).Outputs[0]
-	}
-	b.only(op, []*model.Value{x, b.in(len(l.in) - 1)})
 	return nil
 }

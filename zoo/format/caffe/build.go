@@ -20,7 +20,13 @@ const opset = 17
 
 // errOpaque says that a layer, or a form of it, cannot be written exactly with ONNX operators. It becomes one node of this
 // package's domain, through which no map passes.
-var errOpaque = errors.New("not expressible")
+var errOpaque error = opaque("")
+
+// opaque is errOpaque with the reason why.
+type opaque string
+
+func (o opaque) Error() string        { return string(o) }
+func (o opaque) Is(target error) bool { return target == errOpaque }
 
 // built is what a layer became in the graph.
 type built struct {
@@ -126,11 +132,7 @@ func (b *builder) build(l *layer) error {
 		}
 		b.graph.Nodes, b.graph.Consts = b.graph.Nodes[:nodes], b.graph.Consts[:consts]
 		l.built = built{}
-		typ := l.typ
-		if b.unasked != "" {
-			typ += " with " + b.unasked
-		}
-		b.opaque(typ)
+		b.opaque(err.Error())
 	} else if err != nil {
 		return fmt.Errorf("%s: layer %q: %w", b.net.position(l.where.from), l.name, err)
 	}
@@ -149,18 +151,54 @@ var keepShape = map[string]bool{
 	"Normalize": true, "Power": true, "Scale": true, "Threshold": true, "Eltwise": true,
 }
 
-// opaque writes the layer as one node that nothing is known of but its type.
-func (b *builder) opaque(typ string) {
+// opaque writes the layer as one node that nothing is known of but its type, and perhaps why.
+func (b *builder) opaque(why string) {
 	l := b.layer
 	var in []*model.Value
 	for k := range l.in {
 		in = append(in, b.in(k))
 	}
+	typ := l.typ
+	switch {
+	case b.unasked != "":
+		typ += " with " + b.unasked
+		why = "the parameter " + b.unasked + " is not known"
+	case rules[l.typ] == nil:
+		why = "the type is not known"
+	case l.trains():
+		why = "it computes as in training"
+	}
 	n := b.add(domain, typ, "", in, len(l.out))
+	n.Why, n.PerChannel = why, b.perChannel()
 	if keepShape[l.typ] && len(in) > 0 && len(n.Outputs) == 1 {
 		n.Outputs[0].Shape = in[0].Shape
 	}
 	b.tops(n)
+}
+
+// perChannel says whether the layer's weights are vectors with one element for each channel, at least two of them, and at
+// most some single numbers beside: scales, shifts and statistics.
+func (b *builder) perChannel() bool {
+	channels, vectors := int64(-1), 0
+	for _, w := range b.layer.weights {
+		rank := 0 // axes of more than one element
+		for _, d := range w.shape {
+			if d != 1 {
+				rank++
+			}
+		}
+		switch {
+		case rank > 1 || rank == 1 && vectors > 0 && w.count != channels:
+			return false
+		case rank == 1:
+			channels, vectors = w.count, vectors+1
+		}
+	}
+	if vectors < 2 || len(b.layer.in) == 0 {
+		return false
+	}
+	in := b.shape(0)
+	return len(in) < 2 || in[1] < 0 || in[1] == channels
 }
 
 // finish names the layer's values and notes how it stands in the graph.

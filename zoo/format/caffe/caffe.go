@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,10 +21,11 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 func init() {
-	format.Register(format.Format{Name: "caffe", Version: 1, Extensions: []string{".prototxt"}, Open: Open})
+	format.Register(format.Format{Name: "caffe", Version: 2, Extensions: []string{".prototxt"}, Open: Open})
 }
 
 // file is an open net.
@@ -64,7 +66,7 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 		return nil, err
 	}
 	if o.Neutralize {
-		f.model.Takes = holds
+		f.model.Takes, f.model.Twins = alone, nil
 	}
 	return f, nil
 }
@@ -89,7 +91,12 @@ func readText(path, name string) (string, error) {
 func (f *file) read() error {
 	users := map[string]int{} // of shared weights, by their param's name
 	everyone := slices.Concat(f.net.layers, f.net.others)
-	named := map[string]int{}
+	named, training := map[string]int{}, map[string]bool{}
+	for _, l := range f.net.others {
+		for _, name := range l.paramNames() {
+			training[name] = true
+		}
+	}
 	for _, l := range everyone {
 		named[l.name]++
 		for _, name := range l.paramNames() {
@@ -113,6 +120,9 @@ func (f *file) read() error {
 			l.shared[k] = l.shared[k] || named[l.name] > 1
 		}
 	}
+	if err := f.pair(named, training); err != nil {
+		return err
+	}
 	b, err := build(f.net, f.weights)
 	if err != nil {
 		return err
@@ -121,8 +131,118 @@ func (f *file) read() error {
 	for x, v := range b.values {
 		f.blobs[v] = x
 	}
-	f.model.Takes = takes
+	f.model.Takes, f.model.Stays, f.model.Twins = takes, stays, twins
+	f.model.Shares = f.sharers
 	return nil
+}
+
+// sharers names the layers that share weight k of a node's layer.
+func (f *file) sharers(n *model.Node, k int) string {
+	l, w, _ := placeOf(n, k)
+	if l == nil || !l.shared[w] {
+		return ""
+	}
+	name, list := "", []string(nil)
+	if names := l.paramNames(); w < len(names) {
+		name = names[w]
+	}
+	for _, other := range slices.Concat(f.net.layers, f.net.others) {
+		if other == l || other.where == nil {
+			continue
+		}
+		if other.name == l.name {
+			list = append(list, fmt.Sprintf("another layer %q", other.name))
+		} else if name != "" && slices.Contains(other.paramNames(), name) {
+			list = append(list, fmt.Sprintf("layer %q", other.name))
+		}
+	}
+	return strings.Join(list, " and ")
+}
+
+// pair finds layers that share all their weights, and hold the same ones in the caffemodel, which has a copy for each. Caffe
+// uses the last copy for all, OpenCV each for its layer; where they differ nothing can be said.
+func (f *file) pair(named map[string]int, training map[string]bool) error {
+	groups := map[string][]*layer{}
+	for _, l := range f.net.layers {
+		if l.where == nil || len(l.weights) == 0 {
+			continue
+		}
+		names := l.paramNames()
+		if len(names) != len(l.weights) || named[l.name] > 1 || slices.ContainsFunc(names, func(name string) bool { return name == "" || training[name] }) {
+			continue
+		}
+		key := l.typ + "\x00" + strings.Join(names, "\x00")
+		groups[key] = append(groups[key], l)
+	}
+	users := map[string]int{} // of the groups
+	for key, group := range groups {
+		for _, name := range strings.Split(key, "\x00")[1:] {
+			users[name] += len(group)
+		}
+	}
+	counts := map[string]int{}
+	for _, l := range f.net.layers {
+		if l.where != nil {
+			for _, name := range l.paramNames() {
+				counts[name]++
+			}
+		}
+	}
+	for key, group := range groups {
+		whole := len(group) > 1
+		for _, name := range strings.Split(key, "\x00")[1:] {
+			whole = whole && users[name] == len(group) && counts[name] == len(group) // nobody else has it
+		}
+		for _, l := range group[1:] {
+			if !whole {
+				break
+			}
+			var err error
+			if whole, err = group[0].same(l); err != nil {
+				return err
+			}
+		}
+		if !whole {
+			continue
+		}
+		for _, l := range group {
+			l.twins = group
+		}
+	}
+	return nil
+}
+
+// same says whether two layers have the same weights in the caffemodel.
+func (l *layer) same(m *layer) (bool, error) {
+	if len(l.weights) != len(m.weights) {
+		return false, nil
+	}
+	for k, w := range l.weights {
+		if !slices.Equal(w.shape, m.weights[k].shape) {
+			return false, nil
+		}
+		a, b := w.as(w.shape), m.weights[k].as(w.shape)
+		equal, err := tensor.Equal(a.Data, b.Data, a.Bytes())
+		if err != nil || !equal {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// twins are the nodes that read the weights of layers which share all of them.
+func twins(n *model.Node) (list []*model.Node, together bool) {
+	l, ok := n.Source.(*layer)
+	if !ok || n != l.main {
+		return nil, false
+	}
+	for _, t := range l.twins {
+		if t.main == nil || t.gains != l.gains || !maps.Equal(t.place, l.place) {
+			return nil, false
+		}
+		list = append(list, t.main)
+	}
+	return list, false
 }
 
 // paramNames are the names that the layer gives its weights, by which others share them; "" for no name.
@@ -143,19 +263,27 @@ func takes(n *model.Node, k int) bool {
 	return ok && (w < len(l.weights) || l.gains != "" && w == len(l.weights))
 }
 
-// holds says whether the files store a constant as input k of a node.
-func holds(n *model.Node, k int) bool {
-	l, w, ok := placeOf(n, k)
-	return ok && w < len(l.weights)
+// stays says that a node is not left out by itself: one of several that do a layer's work.
+func stays(n *model.Node) (why string, yes bool) {
+	l, ok := n.Source.(*layer)
+	return "", !ok || len(l.nodes) > 1
 }
 
-// placeOf is the layer of a node and the number of its weight that is input k, where no other layer shares that.
+// alone says whether the files store a constant as input k of a node, for no other layer.
+func alone(n *model.Node, k int) bool {
+	l, w, ok := placeOf(n, k)
+	return ok && w < len(l.weights) && !l.shared[w]
+}
+
+// placeOf is the layer of a node and the number of its weight that is input k, where no other layer shares that, or one that
+// is known to do the same with it.
 func placeOf(n *model.Node, k int) (l *layer, w int, ok bool) {
 	if l, ok = n.Source.(*layer); !ok || n != l.main {
 		return l, 0, false
 	}
 	w, ok = l.place[k]
-	return l, w, ok && !l.shared[w]
+	all, _ := twins(n)
+	return l, w, ok && (!l.shared[w] || len(all) > 0)
 }
 
 func (f *file) Model() *model.Model { return f.model }

@@ -144,8 +144,16 @@ func (f *file) encodeNew(out *wire.Message, number protowire.Number, l *layer, c
 			inner.Varint(blobNum+protowire.Number(k), uint64(d))
 		}
 	} else {
+		extents := []int64{n}
+		if l.gains == "scale_param" { // [1, C], perhaps
+			extents = l.weights[0].shape
+		}
+		var dims []byte
+		for _, d := range extents {
+			dims = protowire.AppendVarint(dims, uint64(d))
+		}
 		shape := &wire.Message{}
-		shape.Bytes(blobShapeDim, protowire.AppendVarint(nil, uint64(n)))
+		shape.Bytes(blobShapeDim, dims)
 		inner.Message(blobShape, shape)
 	}
 	if err := elements(inner, "the new bias", c); err != nil {

@@ -38,7 +38,7 @@ func (p *params) window(n int) (window, error) {
 	}
 	for _, list := range [][]int64{w.kernel, w.pad, w.stride, w.dilation} {
 		if list == nil {
-			return w, errOpaque
+			return w, opaque("a height without a width, or a width without a height")
 		}
 		if len(list) != n || slices.Min(list) < 0 {
 			return w, fmt.Errorf("kernel %v, pad %v, stride %v, dilation %v for %d spatial axes: %w", w.kernel, w.pad, w.stride, w.dilation, n, format.ErrCorrupt)

@@ -31,6 +31,7 @@ type layer struct {
 	weights   []*weight // what the caffemodel holds for it
 	stored    *storedLayer
 	shared    map[int]bool // weights that another layer uses too
+	twins     []*layer     // those that share all its weights, itself among them
 }
 
 // blob is one value that flows through the net: what one layer writes under a name. A layer whose top has the name of its
@@ -207,6 +208,10 @@ func (net *network) resolve() error {
 	for _, l := range net.layers {
 		for _, f := range l.bottoms {
 			b := current[f.value]
+			if other := net.maker(f.value); b == nil && other != nil {
+				return fmt.Errorf("%s: layer %q reads %q, which in phase TEST no layer makes, only %q for another phase, level or stage: include that, or leave out what reads it: %w",
+					net.position(f.from), l.name, f.value, other.name, format.ErrUnread)
+			}
 			if b == nil {
 				return net.errorAt(f.from, "layer %q reads %q, which no layer before it makes", l.name, f.value)
 			}
@@ -237,6 +242,16 @@ func (net *network) resolve() error {
 		}
 		if b.value = b.name; b != keeper {
 			b.value = unique(taken, b.name+"@"+b.by.name)
+		}
+	}
+	return nil
+}
+
+// maker is a layer that the net of phase TEST has not, and which makes a blob of that name; nil if there is none.
+func (net *network) maker(blob string) *layer {
+	for _, l := range net.others {
+		if slices.ContainsFunc(l.tops, func(f *field) bool { return f.value == blob }) {
+			return l
 		}
 	}
 	return nil

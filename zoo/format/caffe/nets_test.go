@@ -73,6 +73,12 @@ func random(extents ...int64) []byte {
 	return message(7, shape(extents...), noise(n, len(extents) > 1))
 }
 
+// absolute is a weight of that shape whose elements are positive.
+func absolute(extents ...int64) []byte {
+	n, _ := tensor.Elements(extents)
+	return message(7, shape(extents...), noise(n, false))
+}
+
 // doubles is packed double data in its field.
 func doubles(values ...float64) []byte {
 	var raw []byte

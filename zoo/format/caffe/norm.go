@@ -30,31 +30,44 @@ func (b *builder) all(part string, n int64, x float64) *model.Value {
 }
 
 // batchNorm has the weights sum of means, sum of variances, and the factor by which both are too large; a factor of 0 is
-// that of a layer that was never trained, and makes both 0. It has no γ and β: a Scale layer behind it may.
+// that of a layer that was never trained, and makes both 0. It has no γ and β: a Scale layer behind it may. NVIDIA's Caffe
+// has them as two more weights where scale_bias is true, or where it is said what they start with.
 func batchNorm(b *builder) error {
 	p := b.params("batch_norm_param")
 	if err := b.counts(1, 1); err != nil {
 		return err
 	}
 	global, epsilon := p.bool("use_global_stats", true), p.float("eps", float32Of(1e-5))
-	if in := b.shape(0); in != nil && len(in) < 2 || p.bool("scale_bias", false) { // five weights, as in NVIDIA's Caffe
+	own := p.bool("scale_bias", p.has("scale_filler", "bias_filler"))
+	if in := b.shape(0); in != nil && len(in) < 2 {
 		return errOpaque
 	}
-	if err := b.wants(3); err != nil {
+	if err := b.wants(3 + 2*truth(own)); err != nil {
 		return err
 	}
 	channels, err := b.channels(0)
 	if err != nil {
 		return err
 	}
-	for k, want := range map[int]int64{1: channels, 2: 1} {
-		if _, err := b.weightShape(k, want); err != nil {
+	for k := range b.layer.weights[1:] {
+		want := channels
+		if k+1 == 2 {
+			want = 1
+		}
+		if _, err := b.weightShape(k+1, want); err != nil {
 			return err
 		}
 	}
-	factor, err := b.layer.weights[2].floats()
+	list, err := b.layer.weights[2].floats()
 	if err != nil {
 		return err
+	}
+	factor := list[0]
+	switch {
+	case own && factor != 1:
+		return opaque(fmt.Sprintf("its third blob is %g: NVIDIA's Caffe does not divide by it, others do", factor))
+	case own && epsilon < float32Of(minEpsilon):
+		return opaque(fmt.Sprintf("eps is %g, in whose place NVIDIA's Caffe takes %g", float32(epsilon), minEpsilon))
 	}
 	var statistics [2]*model.Value
 	for k, part := range []string{"mean", "variance"} {
@@ -63,21 +76,26 @@ func batchNorm(b *builder) error {
 			return err
 		}
 		for c := range values {
-			if factor[0] == 0 {
+			if factor == 0 {
 				values[c] = 0
 			} else {
-				values[c] /= factor[0]
+				values[c] /= factor
 			}
 		}
 		statistics[k] = b.added(part, tensor.Float32, []int64{channels}, values)
 	}
-	gamma, beta := b.all("gamma", channels, 1), b.all("beta", channels, 0)
+	gamma, beta, place := (*model.Value)(nil), (*model.Value)(nil), map[int]int{}
+	if factor != 0 {
+		place[3], place[4], b.layer.factor = 0, 1, factor
+	}
+	if own {
+		gamma, beta = b.weight(3, "gamma", []int64{channels}), b.weight(4, "beta", []int64{channels})
+		place[1], place[2] = 3, 4
+	} else {
+		gamma, beta = b.all("gamma", channels, 1), b.all("beta", channels, 0)
+	}
 	if global {
-		n := b.normalise(gamma, beta, statistics[0], statistics[1], epsilon)
-		if factor[0] != 0 {
-			b.stores(n, map[int]int{3: 0, 4: 1})
-			b.layer.factor = factor[0]
-		}
+		b.stores(b.normalise(gamma, beta, statistics[0], statistics[1], epsilon), place)
 		return nil
 	}
 	// A false that is written there holds in phase TEST too. ONNX has the running statistics as outputs then.
@@ -88,7 +106,7 @@ func batchNorm(b *builder) error {
 }
 
 // span is what a weight of Scale and Bias stands beside: the axes from axis on, num of them, of the first bottom. -1 is all
-// that follow.
+// that follow. Leading ones along which the weight has extent 1 are no part of it: [1, C] from axis 0 on is [C] from axis 1 on.
 func (b *builder) span(p *params) (axis, num int64, err error) {
 	in := b.shape(0)
 	axis, num = p.int("axis", 1), p.int("num_axes", 1)
@@ -103,6 +121,16 @@ func (b *builder) span(p *params) (axis, num int64, err error) {
 	}
 	if axis < 0 || num < 0 || in != nil && axis+num > int64(len(in)) || in != nil && len(in) < 2 {
 		return 0, 0, errOpaque
+	}
+	if in == nil {
+		return axis, num, nil
+	}
+	var stored []int64
+	if len(b.layer.weights) > 0 {
+		stored = b.layer.weights[0].shape
+	}
+	for num > 1 && (in[axis] == 1 || in[axis] < 0 && int64(len(stored)) == num && stored[0] == 1) {
+		axis, num, stored = axis+1, num-1, stored[min(1, len(stored)):]
 	}
 	return axis, num, nil
 }
@@ -181,22 +209,6 @@ func bias(b *builder) error {
 	beta := b.weight(0, "beta", []int64{channels})
 	b.stores(b.normalise(b.all("gamma", channels, 1), beta, b.all("mean", channels, 0), b.all("variance", channels, 1), 0), map[int]int{2: 0})
 	return nil
-}
-
-// channels is the number of elements of weight k, which has one for each channel.
-func (b *builder) channels(k int) (int64, error) {
-	channels := int64(-1)
-	if in := b.shape(0); in != nil {
-		channels = in[1]
-	}
-	extents, err := b.weightShape(k, channels)
-	if err != nil {
-		return 0, err
-	}
-	if extents[0] > maxSmall {
-		return 0, fmt.Errorf("%d channels: %w", extents[0], format.ErrLimit)
-	}
-	return extents[0], nil
 }
 
 // maxRepeated bounds how often one number of a file is written out, for each channel of a net that claims to have so many.

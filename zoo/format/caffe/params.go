@@ -17,7 +17,8 @@ type params struct {
 
 // harmless are fields that say how a layer is trained or which code computes it, not what it computes.
 var harmless = strings.Fields("engine weight_filler bias_filler filler cudnn_math_override conv_algos_override " +
-	"cudnn_convolution_algo_seeker force_nd_im2col fuse_type stable_prod_grad moving_average_fraction dropout_ratio")
+	"cudnn_convolution_algo_seeker force_nd_im2col fuse_type stable_prod_grad moving_average_fraction dropout_ratio " +
+	"scale_filler slope_filler shift_filler momentum frozen")
 
 // params are the layer's parameters of that kind.
 func (l *layer) params(s *source, kind string) *params {
@@ -126,9 +127,10 @@ func (p *params) enum(name, def string, words ...string) string {
 }
 
 // spatial are sizes for each of n spatial axes, as convolutions and poolings give them: none, one for all, one for each; or
-// a height and a width. Height or width alone are nil: programs differ in what they make of that.
+// a height and a width. Where one of those two is alone the other is 0: a pad may be that, a kernel or a stride may not, and
+// the sizes are nil.
 func (p *params) spatial(name, short string, n int, def int64) []int64 {
-	if height, width := p.has(short+"_h"), p.has(short+"_w"); height && width {
+	if height, width := p.has(short+"_h"), p.has(short+"_w"); height && width || (height || width) && short == "pad" {
 		return []int64{p.int(short+"_h", 0), p.int(short+"_w", 0)}
 	} else if height || width {
 		return nil

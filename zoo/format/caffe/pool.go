@@ -27,8 +27,8 @@ func pooling(b *builder) error {
 		return errOpaque
 	}
 	pad, stride := p.spatial("pad", "pad", 2, 0), p.spatial("stride", "stride", 2, 1)
-	if pad == nil || stride == nil {
-		return errOpaque
+	if pad == nil || stride == nil || p.has("pad_w") && !p.has("pad_h") { // a pad_w alone is ignored
+		return opaque("a height without a width, or a width without a height")
 	}
 	if p.bool("global_pooling", false) {
 		if p.has("kernel_size", "kernel_h", "kernel_w") || slices.Max(pad) != 0 || slices.Max(stride) != 1 {

@@ -57,7 +57,7 @@ func (s *source) parse() (*message, error) {
 	if len(s.text) > maxText {
 		return nil, fmt.Errorf("%s: %d bytes of text: %w", s.name, len(s.text), format.ErrLimit)
 	}
-	p := &parser{source: s}
+	p := &parser{source: s, at: len(s.text) - len(strings.TrimPrefix(s.text, "\ufeff"))} // a byte order mark, as some editors write it
 	p.next()
 	m := p.message(0, -1)
 	if p.err != nil {

@@ -116,7 +116,7 @@ func layersOf(c *cfg, bare bool) (*network, error) {
 		read := kinds[s.kind]
 		switch {
 		case unsupported[s.kind]:
-			s.fail(s.line, format.ErrLimit, "this layer is not supported")
+			s.fail(s.line, format.ErrUnread, "the layer is of a type that is not known")
 		case read == nil:
 			s.fail(s.line, format.ErrCorrupt, "Darknet has no such layer")
 		default:
@@ -124,7 +124,7 @@ func layersOf(c *cfg, bare bool) (*network, error) {
 		}
 		for _, key := range refused {
 			if s.flag(key) {
-				s.fail(s.lineOf(key), format.ErrLimit, "%s is not supported", key)
+				s.fail(s.lineOf(key), format.ErrUnread, "the option %s", key)
 			}
 		}
 		if s.err != nil {

@@ -57,7 +57,7 @@ func (h *file) openArchive(size int64) (string, error) {
 		case seen[name] != nil:
 			return "", fmt.Errorf("member %q: it is there twice: %w", m.Name, format.ErrCorrupt)
 		case m.Method != zip.Store && m.Method != zip.Deflate || m.Flags&1 != 0:
-			return "", fmt.Errorf("member %q: compressed by method %d, or encrypted: %w", m.Name, m.Method, format.ErrLimit)
+			return "", fmt.Errorf("member %q: compressed by method %d, or encrypted: %w", m.Name, m.Method, format.ErrUnread)
 		case m.UncompressedSize64 > minBomb && m.UncompressedSize64/maxBombRate > m.CompressedSize64:
 			return "", fmt.Errorf("member %q: %d bytes made of %d: %w", m.Name, m.UncompressedSize64, m.CompressedSize64, format.ErrLimit)
 		}
@@ -73,7 +73,7 @@ func (h *file) openArchive(size int64) (string, error) {
 	case config == nil:
 		return "", fmt.Errorf("the archive has no %s: it is not a Keras model: %w", configMember, format.ErrCorrupt)
 	case weights == nil && seen["model.weights.npz"] != nil:
-		return "", fmt.Errorf("the weights are an .npz file: save the model with weights in HDF5, as Keras does by default: %w", format.ErrLimit)
+		return "", fmt.Errorf("the weights are an .npz file: save the model with weights in HDF5, as Keras does by default: %w", format.ErrUnread)
 	case weights == nil:
 		return "", fmt.Errorf("the archive has no %s: %w", weightsMember, format.ErrCorrupt)
 	}

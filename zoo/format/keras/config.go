@@ -27,7 +27,7 @@ type layer struct {
 	class   string
 	name    string
 	foreign bool            // the class is not one of Keras' layers
-	counted bool            // it is a layer: operations are not among a model's layers
+	counted bool            // it is a layer: operations (ops.go) are not among a model's layers
 	tree    *jsontext.Value // all that is said of the layer
 	config  *jsontext.Value // its settings, called as in Keras 2 and 3
 	calls   []*call         // where it is used
@@ -38,6 +38,7 @@ type layer struct {
 	group   *hdf5.Group     // what a .keras file has of it
 	twin    bool            // the same object is a layer in another place too
 	old     bool            // it is as Keras 1 wrote it
+	timed   bool            // a TimeDistributed, read as the layer that it applies
 }
 
 // call is one use of a layer.
@@ -77,7 +78,7 @@ func parseModel(tree *jsontext.Value, major int) (*network, error) {
 		whole.name = name
 	}
 	if !isNetwork(tree) {
-		return nil, fmt.Errorf("the model is a %q: only Sequential and functional models have their layers in the file: %w", class, format.ErrLimit)
+		return nil, fmt.Errorf("the model is a %q: only Sequential and functional models have their layers in the file: %w", class, format.ErrUnread)
 	}
 	p := &parser{major: major, shared: map[string]*layer{}}
 	if err := p.network(whole, 0); err != nil {
@@ -124,7 +125,7 @@ func (p *parser) network(of *layer, depth int) error {
 		}
 		n.names[l.name] = l
 		n.layers = append(n.layers, l)
-		n.bare = n.bare && !l.foreign && leavable[l.class]
+		n.bare = n.bare && l.leavable()
 		if isNetwork(tree) && !l.foreign {
 			if err := p.network(l, depth+1); err != nil {
 				return err
@@ -169,6 +170,9 @@ func (p *parser) layer(n *network, tree *jsontext.Value, at int) (*layer, error)
 		if err := l.modern(); err != nil {
 			return nil, fmt.Errorf("layer %q: %w", l.name, err)
 		}
+	}
+	if p.major > 1 {
+		l.untimed()
 	}
 	if id := tree.Get("shared_object_id"); !id.Null() {
 		if first := p.shared[id.String()]; first != nil {

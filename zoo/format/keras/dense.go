@@ -66,7 +66,11 @@ func buildEmbedding(s *site) (*value, error) {
 	if set == nil {
 		return nil, wrong(s.layer, "its embeddings are not in the file")
 	}
-	if err := s.expect("embeddings", set.set.Type.DType(), rows, width); err != nil {
+	d := s.keeps()
+	if d == tensor.Undefined { // of a mixed type
+		d = set.set.Type.DType()
+	}
+	if err := s.expect("embeddings", d, rows, width); err != nil {
 		return nil, err
 	}
 	index := s.op("Cast", "cast", []*model.Value{s.form(x, 1)}, "to", int(tensor.Int64))

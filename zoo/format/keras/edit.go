@@ -2,6 +2,7 @@ package keras
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,11 +14,12 @@ import (
 
 // changes are what folding has done to the graph, in terms of layers.
 type changes struct {
-	dropped map[callKey]bool        // calls that are no more
-	plain   map[*layer]bool         // layers that lose the scale and the center they end in
-	weights map[weightKey]*weightIs // weights that are others now, or that layers have gained
-	names   map[*layer]string       // layers that are called otherwise, after those whose work they do for the model's outputs
-	numbers map[*layer][]int        // see number
+	dropped map[callKey]bool              // calls that are no more
+	plain   map[*layer]bool               // layers that lose the scale and the center they end in
+	weights map[weightKey]*weightIs       // weights that are others now, or that layers have gained
+	said    map[weightKey]*model.Constant // settings that are others now, by their role
+	names   map[*layer]string             // layers that are called otherwise, after those whose work they do for the model's outputs
+	numbers map[*layer][]int              // see number
 }
 
 // weightKey is a weight by its layer and role.
@@ -29,14 +31,15 @@ type weightKey struct {
 // weightIs is what a weight is now.
 type weightIs struct {
 	constant *model.Constant
-	name     string // in the original model
+	name     string      // in the original model
+	data     io.ReaderAt // where it is multiplied while it is written: its elements, in stored order
 }
 
-func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights) == 0 }
+func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights)+len(c.said) == 0 }
 
 // changes compares the graph with what was made of the file.
 func (h *file) changes() (*changes, error) {
-	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, names: map[*layer]string{}, numbers: map[*layer][]int{}}
+	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, said: map[weightKey]*model.Constant{}, names: map[*layer]string{}, numbers: map[*layer][]int{}}
 	kept := map[callKey]bool{}
 	for _, s := range h.built.sites {
 		gone := 0
@@ -131,7 +134,19 @@ func (c *changes) inputs(p *part) error {
 		if now == nil || k >= len(p.roles) || p.roles[k] == "" || !takes(p.node, k) {
 			return fmt.Errorf("%v: its input %d is another one, for which a Keras file has no place", p.node, k)
 		}
-		c.weights[weightKey{p.site.layer, p.roles[k]}] = &weightIs{now, v.Name}
+		key := weightKey{p.site.layer, p.roles[k]}
+		if classes[p.site.layer.class].said[p.roles[k]] != "" {
+			c.said[key] = now
+			continue
+		}
+		if old := c.weights[key]; old != nil && old.constant != now {
+			return fmt.Errorf("%v: its input %d is another one than in another place of its layer", p.node, k)
+		}
+		name := v.Name
+		if given != nil {
+			name = p.names[k]
+		}
+		c.weights[key] = &weightIs{constant: now, name: name}
 	}
 	return nil
 }
@@ -226,9 +241,9 @@ func (c *changes) editConfig(n *network, copies map[*jsontext.Value]*jsontext.Va
 
 // editLayer makes a layer's settings say which weights it has.
 func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
-	settings := tree.Get("config")
+	settings := l.settings(tree)
 	if name := c.names[l]; name != "" {
-		for _, of := range []*jsontext.Value{tree, settings} {
+		for _, of := range []*jsontext.Value{tree, tree.Get("config")} {
 			if v := of.Get("name"); v != nil {
 				v.Replace(jsontext.Quote(name))
 			}
@@ -242,6 +257,11 @@ func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
 	if l.foreign || class == nil {
 		return nil
 	}
+	for _, role := range slices.Sorted(maps.Keys(class.said)) {
+		if is := c.said[weightKey{l, role}]; is != nil {
+			settings.Set(class.said[role], spelled(is.Values))
+		}
+	}
 	for _, role := range slices.Sorted(maps.Keys(class.gains)) {
 		setting := class.gains[role]
 		if c.weights[weightKey{l, role}] == nil || l.variable(role) != nil {
@@ -253,6 +273,18 @@ func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
 		settings.Set(setting, "true")
 	}
 	return nil
+}
+
+// spelled are numbers of float32 as JSON: one where all are equal, or a list.
+func spelled(values []float64) string {
+	words := make([]string, len(values))
+	for k, x := range values {
+		words[k] = strconv.FormatFloat(float64(float32(x)), 'g', -1, 32)
+	}
+	if !slices.ContainsFunc(words, func(w string) bool { return w != words[0] }) {
+		return words[0]
+	}
+	return "[" + strings.Join(words, ", ") + "]"
 }
 
 // unchain takes dropped layers out of a sequential model. Where the first one said what the model's input is, an InputLayer

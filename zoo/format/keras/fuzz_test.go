@@ -28,7 +28,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		h, err := open(path)
+		h, err := open(path, "")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -50,10 +50,10 @@ func tryConfig(t *testing.T, over *file, text string) {
 			t.Errorf("%q is read as %q", text, got)
 		}
 		h.config = config
-		h.net, h.built, err = read(config, h.root, h.archive != nil, h.version)
+		h.net, h.built, err = read(config, h.root, h.layered, h.version)
 	}
 	if err != nil {
-		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) {
+		if !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) && !errors.Is(err, format.ErrUnread) {
 			t.Errorf("%v: it does not say whose fault it is\n%s", err, text)
 		}
 		return
@@ -88,7 +88,7 @@ func TestConfigurationsWithSomethingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := open(path)
+		h, err := open(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,13 +28,14 @@ type builder struct {
 	infer    func(*model.Node)
 	names    map[string]bool
 	sites    []*site
+	of       map[*layer][]*site
 	networks []*network // those whose layers have sites
 	consts   map[constKey]*model.Value
 }
 
 // build makes the graph of a whole network.
 func build(n *network, v version) (*builder, error) {
-	b := &builder{version: v, names: map[string]bool{}, consts: map[constKey]*model.Value{}}
+	b := &builder{version: v, names: map[string]bool{}, of: map[*layer][]*site{}, consts: map[constKey]*model.Value{}}
 	b.m = &model.Model{Opset: map[string]int64{"": opset}}
 	b.m.Graph = &model.Graph{Model: b.m, Name: n.layer.name}
 	var inputs []*value
@@ -110,15 +111,18 @@ var dtypes = map[string]tensor.DType{
 
 // face is the input that an InputLayer describes, or the first layer of a sequential model.
 func (l *layer) face() face {
-	f := face{name: l.name, dtype: tensor.Float32}
+	f, config := face{name: l.name, dtype: tensor.Float32}, l.config
+	if l.timed {
+		config = l.tree.Get("config")
+	}
 	for _, key := range []string{"batch_shape", "batch_input_shape"} {
-		if s := shapeOf(l.config.Get(key)); s != nil && f.shape == nil {
+		if s := shapeOf(config.Get(key)); s != nil && f.shape == nil {
 			f.shape = s
 		}
 	}
-	name, ok := l.config.Get("dtype").Str()
+	name, ok := config.Get("dtype").Str()
 	if !ok {
-		name, _ = l.config.Get("dtype", "config", "name").Str()
+		name, _ = config.Get("dtype", "config", "name").Str()
 	}
 	if d, ok := dtypes[name]; ok && (l.class == "InputLayer" || d != tensor.Float16) {
 		f.dtype = d
@@ -211,10 +215,19 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 		return b.network(l.inner, in, name+"/", once && len(l.calls) == 1)
 	}
 	s := &site{builder: b, layer: l, call: c.index, name: b.unique(name), once: once && len(l.calls) == 1, alone: once, in: in}
-	b.sites = append(b.sites, s)
+	b.sites, b.of[l] = append(b.sites, s), append(b.of[l], s)
 	class := classes[l.class]
 	err := error(unclear("a class that is not known"))
 	switch {
+	case !l.counted:
+		var out *value
+		if out, err = s.operate(c); err == nil {
+			s.out = []*value{out}
+			return s.out, nil
+		}
+		if len(s.parts) > 0 {
+			panic("keras: nodes were made of an operation that is not understood: " + s.name)
+		}
 	case l.foreign || class == nil || class.build == nil:
 	case !c.plain:
 		err = unclear("it is called with further arguments")
@@ -237,7 +250,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 		return nil, fmt.Errorf("layer %q: %w", l.name, err)
 	}
 	s.in = in
-	s.opaque(c)
+	s.opaque(c, string(why))
 	return s.out, nil
 }
 

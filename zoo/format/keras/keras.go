@@ -1,5 +1,5 @@
-// Package keras reads and writes Keras models: .h5 and .hdf5 files of Keras 1 and 2 (and Keras 3's in that form), and .keras
-// files of Keras 3.
+// Package keras reads and writes Keras models: .h5 and .hdf5 files of Keras 1 and 2 (and Keras 3's in that form), .keras
+// files of Keras 3, and configurations (.json) with a file of weights beside them.
 //
 // A file is a configuration, JSON that lists layers and what they read, and their weights in HDF5. The configuration
 // (config.go) becomes a graph of ONNX operators (graph.go and a file for each family of layers); what is not understood
@@ -24,7 +24,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "keras", Version: 1, Extensions: []string{".h5", ".hdf5", ".keras"}, Open: Open})
+	format.Register(format.Format{Name: "keras", Version: 2, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: Open})
 }
 
 // file is an open model file.
@@ -32,7 +32,10 @@ type file struct {
 	path    string
 	f       *os.File
 	archive *archive // of a .keras file
+	pair    *pair    // of a configuration with a file of weights, which f is then
 	root    *hdf5.Group
+	layered bool // the weights are laid out as in a .keras file, not as in an .h5 file
+	inRoot  bool // root is made up around the file's own, which stands where .h5 files have their weights
 	config  *jsontext.Value
 	version version
 	net     *network
@@ -42,20 +45,23 @@ type file struct {
 
 // Open reads a model's configuration and the tree of its weights. The weights stay in the file.
 func Open(_ context.Context, path string, o format.Options) (format.File, error) {
-	h, err := open(path)
+	h, err := open(path, o.Weights)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write
-			err = fmt.Errorf("%w: %w", err, format.ErrLimit)
+			err = fmt.Errorf("%w: %w", err, format.ErrUnread)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if o.Neutralize {
-		h.built.m.Takes = holds
+		h.built.m.Takes, h.built.m.Twins = holds, nil
 	}
 	return h, nil
 }
 
-func open(path string) (*file, error) {
+func open(path, weights string) (*file, error) {
+	if isPair(path) {
+		return openPair(path, weights)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, errors.Unwrap(err) // the path is said already
@@ -77,7 +83,7 @@ func (h *file) open() error {
 		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	var text string
-	if strings.EqualFold(filepath.Ext(h.path), ".keras") {
+	if h.layered = strings.EqualFold(filepath.Ext(h.path), ".keras"); h.layered {
 		text, err = h.openArchive(info.Size())
 	} else {
 		text, err = h.openLegacy(info.Size())
@@ -85,23 +91,31 @@ func (h *file) open() error {
 	if err != nil {
 		return err
 	}
-	if h.config, err = jsontext.Parse(text); err != nil {
+	config, err := jsontext.Parse(text)
+	if err != nil {
 		return err
 	}
-	if h.net, h.built, err = read(h.config, h.root, h.archive != nil, h.version); err != nil {
+	return h.read(config)
+}
+
+// read makes the graph of what is open.
+func (h *file) read(config *jsontext.Value) (err error) {
+	h.config = config
+	if h.net, h.built, err = read(h.config, h.root, h.layered, h.version); err != nil {
 		return err
 	}
-	h.built.m.Takes, h.built.m.Stays = takes, stays
+	h.built.m.Shares = sharers
+	h.built.m.Takes, h.built.m.Stays, h.built.m.Twins = takes, stays, twins
 	return nil
 }
 
-// read makes a graph of a configuration and a tree of weights.
-func read(config *jsontext.Value, root *hdf5.Group, archived bool, v version) (*network, *builder, error) {
+// read makes a graph of a configuration and a tree of weights, which is laid out as in a .keras file or as in an .h5 file.
+func read(config *jsontext.Value, root *hdf5.Group, layered bool, v version) (*network, *builder, error) {
 	n, err := parseModel(config, v.major)
 	if err != nil {
 		return nil, nil, err
 	}
-	if archived {
+	if layered {
 		err = archiveWeights(root, n, map[string]*layer{})
 	} else {
 		err = legacyWeights(root, n)
@@ -135,16 +149,11 @@ func (h *file) openLegacy(size int64) (string, error) {
 	case !ok && h.root.Links[weightGroup] == nil && h.root.Links["layers"] == nil && !hasAttr(h.root, layerNames):
 		return "", fmt.Errorf("not a Keras model: the HDF5 file has no attribute %s: %w", modelConfig, format.ErrCorrupt)
 	case !ok:
-		return "", fmt.Errorf("the file holds weights only, and nothing of the network (no attribute %s): save the whole model with model.save: %w", modelConfig, format.ErrCorrupt)
+		return "", fmt.Errorf("the file holds weights only, and nothing of the network (no attribute %s): save the whole model with model.save, or match the network's JSON, as model.to_json() makes it, and name this file in the manifest's weights: %w", modelConfig, format.ErrCorrupt)
 	case !isText:
 		return "", fmt.Errorf("the attribute %s is no text: %w", modelConfig, format.ErrCorrupt)
 	case len(text) > maxConfig:
 		return "", fmt.Errorf("a configuration of %d bytes: %w", len(text), format.ErrLimit)
-	}
-	word := func(group *hdf5.Group, name string) string {
-		v, _ := group.Attrs.Get(name)
-		s, _ := v.Text()
-		return s
 	}
 	weights, _ := h.root.Links[weightGroup].(*hdf5.Group)
 	if weights == nil {
@@ -158,6 +167,13 @@ func (h *file) openLegacy(size int64) (string, error) {
 	return text, nil
 }
 
+// word is a group's attribute that is a text, or nothing.
+func word(group *hdf5.Group, name string) string {
+	v, _ := group.Attrs.Get(name)
+	s, _ := v.Text()
+	return s
+}
+
 func hasAttr(g *hdf5.Group, name string) bool {
 	_, ok := g.Attrs.Get(name)
 	return ok
@@ -166,8 +182,13 @@ func hasAttr(g *hdf5.Group, name string) bool {
 // Model is the network as stored, or as edited.
 func (h *file) Model() *model.Model { return h.built.m }
 
-// Inputs is the model file.
-func (h *file) Inputs() []string { return []string{h.path} }
+// Inputs are the model file, and the file with its weights where that is another one.
+func (h *file) Inputs() []string {
+	if h.pair != nil {
+		return []string{h.path, h.pair.weights}
+	}
+	return []string{h.path}
+}
 
 // Warnings are what the written file lacks although it is no part of the network.
 func (h *file) Warnings() []string { return h.dropped }

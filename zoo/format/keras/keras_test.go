@@ -83,6 +83,29 @@ func legacy(t *testing.T, edit func(config object, root *hdf5.Group)) string {
 	return f.Name()
 }
 
+func TestAConfigurationWithoutItsWeightsOrWithOthersIsAClearError(t *testing.T) {
+	config := `{"class_name": "Sequential", "config": {"name": "s", "layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [null, 3]}}]}, "keras_version": "2.2.4"}`
+	other, _, err := zootest.Keras(2, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct{ text, weights, want string }{
+		{config, "", "it is the configuration of a network, and has no weights beside it: the manifest's weights names another file"},
+		{config, other, `layer "d"`},
+		{"{", "", "JSON, byte 1"},
+		{`{"metadata": {}, "weight_map": {"/layers/dense/vars": "model_00000.weights.h5"}}`, "", "weights in several files, with an index"},
+		{`{"weights": [1, 2]}`, "", "not the configuration of a Keras model"},
+	} {
+		path := filepath.Join(t.TempDir(), "model.json")
+		if err := os.WriteFile(path, []byte("\ufeff"+x.text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := format.Open(t.Context(), path, format.Options{Weights: x.weights}); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%v, want %s", err, x.want)
+		}
+	}
+}
+
 func hasConfig(root *hdf5.Group) bool {
 	_, ok := root.Attrs.Get("model_config")
 	return ok
@@ -222,7 +245,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 		}, format.ErrCorrupt, "no class_name"},
 		{"a model of one's own", func(t *testing.T) string {
 			return configured(t, func(c object) { c["class_name"] = "MyModel"; delete(c["config"].(object), "layers") })
-		}, format.ErrLimit, `the model is a "MyModel"`},
+		}, format.ErrUnread, `the model is a "MyModel"`},
 		{"JSON cut short", func(t *testing.T) string {
 			return archive(t, func(m []member) []member { m[1].data = m[1].data[:len(m[1].data)/2]; return m })
 		}, format.ErrCorrupt, "JSON, byte"},
@@ -272,7 +295,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 		}, format.ErrCorrupt, "no model.weights.h5"},
 		{"weights of NumPy", func(t *testing.T) string {
 			return archive(t, func(m []member) []member { m[2].Name = "model.weights.npz"; return m })
-		}, format.ErrLimit, ".npz"},
+		}, format.ErrUnread, ".npz"},
 		{"a bomb", func(t *testing.T) string {
 			return archive(t, func(m []member) []member {
 				m[2].FileHeader = zip.FileHeader{Name: m[2].Name, Method: zip.Deflate, UncompressedSize64: 1 << 40, CompressedSize64: uint64(len(m[2].data))}
@@ -316,7 +339,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 				m[2].raw = true
 				return m
 			})
-		}, format.ErrLimit, "method 14"},
+		}, format.ErrUnread, "method 14"},
 		{"a circle", func(t *testing.T) string {
 			return legacy(t, func(c object, _ *hdf5.Group) {
 				layerOf(c, "Conv2D")["inbound_nodes"] = []any{[]any{[]any{"batch_normalization_1", 0, 0, object{}}}}

@@ -113,6 +113,9 @@ func (m *matcher) pair(v, w *model.Value) error {
 // sameExtent says whether two extents are the same, or both free.
 func sameExtent(a, b int64) bool { return a == b || a < 0 && b < 0 }
 
+// sameFloat says whether two numbers are one in the float32 that settings are read as.
+func sameFloat(a, b float64) bool { return a == b || float32(a) == float32(b) }
+
 func (m *matcher) constants(v, w *model.Value) error {
 	a, b := v.Const, w.Const
 	if a == nil || b == nil || a.DType != b.DType || !slices.Equal(a.Shape, b.Shape) {
@@ -123,7 +126,7 @@ func (m *matcher) constants(v, w *model.Value) error {
 	switch set := m.sets[a]; {
 	case set != nil && ok && to.v.set == set:
 	case set == nil && ok && was && to.v.set == from.v.set && slices.Equal(to.perm, from.perm):
-	case set == nil && !ok && !was && a.Data == nil && b.Data == nil && slices.Equal(a.Values, b.Values):
+	case set == nil && !ok && !was && a.Data == nil && b.Data == nil && slices.EqualFunc(a.Values, b.Values, sameFloat):
 	default:
 		return fmt.Errorf("the constant %q is stored elsewhere, as %q", v.Name, w.Name)
 	}

@@ -17,7 +17,7 @@ func init() {
 		}
 		return nil
 	}}, "Normalization")
-	register(&class{build: buildRescaling}, "Rescaling")
+	register(&class{build: buildRescaling, said: map[string]string{"scale": "scale", "offset": "offset"}}, "Rescaling")
 }
 
 // affine are the roles of what a normalisation ends in.
@@ -114,7 +114,11 @@ func (s *site) affineNode(axis int, scale, offset []float64) *value {
 	first := s.form(x, axis)
 	gamma := s.constant("scale", first.DType, []int64{n}, scale)
 	beta := s.constant("offset", first.DType, []int64{n}, offset)
-	y := s.op("BatchNormalization", "norm", []*model.Value{first, gamma, beta, s.repeated("mean", n, 0), s.repeated("variance", n, 1)}, "epsilon", 0.0)
+	inputs, roles := []*model.Value{first, gamma, beta, s.repeated("mean", n, 0), s.repeated("variance", n, 1)}, []string(nil)
+	if classes[s.layer.class].said != nil { // the settings can be others
+		roles = []string{"", "scale", "offset"}
+	}
+	y := s.weighted("BatchNormalization", "norm", inputs, roles, "epsilon", 0.0)
 	return s.result(y, x.rank, axis)
 }
 
@@ -242,7 +246,7 @@ func buildNormalization(s *site) (*value, error) {
 // weightValues are the elements of a small weight; nil where they cannot be read.
 func (s *site) weightValues(role string) []float64 {
 	v := s.layer.variable(role)
-	values, err := (&model.Constant{DType: v.set.Type.DType(), Shape: v.set.Shape, Data: v.set.Data}).Float64s(maxChannels)
+	values, err := (&model.Constant{DType: v.dtype, Shape: v.set.Shape, Data: v.data}).Float64s(maxChannels)
 	if err != nil {
 		return nil
 	}

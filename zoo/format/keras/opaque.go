@@ -40,7 +40,7 @@ func (n *network) look(refs []*ref) error {
 }
 
 // opaque makes one node that stands for a layer of which nothing is known but what it reads, and perhaps a shape.
-func (s *site) opaque(c *call) {
+func (s *site) opaque(c *call, why string) {
 	var inputs []*model.Value
 	masked := c.layer.foreign || c.layer.class == "Masking"
 	for _, v := range s.in {
@@ -55,8 +55,12 @@ func (s *site) opaque(c *call) {
 	for k := 1; k < o.count; k++ {
 		names = append(names, s.unique(fmt.Sprintf("%s/output%d", s.name, k)))
 	}
-	n := s.m.Graph.Append(c.layer.class, s.name, inputs, nil, names...)
-	n.Domain = domain
+	typ := c.layer.class
+	if c.layer.timed {
+		typ = timeDistributed
+	}
+	n := s.m.Graph.Append(typ, s.name, inputs, nil, names...)
+	n.Domain, n.Why = domain, why
 	s.add(n, nil)
 	for _, y := range n.Outputs {
 		y.DType = tensor.Float32
@@ -75,7 +79,7 @@ func (s *site) opaque(c *call) {
 // shape is the shape of what a layer makes that is not computed here, as far as its settings tell: for files that do not
 // say it.
 func (s *site) shape() []int64 {
-	if len(s.in) == 0 || s.layer.foreign {
+	if len(s.in) == 0 || s.layer.foreign || s.layer.timed {
 		return nil
 	}
 	x := s.in[0].extents()

@@ -25,22 +25,35 @@ func newPlacer(c *changes, old map[*layer]*layer) (*placer, error) {
 	p := &placer{changes: c, old: old, sets: map[weightKey]*hdf5.Dataset{}, scaled: map[*hdf5.Dataset]*weightIs{}}
 	for key, is := range c.weights {
 		set := &hdf5.Dataset{Type: hdf5.TypeOf(is.constant.DType), Shape: is.constant.Shape}
-		if v := key.layer.variable(key.role); v != nil {
-			set.Attrs, set.Type, set.Shape = v.set.Attrs, v.set.Type, v.set.Shape
-		} else if len(key.layer.vars) > 0 {
-			set.Attrs, set.Type = key.layer.vars[0].set.Attrs, key.layer.vars[0].set.Type
+		v := key.layer.variable(key.role)
+		like := v
+		if v == nil && len(key.layer.vars) > 0 {
+			like = key.layer.vars[0]
 		}
-		if set.Type.DType() != is.constant.DType {
-			return nil, fmt.Errorf("layer %q: its %s is of another type now", key.layer.name, key.role)
+		if like != nil {
+			set.Attrs = like.set.Attrs
+			if like.set.Type.Holds(is.constant.DType) { // not a half in the place of what the layer keeps as a float
+				set.Type = like.set.Type
+			}
+		}
+		if v != nil {
+			set.Shape = v.set.Shape
 		}
 		if is.constant.Data == nil {
 			raw, err := is.constant.Encode()
 			if err != nil {
 				return nil, fmt.Errorf("layer %q: its %s: %w", key.layer.name, key.role, err)
 			}
-			set.Data = tensor.Buffer(raw)
+			out := make(tensor.Buffer, set.Bytes())
+			if _, err := set.Type.Writer(out, is.constant.DType).WriteAt(raw, 0); err != nil {
+				return nil, fmt.Errorf("layer %q: its %s: %w", key.layer.name, key.role, err)
+			}
+			set.Data = out
 		} else {
-			set.Data = key.layer.variable(key.role).set.Data
+			set.Data, is.data = v.data, v.data
+			if set.Type == v.set.Type {
+				set.Data = v.set.Data
+			}
 			p.scaled[set] = is
 		}
 		p.sets[key] = set
@@ -300,7 +313,12 @@ func (p *placer) archive(group *hdf5.Group, n *network, stored map[string]bool) 
 			own = p.archive(own, l.inner, stored)
 		case l.inner != nil || !known || l.special():
 		default:
-			own = revalued(own, p.vars(l))
+			if inner := l.own(own); inner != nil && l.timed {
+				own = copied(own)
+				own.Links["layer"] = revalued(inner, p.vars(l))
+			} else {
+				own = revalued(own, p.vars(l))
+			}
 		}
 		if own != nil {
 			folder.Links[name] = p.called(own, l)

@@ -17,6 +17,7 @@ type class struct {
 	merges  bool                        // it reads several tensors
 	masks   bool                        // it regards a mask
 	gains   map[string]string           // the settings that say whether a layer has a weight of some role
+	said    map[string]string           // the settings that are numbers, or lists of one for each channel, by their role
 }
 
 // classes are Keras' layers by name; what is not here is not understood.
@@ -134,7 +135,9 @@ func (s *site) axis(rank int, def int64) (int, error) {
 		if !ok {
 			return 0, unclear("axis is " + short(v))
 		}
-		a = x
+		if a = x; a >= 0 {
+			a += int64(s.steps)
+		}
 	}
 	if a < 0 {
 		a += int64(rank)
@@ -213,9 +216,9 @@ func (s *site) weight(role string, shape []int64, perm ...int) *model.Value {
 	if c := s.consts[key]; c != nil {
 		return c
 	}
-	c := &model.Constant{DType: v.set.Type.DType(), Shape: shape, Data: v.set.Data, Source: &stored{v, perm}}
+	c := &model.Constant{DType: v.dtype, Shape: shape, Data: v.data, Source: &stored{v, perm}}
 	if !inOrder(perm) {
-		c.Data = tensor.Permuted(v.set.Data, v.set.Shape, perm, c.DType.Size())
+		c.Data = tensor.Permuted(v.data, v.set.Shape, perm, c.DType.Size())
 	}
 	x := s.addConst(s.name+"/"+role, c)
 	s.consts[key] = x
@@ -231,7 +234,8 @@ func inOrder(perm []int) bool {
 	return true
 }
 
-// expect checks that the layer has a weight of that shape, -1 standing for any extent, of the type that it is used with.
+// expect checks that the layer has a weight of that shape, -1 standing for any extent, of the type that it is used with. A
+// layer that keeps its weights in that type may have them in the file in another one: Keras converts them when it loads them.
 func (s *site) expect(role string, d tensor.DType, shape ...int64) error {
 	v := s.layer.variable(role)
 	if v == nil {
@@ -240,10 +244,27 @@ func (s *site) expect(role string, d tensor.DType, shape ...int64) error {
 	if v.set.Null || !fits(v.set.Shape, shape) {
 		return wrong(s.layer, "its %s has shape %v, its settings and what it reads ask for %v", role, v.set.Shape, shape)
 	}
-	if got := v.set.Type.DType(); got != d || v.set.Data == nil {
-		return unclear(fmt.Sprintf("its %s is %v, it works on %v", role, v.set.Type, d))
+	if d != tensor.Undefined && v.set.Type.DType() == d && v.set.Data != nil {
+		v.dtype, v.data = d, v.set.Data
+		return nil
 	}
-	return nil
+	if data, ok := v.set.Floats(d); ok && s.keeps() == d {
+		v.dtype, v.data = d, data
+		return nil
+	}
+	return unclear(fmt.Sprintf("its %s is %v, it works on %v", role, v.set.Type, d))
+}
+
+// keeps is the type in which the layer keeps its weights.
+func (s *site) keeps() tensor.DType {
+	name, ok := s.setting("dtype").Str()
+	if !ok {
+		name, _ = s.setting("dtype").Get("config", "name").Str()
+	}
+	if name == "" {
+		return tensor.Float32
+	}
+	return dtypes[name] // undefined for mixed types
 }
 
 func fits(shape, want []int64) bool {

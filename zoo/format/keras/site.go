@@ -15,6 +15,7 @@ type site struct {
 	name  string // of its first node and of its result
 	once  bool   // the layer has no other site
 	alone bool   // the network that it is in has no other site
+	steps int    // axes that its tensors have behind the first one, and that its layer does not count
 	parts []*part
 	in    []*value
 	out   []*value
@@ -26,6 +27,7 @@ type part struct {
 	node  *model.Node
 	roles []string          // which of the layer's weights each input is, "" for others
 	given []*model.Constant // each input's elements as stored
+	names []string          // of the inputs
 	tail  bool              // the layer does without it if its settings say that it has no scale and no center
 }
 
@@ -50,7 +52,11 @@ func (s *site) understand(class *class) (*value, error) {
 	if err := s.sound(); err != nil {
 		return nil, err
 	}
-	out, err := class.build(s)
+	build := class.build
+	if s.layer.timed {
+		build = func(s *site) (*value, error) { return s.overSteps(class) }
+	}
+	out, err := build(s)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +91,9 @@ func (s *site) add(n *model.Node, roles []string) {
 	p := &part{site: s, node: n, roles: roles}
 	for _, v := range n.Inputs {
 		if v == nil {
-			p.given = append(p.given, nil)
+			p.given, p.names = append(p.given, nil), append(p.names, "")
 		} else {
-			p.given = append(p.given, v.Const)
+			p.given, p.names = append(p.given, v.Const), append(p.names, v.Name)
 		}
 	}
 	n.Source = p

@@ -1,19 +1,22 @@
 package keras
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// takes says whether the file can store another constant as that input of a node: one of its layer's weights, or one that
-// the layer has if its settings say so. Weights that several places read stay.
+// takes says whether the file can store another constant as that input of a node: one of its layer's weights or settings, or
+// a weight that the layer has if its settings say so.
 func takes(n *model.Node, k int) bool {
-	if holds(n, k) {
-		return true
-	}
 	p, ok := n.Source.(*part)
-	return ok && k < len(p.roles) && p.site.owns() && classes[p.site.layer.class].gains[p.roles[k]] != ""
+	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.known() {
+		return false
+	}
+	class := classes[p.site.layer.class]
+	return p.site.has(p.roles[k]) || class.gains[p.roles[k]] != "" || class.said[p.roles[k]] != ""
 }
 
 // holds says whether that input of a node is one of its layer's weights, which no other place reads.
@@ -25,6 +28,55 @@ func holds(n *model.Node, k int) bool {
 // owns says whether nothing but the site reads the layer's weights.
 func (s *site) owns() bool { return s.once && !s.layer.twin }
 
+// known says whether all sites that read the layer's weights do the same with them.
+func (s *site) known() bool {
+	if s.layer.twin {
+		return false
+	}
+	for _, t := range s.of[s.layer] {
+		if len(t.parts) != len(s.parts) {
+			return false
+		}
+		for k, p := range t.parts {
+			if o := s.parts[k].node; p.node.Type != o.Type || p.node.Domain != o.Domain {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// sharers names the other places that read weight k of a node.
+func sharers(n *model.Node, k int) string {
+	p, ok := n.Source.(*part)
+	if !ok || k >= len(p.roles) || p.roles[k] == "" || p.site.known() {
+		return ""
+	}
+	if p.site.layer.twin {
+		return "another layer, as one object"
+	}
+	var list []string
+	for _, s := range p.site.of[p.site.layer] {
+		if s != p.site {
+			list = append(list, fmt.Sprintf("%q", s.name))
+		}
+	}
+	return strings.Join(list, " and ")
+}
+
+// twins are the nodes of all sites that read the weights of a node's layer, if they do the same with them.
+func twins(n *model.Node) (list []*model.Node, together bool) {
+	p, ok := n.Source.(*part)
+	if !ok || p.site.once || !p.site.known() {
+		return nil, false
+	}
+	k := slices.Index(p.site.parts, p)
+	for _, s := range p.site.of[p.site.layer] {
+		list = append(list, s.parts[k].node)
+	}
+	return list, !p.site.alone
+}
+
 // stays says whether a node has to stay: all that is not a map by itself, and maps whose layer cannot be left out.
 func stays(n *model.Node) (string, bool) {
 	if n.Source == (view{}) && n.Type == "Transpose" { // no layer's
@@ -32,14 +84,14 @@ func stays(n *model.Node) (string, bool) {
 	}
 	p, ok := n.Source.(*part)
 	switch {
-	case !ok || n.Type != "BatchNormalization" || len(p.site.parts) > 1 && !p.tail:
+	case !ok || !p.site.isMap(n) || len(p.site.parts) > 1 && !p.tail:
 		return "", true
 	case p.tail && !p.site.owns():
 		return "it is part of a layer that is used in several places", true
 	case p.tail:
 		return "", false
-	case !p.site.alone:
-		return "it is in a model that is used in several places", true
+	case !p.site.alone && !p.site.known():
+		return "it is in a model that is used in several places, not in the same way", true
 	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // something takes the map if it is the whole model
 		return "the model that it is in would have no layer without it", true
 	case turns(n):
@@ -72,5 +124,21 @@ var ordered = map[string]bool{
 	"Pad": true, "Resize": true, "LayerNormalization": true, "InstanceNormalization": true,
 }
 
+// isMap says whether a node of the site may be an affine map that Keras has as a layer, or as an operation.
+func (s *site) isMap(n *model.Node) bool {
+	if !s.layer.counted {
+		return s.layer.isMap()
+	}
+	return n.Type == "BatchNormalization"
+}
+
+// isMap says whether an operation is a map of a tensor and numbers.
+func (l *layer) isMap() bool {
+	return !l.counted && operations[l.class] != nil && operations[l.class].isMap
+}
+
+// leavable says whether the layer is a map, or nothing.
+func (l *layer) leavable() bool { return l.isMap() || !l.foreign && leavable[l.class] }
+
 // leavable are the classes of layers that are maps, or nothing.
-var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true, "InputLayer": true}
+var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true, "LayerScale": true, "InputLayer": true}

@@ -2,12 +2,14 @@ package keras
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // variable is one weight of a layer, as stored.
@@ -15,6 +17,10 @@ type variable struct {
 	role string // "" where the layer's class is not known
 	name string // in the file: what weight_names says, or a number
 	set  *hdf5.Dataset
+
+	// Once a layer that uses it is understood: the type that it is used with, and its elements in that, in stored order.
+	dtype tensor.DType
+	data  io.ReaderAt
 }
 
 // variable is the layer's weight of a role, or nil.
@@ -298,7 +304,7 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 		if _, known := l.roles(); !known {
 			continue
 		}
-		vars, err := archiveVars(l.group)
+		vars, err := archiveVars(l.own(l.group))
 		if err != nil {
 			return fmt.Errorf("layer %q: %w", l.name, err)
 		}
@@ -307,6 +313,15 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 		}
 	}
 	return nil
+}
+
+// own is what a .keras file has of a layer's own weights: of a TimeDistributed, those of the layer that it applies.
+func (l *layer) own(group *hdf5.Group) *hdf5.Group {
+	if group == nil || !l.timed {
+		return group
+	}
+	inner, _ := group.Links["layer"].(*hdf5.Group)
+	return inner
 }
 
 // layersOf is a model's group of layers; an empty one where it has none.

@@ -46,16 +46,15 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	if err != nil {
 		return nil, err
 	}
-	if h.archive != nil {
+	if h.layered {
 		root = p.archive(root, n, map[string]bool{})
-	} else {
-		if root, err = p.legacy(root, h.net, n); err != nil {
-			return nil, err
-		}
-		v, _ := root.Attrs.Get(modelConfig)
+	} else if root, err = p.legacy(root, h.net, n); err != nil {
+		return nil, err
+	}
+	if v, ok := root.Attrs.Get(modelConfig); ok {
 		root.Attrs.Set(modelConfig, v.WithTexts([]string{config.String()}))
 	}
-	_, built, err := read(again, root, h.archive != nil, h.version)
+	_, built, err := read(again, root, h.layered, h.version)
 	if err != nil {
 		return nil, fmt.Errorf("the edited model: %w", err)
 	}
@@ -72,11 +71,21 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 			return err
 		}
 		if is := p.scaled[d]; is != nil {
-			return is.scaled(d).Write(ctx, backend, w, 0)
+			return is.scaled().Write(ctx, backend, d.Type.Writer(w, is.constant.DType), 0)
 		}
 		return d.Copy(w)
 	}
-	to, err := out.Create("")
+	if h.inRoot {
+		root = root.Links[weightGroup].(*hdf5.Group)
+	}
+	name := ""
+	if h.pair != nil {
+		if err := made(ctx, out, h.pair.edited(config.String()), backend); err != nil {
+			return nil, err
+		}
+		name = format.Beside(h.path, h.pair.weights)
+	}
+	to, err := out.Create(name)
 	if err != nil {
 		return nil, err
 	}
@@ -89,16 +98,16 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 }
 
 // scaled is a weight whose elements are multiplied while it is written, in the order in which it is stored.
-func (is *weightIs) scaled(d *hdf5.Dataset) *format.Scaled {
+func (is *weightIs) scaled() *format.Scaled {
 	s := format.NewScaled(is.name, is.name, is.constant)
 	from := is.constant.Source.(*stored)
-	s.Data = d.Data
+	s.Data = is.data
 	if inOrder(from.perm) {
 		return s
 	}
 	shape := make([]int64, len(from.perm))
 	for k, p := range from.perm {
-		shape[k] = d.Shape[p]
+		shape[k] = from.v.set.Shape[p]
 	}
 	s.Factors = slices.Clone(s.Factors)
 	for k, f := range s.Factors {
@@ -113,7 +122,19 @@ func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backe
 	if err != nil {
 		return err
 	}
-	return format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: info.Size()}}}, backend)
+	name := ""
+	if h.pair != nil {
+		if err := made(ctx, out, h.pair.text, backend); err != nil {
+			return err
+		}
+		name = format.Beside(h.path, h.pair.weights)
+	}
+	return format.Splice(ctx, out, name, h.f, []format.Piece{{Copied: format.Span{To: info.Size()}}}, backend)
+}
+
+// made writes the model's own file with that text.
+func made(ctx context.Context, out format.Output, text string, backend tensor.Backend) error {
+	return format.Splice(ctx, out, "", nil, []format.Piece{{Made: []byte(text)}}, backend)
 }
 
 // drop leaves out what is about training: the state of the optimizer, which is about weights that were folded, and with it
@@ -128,7 +149,7 @@ func (h *file) drop(config *jsontext.Value, root *hdf5.Group) {
 		}
 	}
 	compiled := false
-	if v := config.Get("compile_config"); !v.Null() {
+	if v := config.Get("compile_config"); !v.Null() && len(v.Items) > 0 { // a network that was not compiled has an empty one
 		config.Set("compile_config", "null")
 		compiled = true
 	}

@@ -20,6 +20,7 @@ type encoder struct {
 	original map[*model.Value]*model.Constant // initializers that stand in the file, as they were read
 	inPlace  map[*model.Value]bool            // external tensors whose new elements take their old place
 	changed  map[string]bool                  // external files that have other bytes now
+	moved    map[string]string                // external files that have other names now
 }
 
 // model is the ModelProto.
@@ -96,21 +97,32 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			}
 		}
 	}
-	nextNode, lastConst, lastNode, lastInput := 0, -1, -1, -1
+	firstNode, lastConst, lastInput := -1, -1, -1
+	isStored := map[*model.Node]bool{}
 	for k, f := range i.fields {
 		switch f.Number {
 		case nodeField:
-			lastNode = k
+			if isStored[i.parts[k].(*model.Node)] = true; firstNode < 0 {
+				firstNode = k
+			}
 		case graphInitializer:
 			lastConst = k
 		case graphInput:
 			lastInput = k
 		}
 	}
-	// Nodes are written in the graph's order. Where that is the stored order, each is put in its old place.
-	putNodes := func(upTo *model.Node) error {
-		for nextNode < len(g.Nodes) {
-			n := g.Nodes[nextNode]
+	// Each stored node is in its old place; new ones are behind the stored one that they follow in the graph.
+	kept, follow := map[*model.Node]bool{}, map[*model.Node][]*model.Node{}
+	var before *model.Node
+	for _, n := range g.Nodes {
+		if isStored[n] {
+			before, kept[n] = n, true
+		} else {
+			follow[before] = append(follow[before], n)
+		}
+	}
+	putNodes := func(nodes ...*model.Node) error {
+		for _, n := range nodes {
 			inner, edited, err := e.node(n)
 			if err != nil {
 				return err
@@ -122,16 +134,8 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 				at := n.Source.(*nodeIndex)
 				out.Copy(format.Span{From: at.field, To: at.where.To})
 			}
-			nextNode++
-			if n == upTo {
-				return nil
-			}
 		}
 		return nil
-	}
-	remaining := map[*model.Node]bool{}
-	for _, n := range g.Nodes {
-		remaining[n] = true
 	}
 	putConsts := func() error {
 		for _, v := range g.Consts {
@@ -161,15 +165,17 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 		switch {
 		case f.Number == nodeField:
 			n := i.parts[k].(*model.Node)
-			if !remaining[n] {
-				changed = true
-			} else if err := putNodes(n); err != nil {
-				return nil, false, err
-			}
-			if k == lastNode {
-				if err := putNodes(nil); err != nil {
+			if k == firstNode {
+				if err := putNodes(follow[nil]...); err != nil {
 					return nil, false, err
 				}
+			}
+			if !kept[n] {
+				changed = true
+				continue
+			}
+			if err := putNodes(append([]*model.Node{n}, follow[n]...)...); err != nil {
+				return nil, false, err
 			}
 		case i.function:
 			out.Copy(f.All)
@@ -179,7 +185,7 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			case !consts[v]:
 				changed = true
 			case v.Const == e.original[v] || e.inPlace[v]:
-				if kept := e.unchecked(v.Const); kept != nil {
+				if kept := e.refers(v.Const); kept != nil {
 					changed = true
 					out.Message(graphInitializer, kept)
 				} else {
@@ -219,7 +225,7 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			return nil, false, err
 		}
 	}
-	if lastNode < 0 && len(g.Nodes) > 0 {
+	if firstNode < 0 && len(g.Nodes) > 0 {
 		return nil, false, fmt.Errorf("graph %q had no nodes and has some now", g.Name)
 	}
 	return out, changed, nil
@@ -422,16 +428,29 @@ func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	return out, nil
 }
 
-// unchecked is a stored tensor without the checksum of its external file, where that is another file's now; nil where the
-// tensor stands as it is.
-func (e *encoder) unchecked(c *model.Constant) *wire.Message {
+// refers is a stored tensor that refers to its external file as that is now: under its name, and without the checksum where it
+// has other bytes; nil where the tensor stands as it is.
+func (e *encoder) refers(c *model.Constant) *wire.Message {
 	at, ok := c.Source.(*stored)
-	if !ok || at.external == nil || at.external.checksum == nil || !e.changed[at.external.path] {
+	if !ok || at.external == nil {
+		return nil
+	}
+	x := at.external
+	unchecked := x.checksum != nil && e.changed[x.path]
+	to := e.moved[x.path]
+	if !unchecked && to == "" {
 		return nil
 	}
 	out := &wire.Message{}
 	for _, f := range at.fields {
-		if f.All != at.external.checksum.All {
+		switch {
+		case unchecked && f.All == x.checksum.All:
+		case to != "" && x.location != nil && f.All == x.location.All:
+			entry := &wire.Message{}
+			entry.Text(1, "location")
+			entry.Text(2, to)
+			out.Message(tensorExternalData, entry)
+		default:
 			out.Copy(f.All)
 		}
 	}

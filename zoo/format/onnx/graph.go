@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -97,18 +98,8 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		}
 		i.names[k], described[name] = name, k
 	}
-	for number, k := range nodes {
-		if err := x.ended(); err != nil {
-			return err
-		}
-		n, err := x.readNode(g, i.fields[k], s, described, i, depth)
-		if errors.Is(err, errDeep) && depth > 0 {
-			return err
-		} else if err != nil {
-			return fmt.Errorf("node %d%s: %w", number, label(n), err)
-		}
-		i.parts[k] = n
-		g.Nodes = append(g.Nodes, n)
+	if err := x.readNodes(g, i, nodes, s, described, depth); err != nil {
+		return err
 	}
 	for _, k := range outputs {
 		v := s.find(i.names[k])
@@ -118,6 +109,32 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		i.parts[k] = v
 		v.Output = true // also where a body outputs a value of a graph around it: it must stay as it is
 		g.Outputs = append(g.Outputs, v)
+	}
+	return nil
+}
+
+// readNodes reads the nodes of a graph, which are these of its fields.
+func (x *index) readNodes(g *model.Graph, i *graphIndex, nodes []int, s *scope, described map[string]int, depth int) error {
+	order := nodes
+	if x.sorts {
+		var err error
+		if order, err = x.sorted(i, nodes, depth); err != nil {
+			return err
+		}
+	}
+	for _, k := range order {
+		if err := x.ended(); err != nil {
+			return err
+		}
+		n, err := x.readNode(g, i.fields[k], s, described, i, depth)
+		if errors.Is(err, errDeep) && depth > 0 {
+			return err
+		} else if err != nil {
+			number, _ := slices.BinarySearch(nodes, k)
+			return fmt.Errorf("node %d%s: %w", number, label(n), err)
+		}
+		i.parts[k] = n
+		g.Nodes = append(g.Nodes, n)
 	}
 	return nil
 }
@@ -203,7 +220,7 @@ func (x *index) valueInfo(f wire.Field) (name string, d tensor.DType, shape []in
 	return name, d, shape, err
 }
 
-// readNode reads a NodeProto. Its inputs have to be known by then: nodes are stored in topological order.
+// readNode reads a NodeProto. Its inputs have to be known by then.
 func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[string]int, i *graphIndex, depth int) (*model.Node, error) {
 	if f.Kind != protowire.BytesType {
 		return nil, wire.Corrupt(f.All.From, "a node is no message")
@@ -244,7 +261,11 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 		var v *model.Value
 		if name != "" {
 			if v = s.find(name); v == nil {
-				return n, wire.Corrupt(f.All.From, "input %q is not defined", name)
+				err := wire.Corrupt(f.All.From, "input %q is not defined", name)
+				if !x.sorts {
+					err = fmt.Errorf("%w: %w", errUnsorted, err)
+				}
+				return n, err
 			}
 			v.Uses = append(v.Uses, model.Use{Node: n, Index: len(n.Inputs)})
 		}
@@ -439,13 +460,8 @@ func (x *index) readFunction(m *model.Model, f wire.Field) error {
 	if err != nil {
 		return fmt.Errorf("function %q: %w", fn.Name, err)
 	}
-	for number, k := range nodes {
-		n, err := x.readNode(g, i.fields[k], s, described, i, 1)
-		if err != nil {
-			return fmt.Errorf("function %q: node %d%s: %w", fn.Name, number, label(n), err)
-		}
-		i.parts[k] = n
-		g.Nodes = append(g.Nodes, n)
+	if err := x.readNodes(g, i, nodes, s, described, 1); err != nil {
+		return fmt.Errorf("function %q: %w", fn.Name, err)
 	}
 	for _, name := range outputs {
 		v := s.values[name]

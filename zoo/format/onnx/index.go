@@ -79,6 +79,7 @@ const (
 type file struct {
 	*index
 	model *model.Model
+	moved map[string]string // external files that are written under other names, by those that they have
 }
 
 // index is what is known of where things stand in the file.
@@ -86,6 +87,7 @@ type index struct {
 	wire.Reader
 	path      string
 	ended     func() error // says whether opening has to end before it is done
+	sorts     bool         // nodes are sorted, since they are not where they are stored
 	ir        int64
 	fields    []wire.Field // of ModelProto
 	graph     *graphIndex
@@ -154,14 +156,26 @@ func Open(ctx context.Context, path string, _ format.Options) (format.File, erro
 	if err != nil {
 		return nil, err
 	}
-	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}, asRead: map[*model.Value]*model.Constant{}}
-	x.File, x.ended = f, ctx.Err
+	x := newIndex(ctx, path, f)
 	m, err := x.read()
+	if errors.Is(err, errUnsorted) {
+		err = x.closeOthers()
+		if x = newIndex(ctx, path, f); err == nil {
+			x.sorts = true
+			m, err = x.read()
+		}
+	}
 	if err != nil {
 		x.Close()
 		return nil, err
 	}
-	return &file{x, m}, nil
+	return &file{x, m, map[string]string{}}, nil
+}
+
+func newIndex(ctx context.Context, path string, f *os.File) *index {
+	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}, asRead: map[*model.Value]*model.Constant{}}
+	x.File, x.ended = f, ctx.Err
+	return x
 }
 
 func (f *file) Model() *model.Model { return f.model }
@@ -175,8 +189,9 @@ func (x *index) Inputs() []string {
 	return list
 }
 
-func (x *index) Close() error {
-	err := x.File.Close()
+func (x *index) Close() error { return errors.Join(x.File.Close(), x.closeOthers()) }
+
+func (x *index) closeOthers() (err error) {
 	for _, o := range x.others {
 		err = errors.Join(err, o.file.Close())
 	}

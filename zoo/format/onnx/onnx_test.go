@@ -149,7 +149,9 @@ func TestHostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
 		{"2^60 elements", file(huge, node("Relu", "r", []string{"w"}, []string{"y"}), value(12, "y")), []string{`"w"`}, format.ErrCorrupt},
 		{"a negative extent", file(floats("w", []uint64{1<<64 - 4}, field(9, make([]byte, 16)))), []string{`"w"`}, format.ErrCorrupt},
 		{"a value produced twice", file(node("Relu", "a", []string{"x"}, []string{"y"}), node("Relu", "b", []string{"x"}, []string{"y"}), value(11, "x", 1)), []string{`"y"`}, format.ErrCorrupt},
-		{"a cycle", file(node("Relu", "a", []string{"z"}, []string{"y"}), node("Relu", "b", []string{"y"}, []string{"z"}), value(12, "z")), []string{`"z"`}, format.ErrCorrupt},
+		{"a cycle", file(node("Relu", "a", []string{"z"}, []string{"y"}), node("Relu", "b", []string{"y"}, []string{"z"}), value(12, "z")), []string{`node 0 (Relu "a") reads what node 1 (Relu "b") makes, which depends on it`}, format.ErrCorrupt},
+		{"a node that waits for itself", file(node("Relu", "a", []string{"y"}, []string{"y"}), value(12, "y")), []string{`node 0 (Relu "a") reads its own output`}, format.ErrCorrupt},
+		{"an input that nobody makes", file(node("Relu", "a", []string{"x"}, []string{"y"}), value(12, "y")), []string{`node 0 (Relu "a"): byte`, `input "x" is not defined`}, format.ErrCorrupt},
 		{"fewer bytes than the shape wants", file(floats("w", []uint64{4}, field(9, make([]byte, 12)))), []string{`"w"`}, format.ErrCorrupt},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -48,6 +48,7 @@ type external struct {
 	path     string // relative to the model's folder, in one spelling
 	offset   int64
 	length   int64
+	location *wire.Field // the entry that has the path
 	checksum *wire.Field // the entry that has the whole file's hash; nil: there is none
 }
 
@@ -60,7 +61,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	c := &model.Constant{Shape: []int64{}, Source: s}
 	var payload []wire.Field
 	entries := map[string]string{}
-	var checksum *wire.Field
+	var location, checksum *wire.Field
 	isExternal := false
 	err := x.Each(where, func(f wire.Field) (err error) {
 		s.fields = append(s.fields, f)
@@ -84,7 +85,10 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 				}
 				return err
 			})
-			if entries[key] = value; key == "checksum" {
+			switch entries[key] = value; key {
+			case "location":
+				location = &f
+			case "checksum":
 				checksum = &f
 			}
 		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
@@ -111,7 +115,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		if err := x.open(s, c, entries, want); err != nil {
 			return nil, nil, fmt.Errorf("tensor %q: %w", s.name, err)
 		}
-		s.external.checksum = checksum
+		s.external.location, s.external.checksum = location, checksum
 	case c.DType.Size() == 0: // strings, packed 4-bit types: carried along, never read
 		c.Data = io.NewSectionReader(x.File, 0, 0)
 	case len(payload) == 1 && contiguous(payload[0], c.DType):

@@ -18,7 +18,7 @@ const maxFile = 1<<31 - 1
 // Write writes the model as edited. External data that is still used is written beside it, under its name, with rescaled
 // tensors in their old places.
 func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
-	e := &encoder{index: f.index, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}, changed: map[string]bool{}}
+	e := &encoder{index: f.index, moved: f.moved, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}, changed: map[string]bool{}}
 	for _, i := range f.graphs {
 		for k, v := range i.parts {
 			if v, ok := v.(*model.Value); ok && i.fields[k].Number == graphInitializer && !i.function {
@@ -39,11 +39,44 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	}
 	for _, rel := range f.order {
 		o := f.others[rel]
-		if err := format.Splice(ctx, out, rel, o.file, withPlaced(placed[rel], o.size), backend); err != nil {
+		to := rel
+		if f.moved[rel] != "" {
+			to = f.moved[rel]
+		}
+		if err := format.Splice(ctx, out, to, o.file, withPlaced(placed[rel], o.size), backend); err != nil {
 			return nil, fmt.Errorf("external data %s: %w", rel, err)
 		}
 	}
 	return nil, nil
+}
+
+// Move makes Write write an external file under another name.
+func (f *file) Move(rel, to string) error {
+	rel = spelled(rel)
+	if f.others[rel] == nil {
+		return fmt.Errorf("the model has no external data %q", rel)
+	}
+	for _, i := range f.graphs { // what refers to a file without being an initializer
+		for k, p := range i.parts {
+			n, ok := p.(*model.Node)
+			if !ok || i.fields[k].Number != graphNode && i.fields[k].Number != functionNode {
+				continue
+			}
+			for _, a := range n.Attrs {
+				if a.Tensor == nil {
+					continue
+				}
+				if s, ok := a.Tensor.Source.(*stored); ok && s.external != nil && s.external.path == rel {
+					return fmt.Errorf("%v refers to the external data %q in an attribute", n, rel)
+				}
+			}
+		}
+		if slices.ContainsFunc(i.fields, func(g wire.Field) bool { return g.Number == graphSparse && !i.function }) {
+			return fmt.Errorf("a sparse tensor may refer to the external data %q", rel)
+		}
+	}
+	f.moved[rel] = to
+	return nil
 }
 
 // placement is a rescaled tensor in its place in external data.

@@ -5,11 +5,48 @@ the original; and the folded net with the original. Reads a JSON list of cases f
 
 and writes one JSON object for each: {"onnx": {output: difference}, "folded": {output: difference}, "jitter": number,
 "error": text}. Differences are relative to the output's largest value; jitter is the original's own answer to inputs that
-were moved by one unit in the last place. Needs numpy, opencv-python-headless, onnxruntime.
+were moved by one unit in the last place. Layers of forks that OpenCV does not know are written with numpy here. Needs numpy,
+opencv-python-headless, onnxruntime.
 """
 import json, re, sys
 import cv2
 import numpy as np
+
+
+class Fork:
+    """A layer of a fork, as OpenCV calls it: its parameters are texts, its weights arrays."""
+
+    def __init__(self, params, blobs):
+        self.params, self.blobs = params, [b.ravel()[None, :, None, None] for b in blobs]
+
+    def getMemoryShapes(self, inputs):
+        return [inputs[0]]
+
+    def forward(self, inputs):
+        if self.params.get("bn_mode") == "INFERENCE":  # SegNet's
+            scale, shift = self.blobs
+            return [scale * inputs[0] + shift]
+        slope, bias, mean, variance = self.blobs
+        return [slope * (inputs[0] - mean) / np.sqrt(variance + np.float32(self.params.get("eps", 1e-5))) + bias]
+
+
+class SENetsAxpy:
+    """a·x + y, as SENet's layers/axpy_layer.cpp has it: OpenCV's importer makes a·y + x of an Axpy."""
+
+    def __init__(self, params, blobs):
+        pass
+
+    def getMemoryShapes(self, inputs):
+        return [inputs[1]]
+
+    def forward(self, inputs):
+        a, x, y = inputs
+        return [a.reshape(a.shape[:2] + (1,) * (x.ndim - 2)) * x + y]
+
+
+forks = {name: type(name, (Fork,), {}) for name in ("BN", "SyncBN", "CuDNNBatchNorm")} | {"SENetsAxpy": SENetsAxpy}  # OpenCV keeps no reference
+for name, fork in forks.items():
+    cv2.dnn_registerLayer(name, fork)
 
 
 def layers(text):
@@ -30,11 +67,11 @@ def layers(text):
 
 class Caffe:
     def __init__(self, prototxt, caffemodel):
-        self.net = cv2.dnn.readNetFromCaffe(prototxt, caffemodel)
+        text = open(prototxt, encoding="utf-8").read().replace("'Axpy'", "'SENetsAxpy'")
+        self.net = cv2.dnn.readNetFromCaffe(np.frombuffer(text.encode(), np.uint8), np.fromfile(caffemodel, np.uint8))
         self.net.enableFusion(False)
         self.net.enableWinograd(False)
         self.writer, read = {}, set()
-        text = open(prototxt, encoding="utf-8").read()
         for name, tops, bottoms in layers(text):
             read |= {b for b in bottoms if b not in tops}
             for k, t in enumerate(tops):

@@ -1,6 +1,6 @@
 """Keras itself, on NumPy, as the oracle of the tests.
 
-oracle.py make FOLDER             writes models into FOLDER/models, and prints for each how many maps no fold can take away
+oracle.py make FOLDER [CASE...]   writes models into FOLDER/models, and prints for each how many maps no fold can take away
 oracle.py keras1 FOLDER           writes models as Keras 1 did into FOLDER/models, and into FOLDER/twins what they are in Keras 3
 oracle.py twins FOLDER NAME...    runs FOLDER/twins/NAME.keras and FOLDER/onnx/NAME.h5.onnx and FOLDER/onnx/NAME.h5.folded.onnx
 oracle.py yolo FOLDER CFG EPSILON   writes into FOLDER/models what a Darknet detector, CFG and its weights, is in Keras
@@ -8,9 +8,12 @@ oracle.py compare FOLDER NAME...  runs FOLDER/models/NAME, FOLDER/folded/NAME an
                                   and prints how far the answers are apart
 """
 
+import io
 import json
 import os
+import shutil
 import sys
+import zipfile
 import zlib
 
 os.environ["KERAS_BACKEND"] = "numpy"
@@ -305,7 +308,33 @@ def nested():
     return keras.Model(i, x)
 
 
+@case()
+def siamese():
+    a = image(9, 9, 3)
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, use_bias=False)(a)))
+    x = L.BatchNormalization()(L.SeparableConv2D(4, 3)(x))
+    tower = keras.Model(a, L.Dense(5)(L.BatchNormalization()(L.Flatten()(x))), name="tower")
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    return keras.Model([i, j], L.Dense(2)(L.Subtract()([tower(i), tower(j)])))
+
+
+@case()
+def siamese_layers():  # the same, without a model
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    conv, norm, relu, dense = L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU(), L.Dense(3)
+    x, y = (dense(L.Flatten()(relu(norm(conv(k))))) for k in (i, j))
+    return keras.Model([i, j], L.Concatenate()([x, y]))
+
+
 @case(left=2)
+def siamese_in_part():  # one branch needs what the other does not
+    i, j = image(9, 9, 3), image(9, 9, 3)
+    conv, norm = L.Conv2D(4, 3), L.BatchNormalization(name="norm")
+    x, y = norm(conv(i)), norm(L.Activation("tanh")(conv(j)))
+    return keras.Model([i, j], L.Activation("tanh")(L.Add()([x, y])))
+
+
+@case()
 def nested_twice():
     a = keras.Input((5,))
     inner = keras.Model(a, L.BatchNormalization()(L.Dense(5)(a)), name="inner")
@@ -377,6 +406,35 @@ def recurrent():
     return keras.Model(i, x)
 
 
+@case(left=2)
+def maps_before_a_border():  # as EfficientNet's preprocessing: one layer can do what two did, and both are merged into it
+    x = i = image()
+    x = L.Rescaling(1 / 255.0, offset=0.5)(x)
+    x = L.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.25, 0.5, 1.5])(x)
+    x = L.Conv2D(4, 3)(L.ZeroPadding2D(1)(x))
+    return keras.Model(i, L.BatchNormalization()(x))
+
+
+@case()
+def timed():
+    T = L.TimeDistributed
+    x = i = keras.Input((4, 9, 11, 3))
+    x = L.ReLU()(T(L.BatchNormalization())(T(L.Conv2D(4, 3, use_bias=False))(x)))
+    x = T(L.ReLU())(L.BatchNormalization()(T(L.Conv2D(5, 3, padding="same"))(T(L.MaxPooling2D(2))(x))))
+    x = T(L.GlobalAveragePooling2D())(T(L.BatchNormalization(axis=3))(T(L.DepthwiseConv2D(2, use_bias=False))(x)))
+    x = L.BatchNormalization()(T(L.Dense(6, activation="relu"))(x))
+    x = T(L.Dense(3))(T(L.Dropout(0.5))(x))
+    return keras.Model(i, x)
+
+
+@case()
+def timed_of_free_steps():
+    T = L.TimeDistributed
+    x = i = keras.Input((None, 5))
+    x = T(L.BatchNormalization())(T(L.Dense(6))(x))
+    return keras.Model(i, L.GlobalMaxPooling1D()(L.BatchNormalization()(T(L.Dense(3, use_bias=False))(L.ReLU()(x)))))
+
+
 @case()
 def opaque():
     x = i = image()
@@ -386,6 +444,65 @@ def opaque():
     x = L.TimeDistributed(L.Dense(3))(x)
     x = L.Lambda(lambda t: t * 2 + 1)(x)
     return keras.Model(i, L.BatchNormalization()(L.Conv2D(4, 3)(x)))
+
+
+@case(h5=False)
+def operators():
+    x = i = image()
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x) * 2.0 + 1.0)
+    x = L.ReLU()(1.0 - x)
+    x = L.Conv2D(4, 3, use_bias=False)(x) / np.array([1.0, -2.0, 3.0, 4.0], "float32")
+    x = keras.ops.relu(-x)
+    y = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(x)) + x
+    y = keras.ops.subtract(L.Conv2D(3, 1)(y), np.array([[[0.5, 0.25, -1.0]]], "float32")) * 0.5
+    return keras.Model(i, L.Dense(3)(L.Flatten()(y)) * 3 - 1)
+
+
+@case(h5=False)
+def hard_sigmoid_of_operators():  # as MobileNetV3 has it
+    x = i = image(9, 11, 6)
+    x = L.BatchNormalization()(L.Conv2D(6, 3)(x))
+    y = L.GlobalAveragePooling2D(keepdims=True)(x)
+    y = L.Conv2D(4, 1, activation="relu")(y)
+    y = L.ReLU(6.0)(L.Conv2D(6, 1)(y) + 3.0) * (1.0 / 6.0)
+    return keras.Model(i, L.Conv2D(3, 1)(L.Multiply()([x, y])))
+
+
+@case(h5=False, left=4)
+def operators_that_are_no_maps_of_channels():
+    x = i = image(6, 6, 6)
+    x = L.Conv2D(6, 1)(x) * np.arange(1, 7, dtype="float32")[:, None, None]  # of the height
+    x = L.Conv2D(6, 1)(x) * np.arange(36, dtype="float32").reshape(6, 6)
+    x = L.Conv2D(6, 1)(x)
+    return keras.Model(i, 2.0 / (keras.ops.square(x) + 1.0))
+
+
+@case(h5=False, left=1)
+def many_operations():
+    o = keras.ops
+    x = i = image(8, 8, 4)
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x))
+    y = o.mean(x, axis=[1, 2], keepdims=True)
+    x = o.multiply(x, o.sigmoid(y)) + o.max(x, axis=-1, keepdims=True)
+    x = o.concatenate([o.relu6(x), o.silu(x), o.hard_silu(x), o.leaky_relu(x, 0.3)], axis=-1)
+    x = L.Conv2D(6, 3)(o.maximum(x, -0.5))
+    y = o.reshape(o.transpose(x, (0, 3, 1, 2)), (-1, 6, 16))
+    y = o.softmax(o.abs(y) * 0.5, axis=1)
+    z = o.expand_dims(o.mean(x, axis=(1, 2)), 1)
+    z = o.squeeze(o.expand_dims(z, -1), -1)
+    z = o.clip(o.elu(z) ** 2, 0.1, 3.0)
+    z = o.sqrt(o.exp(z)) * o.square(z) + o.gelu(z, approximate=False)
+    return keras.Model(i, [o.cast(o.hard_sigmoid(o.tanh(y)), "float32"), o.log(z), o.min(o.reciprocal(z), axis=1)])
+
+
+@case(h5=False)
+def applications():
+    from keras.src.applications.convnext import LayerScale
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+    x = i = image()
+    y = L.BatchNormalization()(CustomScaleLayer(0.25)([L.Conv2D(8, 3)(x), L.Conv2D(8, 3, use_bias=False)(x)]))
+    z = LayerScale(0.5, 8)(L.Dense(8)(L.LayerNormalization()(y)))
+    return keras.Model(i, L.Dense(3)(L.Add()([y, z])))
 
 
 @case(h5=False)
@@ -481,6 +598,17 @@ def halves():
 
 
 @case()
+def stored_otherwise():  # see STORED
+    x = i = keras.Input((9, 11, 3))
+    x = L.Conv2D(3, 1)(L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])(x))
+    x = L.ReLU()(L.BatchNormalization()(L.Conv2D(5, 3, use_bias=False)(x)))
+    x = L.ReLU()(L.BatchNormalization()(L.DepthwiseConv2D(3)(x)))
+    x = L.ReLU()(L.BatchNormalization()(L.SeparableConv2D(4, 3)(x)))
+    x = L.Dense(4)(L.BatchNormalization()(L.Flatten()(x)))
+    return keras.Model(i, x)
+
+
+@case()
 def doubles():
     x = i = keras.Input((7, 7, 3), dtype="float64")
     x = L.BatchNormalization(dtype="float64")(L.Conv2D(4, 3, use_bias=False, dtype="float64")(x))
@@ -507,18 +635,98 @@ def randomise(model, seed):
         v.assign(value.astype(str(v.dtype)))
 
 
-def make(folder):
+def make(folder, names):
     models = os.path.join(folder, "models")
     os.makedirs(models, exist_ok=True)
     keras.initializers.get("ones")
     for name, (build, left, h5, archive) in CASES.items():
+        if names and name not in names:
+            continue
         keras.utils.clear_session()
         model = build()
         randomise(model, zlib.crc32(name.encode()))
+        path = os.path.join(models, name)
         for ext, wanted in ((".h5", h5), (".keras", archive)):
             if wanted:
                 model.save(os.path.join(models, name + ext))
                 print(json.dumps({"Name": name + ext, "Left": left}), flush=True)
+                for dtype in STORED if name == "stored_otherwise" else ():
+                    other = f"stored_as_{dtype.replace('>', 'big_')}{ext}"
+                    store(os.path.join(models, name + ext), os.path.join(models, other), dtype)
+                    print(json.dumps({"Name": other, "Left": left}), flush=True)
+        for ext in pairs(model, path, h5, archive) if name in PAIRS else ():
+            print(json.dumps({"Name": name + ext, "Left": left}), flush=True)
+
+
+PAIRS = "sequential", "nested", "shared_layers", "siamese", "channels_first", "operators"
+
+
+def pairs(model, path, h5, archive):
+    """A model as a configuration and weights: as Keras 3 saves those, and as Keras 1 and 2 did. The names of the pairs."""
+    import h5py
+
+    if archive:
+        with open(path + ".json", "w") as f:
+            f.write(model.to_json(indent=1) + "\n")
+        model.save_weights(path + ".weights.h5")
+        yield ".json"
+    if h5:
+        with h5py.File(path + ".h5") as f, h5py.File(path + "_old.h5", "w") as g:
+            config = json.loads(f.attrs["model_config"])
+            weights = f["model_weights"]
+            for key, value in weights.attrs.items():
+                g.attrs[key] = value
+            for key in weights:
+                weights.copy(key, g)
+        with open(path + "_old.json", "w") as f:
+            json.dump(config | {"keras_version": keras.__version__, "backend": "tensorflow"}, f)
+        yield "_old.json"
+
+
+def load(path):
+    if not path.endswith(".json"):
+        return keras.models.load_model(path, compile=False, safe_mode=False)
+    with open(path) as f:
+        config = json.load(f)
+    if "module" in config:
+        model = keras.models.model_from_json(json.dumps(config))
+    else:  # of a Keras before 3
+        from keras.src.legacy.saving.saving_utils import model_from_config
+        model = model_from_config(config)
+    stem = path.removesuffix(".json")
+    model.load_weights(stem + ".weights.h5" if os.path.exists(stem + ".weights.h5") else stem + ".h5")
+    return model
+
+
+STORED = ">f4", "f8", ">f8", "f2", ">f2"
+
+
+def store(path, other, dtype):
+    """A copy of a model file whose float32 data sets are of another type."""
+    import h5py
+
+    def convert(file):
+        with h5py.File(file, "r+") as f:
+            sets = []
+            f.visititems(lambda name, o: sets.append(name) if isinstance(o, h5py.Dataset) and o.dtype == "float32" else None)
+            for name in sets:
+                data, attrs = f[name][...], dict(f[name].attrs)
+                del f[name]
+                f.create_dataset(name, data=data.astype(dtype)).attrs.update(attrs)
+        return len(sets)
+
+    if path.endswith(".h5"):
+        shutil.copy(path, other)
+        assert convert(other) > 8
+        return
+    with zipfile.ZipFile(path) as z, zipfile.ZipFile(other, "w") as out:
+        for member in z.infolist():
+            data = z.read(member)
+            if member.filename == "model.weights.h5":
+                weights = io.BytesIO(data)
+                assert convert(weights) > 8
+                data = weights.getvalue()
+            out.writestr(member.filename, data)
 
 
 def values(model, rng):
@@ -555,18 +763,20 @@ def compare(folder, names):
     for name in names:
         keras.utils.clear_session()
         try:
-            before = keras.models.load_model(os.path.join(folder, "models", name), compile=False, safe_mode=False)
+            before = load(os.path.join(folder, "models", name))
         except ValueError as e:  # Keras 3 counts the calls of models in models otherwise than the Keras 2 that wrote the file
             if "failed to be resolved" not in str(e):
                 raise
             print(json.dumps({"Name": name, "Unloadable": True}), flush=True)
             continue
-        after = keras.models.load_model(os.path.join(folder, "folded", name), compile=False, safe_mode=False)
+        after = load(os.path.join(folder, "folded", name))
         x = values(before, np.random.default_rng(7))
         answers = run(before, before.outputs, x)
         result = {"Name": name, "Folded": max(apart(p, q) for p, q in zip(answers, run(after, after.outputs, x))),
                   "Named": names_of(before) == names_of(after),
                   "Before": len(before.layers), "After": len(after.layers), "Read": 0.0, "Outputs": 0}
+        if name.startswith("stored_as_"):
+            result["Types"] = sorted(types(os.path.join(folder, "folded", name)))
         path = os.path.join(folder, "onnx", name + ".onnx")
         try:
             session = ort.InferenceSession(path, providers=["CPUExecutionProvider"]) if os.path.exists(path) else None
@@ -588,6 +798,17 @@ def compare(folder, names):
                 result["Read"] = max(result["Read"], apart(want, y))
                 result["Outputs"] += 1
         print(json.dumps(result), flush=True)
+
+
+def types(path):
+    """The types of a model file's data sets of floats."""
+    import h5py
+
+    found = set()
+    file = path if path.endswith(".h5") else io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+    with h5py.File(file, "r") as f:
+        f.visititems(lambda name, o: found.add(o.dtype.str) if isinstance(o, h5py.Dataset) and o.dtype.kind == "f" else None)
+    return found
 
 
 def old(layer, first):
@@ -773,7 +994,7 @@ def yolo(folder, cfg, epsilon):
 if __name__ == "__main__":
     command, folder, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     if command == "make":
-        make(folder)
+        make(folder, names)
     elif command == "keras1":
         keras1(folder)
     elif command == "twins":
