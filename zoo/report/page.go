@@ -93,7 +93,7 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"fate": Fate,
+	"fate":  Fate,
 	"text":  func(s string) string { return cut(s, mostInText) },
 	"brief": func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))

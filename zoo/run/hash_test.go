@@ -180,3 +180,33 @@ func TestAnInputHasTheHashOfItsContentHoweverItIsRead(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkHash is what a content costs to be hashed: read back from a file, and from memory as it passes.
+func BenchmarkHash(b *testing.B) {
+	const size, step = 64 << 20, 512 << 10
+	path := filepath.Join(b.TempDir(), "file")
+	content := bytes.Repeat([]byte{1, 2, 3, 4}, size/4)
+	if err := os.WriteFile(path, content, 0o666); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("file", func(b *testing.B) {
+		b.SetBytes(size)
+		for b.Loop() {
+			if _, err := hashFile(context.Background(), disk{}, path); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("as it passes", func(b *testing.B) {
+		b.SetBytes(size)
+		for b.Loop() {
+			h := &hashed{}
+			for at := 0; at < size; at += step {
+				h.wrote(nil, content[:step], int64(at))
+			}
+			if _, ok := h.whole(size); !ok {
+				b.Fatal("the hash is not known")
+			}
+		}
+	})
+}
