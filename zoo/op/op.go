@@ -34,8 +34,8 @@ type Operator struct {
 	Inputs   []string // what its inputs hold, in words, in ONNX's order; nil where they are operands alike
 	Required int      // how many of the first inputs may not be omitted; 0 stands for 1
 
-	// Eval computes a node's outputs; in[k] is nil where input k is omitted, of those that may be. Outputs whose DType is not set get theirs, and
-	// integers are wrapped to its width.
+	// Eval computes a node's outputs; in[k] is nil where input k is omitted, of those that may be. Outputs whose DType is not
+	// set get theirs, and integers are wrapped to its width.
 	Eval evaluator
 
 	// DType is the type of output k, of the inputs' types; nil: that of the first input.
@@ -65,6 +65,10 @@ type Operator struct {
 
 	// Needs are the elements of each input that a part of an output is computed of; nil for all of an input: see Needs.
 	Needs func(n *model.Node, in []*Array, out Part) []Box
+
+	// Part computes a part of an output of the parts that Needs says of the inputs; nil, or no array, where it can not be had
+	// without the rest: see EvalPart.
+	Part partOf
 
 	// How an output's position depends on the inputs'. Elementwise operators broadcast their operands to the output's shape
 	// and read at each position what stands there. PerChannel ones read their first input so, and parameters along axis 1.
