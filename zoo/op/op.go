@@ -9,7 +9,8 @@
 //     overAxes; what works line by line one of alongAxis. They fill in what all such operators have in common.
 //  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
 //     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
-//     gentle are Magnitudes of many, sameNeeds and its like Needs.
+//     gentle are Magnitudes of many, sameNeeds and its like Needs. With a Part, such as samePart, a part of the output is
+//     computed without the rest.
 //  3. ONNX's own node tests find the operator by its name (nodes_test.go): values, types and shapes are compared, Needs is
 //     tried with everything else overwritten, and damaged nodes are evaluated. Add a line to the table of needs_test.go, so
 //     that Needs is no larger than it has to be, and to limits_test.go if attributes or inputs decide how large the output is.
