@@ -12,10 +12,10 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Gemm", Required: 2, Inputs: []string{"input", "weight", "bias"}, Eval: gemm, DType: common, Shape: gemmShape, Magnitude: gemmMagnitude, Terms: gemmTerms, Needs: gemmNeeds, Wants: gemmWants},
-		&Operator{Type: "MatMul", Required: 2, Inputs: []string{"weight", "weight"}, Eval: matMul, DType: common, Shape: matMulShape, Magnitude: additive, Terms: matMulTerms, Needs: matMulNeeds},
+		&Operator{Type: "Gemm", Required: 2, Inputs: []string{"input", "weight", "bias"}, Eval: gemm, DType: common, Shape: gemmShape, Magnitude: gemmMagnitude, Terms: gemmTerms, Needs: gemmNeeds, Part: samePart, Wants: gemmWants},
+		&Operator{Type: "MatMul", Required: 2, Inputs: []string{"weight", "weight"}, Eval: matMul, DType: common, Shape: matMulShape, Magnitude: additive, Terms: matMulTerms, Needs: matMulNeeds, Part: samePart},
 		&Operator{Type: "MatMulInteger", Required: 2, Inputs: []string{"left matrix", "right matrix", "zero point of the left", "zero point of the right"}, Eval: ofIntegers(matMul, -1), DType: always(tensor.Int32), Shape: matMulShape, Needs: matMulNeeds},
-		&Operator{Type: "Einsum", Variadic: true, Eval: einsum, DType: common, Shape: einsumShape, Magnitude: additive, Terms: operandTerms, Needs: einsumNeeds},
+		&Operator{Type: "Einsum", Variadic: true, Eval: einsum, DType: common, Shape: einsumShape, Magnitude: additive, Terms: operandTerms, Needs: einsumNeeds, Part: samePart},
 	)
 }
 

@@ -47,10 +47,7 @@ func (r Range) shifted(by int64) Range { return Range{r.From + by, r.To + by} }
 // only the shape is known, and that of inputs that say what is computed, as indices do, makes the parts small. Of an input
 // that is omitted there is no part.
 func Needs(n *model.Node, in []*Array, out Part) []Box {
-	var own []Box
-	if f := Of(n).Needs; f != nil && len(out.Box) == len(out.Shape) && input(in, 0) != nil {
-		own = f(n, in, out)
-	}
+	own := Of(n).needs(n, in, out)
 	boxes := make([]Box, len(in))
 	for k, a := range in {
 		switch {
@@ -67,6 +64,14 @@ func Needs(n *model.Node, in []*Array, out Part) []Box {
 		}
 	}
 	return boxes
+}
+
+// needs are what the operator says of its inputs, of which some may be nil; nil where it says nothing.
+func (o *Operator) needs(n *model.Node, in []*Array, out Part) []Box {
+	if o.Needs == nil || len(out.Box) != len(out.Shape) || need(in, max(o.Required, 1)) != nil {
+		return nil
+	}
+	return o.Needs(n, in, out)
 }
 
 // nothing is no element of input k.

@@ -9,7 +9,8 @@
 //     overAxes; what works line by line one of alongAxis. They fill in what all such operators have in common.
 //  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
 //     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
-//     gentle are Magnitudes of many, sameNeeds and its like Needs.
+//     gentle are Magnitudes of many, sameNeeds and its like Needs. With a Part, such as samePart, a part of the output is
+//     computed without the rest.
 //  3. ONNX's own node tests find the operator by its name (nodes_test.go): values, types and shapes are compared, Needs is
 //     tried with everything else overwritten, and damaged nodes are evaluated. Add a line to the table of needs_test.go, so
 //     that Needs is no larger than it has to be, and to limits_test.go if attributes or inputs decide how large the output is.
@@ -34,8 +35,8 @@ type Operator struct {
 	Inputs   []string // what its inputs hold, in words, in ONNX's order; nil where they are operands alike
 	Required int      // how many of the first inputs may not be omitted; 0 stands for 1
 
-	// Eval computes a node's outputs; in[k] is nil where input k is omitted, of those that may be. Outputs whose DType is not set get theirs, and
-	// integers are wrapped to its width.
+	// Eval computes a node's outputs; in[k] is nil where input k is omitted, of those that may be. Outputs whose DType is not
+	// set get theirs, and integers are wrapped to its width.
 	Eval evaluator
 
 	// DType is the type of output k, of the inputs' types; nil: that of the first input.
@@ -65,6 +66,10 @@ type Operator struct {
 
 	// Needs are the elements of each input that a part of an output is computed of; nil for all of an input: see Needs.
 	Needs func(n *model.Node, in []*Array, out Part) []Box
+
+	// Part computes a part of an output of the parts that Needs says of the inputs; nil, or no array, where it can not be had
+	// without the rest: see EvalPart.
+	Part partOf
 
 	// How an output's position depends on the inputs'. Elementwise operators broadcast their operands to the output's shape
 	// and read at each position what stands there. PerChannel ones read their first input so, and parameters along axis 1.
