@@ -42,7 +42,7 @@ func init() {
 type file struct {
 	path    string
 	f       *os.File
-	archive *archive
+	archive archive
 	name    string // of the program in the archive
 	text    *jsontext.Value
 	configs [2]*config // of weights and of constants
