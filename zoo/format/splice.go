@@ -49,6 +49,14 @@ func (p Piece) Size() int64 {
 	return p.Copied.Len()
 }
 
+// Size is the number of bytes that pieces become.
+func Size(pieces []Piece) (bytes int64) {
+	for _, p := range pieces {
+		bytes += p.Size()
+	}
+	return bytes
+}
+
 // maxSubnormal is the share of a 16-bit tensor's elements that may become subnormal or zero in being rescaled. Some do in
 // every tensor that holds numbers of all sizes, and lose nothing that matters beside the others.
 const maxSubnormal = 1.0 / 64

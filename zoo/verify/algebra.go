@@ -640,7 +640,8 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*eval.Array) ([]m
 	return results, nil
 }
 
-// weight reads a constant, once for all probes, while the region holds so many numbers besides.
+// weight reads a constant while the region holds so many numbers besides: once for all probes, unless there are too many to
+// keep.
 func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 	if v.Const == nil {
 		a, _ := s.consts.Value(v)
@@ -657,8 +658,10 @@ func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 	if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
 		m.magnitude = absolute(w)
 	}
-	s.weights[v] = m
-	s.held += 2 * len(w.Data)
+	if s.held+2*len(w.Data) <= s.limit/2 {
+		s.weights[v] = m
+		s.held += 2 * len(w.Data)
+	}
 	return m, nil
 }
 
