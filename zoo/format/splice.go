@@ -73,6 +73,27 @@ func (s *Scaled) Write(ctx context.Context, backend tensor.Backend, to io.Writer
 	return nil
 }
 
+// WritePieces writes pieces of which none is copied, one behind the other.
+func WritePieces(ctx context.Context, pieces []Piece, to io.WriterAt, backend tensor.Backend) error {
+	at := int64(0)
+	for _, p := range pieces {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if p.Scaled != nil {
+			err = p.Scaled.Write(ctx, backend, to, at)
+		} else {
+			_, err = to.WriteAt(p.Made, at)
+		}
+		if err != nil {
+			return err
+		}
+		at += p.Size()
+	}
+	return nil
+}
+
 // Splice writes one file of a model, piece by piece; from is the original of which ranges are copied.
 func Splice(ctx context.Context, out Output, rel string, from *os.File, pieces []Piece, backend tensor.Backend) (err error) {
 	to, err := out.Create(rel)

@@ -107,40 +107,36 @@ func (s *state) network() {
 		{Linear: "fc", Norm: "fc_norm", First: true},
 		{Linear: "fc", Norm: "fc_out"},
 	}}
-	dicts := []string{""}
-	for _, dict := range dicts {
-		s.dict = dict
-		s.linear("stem.0", s.rng.IntN(2) == 0, 4, 3, 3, 3)
-		s.norm("stem.1", 4)
-		channels := int64(4)
-		for k := range 1 + s.rng.IntN(4) {
-			name := fmt.Sprintf("stage%d", k)
-			out := int64(2 + s.rng.IntN(6))
-			spatial := [][]int64{{3, 3}, {1, 1}, {5}, {1, 3, 3}}[s.rng.IntN(4)]
-			s.linear(name+".conv1", s.rng.IntN(2) == 0, append([]int64{out, channels}, spatial...)...)
-			s.norm(name+".bn1", out)
-			if s.rng.IntN(2) == 0 {
-				s.linear(name+".conv2", false, append([]int64{out, 1}, spatial...)...) // one group a channel
-				s.norm(name+".bn2", out)
-			}
-			if s.rng.IntN(3) == 0 {
-				s.norm(name+".norm", out) // of which nobody says what is before it
-			}
-			channels = out
-		}
+	s.linear("stem.0", s.rng.IntN(2) == 0, 4, 3, 3, 3)
+	s.norm("stem.1", 4)
+	channels := int64(4)
+	for k := range 1 + s.rng.IntN(4) {
+		name := fmt.Sprintf("stage%d", k)
+		out := int64(2 + s.rng.IntN(6))
+		spatial := [][]int64{{3, 3}, {1, 1}, {5}, {1, 3, 3}}[s.rng.IntN(4)]
+		s.linear(name+".conv1", s.rng.IntN(2) == 0, append([]int64{out, channels}, spatial...)...)
+		s.norm(name+".bn1", out)
 		if s.rng.IntN(2) == 0 {
-			s.add("up.weight", 0, 0.5, channels, 3, 2, 2)
-			s.norm("up_bn", 3)
+			s.linear(name+".conv2", false, append([]int64{out, 1}, spatial...)...) // one group a channel
+			s.norm(name+".bn2", out)
 		}
-		if s.rng.IntN(2) == 0 {
-			s.norm("fc_norm", channels)
+		if s.rng.IntN(3) == 0 {
+			s.norm(name+".norm", out) // of which nobody says what is before it
 		}
-		s.linear("fc", s.rng.IntN(2) == 0, 5, channels)
-		if s.rng.IntN(2) == 0 {
-			s.norm("fc_out", 5)
-		}
-		s.counter("steps")
+		channels = out
 	}
+	if s.rng.IntN(2) == 0 {
+		s.add("up.weight", 0, 0.5, channels, 3, 2, 2)
+		s.norm("up_bn", 3)
+	}
+	if s.rng.IntN(2) == 0 {
+		s.norm("fc_norm", channels)
+	}
+	s.linear("fc", s.rng.IntN(2) == 0, 5, channels)
+	if s.rng.IntN(2) == 0 {
+		s.norm("fc_out", 5)
+	}
+	s.counter("steps")
 }
 
 // language makes a language model's tensors, and its config.json.

@@ -124,7 +124,7 @@ func (w *walker) walk(v Value, depth int) error {
 	if err := w.visit(v); err != nil {
 		return err
 	}
-	for _, x := range parts(v) {
+	for _, x := range Parts(v) {
 		if err := w.walk(x, depth+1); err != nil {
 			return err
 		}
@@ -132,8 +132,8 @@ func (w *walker) walk(v Value, depth int) error {
 	return nil
 }
 
-// parts are the values that a value holds.
-func parts(v Value) []Value {
+// Parts are the values that a value holds.
+func Parts(v Value) []Value {
 	items := func(list []Item) (out []Value) {
 		for _, i := range list {
 			out = append(out, i.Key, i.Value)
