@@ -30,6 +30,7 @@ type Format struct {
 	Name       string   // "onnx"
 	Extensions []string // with the dot, lower case: ".onnx"
 	Version    int      // raised where the same plan is written otherwise: outputs of another version are made anew
+	Bare       bool     // files hold tensors alone: Options.State says what their structure is
 	Open       func(ctx context.Context, path string, o Options) (File, error)
 }
 

@@ -143,6 +143,9 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 // runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in the stage. ONNX
 // Runtime follows no external data out of the model's folder, as a cache of contents has it.
 func runnable(ctx context.Context, f format.File, path string, s *stage, backend tensor.Backend) (string, error) {
+	if p, ok := f.(format.Partial); ok && p.Partial() != "" {
+		return "", partial(p.Partial())
+	}
 	if strings.EqualFold(filepath.Ext(path), ".onnx") {
 		if !linked(f.Inputs()) {
 			return path, nil
@@ -218,3 +221,9 @@ func scaledBy(c *model.Constant, scale []float64) *model.Constant {
 
 // maxJittered bounds the elements of a parameter that is moved: larger ones move little.
 const maxJittered = 1 << 24
+
+// partial is why a model that is a part of one cannot be run.
+type partial string
+
+func (p partial) Error() string { return string(p) }
+func (p partial) Unwrap() error { return format.ErrForeign }

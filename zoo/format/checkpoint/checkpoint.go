@@ -25,7 +25,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "checkpoint", Version: 1, Extensions: []string{".pt", ".pth", ".ckpt", ".bin"}, Open: Open})
+	format.Register(format.Format{Name: "checkpoint", Version: 1, Extensions: []string{".pt", ".pth", ".ckpt", ".bin"}, Bare: true, Open: Open})
 }
 
 // file is an open checkpoint.

@@ -23,7 +23,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "safetensors", Version: 1, Extensions: []string{".safetensors", ".safetensors.index.json"}, Open: Open})
+	format.Register(format.Format{Name: "safetensors", Version: 1, Extensions: []string{".safetensors", ".safetensors.index.json"}, Bare: true, Open: Open})
 }
 
 // file is an open checkpoint.
