@@ -121,26 +121,42 @@ func (w within) channels(n *norm) int64 {
 	return variance.Shape[0]
 }
 
+// wrapped is what DataParallel puts before the names of a network's tensors.
+const wrapped = "module."
+
+// prefix is what patterns do not see of the names of a dict's tensors.
+func (w within) prefix() string {
+	for _, t := range w.tensors {
+		if t.Dict == w.dict && !strings.HasPrefix(t.Name, wrapped) {
+			return ""
+		}
+	}
+	return wrapped
+}
+
 // find are the linear operators that pairs name. Of several pairs the first one counts whose normalisation is there.
 func (w within) find(patterns []pattern, matched []bool, norms []*norm) (list []*found) {
 	named := map[string]*norm{}
 	for _, n := range norms {
 		named[n.name] = n
 	}
+	prefix := w.prefix()
 	for _, t := range w.tensors {
 		name, ok := strings.CutSuffix(t.Name, ".weight")
 		if t.Dict != w.dict || !ok || named[name] != nil {
 			continue
 		}
+		inner := strings.TrimPrefix(name, prefix)
 		var f *found
 		for k, p := range patterns {
-			at := p.linear.FindStringSubmatchIndex(name)
+			at := p.linear.FindStringSubmatchIndex(inner)
 			if at == nil {
 				continue
 			}
-			there := func(template string) bool {
-				return w.get(string(p.linear.ExpandString(nil, template, name, at))+".weight") != nil
+			expand := func(template string) string {
+				return prefix + string(p.linear.ExpandString(nil, template, inner, at))
 			}
+			there := func(template string) bool { return w.get(expand(template)+".weight") != nil }
 			if p.With != "" && !there(p.With) || p.Without != "" && there(p.Without) {
 				continue
 			}
@@ -152,7 +168,7 @@ func (w within) find(patterns []pattern, matched []bool, norms []*norm) (list []
 			if f == nil {
 				f = &found{linear: l}
 			}
-			n := named[string(p.linear.ExpandString(nil, p.Norm, name, at))]
+			n := named[expand(p.Norm)]
 			if n == nil || f.transposed != l.transposed {
 				continue
 			}
