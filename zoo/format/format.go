@@ -48,8 +48,9 @@ type State struct {
 	Graph   string   // path of an exported program or model whose parameters have the tensors' names; "": none
 	Presets []string // names of presets
 	Pairs   []Pair
-	Epsilon float64 // of pairs without one of their own; 0: none is given
-	Config  string  // path of the config.json that names the architecture; "": the one beside the model file
+	Epsilon float64                          // of pairs without one of their own; 0: none is given
+	Tensors func(name string) (Stored, bool) // of a program that is a graph: its parameters, in the place of its own
+	Config  string                           // path of the config.json that names the architecture; "": the one beside the model file
 }
 
 // Pair names a linear operator and the batch normalisation beside it, by what their tensors' names begin with: "conv1" for
@@ -61,8 +62,8 @@ type Pair struct {
 	Epsilon    float64 // 0: the State's
 	Transposed bool    // the operator is a transposed convolution
 	Preset     bool    // the pair is one of a preset
-	With       string  // "", or an operator that has to be there
-	Without    string  // "", or one that may not
+	With       string  // "", or a module of which there have to be tensors
+	Without    string  // "", or one of which there may be none
 }
 
 // Epsilons are the conventions for y = γ·(x − μ)/d + β in Darknet networks: d = √σ² + 1e-6 (pjreddie's normalize_cpu),
@@ -100,11 +101,22 @@ type Stateful interface {
 	Edits() ([]Edit, error)
 }
 
+// Stored is a tensor of a checkpoint that takes the place of a program's parameter.
+type Stored struct {
+	DType tensor.DType
+	Shape []int64
+	Data  io.ReaderAt // the elements, little endian and side by side
+	Fixed bool        // they have to stay as they are
+}
+
+// InCode is why an operator stays along which a checkpoint is folded.
+const InCode = "the code that loads the checkpoint computes it"
+
 // Edit is one tensor of a checkpoint that the edited model has not, has otherwise, or has in addition.
 type Edit struct {
-	Name  string
-	Like  string          // of a new tensor: the one that it stands behind; "" for one that was there
-	Value *model.Constant // nil where the tensor is gone
+	Name   string
+	Like   string  // of a new tensor: the one that it stands behind; "" for one that was there
+	Pieces []Piece // its elements, side by side; nil where the tensor is gone
 }
 
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.

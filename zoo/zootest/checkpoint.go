@@ -30,6 +30,9 @@ func Checkpoint(seed uint64, folder string) (path string, o format.Options, err 
 		s.network()
 	}
 	value := c.object(seed%3 == 0)
+	if o, ok := value.(*pickle.Object); ok && s.rng.IntN(2) == 0 { // two names of one tensor
+		o.Dict = append(o.Dict, pickle.Item{Key: "alias", Value: o.Dict[0].Value})
+	}
 	extension := []string{".pt", ".pth", ".bin", ".ckpt"}[seed%4]
 	path = filepath.Join(folder, fmt.Sprintf("checkpoint%d%s", seed, extension))
 	if seed%5 == 2 {
@@ -120,11 +123,7 @@ func (c *checkpoint) object(several bool) pickle.Value {
 		d.Dict = append(d.Dict, pickle.Item{Key: t.name, Value: c.tensor(t)})
 	}
 	if !several {
-		d := dicts[""]
-		if c.rng.IntN(2) == 0 { // two names of one tensor
-			d.Dict = append(d.Dict, pickle.Item{Key: "alias", Value: d.Dict[0].Value})
-		}
-		return d
+		return dicts[""]
 	}
 	all := &pickle.Dict{}
 	for _, name := range names {

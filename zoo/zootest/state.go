@@ -212,7 +212,7 @@ func writeSafetensors(path string, tensors []stateTensor, metadata bool) error {
 		if k > 0 {
 			header.WriteByte(',')
 		}
-		shape, err := json.Marshal(t.shape)
+		shape, err := json.Marshal(append([]int64{}, t.shape...))
 		if err != nil {
 			return err
 		}

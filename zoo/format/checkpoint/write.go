@@ -60,22 +60,18 @@ func (w *edition) edit(edits []state.Edit) (text []byte, err error) {
 	for k := range edits {
 		e := &edits[k]
 		v := w.views[e.Tensor]
-		if e.New == "" && e.Parts == nil {
+		if e.Gone {
 			*v.dict.items = slices.DeleteFunc(*v.dict.items, func(i pickle.Item) bool { return i.Key == v.Name })
 			rewritten = true
 			continue
 		}
-		pieces, err := e.Pieces()
-		if err != nil {
-			return nil, err
-		}
 		if e.New == "" && v.alone(e) {
-			w.fresh[v.storage.key] = pieces
+			w.fresh[v.storage.key] = e.Pieces
 			continue
 		}
 		rewritten = true
 		key := w.key()
-		w.fresh[key] = pieces
+		w.fresh[key] = e.Pieces
 		w.beside[v.storage.key] = append(w.beside[v.storage.key], key)
 		at := slices.IndexFunc(*v.dict.items, func(i pickle.Item) bool { return i.Key == v.Name })
 		made := v.like(key, e.Shape)

@@ -65,26 +65,18 @@ func (s *shard) pieces(changed map[*entry]*state.Edit, fresh map[*entry][]*state
 		case edit == nil:
 			pieces = appended(pieces, format.Span{From: s.from + e.from, To: s.from + e.to})
 			place(e, e.name, e.dtype, e.shape, e.to-e.from)
-		case edit.Parts != nil:
-			parts, err := edit.Pieces()
-			if err != nil {
-				return nil, err
-			}
-			pieces = append(pieces, parts...)
+		case !edit.Gone:
+			pieces = append(pieces, edit.Pieces...)
 			place(e, e.name, e.dtype, e.shape, e.to-e.from)
 		}
 		for _, edit := range fresh[e] {
-			parts, err := edit.Pieces()
-			if err != nil {
-				return nil, err
-			}
 			for _, e := range s.entries {
 				if e.name == edit.New {
 					return nil, fmt.Errorf("a new tensor would be called %q, as another one is", e.name)
 				}
 			}
-			pieces = append(pieces, parts...)
-			place(e, edit.New, e.dtype, edit.Shape, format.Size(parts))
+			pieces = append(pieces, edit.Pieces...)
+			place(e, edit.New, e.dtype, edit.Shape, format.Size(edit.Pieces))
 		}
 	}
 	var entries []*entry
@@ -116,14 +108,10 @@ func (x *index) write(ctx context.Context, out format.Output, edits []state.Edit
 		switch at := of[e.Tensor]; {
 		case e.New != "":
 			same = false
-			parts, err := e.Pieces()
-			if err != nil {
-				return err
-			}
 			file, _ := list.Get(e.Tensor.Name).Str()
 			list.Set(e.New, jsontext.Quote(file))
-			total += format.Size(parts)
-		case e.Parts == nil:
+			total += format.Size(e.Pieces)
+		case e.Gone:
 			same = false
 			list.Remove(list.Get(e.Tensor.Name))
 			total -= at.entry.to - at.entry.from

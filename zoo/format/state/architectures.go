@@ -85,8 +85,7 @@ var t5 = architecture{
 		},
 		others: "layer.0.SelfAttention.o layer.0.SelfAttention.relative_attention_bias layer.1.EncDecAttention.k layer.1.EncDecAttention.v layer.1.EncDecAttention.o layer.1.EncDecAttention.relative_attention_bias layer.2.DenseReluDense.wo",
 	}},
-	final: reading{norm: "decoder.final_layer_norm", readers: "lm_head", others: "shared encoder.embed_tokens decoder.embed_tokens encoder.final_layer_norm"},
-	tied:  true,
+	final: reading{norm: "decoder.final_layer_norm", stays: "the head, which transformers ties to the embedding"},
 	more:  "encoder.final_layer_norm",
 }
 

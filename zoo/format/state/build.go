@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -215,7 +216,13 @@ func (w within) conv(l *linear, x *model.Value, channels int64, output string) *
 
 // takes says whether the checkpoint has a place for another constant as that input of a node.
 func (b *builder) takes(n *model.Node, k int) bool {
-	for _, p := range n.Source.(*sited).places {
+	s, ok := n.Source.(*sited)
+	return ok && b.holds(s, k)
+}
+
+// holds says whether input k is a tensor that can change, or may be a new one.
+func (b *builder) holds(s *sited, k int) bool {
+	for _, p := range s.places {
 		if p.input != k {
 			continue
 		}
@@ -262,14 +269,18 @@ func (b *builder) edits() ([]Edit, error) {
 			if changed {
 				list = append(list, e)
 			}
-			if e.Parts == nil && changed && strings.HasSuffix(t.Name, ".running_var") { // what else belongs to the normalisation
+			if e.Gone && strings.HasSuffix(t.Name, ".running_var") { // what else belongs to the normalisation
 				if counter := b.named[t.Dict][strings.TrimSuffix(t.Name, "running_var")+"num_batches_tracked"]; counter != nil {
-					list = append(list, Edit{Tensor: counter})
+					list = append(list, Edit{Tensor: counter, Gone: true})
 				}
 			}
 		}
 		if ps := gained[t]; ps != nil {
-			if e, ok := gain(t, ps); ok {
+			e, ok, err := gain(t, ps)
+			if err != nil {
+				return nil, fmt.Errorf("tensor %q: %w", e.New, err)
+			}
+			if ok {
 				list = append(list, e)
 			}
 		}
@@ -279,7 +290,8 @@ func (b *builder) edits() ([]Edit, error) {
 
 // edited is what becomes of a tensor that nodes read, each some of its rows, and whether that is something else.
 func edited(t *Tensor, places []*place) (e Edit, changed bool, err error) {
-	e = Edit{Tensor: t, DType: t.DType, Shape: t.Shape}
+	e = Edit{Tensor: t, Shape: t.Shape}
+	var parts []part
 	gone := 0
 	for _, p := range places {
 		if p.node.Removed() {
@@ -291,12 +303,10 @@ func edited(t *Tensor, places []*place) (e Edit, changed bool, err error) {
 			return e, false, fmt.Errorf("%v does not read it any more", p.node)
 		}
 		c := v.Const
-		if c == p.was {
-			e.Parts = append(e.Parts, Part{c, v.Name})
-			continue
+		if c != p.was {
+			changed = true
 		}
-		changed = true
-		if p.offset != 0 {
+		if c != p.was && p.offset != 0 {
 			values, err := c.Float64s(int64(len(p.was.Values)))
 			if err != nil {
 				return e, false, err
@@ -306,31 +316,57 @@ func edited(t *Tensor, places []*place) (e Edit, changed bool, err error) {
 				c.Values[k] -= p.offset
 			}
 		}
-		if c.DType != t.DType {
-			return e, false, fmt.Errorf("%v would be stored as %v", t.DType, c.DType)
-		}
-		e.Parts = append(e.Parts, Part{c, v.Name})
+		parts = append(parts, part{c, v.Name})
 	}
 	switch {
 	case gone == len(places):
-		return Edit{Tensor: t}, true, nil
+		return Edit{Tensor: t, Gone: true}, true, nil
 	case gone > 0:
 		return e, false, fmt.Errorf("some of its readers are gone")
+	case changed:
+		e.Pieces, err = pieces(t.String(), t.DType, parts)
 	}
-	return e, changed, nil
+	return e, changed, err
+}
+
+// part is some of a tensor's elements, by what the graph calls them.
+type part struct {
+	*model.Constant
+	name string
+}
+
+// pieces are what is written of a tensor.
+func pieces(name string, d tensor.DType, parts []part) (list []format.Piece, err error) {
+	for _, p := range parts {
+		if p.DType != d {
+			return nil, fmt.Errorf("%v would be stored as %v", d, p.DType)
+		}
+		if p.Data != nil {
+			list = append(list, format.Piece{Scaled: format.NewScaled(name, p.name, p.Constant)})
+			continue
+		}
+		made, err := p.Encode()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, format.Piece{Made: made})
+	}
+	return list, nil
 }
 
 // gain is a tensor that was not there, if nodes read one now.
-func gain(beside *Tensor, places []*place) (e Edit, ok bool) {
-	e = Edit{Tensor: beside, New: places[0].name, DType: beside.DType, Shape: []int64{0}}
+func gain(beside *Tensor, places []*place) (e Edit, ok bool, err error) {
+	e = Edit{Tensor: beside, New: places[0].name, Shape: []int64{0}}
+	var parts []part
 	for _, p := range places {
 		count := p.rows[1] - p.rows[0]
-		part := Part{&model.Constant{DType: beside.DType, Shape: []int64{count}, Values: make([]float64, count)}, p.name}
+		c := part{&model.Constant{DType: beside.DType, Shape: []int64{count}, Values: make([]float64, count)}, p.name}
 		if v := p.node.In(p.input); !p.node.Removed() && v != nil && v.Const != nil {
-			part, ok = Part{v.Const, v.Name}, true
+			c, ok = part{v.Const, v.Name}, true
 		}
-		e.Parts = append(e.Parts, part)
+		parts = append(parts, c)
 		e.Shape[0] += count
 	}
-	return e, ok
+	e.Pieces, err = pieces(e.New, beside.DType, parts)
+	return e, ok, err
 }

@@ -134,13 +134,27 @@ func (w within) prefix() string {
 	return wrapped
 }
 
+// modules are the names of all modules that tensors of the dict are in, at any depth.
+func (w within) modules() map[string]bool {
+	all := map[string]bool{}
+	for _, t := range w.tensors {
+		if t.Dict != w.dict {
+			continue
+		}
+		for m := moduleOf(t.Name); m != "" && !all[m]; m = moduleOf(m) {
+			all[m] = true
+		}
+	}
+	return all
+}
+
 // find are the linear operators that pairs name. Of several pairs the first one counts whose normalisation is there.
 func (w within) find(patterns []pattern, matched []bool, norms []*norm) (list []*found) {
 	named := map[string]*norm{}
 	for _, n := range norms {
 		named[n.name] = n
 	}
-	prefix := w.prefix()
+	prefix, modules := w.prefix(), w.modules()
 	for _, t := range w.tensors {
 		name, ok := strings.CutSuffix(t.Name, ".weight")
 		if t.Dict != w.dict || !ok || named[name] != nil {
@@ -156,7 +170,7 @@ func (w within) find(patterns []pattern, matched []bool, norms []*norm) (list []
 			expand := func(template string) string {
 				return prefix + string(p.linear.ExpandString(nil, template, inner, at))
 			}
-			there := func(template string) bool { return w.get(expand(template)+".weight") != nil }
+			there := func(template string) bool { return modules[expand(template)] }
 			if p.With != "" && !there(p.With) || p.Without != "" && there(p.Without) {
 				continue
 			}

@@ -45,36 +45,9 @@ func (t *Tensor) String() string {
 type Edit struct {
 	Tensor *Tensor // of a new one: the tensor that it stands behind
 	New    string  // name of a new tensor
-	DType  tensor.DType
 	Shape  []int64
-	Parts  []Part // the elements, one part behind the other; nil where the tensor is gone
-}
-
-// Part is some of a tensor's elements.
-type Part struct {
-	*model.Constant
-	Name string // in the graph
-}
-
-// Pieces are what is written for the tensor.
-func (e *Edit) Pieces() ([]format.Piece, error) {
-	name := e.New
-	if name == "" {
-		name = e.Tensor.String()
-	}
-	var list []format.Piece
-	for _, p := range e.Parts {
-		if p.Data != nil {
-			list = append(list, format.Piece{Scaled: format.NewScaled(name, p.Name, p.Constant)})
-			continue
-		}
-		made, err := p.Encode()
-		if err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", name, err)
-		}
-		list = append(list, format.Piece{Made: made})
-	}
-	return list, nil
+	Gone   bool
+	Pieces []format.Piece // the elements
 }
 
 // Net is a checkpoint with its graph.

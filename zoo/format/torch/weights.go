@@ -28,7 +28,8 @@ var stores = [2]store{
 type config struct {
 	store
 	text    *jsontext.Value
-	list    []*payload // in the order of the configuration
+	tensors func(string) (format.Stored, bool) // of a checkpoint that the parameters are from; nil for none
+	list    []*payload                         // in the order of the configuration
 	payload map[string]*payload
 }
 
@@ -42,6 +43,8 @@ type payload struct {
 	meta    *meta  // nil where nothing is said
 	record  *member
 	data    io.ReaderAt // the record's bytes
+	absent  bool        // the checkpoint that the parameters are from has none
+	fixed   bool        // its elements have to stay
 }
 
 // meta is what a file says of a tensor.

@@ -52,9 +52,12 @@ def networks(folder):
     """Writes a state dict of each network, in one of the forms that people save them in."""
     torch.manual_seed(3)
     k = 0
+    only = os.environ.get("TORCH_NETWORKS", "").split()
     for preset, names in NETWORKS.items():
         for entry in names:
             name, left = entry.split()
+            if only and name not in only:
+                continue
             model = network(name)
             randomise(model)
             state = model.state_dict()
@@ -75,6 +78,20 @@ def networks(folder):
                 torch.save({"epoch": 3, "state_dict": {"module." + key: v for key, v in state.items()}}, path)
             k += 1
             print(json.dumps({"Name": name, "Preset": preset, "Left": int(left), "Path": path}), flush=True)
+
+
+def along(folder):
+    """Writes a program of random weights, and a checkpoint with others."""
+    torch.manual_seed(3)
+    for name, left, extension in ("timm:resnet18", 0, ".pth"), ("timm:efficientnet_b0", 0, ".ckpt"), ("timm:densenet121", 62, ".pth"), ("timm:mixnet_s", 0, ".pth"):
+        path = os.path.join(folder, name.replace(":", "_"))
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+            torch.export.save(torch.export.export(network(name), (torch.zeros(1, 3, 64, 64),)), path + ".pt2")
+        model = network(name)
+        randomise(model)
+        state = model.state_dict()
+        torch.save(state if extension == ".pth" else {"state_dict": {"module." + key: v for key, v in state.items()}}, path + extension)
+        print(json.dumps({"Name": name, "Graph": path + ".pt2", "Path": path + extension, "Left": left}), flush=True)
 
 
 def load(path):
@@ -248,4 +265,4 @@ def judge():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"networks": networks, "language": language}.get(sys.argv[1], lambda *_: judge())(*sys.argv[2:])
+    {"networks": networks, "language": language, "along": along}.get(sys.argv[1], lambda *_: judge())(*sys.argv[2:])
