@@ -100,6 +100,10 @@ func (w *work) algebra(ctx context.Context, original, folded format.File) error 
 // predict runs original and folded model, as many models at a time as memory is meant for.
 func (w *work) predict(ctx context.Context, original, folded format.File) error {
 	w.result.Predictions = report.Check{Status: report.NotRun, Note: w.NoEngine}
+	if p, ok := original.(format.Partial); ok && p.Partial() != "" {
+		w.result.Predictions.Note = p.Partial()
+		return nil
+	}
 	if w.Predict == nil {
 		return nil
 	}
@@ -143,9 +147,6 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 // runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in the stage. ONNX
 // Runtime follows no external data out of the model's folder, as a cache of contents has it.
 func runnable(ctx context.Context, f format.File, path string, s *stage, backend tensor.Backend) (string, error) {
-	if p, ok := f.(format.Partial); ok && p.Partial() != "" {
-		return "", partial(p.Partial())
-	}
 	if strings.EqualFold(filepath.Ext(path), ".onnx") {
 		if !linked(f.Inputs()) {
 			return path, nil
@@ -221,9 +222,3 @@ func scaledBy(c *model.Constant, scale []float64) *model.Constant {
 
 // maxJittered bounds the elements of a parameter that is moved: larger ones move little.
 const maxJittered = 1 << 24
-
-// partial is why a model that is a part of one cannot be run.
-type partial string
-
-func (p partial) Error() string { return string(p) }
-func (p partial) Unwrap() error { return format.ErrForeign }
