@@ -658,7 +658,7 @@ func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 	if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
 		m.magnitude = absolute(w)
 	}
-	if s.held+2*len(w.Data) <= s.limit/2 {
+	if s.held+2*len(w.Data) <= s.limit/4 {
 		s.weights[v] = m
 		s.held += 2 * len(w.Data)
 	}

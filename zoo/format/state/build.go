@@ -155,7 +155,7 @@ func (w within) linear(name string, transposed bool) *linear {
 }
 
 // maxBlock is how many elements of a fully connected layer's weight are one node's.
-const maxBlock = 1 << 19
+const maxBlock = 1 << 20
 
 // blocks are the rows of the nodes that a weight becomes.
 func (l *linear) blocks() (list [][2]int64) {
