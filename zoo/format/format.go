@@ -89,6 +89,12 @@ type Warner interface {
 	Warnings() []string
 }
 
+// Noter is a File that may have to say of how it was read, for whoever reads the report.
+type Noter interface {
+	// Notes are whole sentences without a full stop.
+	Notes() []string
+}
+
 // Partial is a File whose Model is not the whole network.
 type Partial interface {
 	// Partial is why the model cannot be run, without a full stop; "" where it can.

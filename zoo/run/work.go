@@ -427,6 +427,9 @@ func (w *work) export(ctx context.Context) error {
 func (w *work) describe() {
 	m := &w.result
 	m.Before, m.After, m.Maps, m.Remaining, m.Warnings = w.plan.Before, w.plan.After, nil, nil, nil
+	if f, ok := w.source.(format.Noter); ok {
+		m.Warnings = f.Notes()
+	}
 	for _, x := range w.plan.Maps {
 		line := report.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {

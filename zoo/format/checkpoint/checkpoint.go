@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/state"
@@ -92,8 +93,8 @@ func (h *file) Model() *model.Model { return h.net.Model }
 // Partial is why the model cannot be run.
 func (h *file) Partial() string { return h.net.Partial }
 
-// Warnings are about what the structure was found in.
-func (h *file) Warnings() []string { return append(h.tree.warnings, h.net.Warnings...) }
+// Notes are about what the structure was found in.
+func (h *file) Notes() []string { return slices.Concat(h.tree.warnings, h.net.Warnings) }
 
 // Inputs is the file.
 func (h *file) Inputs() []string { return []string{h.path} }

@@ -101,8 +101,8 @@ func (h *file) Model() *model.Model { return h.net.Model }
 // Partial is why the model cannot be run.
 func (h *file) Partial() string { return h.net.Partial }
 
-// Warnings are about what the structure was found in.
-func (h *file) Warnings() []string { return h.net.Warnings }
+// Notes are about what the structure was found in.
+func (h *file) Notes() []string { return h.net.Warnings }
 
 // Inputs are the file, or the index and its shards.
 func (h *file) Inputs() []string {

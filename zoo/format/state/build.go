@@ -176,16 +176,13 @@ func (w within) fully(l *linear, x *model.Value, blocks [][2]int64, output strin
 		if k > 0 {
 			name = fmt.Sprintf("%s[%d:]", output, rows[0])
 		}
-		cols, attrs := l.weight.Shape[1], []any(nil)
-		bias := whole(l.weight)
-		if !l.transposed {
-			cols, attrs, bias = rows[1]-rows[0], []any{"transB", 1}, rows
-		} else if bias = [2]int64{0, cols}; true {
-			rows = whole(l.weight)
+		attrs, outputs := []any{"transB", 1}, rows
+		if l.transposed { // one block, of all inputs
+			attrs, outputs = nil, [2]int64{0, l.weight.Shape[1]}
 		}
-		n := w.node("Gemm", l.name, name, []int64{x.Shape[0], cols}, []*model.Value{x}, attrs...)
+		n := w.node("Gemm", l.name, name, []int64{x.Shape[0], outputs[1] - outputs[0]}, []*model.Value{x}, attrs...)
 		w.read(n, 1, l.weight, rows)
-		w.biased(n, l, bias)
+		w.biased(n, l, outputs)
 		out = append(out, n.Outputs[0])
 	}
 	return out
