@@ -22,7 +22,8 @@ type builder struct {
 	dicts    []string
 	keep     bool // every tensor stays
 	places   []*place
-	taken    map[*Tensor]bool // normalisations' and weights, which are in one chain each
+	taken    map[*Tensor]bool  // normalisations' and weights, which are in one chain each
+	odd      map[string]string // modules of a language model that have more than a weight and a bias: what
 	used     []string
 	warnings []string
 }

@@ -134,12 +134,22 @@ type instance struct {
 	seen         map[string]bool
 }
 
+// plain are what a linear layer's tensors are called, and what mixtures of experts add to the output of theirs.
+var plain = []string{"weight", "bias", "e_score_correction_bias"}
+
 // transformer makes the chains of all normalisations.
 func (w within) transformer(a *architecture, c *config) {
 	if c.Before != nil && !*c.Before {
 		w.warnings = append(w.warnings, "its normalisations come behind the sums (do_layer_norm_before: false), and the next sums read them")
 		return
 	}
+	odd := map[string]string{} // modules that have more than a weight and a bias
+	for _, t := range w.tensors {
+		if last := t.Name[strings.LastIndexByte(t.Name, '.')+1:]; t.Dict == w.dict && !slices.Contains(plain, last) {
+			odd[moduleOf(t.Name)] = last
+		}
+	}
+	w.odd = odd
 	patterns := make([]*regexp.Regexp, len(a.layers))
 	for k, l := range a.layers {
 		patterns[k] = regexp.MustCompile("^" + l.prefix)
@@ -290,6 +300,8 @@ func (w within) reading(a *architecture, prefix string, r reading, readers []str
 	for _, reader := range readers {
 		l := w.linear(prefix+reader, a.conv1d)
 		switch {
+		case w.odd[prefix+reader] != "": // scales of a quantised input, say
+			opaque("Reader", fmt.Sprintf("%s, which has a tensor %q besides its weight,", prefix+reader, w.odd[prefix+reader]))
 		case l == nil || len(l.weight.Shape) != 2 || l.weight.DType != gamma.DType && l.weight.DType != tensor.Float32:
 			opaque("Reader", prefix+reader+", whose weight is no matrix of floats,")
 		case l.inputs() != channels || l.bias != nil && (l.bias.Shape[0] != l.outputs(0) || l.bias.DType != l.weight.DType):
