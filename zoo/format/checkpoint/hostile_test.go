@@ -132,6 +132,27 @@ func TestWhatIsNoCheckpointIsSaid(t *testing.T) {
 	}
 }
 
+// TorchScript's code is compressed, which no member of a checkpoint is.
+func TestTorchScriptIsSaidToBeThat(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.pt")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(f)
+	w, err := z.Create("m/code/__torch__/m.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write([]byte(strings.Repeat("def forward", 100)))
+	if err := errors.Join(err, z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := format.Open(t.Context(), path, format.Options{}); !errors.Is(err, format.ErrLimit) || !strings.Contains(err.Error(), "TorchScript") {
+		t.Error(err)
+	}
+}
+
 // A tensor that others see too, under another name or within their elements, stays as it is.
 func TestTensorsThatShareElementsStay(t *testing.T) {
 	floats := func(n int) string { return strings.Repeat("\x00\x00\x80\x3f", n) }

@@ -1,11 +1,13 @@
 package checkpoint
 
 import (
+	"archive/zip"
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -23,13 +25,13 @@ const pickled = "data.pkl"
 
 func openZip(f *os.File) (*zipFile, error) {
 	a, err := zipped.Open(f)
+	if scripted(f) {
+		return nil, fmt.Errorf("a TorchScript archive, which holds code: load it with torch.jit.load and save its state_dict(): %w", format.ErrLimit)
+	}
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range a.Members {
-		if strings.HasPrefix(m.Path, "code/") || m.Path == "constants.pkl" {
-			return nil, fmt.Errorf("a TorchScript archive, which holds code: load it with torch.jit.load and save its state_dict(): %w", format.ErrLimit)
-		}
 		if strings.HasPrefix(m.Path, "models/") {
 			return nil, fmt.Errorf("a program of torch.export: give it the extension .pt2: %w", format.ErrLimit)
 		}
@@ -57,6 +59,19 @@ func openZip(f *os.File) (*zipFile, error) {
 		return nil, fmt.Errorf("%s: something follows its pickle: %w", pickled, format.ErrCorrupt)
 	}
 	return &zipFile{a, value}, nil
+}
+
+// scripted says whether a ZIP file is a TorchScript archive, whose code is compressed.
+func scripted(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	z, err := zip.NewReader(f, info.Size())
+	return err == nil && slices.ContainsFunc(z.File, func(m *zip.File) bool {
+		_, name, _ := strings.Cut(m.Name, "/")
+		return strings.HasPrefix(name, "code/") || name == "constants.pkl"
+	})
 }
 
 // damaged is a pickle's error, with that of formats.
