@@ -165,7 +165,7 @@ func (f *source) version(n ast.Node) {
 // rule reads one rule, over the defaults.
 func (f *source) rule(n ast.Node, common Rule) Rule {
 	r := Rule{Settings: common.Settings, Output: "{dir}/{name}"}
-	r.places = places{verify: common.verify, keep: common.keep}
+	r.places = places{verify: common.verify, keep: common.keep, graph: common.graph}
 	r.Fold = maps.Clone(common.Fold)
 	known := f.settings(&r.Settings, &r.places)
 	known["match"] = func(n ast.Node) {
@@ -232,11 +232,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 			s.Timeout = f.duration(n, "timeout")
 		},
 		"tolerance": func(n ast.Node) {
-			x, err := strconv.ParseFloat(text(n), 64)
-			if _, isText := n.(*ast.StringNode); !number(n) && !isText || err != nil || !(x > 0) || math.IsInf(x, 0) {
-				f.fail(spotOf(n), "tolerance has to be a number above 0, not %s", text(n))
-			}
-			s.Tolerance = x
+			s.Tolerance = f.positive(n, "tolerance")
 		},
 		"max_duplicate_bytes": func(n ast.Node) {
 			bytes, ok := size(text(n))
@@ -258,6 +254,10 @@ func (f *source) settings(s *Settings, p *places) keys {
 			f.mapping(n, "darknet", keys{
 				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
 			})
+		},
+		"state": func(n ast.Node) {
+			p.state = spotOf(n)
+			s.State = f.state(n, p)
 		},
 		"norms":   func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
 		"latency": func(n ast.Node) { s.Latency = f.word(n, "latency", Latencies) },

@@ -68,7 +68,12 @@ func reason(err error) error {
 
 // modelName says whether a name is that of a model.
 func modelName(rel string) bool {
-	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras", ".pt2"}, extension(rel))
+	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras", ".pt2"}, extension(rel)) || checkpoint(rel)
+}
+
+// checkpoint says whether a name is that of a file of tensors without a graph.
+func checkpoint(rel string) bool {
+	return slices.Contains([]string{".safetensors", ".pt", ".pth", ".ckpt", ".bin"}, extension(rel)) || strings.HasSuffix(strings.ToLower(rel), ".safetensors.index.json")
 }
 
 func extension(rel string) string { return strings.ToLower(path.Ext(rel)) }

@@ -53,6 +53,8 @@ type places struct {
 	keep    []glob
 	darknet spot // in the rule
 	export  spot // in the rule
+	state   spot // in the rule
+	graph   spot // in the rule or in the defaults
 }
 
 // Keep is a glob over names of nodes, and where it stands.
@@ -87,6 +89,24 @@ type Settings struct {
 	Epsilon           string          // of Epsilons: how Darknet networks were trained
 	Latency           string          // of Latencies: whether a model that folding makes slower is copied instead
 	Norms             string          // of Norms: what becomes of batch normalisations
+	State             State           // where the structure of checkpoints is from
+}
+
+// State says where the structure of checkpoints is from, which store tensors alone: a graph, or pairs and presets of pairs.
+type State struct {
+	Graph   string // template of the path of an exported program or model; "" for none
+	Presets []string
+	Pairs   []Pair
+	Epsilon float64 // of pairs without one of their own, and of presets in place of theirs; 0: not given
+}
+
+// Pair is a linear operator and the batch normalisation beside it, by names.
+type Pair struct {
+	Linear     string // a regular expression
+	Norm       string // $1 is what its first group matched
+	First      bool   // the normalisation comes first
+	Transposed bool   // the operator is a transposed convolution
+	Epsilon    float64
 }
 
 // Required says whether a check that cannot run fails the model. Who names the checks relies on them, so that this is the
@@ -106,6 +126,10 @@ var (
 	Exports  = []string{"metal", "onnx"}
 	Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
 	Norms    = []string{"remove", "neutralize"}
+	Presets  = []string{
+		"efficientnet-lite", "timm/efficientnet", "timm/resnet", "timm/tf_efficientnet", "torchvision/densenet", "torchvision/efficientnet", "torchvision/efficientnet_v2",
+		"torchvision/inception", "torchvision/mobilenet_v2", "torchvision/mobilenet_v3", "torchvision/regnet", "torchvision/resnet", "torchvision/vgg", "ultralytics/yolo",
+	}
 
 	Latencies = []string{"off", "gate"}
 	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "recurrent", "resize", "shape"}

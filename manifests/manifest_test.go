@@ -189,7 +189,8 @@ func rules(t *testing.T, text string) []manifests.Rule {
 
 func TestEveryDecisionThatChangesAnOutputChangesTheFingerprint(t *testing.T) {
 	seen := map[string]string{}
-	for _, rule := range []string{"", "    tolerance: 1e-3\n", "    unfoldable: skip\n", "    overridable: constant\n", "    keep: [a]\n", "    fold: {conv: off}\n", "    max_duplicate_bytes: 5\n", "    norms: neutralize\n", "    export: metal\n", "    darknet: {epsilon: opencv}\n", "    weights: a\n"} {
+	for _, rule := range []string{"", "    tolerance: 1e-3\n", "    unfoldable: skip\n", "    overridable: constant\n", "    keep: [a]\n", "    fold: {conv: off}\n", "    max_duplicate_bytes: 5\n", "    norms: neutralize\n", "    export: metal\n", "    darknet: {epsilon: opencv}\n", "    weights: a\n",
+		"    state: {graph: a.pt2}\n", "    state: {preset: torchvision/resnet}\n", "    state: {preset: torchvision/resnet, epsilon: 1}\n", "    state: {epsilon: 1, pairs: [{linear: a, norm: b}]}\n", "    state: {epsilon: 1, pairs: [{linear: a, norm: b, norm_first: on}]}\n"} {
 		f := rules(t, head+"models:\n  - match: '*.onnx'\n"+rule)[0].Fingerprint()
 		if other, twice := seen[f]; twice {
 			t.Errorf("%q has the fingerprint of %q", rule, other)
@@ -214,6 +215,8 @@ func TestEveryFieldOfSettingsIsInTheFingerprintOrLeftOutByName(t *testing.T) {
 			v.SetBool(!v.Bool())
 		case reflect.Slice:
 			v.Set(reflect.ValueOf([]string{"other"}))
+		case reflect.Struct:
+			v.Field(0).SetString("other")
 		case reflect.Map:
 			v.Set(reflect.ValueOf(map[string]bool{"conv": false}))
 		default:

@@ -12,6 +12,7 @@ type use struct {
 	excludes []bool          // which of its excludes kept one from it, or a folder
 	wanted   int             // files that it matched
 	got      map[string]bool // extensions of those that no earlier rule took
+	tensors  bool            // one of them is a checkpoint
 	before   *Rule           // the earlier rule that took the first of the others
 }
 
@@ -36,6 +37,7 @@ func (w *walker) match(rel string) *Rule {
 		case first == nil:
 			first = r
 			u.got[extension(rel)] = true
+			u.tensors = u.tensors || checkpoint(rel)
 		case u.before == nil:
 			u.before = first
 		}
@@ -103,6 +105,9 @@ func (w *walker) idle() {
 		onnx := len(u.got) == 1 && u.got[".onnx"]
 		if r.darknet != (spot{}) && len(u.got) > 0 && !u.got[".cfg"] {
 			w.note(r, r.darknet, "darknet does nothing: the rule has no .cfg")
+		}
+		if r.state != (spot{}) && len(u.got) > 0 && !u.tensors {
+			w.note(r, r.state, "state does nothing: the rule has no checkpoint")
 		}
 		if r.Weights != "" && onnx {
 			w.note(r, r.weights, "weights does nothing: all models of the rule are ONNX, which have theirs in them or name them")

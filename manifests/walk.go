@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -27,6 +28,7 @@ type Job struct {
 	Path    string // relative to the zoo, with slashes
 	Source  string // absolute; a link is not resolved
 	Weights string // absolute path of the model's second file; "" where the rule names none
+	Graph   string // absolute path of the graph of a checkpoint; "" where the rule names none
 	Target  string // absolute, below Out
 	Size    int64  // bytes of Source and Weights
 	Rule    *Rule
@@ -43,7 +45,7 @@ type Failure struct {
 // what is wrong with the manifest. What is wrong with one model is in the result.
 func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 	m.file.errors = nil
-	w := &walker{Manifest: m, ctx: ctx, weights: map[string]bool{}, uses: newUses(m.Rules)}
+	w := &walker{Manifest: m, ctx: ctx, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
 	info, err := os.Stat(m.Zoo)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no folder")
@@ -78,6 +80,7 @@ type walker struct {
 	uses    []use           // of each rule
 	inputs  []input         // the files of the models
 	weights map[string]bool // relative paths of second files
+	taken   map[string]bool // relative paths of models
 	partial bool            // a folder could not be read
 }
 
@@ -120,13 +123,34 @@ func (w *walker) enter(rel string, e fs.DirEntry) error {
 	return w.folder(rel)
 }
 
-// take matches what is not a folder.
+// shard is the name of one of several files of a checkpoint.
+var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}\.safetensors$`)
+
+// whole is the path of the index of shards that a file is one of; the file's own where it is none.
+func (w *walker) whole(rel string) string {
+	at := shard.FindStringSubmatch(path.Base(rel))
+	if at == nil {
+		return rel
+	}
+	index := path.Join(path.Dir(rel), at[1]+".safetensors.index.json")
+	if _, err := os.Stat(w.at(index)); err != nil {
+		return rel
+	}
+	w.weights[rel] = true
+	return index
+}
+
+// take matches what is not a folder. A shard stands for the checkpoint that it is of.
 func (w *walker) take(rel string) {
 	rule := w.match(rel)
 	if rule == nil {
 		w.zoo.Unmatched = append(w.zoo.Unmatched, rel)
 		return
 	}
+	if rel = w.whole(rel); w.taken[rel] {
+		return
+	}
+	w.taken[rel] = true
 	info, err := regular(w.at(rel))
 	switch {
 	case errors.Is(err, errGone):
@@ -156,29 +180,41 @@ func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
 	w.zoo.Jobs = append(w.zoo.Jobs, job)
 }
 
-// second finds a job's second file.
-func (w *walker) second(job *Job) error {
-	if job.Rule.Weights == "" {
-		return nil
+// second finds a job's other files.
+func (w *walker) second(job *Job) (err error) {
+	if job.Weights, err = w.other(job, job.Rule.Weights, job.Rule.weights, "weights"); err != nil {
+		return err
 	}
-	rel := expand(job.Rule.Weights, job.Path)
+	if checkpoint(job.Path) {
+		job.Graph, err = w.other(job, job.Rule.State.Graph, job.Rule.graph, "graph")
+	}
+	return err
+}
+
+// other finds a file that a template of a job's rule names; where says what stands there.
+func (w *walker) other(job *Job, template string, where spot, what string) (string, error) {
+	if template == "" {
+		return "", nil
+	}
+	rel := expand(template, job.Path)
 	if !filepath.IsLocal(filepath.FromSlash(rel)) {
-		job.Rule.file.fail(job.Rule.weights, "the weights of %s would be %s, outside the zoo", job.Path, rel)
-		return nil
+		job.Rule.file.fail(where, "the %s of %s would be %s, outside the zoo", what, job.Path, rel)
+		return "", nil
 	}
 	info, err := regular(w.at(rel))
 	if err != nil {
-		head := fmt.Sprintf("%s: no weights for %s", job.Rule.file.place(job.Rule.weights), printable(job.Path))
+		head := fmt.Sprintf("%s: no %s for %s", job.Rule.file.place(where), what, printable(job.Path))
 		if errors.Is(err, errGone) {
-			return fmt.Errorf("%s: expected %s", head, printable(rel))
+			return "", fmt.Errorf("%s: expected %s", head, printable(rel))
 		}
-		return fmt.Errorf("%s: %s %w", head, printable(rel), err)
+		return "", fmt.Errorf("%s: %s %w", head, printable(rel), err)
 	}
 	w.weights[rel] = true
 	w.inputs, w.zoo.Files = append(w.inputs, input{job.Path, info}), append(w.zoo.Files, info)
-	job.Weights = w.at(rel)
-	job.Size += info.Size()
-	return nil
+	if what == "weights" {
+		job.Size += info.Size()
+	}
+	return w.at(rel), nil
 }
 
 func (w *walker) fail(rel string, err error) {

@@ -38,7 +38,13 @@ var seeds = []struct {
 	{"darknet", "match: '**/*.cfg'", written(zootest.Darknet)},
 	{"keras", "match: '**/*.{h5,keras}'", written(zootest.Keras)},
 	{"torch", "match: '**/*.pt2'", written(zootest.Torch)},
+	{"checkpoint", "match: '**/*.{pt,pth,bin,ckpt}'" + pairs, written(zootest.Checkpoint)},
+	{"safetensors", "match: ['**/*.safetensors', '**/*.index.json']" + pairs, written(zootest.Safetensors)},
 }
+
+// pairs are what generated checkpoints need of a manifest.
+const pairs = `
+    state: {epsilon: 0.001, pairs: [{linear: '(stage\d+)\.conv(\d+)', norm: '$1.bn$2'}, {linear: up, norm: up_bn, transposed: true}, {linear: fc, norm: fc_norm, norm_first: true}]}`
 
 // written are models that a function writes into folders.
 func written(write func(seed uint64, folder string) (string, format.Options, error)) func(t *testing.T) []seed {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
@@ -50,9 +51,10 @@ func TestTheCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"zoo":  zoo,
-			"exit": exit,
-			"json": jsonLines,
+			"zoo":         zoo,
+			"checkpoints": checkpoints,
+			"exit":        exit,
+			"json":        jsonLines,
 
 			"crasher": crasher,
 		},
@@ -124,5 +126,21 @@ func jsonLines(ts *testscript.TestScript, _ bool, args []string) {
 		if err := json.Unmarshal([]byte(line), &object); err != nil || object[args[1]] == nil {
 			ts.Fatalf("%q has no %q: %v", line, args[1], err)
 		}
+	}
+}
+
+// checkpoints FOLDER writes a checkpoint, one in shards, and one with the program along which it is folded.
+func checkpoints(s *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		s.Fatalf("usage: checkpoints FOLDER")
+	}
+	for name, write := range map[string]struct {
+		seed uint64
+		make func(uint64, string) (string, format.Options, error)
+	}{"pairs": {1, zootest.Checkpoint}, "shards": {2, zootest.Safetensors}, "along": {0, zootest.AlongProgram}} {
+		folder := filepath.Join(s.MkAbs(args[0]), name)
+		s.Check(os.MkdirAll(folder, 0o777))
+		_, _, err := write.make(write.seed, folder)
+		s.Check(err)
 	}
 }

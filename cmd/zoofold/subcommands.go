@@ -100,6 +100,11 @@ func modelFlags(set *flag.FlagSet) *format.Options {
 	o := &format.Options{}
 	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")
 	epsilonFlag(set, o)
+	set.StringVar(&o.State.Graph, "graph", "", "the `file` of a program or model along which a checkpoint is folded")
+	set.Func("preset", "the `name` of a preset of pairs, for a checkpoint", func(name string) error {
+		o.State.Presets = append(o.State.Presets, name)
+		return nil
+	})
 	return o
 }
 

@@ -31,6 +31,7 @@ type Format struct {
 	Name       string   // "onnx"
 	Extensions []string // with the dot, lower case: ".onnx"
 	Version    int      // raised where the same plan is written otherwise: outputs of another version are made anew
+	Bare       bool     // files hold tensors alone: Options.State says what their structure is
 	Open       func(ctx context.Context, path string, o Options) (File, error)
 }
 
@@ -39,6 +40,31 @@ type Options struct {
 	Weights    string // path of the file with the weights; "": the one beside the model file that has its name
 	Neutralize bool   // every layer, and every weight with its name and shape, has to stay: the statistics of normalisations may change
 	Epsilon    string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
+	State      State  // where the structure of a checkpoint is from
+}
+
+// State says where the structure of a checkpoint is from, which stores nothing but tensors with names: a graph, or else
+// pairs and presets of pairs. Without any, a config.json that names the architecture of a language model.
+type State struct {
+	Graph   string   // path of an exported program or model whose parameters have the tensors' names; "": none
+	Presets []string // names of presets
+	Pairs   []Pair
+	Epsilon float64                          // of pairs without one of their own; 0: none is given
+	Tensors func(name string) (Stored, bool) // of a program that is a graph: its parameters, in the place of its own
+	Config  string                           // path of the config.json that names the architecture; "": the one beside the model file
+}
+
+// Pair names a linear operator and the batch normalisation beside it, by what their tensors' names begin with: "conv1" for
+// "conv1.weight". One pair may stand for many.
+type Pair struct {
+	Linear     string  // a regular expression that the whole name matches
+	Norm       string  // its normalisation; $1 is what the first group of Linear matched
+	First      bool    // the normalisation comes before the operator, which alone reads it; else the other way round
+	Epsilon    float64 // 0: the State's
+	Transposed bool    // the operator is a transposed convolution
+	Preset     bool    // the pair is one of a preset
+	With       string  // "", or a module of which there have to be tensors
+	Without    string  // "", or one of which there may be none
 }
 
 // Epsilons are the conventions for y = γ·(x − μ)/d + β in Darknet networks: d = √σ² + 1e-6 (pjreddie's normalize_cpu),
@@ -69,6 +95,42 @@ type Mover interface {
 	// Move makes Write write the file that Beside calls rel as to, and refer to it by that. It fails where the room cannot
 	// edit all that refers to the file.
 	Move(rel, to string) error
+}
+
+// Noter is a File that may have to say of how it was read, for whoever reads the report.
+type Noter interface {
+	// Notes are whole sentences without a full stop.
+	Notes() []string
+}
+
+// Partial is a File whose Model is not the whole network.
+type Partial interface {
+	// Partial is why the model cannot be run, without a full stop; "" where it can.
+	Partial() string
+}
+
+// Stateful is a File of a program whose parameters Options.State.Tensors took the place of.
+type Stateful interface {
+	// Edits are what becomes of those tensors, as the model is edited.
+	Edits() ([]Edit, error)
+}
+
+// Stored is a tensor of a checkpoint that takes the place of a program's parameter.
+type Stored struct {
+	DType tensor.DType
+	Shape []int64
+	Data  io.ReaderAt // the elements, little endian and side by side
+	Fixed bool        // they have to stay as they are
+}
+
+// InCode is why an operator stays along which a checkpoint is folded.
+const InCode = "the code that loads the checkpoint computes it"
+
+// Edit is one tensor of a checkpoint that the edited model has not, has otherwise, or has in addition.
+type Edit struct {
+	Name   string
+	Like   string  // of a new tensor: the one that it stands behind; "" for one that was there
+	Pieces []Piece // its elements, side by side; nil where the tensor is gone
 }
 
 // Output makes the files of one written model. The caller of Write decides where they are and when they count.

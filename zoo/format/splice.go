@@ -50,6 +50,14 @@ func (p Piece) Size() int64 {
 	return p.Copied.Len()
 }
 
+// Size is the number of bytes that pieces become.
+func Size(pieces []Piece) (bytes int64) {
+	for _, p := range pieces {
+		bytes += p.Size()
+	}
+	return bytes
+}
+
 // maxSubnormal is the share of a 16-bit tensor's elements that may become subnormal or zero in being rescaled. Some do in
 // every tensor that holds numbers of all sizes, and lose nothing that matters beside the others.
 const maxSubnormal = 1.0 / 64
@@ -62,6 +70,27 @@ func (s *Scaled) Write(ctx context.Context, backend tensor.Backend, to io.Writer
 	}
 	if tally.NonFinite > 0 || tally.Overflow > 0 || s.DType.Size() == 2 && float64(tally.Subnormal) > maxSubnormal*float64(s.Elements) {
 		return &OverflowError{Tensor: s.Stored, DType: s.DType, Tally: tally}
+	}
+	return nil
+}
+
+// WritePieces writes pieces of which none is copied, one behind the other.
+func WritePieces(ctx context.Context, pieces []Piece, to io.WriterAt, backend tensor.Backend) error {
+	at := int64(0)
+	for _, p := range pieces {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if p.Scaled != nil {
+			err = p.Scaled.Write(ctx, backend, to, at)
+		} else {
+			_, err = to.WriteAt(p.Made, at)
+		}
+		if err != nil {
+			return err
+		}
+		at += p.Size()
 	}
 	return nil
 }

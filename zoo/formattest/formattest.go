@@ -384,3 +384,13 @@ func (*discard) Write(p []byte) (int, error)              { return len(p), nil }
 func (*discard) WriteAt(p []byte, _ int64) (int, error)   { return len(p), nil }
 func (*discard) Seek(offset int64, _ int) (int64, error)  { return offset, nil }
 func (*discard) Close() error                             { return nil }
+
+// Written folds a model and returns the path of what was written, in a folder of its own.
+func Written(t *testing.T, path string, o format.Options) string {
+	t.Helper()
+	x := &subject{path: path, o: o}
+	f := x.open(t, path, o)
+	x.inputs = f.Inputs()
+	x.fold(t, f)
+	return x.write(t, f, cpu.New(1)).path
+}

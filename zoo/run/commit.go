@@ -101,7 +101,7 @@ func (w *work) placed(e *entry) error {
 // entry is the model's in the ledger, as far as it is known before its outputs are in their places.
 func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
-		Manifest: w.manifest, Model: w.job.Path, Settings: w.settings(w.job.Rule, w.job.Source), Asked: versioned(w.asked), Weights: w.job.Weights,
+		Manifest: w.manifest, Model: w.job.Path, Settings: w.decisive(), Asked: versioned(w.asked), Weights: w.job.Weights,
 		Inputs: inputs, Told: told{w.result, w.kept},
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}

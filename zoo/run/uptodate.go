@@ -71,7 +71,7 @@ func versioned(checks []string) []string {
 func (w *work) upToDate(ctx context.Context) *entry {
 	j := w.job
 	e := w.books.get(w.owner(j))
-	if e == nil || e.Settings != w.settings(j.Rule, j.Source) || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
+	if e == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
 		return nil
 	}
 	if e.Told.Status != outcome.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {

@@ -30,6 +30,7 @@ type work struct {
 	*runner
 	job    *manifests.Job
 	asked  []string      // the checks
+	beside string        // what other files that say how the model is read are like
 	result outcome.Model // what is told of it
 	meter  *meter
 
@@ -47,6 +48,7 @@ type work struct {
 
 // do does the model, unless it is done.
 func (w *work) do(ctx context.Context) error {
+	w.consult()
 	if w.Force != ForceAll {
 		if e := w.upToDate(ctx); e != nil {
 			w.remembered(e)
@@ -313,8 +315,36 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 
 // options are what a job's rule says of its files.
 func options(j *manifests.Job) format.Options {
-	return format.Options{Weights: j.Weights, Epsilon: j.Rule.Epsilon, Neutralize: j.Rule.Norms == "neutralize"}
+	s := j.Rule.State
+	o := format.Options{
+		Weights: j.Weights, Epsilon: j.Rule.Epsilon, Neutralize: j.Rule.Norms == "neutralize",
+		State: format.State{Graph: j.Graph, Presets: s.Presets, Epsilon: s.Epsilon, Config: filepath.Join(filepath.Dir(j.Source), "config.json")},
+	}
+	for _, p := range s.Pairs {
+		o.State.Pairs = append(o.State.Pairs, format.Pair{Linear: p.Linear, Norm: p.Norm, First: p.First, Transposed: p.Transposed, Epsilon: p.Epsilon})
+	}
+	return o
 }
+
+// consult notes what the files are like that say how a checkpoint is read, and protects them.
+func (w *work) consult() {
+	if f, err := format.Find(w.job.Source); err != nil || !f.Bare {
+		return
+	}
+	o := options(w.job).State
+	path := o.Config
+	if o.Graph != "" {
+		path = o.Graph
+	}
+	w.beside = " beside=none"
+	if info, err := w.fsys.Stat(path); err == nil {
+		w.beside = fmt.Sprintf(" beside=%d@%d", info.Size(), info.ModTime().UnixNano())
+		w.guard.Files(info)
+	}
+}
+
+// decisive is all that decides about the output besides the model's files.
+func (w *work) decisive() string { return w.settings(w.job.Rule, w.job.Source) + w.beside }
 
 // staged are the options with which the model in the stage is opened.
 func (w *work) staged() format.Options {
@@ -442,6 +472,9 @@ func (w *work) export(ctx context.Context) error {
 func (w *work) describe() {
 	m := &w.result
 	m.Before, m.After, m.Maps, m.Remaining, m.Warnings = w.plan.Before, w.plan.After, nil, nil, nil
+	if f, ok := w.source.(format.Noter); ok {
+		m.Warnings = f.Notes()
+	}
 	for _, x := range w.plan.Maps {
 		line := outcome.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
 		if x.Reason != nil {

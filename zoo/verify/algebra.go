@@ -661,7 +661,8 @@ func (s *side) evaluate(ctx context.Context, inputs map[string]*op.Array) ([]mea
 	return results, nil
 }
 
-// weight reads a constant, once for all probes, while the region holds so many numbers besides.
+// weight reads a constant while the region holds so many numbers besides: once for all probes, unless there are too many to
+// keep.
 func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 	if v.Const == nil {
 		a, _ := s.consts.Value(v)
@@ -678,8 +679,10 @@ func (s *side) weight(v *model.Value, held int) (m measured, err error) {
 	if v.Const.DType.Float() { // integers are indices: they have no magnitude of their own
 		m.magnitude = absolute(w)
 	}
-	s.weights[v] = m
-	s.held += 2 * len(w.Data)
+	if s.held+2*len(w.Data) <= s.limit/4 {
+		s.weights[v] = m
+		s.held += 2 * len(w.Data)
+	}
 	return m, nil
 }
 

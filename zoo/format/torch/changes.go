@@ -94,8 +94,8 @@ func (c *changes) reserve() {
 			c.used["stored "+p.name] = true
 		}
 	}
-	for _, m := range c.h.archive.members {
-		c.used["record "+m.name] = true
+	for _, m := range c.h.archive.Members {
+		c.used["record "+m.Path] = true
 	}
 }
 
@@ -373,7 +373,7 @@ func (c *changes) lay() {
 		} else {
 			x.path = c.record(p.config)
 		}
-		if x.path == p.path && p.meta.offset == 0 && n*p.meta.size == p.record.size && (!computed || inOrder(perm)) {
+		if x.path == p.path && p.meta.offset == 0 && n*p.meta.size == p.record.Len && (!computed || inOrder(perm)) {
 			continue
 		}
 		if x.strides = (&stored{shape: p.meta.sizes, perm: perm}).strides(); computed {

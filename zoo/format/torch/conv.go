@@ -161,6 +161,9 @@ func (s *site) pads(axes int, kernel, stride, dilation []int64) ([]int64, error)
 // optional is an argument that is a vector with an element for each channel; nil where it is left out.
 func (s *site) optional(name string, like tensor.DType, channels int64) (*model.Value, error) {
 	if s.node.arg(name) == nil {
+		if name == "bias" && s.ref("weight") != nil {
+			return s.gained(like, channels)
+		}
 		return nil, nil
 	}
 	v, err := s.tensor(name)

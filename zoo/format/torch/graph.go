@@ -43,6 +43,8 @@ type entry struct {
 	form  *stored      // how a stored tensor is read
 	same  string       // names the tensors of one storage that are the same one
 	stale *model.Value // what was written into the storage since
+
+	absent bool // a stored tensor that the checkpoint does not have
 }
 
 // stored is a form in which a stored tensor is read: its axes in another order, or another shape.
@@ -95,6 +97,9 @@ func (b *builder) input(i *input) {
 		b.m.Graph.Inputs = append(b.m.Graph.Inputs, e.value)
 		return
 	}
+	if e.absent = i.payload.absent; e.absent {
+		return
+	}
 	if o := i.payload.meta; o != nil && !i.payload.pickled && !i.written && o.dtype != tensor.Undefined {
 		if perm, ok := o.stored(); ok {
 			e.form = &stored{input: i, shape: o.sizes, perm: perm}
@@ -116,6 +121,8 @@ func (b *builder) read(name string) (*model.Value, *entry, error) {
 	switch {
 	case e == nil:
 		return nil, nil, fmt.Errorf("tensor %q: nothing before makes it: %w", name, format.ErrCorrupt)
+	case e.absent:
+		return nil, nil, fmt.Errorf("the checkpoint has not the tensor that the graph calls %q: %w", name, format.ErrCorrupt)
 	case e.value == nil && e.form == nil: // stored, but nothing that can be told here
 		m := b.p.metas[name]
 		n := b.opaque("stored", b.unique(name+"/stored"), nil, name)

@@ -41,6 +41,9 @@ func buildBatchNorm(s *site) error {
 	if rank < 2 || s.node.trains() || s.ref("running_mean") == nil || s.ref("running_var") == nil {
 		return unclear("it works on the statistics of the batch")
 	}
+	if s.missing() {
+		return s.identity(x)
+	}
 	gamma, beta, err := s.affine(x.DType, x.Shape[1])
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func (b *builder) holds(n *model.Node, k int) bool {
 		return false
 	}
 	r := p.given[k]
-	return r.form != nil && r.form.input.forms == 1 && n.In(k) != nil && n.In(k).Const != nil
+	return r.form != nil && r.form.input.forms == 1 && !r.form.input.payload.fixed && n.In(k) != nil && n.In(k).Const != nil
 }
 
 // like is a stored tensor of the site beside which a new one is put: its weight, or what else there is.

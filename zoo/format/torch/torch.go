@@ -42,7 +42,7 @@ func init() {
 type file struct {
 	path    string
 	f       *os.File
-	archive *archive
+	archive archive
 	name    string // of the program in the archive
 	text    *jsontext.Value
 	configs [2]*config // of weights and of constants
@@ -51,27 +51,27 @@ type file struct {
 
 // Open reads a program and where its weights are. The weights stay in the file.
 func Open(_ context.Context, path string, o format.Options) (format.File, error) {
-	h, err := open(path, o.Neutralize)
+	h, err := open(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return h, nil
 }
 
-func open(path string, neutralize bool) (*file, error) {
+func open(path string, o format.Options) (*file, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, errors.Unwrap(err) // the path is said already
 	}
 	h := &file{path: path, f: f}
-	if err := h.open(neutralize); err != nil {
+	if err := h.open(o); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return h, nil
 }
 
-func (h *file) open(neutralize bool) error {
+func (h *file) open(o format.Options) error {
 	var err error
 	if h.archive, err = openArchive(h.f); err != nil {
 		return err
@@ -87,12 +87,20 @@ func (h *file) open(neutralize bool) error {
 			return err
 		}
 	}
+	if o.State.Tensors != nil {
+		if err := h.substitute(o.State.Tensors); err != nil {
+			return err
+		}
+	}
 	if h.built, err = read(h.text, h.configs); err != nil {
 		return fmt.Errorf("models/%s.json: %w", h.name, err)
 	}
 	h.built.m.Takes, h.built.m.Stays = h.built.takes, h.built.stays
-	if neutralize {
+	if o.Neutralize {
 		h.built.m.Takes = h.built.holds
+	}
+	if o.State.Tensors != nil {
+		h.built.bare(o.Neutralize)
 	}
 	return nil
 }

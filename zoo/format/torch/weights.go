@@ -28,7 +28,8 @@ var stores = [2]store{
 type config struct {
 	store
 	text    *jsontext.Value
-	list    []*payload // in the order of the configuration
+	tensors func(string) (format.Stored, bool) // of a checkpoint that the parameters are from; nil for none
+	list    []*payload                         // in the order of the configuration
 	payload map[string]*payload
 }
 
@@ -42,6 +43,8 @@ type payload struct {
 	meta    *meta  // nil where nothing is said
 	record  *member
 	data    io.ReaderAt // the record's bytes
+	absent  bool        // the checkpoint that the parameters are from has none
+	fixed   bool        // its elements have to stay
 }
 
 // meta is what a file says of a tensor.
@@ -62,9 +65,9 @@ var dtypes = map[int64]tensor.DType{
 // otherSizes are the sizes of elements of types that are only carried along: complex halfs and floats of 8 bits.
 var otherSizes = map[int64]int64{9: 4, 29: 1, 30: 1, 31: 1, 32: 1, 33: 1}
 
-func (s store) open(a *archive, program string) (*config, error) {
+func (s store) open(a archive, program string) (*config, error) {
 	name := s.folder + program + s.suffix
-	if a.named[name] == nil && a.named[s.folder+program+".pt"] != nil {
+	if a.Named(name) == nil && a.Named(s.folder+program+".pt") != nil {
 		return nil, fmt.Errorf("%s%s.pt: weights in one pickled file, as older versions of PyTorch wrote them: load it with torch.export.load and save it again with a newer one: %w", s.folder, program, format.ErrLimit)
 	}
 	text, err := a.json(name)
@@ -72,11 +75,11 @@ func (s store) open(a *archive, program string) (*config, error) {
 		return nil, err
 	}
 	return s.parse(text, name, func(path string) (*member, io.ReaderAt) {
-		m := a.named[s.folder+path]
+		m := a.Named(s.folder + path)
 		if m == nil {
 			return nil, nil
 		}
-		return m, a.data(m)
+		return m, a.Data(m)
 	})
 }
 
@@ -125,7 +128,7 @@ func (p *payload) fits() error {
 	case n == 0:
 		return nil
 	}
-	last, size := p.meta.offset, p.record.size/p.meta.size
+	last, size := p.meta.offset, p.record.Len/p.meta.size
 	for k, d := range p.meta.sizes {
 		if stride := p.meta.strides[k]; stride < 0 || d > 1 && stride > (size-last)/(d-1) {
 			last = size
@@ -133,9 +136,9 @@ func (p *payload) fits() error {
 		}
 		last += (d - 1) * p.meta.strides[k]
 	}
-	if last >= size || p.record.size%p.meta.size != 0 {
+	if last >= size || p.record.Len%p.meta.size != 0 {
 		return fmt.Errorf("sizes %v with strides %v from element %d are not in record %s, which has %d bytes: %w",
-			p.meta.sizes, p.meta.strides, p.meta.offset, p.path, p.record.size, format.ErrCorrupt)
+			p.meta.sizes, p.meta.strides, p.meta.offset, p.path, p.record.Len, format.ErrCorrupt)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 		return nil, err
 	}
 	if c.none() {
-		return nil, format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: h.archive.size}}}, backend)
+		return nil, format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: h.archive.Size}}}, backend)
 	}
 	e := &edition{c: c, texts: map[string]string{}}
 	if e.records, err = c.records(); err != nil {
@@ -65,13 +65,13 @@ func (e *edition) again() (map[string]string, error) {
 		}
 		configs[k], err = s.parse(v, name, func(path string) (*member, io.ReaderAt) {
 			is, edited := e.records[s.folder+path]
-			switch m := h.archive.named[s.folder+path]; {
+			switch m := h.archive.Named(s.folder + path); {
 			case is != nil:
-				return &member{name: s.folder + path, size: is.size()}, is.reader()
+				return &member{Path: s.folder + path, Len: is.size()}, is.reader()
 			case edited || m == nil:
 				return nil, nil
 			default:
-				return m, h.archive.data(m)
+				return m, h.archive.Data(m)
 			}
 		})
 		if err != nil {
@@ -103,31 +103,31 @@ func (e *edition) write(ctx context.Context, to format.OutputFile, backend tenso
 	}
 	put := func(header zip.FileHeader, name string) error {
 		written[name] = true
-		header.Name = h.archive.folder + name
+		header.Name = h.archive.Folder + name
 		is := e.records[name]
 		if is.scaled == nil {
 			return w.Bytes(header, is.made)
 		}
 		return w.Pieces(header, is.size(), func(to io.WriterAt) error { return is.scaled.Write(ctx, backend, to, 0) })
 	}
-	for _, m := range h.archive.members {
+	for _, m := range h.archive.Members {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		text, isText := e.texts[m.name]
-		is, edited := e.records[m.name]
+		text, isText := e.texts[m.Path]
+		is, edited := e.records[m.Path]
 		var err error
 		switch {
 		case isText:
 			err = w.Bytes(m.FileHeader, []byte(text))
 		case !edited:
-			err = w.Copy(ctx, m.FileHeader, h.archive.data(m))
+			err = w.Copy(ctx, m.FileHeader, h.archive.Data(m))
 		default:
-			if err = h.archive.check(m); err == nil && is != nil {
-				err = put(m.FileHeader, m.name)
+			if err = h.archive.Check(m); err == nil && is != nil {
+				err = put(m.FileHeader, m.Path)
 			}
 		}
-		for _, name := range beside[m.name] {
+		for _, name := range beside[m.Path] {
 			if err == nil {
 				err = put(m.FileHeader, name)
 			}

@@ -1,0 +1,127 @@
+package safetensors
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/jsontext"
+	"github.com/zoofold/zoofold/zoo/format/state"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Write writes the files: those in which nothing was edited as they were, of the others a new header and the tensors, each
+// copied, rescaled or made anew.
+func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
+	edits, err := h.net.Edits()
+	if err != nil {
+		return nil, err
+	}
+	changed, fresh := map[*entry]*state.Edit{}, map[*entry][]*state.Edit{}
+	edited := map[*shard]bool{}
+	for k := range edits {
+		e := &edits[k]
+		at := h.of[e.Tensor]
+		edited[at.shard] = true
+		if e.New == "" {
+			changed[at.entry] = e
+		} else {
+			fresh[at.entry] = append(fresh[at.entry], e)
+		}
+	}
+	for _, s := range h.shards {
+		rel := ""
+		if h.index != nil {
+			rel = format.Beside(h.path, s.path)
+		}
+		pieces := []format.Piece{{Copied: format.Span{To: s.size}}}
+		if edited[s] {
+			if pieces, err = s.pieces(changed, fresh); err != nil {
+				return nil, err
+			}
+		}
+		if err := format.Splice(ctx, out, rel, s.f, pieces, backend); err != nil {
+			return nil, err
+		}
+	}
+	if h.index == nil {
+		return h.net.Renamed, nil
+	}
+	return h.net.Renamed, h.index.write(ctx, out, edits, h.of, backend)
+}
+
+// pieces are those of an edited file. Each tensor stands where it stood, in the header and behind it.
+func (s *shard) pieces(changed map[*entry]*state.Edit, fresh map[*entry][]*state.Edit) ([]format.Piece, error) {
+	pieces := []format.Piece{{}}
+	placed := map[*entry][]*entry{} // what has become of a tensor, and what is new behind it
+	at := int64(0)
+	place := func(e *entry, name, dtype string, shape []int64, size int64) {
+		placed[e] = append(placed[e], &entry{name, dtype, shape, at, at + size})
+		at += size
+	}
+	for _, e := range s.order() {
+		switch edit := changed[e]; {
+		case edit == nil:
+			pieces = appended(pieces, format.Span{From: s.from + e.from, To: s.from + e.to})
+			place(e, e.name, e.dtype, e.shape, e.to-e.from)
+		case !edit.Gone:
+			pieces = append(pieces, edit.Pieces...)
+			place(e, e.name, e.dtype, e.shape, e.to-e.from)
+		}
+		for _, edit := range fresh[e] {
+			for _, e := range s.entries {
+				if e.name == edit.New {
+					return nil, fmt.Errorf("a new tensor would be called %q, as another one is", e.name)
+				}
+			}
+			pieces = append(pieces, edit.Pieces...)
+			place(e, edit.New, e.dtype, edit.Shape, format.Size(edit.Pieces))
+		}
+	}
+	var entries []*entry
+	for _, e := range s.entries {
+		entries = append(entries, placed[e]...)
+	}
+	header, err := s.encode(entries)
+	pieces[0].Made = header
+	return pieces, err
+}
+
+// appended joins a copied range with the one before it where they touch.
+func appended(pieces []format.Piece, span format.Span) []format.Piece {
+	last := &pieces[len(pieces)-1]
+	if len(pieces) > 1 && last.Made == nil && last.Scaled == nil && last.Copied.To == span.From {
+		last.Copied.To = span.To
+		return pieces
+	}
+	return append(pieces, format.Piece{Copied: span})
+}
+
+// write writes the index: as it was, but for tensors that are gone or new, and for their sum.
+func (x *index) write(ctx context.Context, out format.Output, edits []state.Edit, of map[*state.Tensor]*stored, backend tensor.Backend) error {
+	text := x.text
+	list, size := text.Get("weight_map"), text.Get("metadata", "total_size")
+	total, known := size.Int()
+	same := true
+	for _, e := range edits {
+		switch at := of[e.Tensor]; {
+		case e.New != "":
+			same = false
+			file, _ := list.Get(e.Tensor.Name).Str()
+			list.Set(e.New, jsontext.Quote(file))
+			total += format.Size(e.Pieces)
+		case e.Gone:
+			same = false
+			list.Remove(list.Get(e.Tensor.Name))
+			total -= at.entry.to - at.entry.from
+		}
+	}
+	if same {
+		return format.Splice(ctx, out, "", nil, []format.Piece{{Made: x.raw}}, backend)
+	}
+	if known {
+		text.Get("metadata").Set("total_size", strconv.FormatInt(total, 10))
+	}
+	return format.Splice(ctx, out, "", nil, []format.Piece{{Made: []byte(text.String())}}, backend)
+}

@@ -1,0 +1,198 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// alongGraph takes the structure from an exported program or model: its parameters become the checkpoint's tensors. Of
+// several state dicts one has to have them.
+func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (net *Net, err error) {
+	var dicts []string
+	for _, dict := range newBuilder(tensors, false).dicts {
+		n, fails := within{newBuilder(tensors, o.Neutralize), dict}.along(ctx, o)
+		switch {
+		case fails != nil:
+			err = errors.Join(err, fails)
+			continue
+		case net != nil:
+			return nil, errors.Join(fmt.Errorf("the state dicts %q and %q both have the graph's tensors: save each in a file of its own: %w", dicts[0], dict, format.ErrLimit), net.Close(), n.Close())
+		}
+		net, dicts = n, append(dicts, dict)
+	}
+	if net == nil {
+		list := []error{err}
+		if j, ok := err.(interface{ Unwrap() []error }); ok {
+			list = j.Unwrap()
+		}
+		return nil, list[0] // one line says enough
+	}
+	return net, nil
+}
+
+// along is the network that a graph and the tensors of one dict are.
+func (w within) along(ctx context.Context, o format.Options) (*Net, error) {
+	at := filepath.Base(o.State.Graph)
+	if f, err := format.Find(o.State.Graph); err != nil || f.Bare {
+		return nil, fmt.Errorf("the graph %s: a program of torch.export (.pt2) or an ONNX model is wanted: %w", at, format.ErrLimit)
+	}
+	prefix, asked := w.prefix(), map[string]bool{}
+	find := func(name string) (format.Stored, bool) {
+		t := w.get(prefix + name)
+		if t == nil {
+			return format.Stored{}, false
+		}
+		asked[prefix+name] = true
+		return format.Stored{DType: t.DType, Shape: t.Shape, Data: t.Data, Fixed: t.Fixed != ""}, true
+	}
+	f, err := format.Open(ctx, o.State.Graph, format.Options{Neutralize: o.Neutralize, State: format.State{Tensors: find}})
+	if err != nil {
+		return nil, fmt.Errorf("along the graph: %w", err)
+	}
+	net := &Net{Model: f.Model(), Used: []string{o.State.Graph}, close: f.Close}
+	if s, ok := f.(format.Stateful); ok {
+		net.edits = func() ([]Edit, error) { return w.stateful(s, prefix) }
+	} else {
+		if err := w.bind(f.Model(), find); err != nil {
+			return nil, errors.Join(fmt.Errorf("along the graph %s: %w", at, err), f.Close())
+		}
+		net.edits = w.edits
+	}
+	for _, t := range w.tensors {
+		if t.Dict == w.dict && !asked[t.Name] && !strings.HasSuffix(t.Name, ".num_batches_tracked") {
+			return nil, errors.Join(fmt.Errorf("tensor %q is none of the graph %s: is it that of another network? %w", t, at, format.ErrCorrupt), f.Close())
+		}
+	}
+	return net, nil
+}
+
+// stateful are the edits of a program that knows what it stores.
+func (w within) stateful(s format.Stateful, prefix string) (list []Edit, err error) {
+	edits, err := s.Edits()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range edits {
+		t := w.get(prefix + e.Name)
+		switch {
+		case e.Like == "" && e.Pieces == nil && t == nil: // a count of batches that the checkpoint does not have
+		case t != nil && e.Pieces == nil:
+			list = append(list, Edit{Tensor: t, Gone: true})
+		case t != nil:
+			list = append(list, Edit{Tensor: t, Shape: t.Shape, Pieces: e.Pieces})
+		default:
+			like := w.get(prefix + e.Like)
+			if like == nil {
+				return nil, fmt.Errorf("tensor %q would stand behind %q, which is not there", e.Name, e.Like)
+			}
+			list = append(list, Edit{Tensor: like, New: prefix + e.Name, Shape: []int64{format.Size(e.Pieces) / int64(like.DType.Size())}, Pieces: e.Pieces})
+		}
+	}
+	return list, nil
+}
+
+// normInputs are a batch normalisation's parameters, by the inputs of its node.
+var normInputs = []int{1, 2, 3, 4}
+
+// bind makes a model's initializers the checkpoint's tensors of their names. A batch normalisation none of whose tensors are
+// there is gone from the checkpoint, and an operator may have a bias of which the model does not know.
+func (w within) bind(m *model.Model, find func(string) (format.Stored, bool)) error {
+	w.m = m
+	for _, n := range m.Graph.Nodes {
+		if n.Type == "BatchNormalization" && n.Domain == "" && len(n.Inputs) == 5 && !slices.ContainsFunc(normInputs, func(k int) bool {
+			if n.Inputs[k] == nil || n.Inputs[k].Const == nil {
+				return true
+			}
+			_, there := find(n.Inputs[k].Name)
+			return there
+		}) {
+			for _, k := range normInputs {
+				n.Set(k, nil)
+			}
+			n.Type, n.Attrs, n.Inputs, n.Edited = "Identity", nil, n.Inputs[:1], false
+		}
+	}
+	m.Graph.Consts = slices.DeleteFunc(m.Graph.Consts, func(v *model.Value) bool { return len(v.Uses) == 0 && !v.Output })
+	for _, v := range m.Graph.Consts {
+		if err := w.bound(v, find); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.Graph.Nodes {
+		weight := n.In(1)
+		if (n.Type == "Conv" || n.Type == "ConvTranspose" || n.Type == "Gemm") && n.In(2) == nil && weight != nil && weight.Const != nil {
+			if err := w.bias(n, weight, find); err != nil {
+				return err
+			}
+		}
+	}
+	sites := map[*model.Node]*sited{}
+	for _, p := range w.places {
+		if sites[p.node] == nil {
+			sites[p.node] = &sited{}
+		}
+		sites[p.node].places = append(sites[p.node].places, p)
+	}
+	m.Stays = func(n *model.Node) (string, bool) { return format.InCode, n.Type != "BatchNormalization" }
+	m.Takes = func(n *model.Node, k int) bool { return sites[n] != nil && w.holds(sites[n], k) }
+	return nil
+}
+
+// bound gives an initializer the elements of its tensor.
+func (w within) bound(v *model.Value, find func(string) (format.Stored, bool)) error {
+	t, ok := find(v.Name)
+	n, _ := v.Const.Elements()
+	switch {
+	case !ok && (!v.Const.DType.Float() || n <= 1):
+		return nil // a size, an axis, a number of the architecture
+	case !ok:
+		return fmt.Errorf("tensor %q is not in the checkpoint: export the model without constant folding, so that its initializers are the parameters: %w", v.Name, format.ErrCorrupt)
+	case t.DType != v.Const.DType || !slices.Equal(t.Shape, v.Const.Shape):
+		return fmt.Errorf("tensor %q has type %v and shape %v in the checkpoint, %v and %v in the graph: %w", v.Name, t.DType, t.Shape, v.Const.DType, v.Const.Shape, format.ErrCorrupt)
+	}
+	c := &model.Constant{DType: t.DType, Shape: t.Shape, Data: t.Data}
+	v.Const = c
+	if len(v.Uses) != 1 || t.Fixed || v.Output || v.Input {
+		return nil // it stays as it is
+	}
+	stored := w.get(w.prefix() + v.Name)
+	rows := [2]int64{0, 1}
+	if len(t.Shape) > 0 {
+		rows[1] = t.Shape[0]
+	}
+	w.places = append(w.places, &place{node: v.Uses[0].Node, input: v.Uses[0].Index, tensor: stored, rows: rows, was: c})
+	return nil
+}
+
+// bias gives an operator without a bias the checkpoint's, or a place for one.
+func (w within) bias(n *model.Node, weight *model.Value, find func(string) (format.Stored, bool)) error {
+	name, ok := strings.CutSuffix(weight.Name, "weight")
+	like := w.get(w.prefix() + weight.Name)
+	if !ok || like == nil || len(like.Shape) < 2 {
+		return nil
+	}
+	channels := like.Shape[0]
+	switch {
+	case n.Type == "ConvTranspose":
+		channels = like.Shape[1] * n.Int("group", 1)
+	case n.Type == "Gemm" && n.Int("transB", 0) == 0:
+		channels = like.Shape[1]
+	}
+	if t, there := find(name + "bias"); there {
+		if t.DType != like.DType || !slices.Equal(t.Shape, []int64{channels}) {
+			return fmt.Errorf("tensor %q has type %v and shape %v, which is no bias of %d channels: %w", name+"bias", t.DType, t.Shape, channels, format.ErrCorrupt)
+		}
+		n.Set(2, w.m.Graph.AddConst(w.m.NewName(name+"bias"), &model.Constant{DType: t.DType, Shape: t.Shape, Data: t.Data}))
+		n.Edited = false
+		return nil
+	}
+	w.gains(n, 2, w.prefix()+name+"bias", like, [2]int64{0, channels})
+	return nil
+}

@@ -1,0 +1,134 @@
+package state_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+)
+
+// write writes a safetensors file of tensors of one shape each, by their names, all of float32 but those that a type is
+// given for, and a config.json beside it.
+func write(t *testing.T, config string, shapes map[string][]int64, types map[string]string) string {
+	t.Helper()
+	header, body := map[string]any{}, []byte{}
+	for name, shape := range shapes {
+		n := int64(1)
+		for _, d := range shape {
+			n *= d
+		}
+		from, size := len(body), int64(4)
+		dtype := "F32"
+		if types[name] != "" {
+			dtype, size = types[name], 1
+		}
+		for k := range n * size / 4 {
+			body = binary.LittleEndian.AppendUint32(body, 0x3f000000+uint32(k%7)<<16)
+		}
+		header[name] = map[string]any{"dtype": dtype, "shape": shape, "data_offsets": []int{from, len(body)}}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	path := filepath.Join(folder, "model.safetensors")
+	out := append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
+	for name, data := range map[string][]byte{path: append(out, body...), filepath.Join(folder, "config.json"): []byte(config)} {
+		if err := os.WriteFile(name, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
+// llama is one layer.
+func llama() map[string][]int64 {
+	shapes := map[string][]int64{"model.norm.weight": {4}, "model.embed_tokens.weight": {8, 4}}
+	for _, name := range []string{"input_layernorm", "post_attention_layernorm"} {
+		shapes["model.layers.0."+name+".weight"] = []int64{4}
+	}
+	for _, name := range []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"} {
+		shapes["model.layers.0."+name+".weight"] = []int64{4, 4}
+	}
+	return shapes
+}
+
+// A normalisation stays where it is not sure what reads it.
+func TestNormalisationsWithUnknownReadersStay(t *testing.T) {
+	const attention, mlp = "model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm"
+	for name, test := range map[string]struct {
+		config string
+		change func(shapes map[string][]int64, types map[string]string)
+		went   string
+	}{
+		"all as it is":         {`{"model_type": "llama"}`, nil, attention + " " + mlp},
+		"another architecture": {`{"model_type": "mamba"}`, nil, ""},
+		"no architecture":      {`{}`, nil, ""},
+		"an untied head": {`{"model_type": "llama"}`, func(s map[string][]int64, _ map[string]string) {
+			s["lm_head.weight"] = []int64{8, 4}
+		}, attention + " " + mlp + " model.norm"},
+		"a tied head that is stored": {`{"model_type": "llama", "tie_word_embeddings": true}`, func(s map[string][]int64, _ map[string]string) {
+			s["lm_head.weight"] = []int64{8, 4}
+		}, attention + " " + mlp},
+		"a second head": {`{"model_type": "llama"}`, func(s map[string][]int64, _ map[string]string) {
+			s["lm_head.weight"], s["score.weight"] = []int64{8, 4}, []int64{2, 4}
+		}, attention + " " + mlp},
+		"an adapter": {`{"model_type": "llama"}`, func(s map[string][]int64, _ map[string]string) {
+			s["model.layers.0.self_attn.q_proj.lora_A.weight"] = []int64{1, 4}
+		}, ""},
+		"a reader is missing": {`{"model_type": "llama"}`, func(s map[string][]int64, _ map[string]string) {
+			delete(s, "model.layers.0.self_attn.k_proj.weight")
+		}, mlp},
+		"a quantised reader": {`{"model_type": "llama"}`, func(_ map[string][]int64, types map[string]string) {
+			types["model.layers.0.mlp.up_proj.weight"] = "F8_E4M3"
+		}, attention},
+		"a quantised input": {`{"model_type": "llama"}`, func(s map[string][]int64, _ map[string]string) {
+			s["model.layers.0.mlp.up_proj.input_scale"] = []int64{1}
+		}, attention},
+		"another width": {`{"model_type": "llama"}`, func(s map[string][]int64, _ map[string]string) {
+			s["model.layers.0.mlp.up_proj.weight"] = []int64{4, 8}
+		}, attention},
+	} {
+		shapes, types := llama(), map[string]string{}
+		if test.change != nil {
+			test.change(shapes, types)
+		}
+		for _, neutral := range []bool{false, true} {
+			f, err := format.Open(t.Context(), write(t, test.config, shapes, types), format.Options{Neutralize: neutral})
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			p, err := fold.Fold(f.Model(), fold.Options{Neutralize: neutral})
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			f.Close()
+			went := map[string]bool{}
+			for _, e := range p.Nodes {
+				if _, name, ok := strings.Cut(e.Node, "RMSNormalization "); ok {
+					went[strings.Trim(name, `"`)] = true
+				}
+			}
+			for _, c := range p.Consts {
+				if norm, ok := strings.CutSuffix(c.Name, ".weight"); ok && strings.Contains(norm, "norm") {
+					went[norm] = true
+				}
+			}
+			want := strings.Fields(test.went)
+			for _, w := range want {
+				if !went[w] {
+					t.Errorf("%s, neutral %v: %s stays", name, neutral, w)
+				}
+			}
+			if len(went) != len(want) {
+				t.Errorf("%s, neutral %v: %v went, want %v", name, neutral, went, want)
+			}
+		}
+	}
+}
