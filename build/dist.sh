@@ -25,7 +25,7 @@ for target in linux/amd64 linux/arm64 darwin/arm64; do
 		fi
 	else
 		tags='' cgo=0
-		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -trimpath -ldflags "-s -w -buildid= -X main.version=$version" -o "$program" ./cmd/zoofold
+		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$program" ./cmd/zoofold
 	fi
 	NATIVE=dist/build/zoofold-$version-linux-amd64 sh build/install.sh "$program" "dist/build/tree/$name"
 	licences=dist/build/tree/$name/share/doc/zoofold/LICENSES

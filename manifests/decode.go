@@ -55,7 +55,7 @@ func (m *Manifest) decode(data []byte) {
 			f.fail(spotOf(root), "%s is missing", key.name)
 		}
 	}
-	common := Rule{Settings: defaults()}
+	common := Rule{Settings: Defaults()}
 	if defaultsNode != nil {
 		f.mapping(defaultsNode, "defaults", f.settings(&common.Settings, &common.places))
 	}
@@ -300,7 +300,7 @@ func (f *source) word(n ast.Node, what string, words []string) string {
 // among fails for a word that is not in the list.
 func (f *source) among(at spot, w string, list []string) {
 	if !slices.Contains(list, w) {
-		f.fail(at, "%q is none of %s%s", w, strings.Join(list, ", "), meant(w, list))
+		f.fail(at, "%q is not one of %s%s", w, strings.Join(list, ", "), meant(w, list))
 	}
 }
 
@@ -336,7 +336,7 @@ func (f *source) template(n ast.Node, what string) string {
 		rest = strings.ReplaceAll(rest, field, "")
 	}
 	if strings.ContainsAny(rest, "{}") {
-		f.fail(spotOf(n), "%s %q has a field that is none of %s", what, t, strings.Join(fields, " "))
+		f.fail(spotOf(n), "%s %q has a field that is not one of %s", what, t, strings.Join(fields, " "))
 	}
 	return t
 }
@@ -372,8 +372,30 @@ func syntaxMessage(err error) string {
 	if !ok {
 		return "not YAML: " + strings.SplitN(err.Error(), "\n", 2)[0]
 	}
-	if m := e.GetMessage(); !strings.Contains(m, "tab character") && !strings.Contains(m, "'\t'") {
-		return "not YAML: " + m
+	m := e.GetMessage()
+	for _, w := range syntaxWords {
+		if strings.Contains(m, w.parser) {
+			return w.says
+		}
 	}
-	return "tabs cannot indent YAML; use spaces"
+	return "not YAML: " + m
+}
+
+// syntaxWords say what to do about what the parser says.
+var syntaxWords = []struct{ parser, says string }{
+	{"tab character", "tabs cannot indent YAML; use spaces"},
+	{"'\t'", "tabs cannot indent YAML; use spaces"},
+	{"map key-value is pre-defined", "this line is indented more than its neighbours"},
+	{"mapping value is not allowed in this context", "quote texts that have a colon and a space in them"},
+	{"value is not allowed in this context", "this line is not indented as its neighbours are"},
+	{"unexpected scalar value type", `quote globs: "**/*.onnx"`},
+	{"could not find end character of", "this quote has no end"},
+	{"could not find flow map content", "this brace has no end"},
+	{"could not find '['", "this bracket has no beginning"},
+	{"could not find '{'", "this brace has no beginning"},
+	{"sequence end token ']' not found", "this bracket has no end"},
+	{"already defined at", "this key is there twice"},
+	{"is a reserved character", "quote texts that begin with @ or a backquote"},
+	{"unknown escape character", "a backslash escapes in double quotes: use single quotes"},
+	{"unexpected key name", "a colon is missing behind the key"},
 }

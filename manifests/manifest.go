@@ -7,7 +7,9 @@ package manifests
 import (
 	"bytes"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -112,7 +114,8 @@ var (
 	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "resize", "shape"}
 )
 
-func defaults() Settings {
+// Defaults are the settings of a rule that says nothing.
+func Defaults() Settings {
 	return Settings{
 		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
 		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie", Norms: "remove", Latency: "off",
@@ -139,6 +142,9 @@ func Schema() []byte { return schema }
 // Load reads and checks a manifest file. Its errors are *Error, several of them joined.
 func Load(path string) (*Manifest, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: there is no such %w: zoofold init FOLDER writes one", path, ErrManifest)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
@@ -150,6 +156,15 @@ func Load(path string) (*Manifest, error) {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	return Parse(path, data)
+}
+
+// Read reads and checks a manifest from standard input. Paths in it are relative to the current folder.
+func Read(standardInput io.Reader) (*Manifest, error) {
+	data, err := io.ReadAll(io.LimitReader(standardInput, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w: %w", ErrManifest, err)
+	}
+	return Parse("standard input", data)
 }
 
 // Parse checks a manifest's text. Paths in it are relative to path's folder.

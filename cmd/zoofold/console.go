@@ -33,7 +33,11 @@ func openConsole(f *flags, stdout, stderr io.Writer) *console {
 	case "json":
 		c.log = slog.New(slog.NewJSONHandler(stderr, nil))
 	}
-	file, _ := stdout.(*os.File)
+	behind := stdout
+	if out, ok := stdout.(*report.Output); ok {
+		behind = out.To()
+	}
+	file, _ := behind.(*os.File)
 	switch {
 	case f.json:
 		c.Sink = report.NewJSON(stdout)

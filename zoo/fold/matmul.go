@@ -146,7 +146,7 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 	k, summed, kept := matMulWeight(m, n)
 	if k == from {
-		return because(NotConstant, "%v multiplies two values that are computed at run time", n)
+		return because(NotConstant, "both inputs of %v are computed", n)
 	}
 	w, shape, why := m.weight(n, k)
 	if why != nil {

@@ -308,7 +308,7 @@ func (p *Planner) moveForward(r *run, a Affine) *Reason {
 // settle accepts the move if its late checks hold and it lowers the work, makes its edits, and takes the run away.
 func (m *Move) settle(r *run, remove func()) *Reason {
 	if !m.added.less(r.cost) {
-		return because(NoGain, "%v could take it only by leaving as much work as before", m.nodes[len(m.nodes)-1])
+		return because(NoGain, "absorbing it into %v would save nothing", m.nodes[len(m.nodes)-1])
 	}
 	for _, check := range m.late {
 		if why := check(); why != nil {

@@ -78,7 +78,7 @@ func (l *Lines) line(m outcome.Model) string {
 	}
 	text := fmt.Sprintf("%4d -> %-4d %8s", m.Before, m.After, Bytes(m.Bytes))
 	if p := m.Predictions; p.Status == outcome.Passed {
-		text += fmt.Sprintf("   off by %s, jitter %s", short(p.Difference), short(p.Jitter))
+		text += "   " + Difference(p)
 		if l := p.Latency; l != nil && l.Pairs > 0 {
 			text += fmt.Sprintf(", latency x %.2f", l.Ratio)
 		}
@@ -113,6 +113,15 @@ func unfoldable(m outcome.Model) string {
 		return "its only per-channel node cannot be folded"
 	}
 	return fmt.Sprintf("none of %s per-channel nodes can be folded", number(m.Before))
+}
+
+// Difference is what predictions that were compared found, beside what passes: "max difference 8e-7 (limit 1e-5)".
+func Difference(c outcome.Check) string {
+	text := "max difference " + short(c.Difference)
+	if c.Limit > 0 {
+		text += " (limit " + short(c.Limit) + ")"
+	}
+	return text
 }
 
 func short(x float64) string { return power(x, 0) }
@@ -150,9 +159,9 @@ func (l *Lines) End(e outcome.End) {
 		fmt.Fprintf(l.w, "note: %s\n", Printable(note))
 	}
 	l.list(e.Pruned, "output", "removed")
-	l.list(e.Orphans, "output", "made by no model of the zoo any more: -prune removes them")
+	l.list(e.Orphans, "output", "without a source model: -prune removes them")
 	if n := len(e.Unmatched); n > 0 {
-		fmt.Fprintf(l.w, "%s of the zoo matched by no rule\n", count(n, "file"))
+		fmt.Fprintf(l.w, "no rule matches %s of the zoo: %s\n", count(n, "file"), few(e.Unmatched))
 	}
 	exit := ""
 	if e.Exit != 0 {
@@ -181,6 +190,16 @@ func (l *Lines) plan(e outcome.End) {
 
 // maxLines bounds the files of a list; report.json has them all.
 const maxLines = 20
+
+// few are the first three of some files.
+func few(files []string) string {
+	const most = 3
+	text := Printable(strings.Join(names(files[:min(len(files), most)]), ", "))
+	if n := len(files) - most; n > 0 {
+		text += fmt.Sprintf(" and %s more", number(n))
+	}
+	return text
+}
 
 // list writes what is to be said of some files, and their names.
 func (l *Lines) list(paths []string, what, text string) {
@@ -218,8 +237,12 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", x, unit)
 }
 
-// JSON writes one event a line: {"event": "start", …}, "begin", "model", "end".
+// JSON writes one event per line: {"event": "start", …}, "begin", "model", "end".
 type JSON struct{ w *Output }
+
+// EventsSchema names the layout of JSON's events; the start event has it. A new name comes with a change that old readers
+// would misread.
+const EventsSchema = "zoofold-events/1"
 
 // NewJSON writes JSON lines.
 func NewJSON(w io.Writer) *JSON { return &JSON{NewOutput(w)} }
@@ -236,7 +259,12 @@ func (j *JSON) event(name string, value any) {
 }
 
 // Start writes the start event.
-func (j *JSON) Start(s outcome.Start) { j.event("start", cleanStart(s)) }
+func (j *JSON) Start(s outcome.Start) {
+	j.event("start", struct {
+		Schema string `json:"schema"`
+		outcome.Start
+	}{EventsSchema, cleanStart(s)})
+}
 
 // Begin writes a begin event.
 func (j *JSON) Begin(b outcome.Begin) { j.event("begin", cleanBegin(b)) }

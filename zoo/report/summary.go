@@ -214,7 +214,7 @@ func (d *Document) predictionTime() (before, after float64) {
 func (d *Document) effort() string {
 	text := count(d.Run.Workers, "worker")
 	if d.Result.PeakMemory > 0 {
-		text += ", " + Bytes(d.Result.PeakMemory) + " at most"
+		text += ", peak memory " + Bytes(d.Result.PeakMemory)
 	}
 	return text
 }
@@ -323,7 +323,7 @@ func (d *Document) facts() []fact {
 	for _, l := range []struct {
 		name  string
 		files []string
-	}{{"no rule for", d.Result.Unmatched}, {"outputs without a model", d.Result.Orphans}, {"removed", d.Result.Pruned}, {"would remove", d.Result.WouldRemove}} {
+	}{{"no rule for", d.Result.Unmatched}, {"outputs without a source model", d.Result.Orphans}, {"removed", d.Result.Pruned}, {"would remove", d.Result.WouldRemove}} {
 		if len(l.files) > 0 {
 			list = append(list, fact{Name: l.name, Value: some(l.files)})
 		}

@@ -120,7 +120,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
 	r := &runner{
-		Options: o, fsys: p.fsys, guard: p.guard, books: books, claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{},
+		Options: o, fsys: p.fsys, guard: p.guard, books: books, staging: statePath(o.Manifest.Out, stagePlace), claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{},
 		end: outcome.End{Counts: map[outcome.Status]int{}, Notes: zoo.Notes},
 	}
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
@@ -158,6 +158,8 @@ type runner struct {
 	guard    *store.Guard
 	manifest string // path relative to the output folder
 	books    *ledger
+	staging  string          // folder below which outputs are staged
+	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // that the zoo has
 	hidden   []string        // folders of the zoo that could not be read
 	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
