@@ -25,7 +25,7 @@ func initialize(set *flag.FlagSet) action {
 	to := set.String("o", "models.yaml", "the `file` of the manifest; - prints it")
 	out := set.String("out", "", "the `folder` for the folded models (default: FOLDER-folded)")
 	return func(operands []string, stdout, stderr io.Writer) int {
-		ctx, stop := interruptible(notes(stderr))
+		ctx, stop := interruptible(notes(stderr), func() {})
 		defer stop()
 		text, found, err := manifestFor(ctx, operands[0], *to, *out)
 		if err == nil && *to != "-" {

@@ -75,6 +75,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 // flags are those of a run, and of the subcommand fold, which has some of them.
 type flags struct {
 	manifest, device, verify, report, metrics, library, log       string
+	color                                                         string
 	workers                                                       int
 	memory                                                        int64
 	timeout                                                       duration
@@ -129,6 +130,7 @@ func (f *flags) declareFolding(set *flag.FlagSet) {
 	set.Lookup("timeout").DefValue = ""
 	set.BoolVar(&f.json, "json", false, "print one JSON event per line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
+	set.StringVar(&f.color, "color", "auto", "colour failures and warnings: `auto|always|never`; auto does on terminals, unless $NO_COLOR is set")
 }
 
 func parse(args []string) (*flags, error) {
@@ -239,7 +241,7 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
-	ctx, stop := interruptible(c.note)
+	ctx, stop := interruptible(c.stopping, c.gone)
 	defer stop()
 	end, err := fold(ctx, run.Options{
 		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: time.Duration(f.timeout),
@@ -370,8 +372,8 @@ func missing(err error) string {
 	return err.Error()
 }
 
-// interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process.
-func interruptible(note func(string)) (context.Context, func()) {
+// interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process, once gone has returned.
+func interruptible(note func(string), gone func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -380,6 +382,7 @@ func interruptible(note func(string)) (context.Context, func()) {
 		cancel()
 		go note("stopping cleanly; press Ctrl-C again to stop now") // who has stopped the terminal can still stop the run
 		<-signals
+		gone()
 		os.Exit(exitInterrupted)
 	}()
 	return ctx, func() { signal.Stop(signals); cancel() }

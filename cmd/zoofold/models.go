@@ -29,7 +29,7 @@ func verify(set *flag.FlagSet) action {
 	o := &format.Options{}
 	epsilonFlag(set, o)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		ctx, stop := interruptible(notes(stderr))
+		ctx, stop := interruptible(notes(stderr), func() {})
 		defer stop()
 		result := struct {
 			Schema      string        `json:"schema"`
@@ -114,7 +114,7 @@ func export(set *flag.FlagSet) action {
 			fmt.Fprintf(stderr, "zoofold export: -to is required: %s\n", strings.Join(format.Exporters(), " or "))
 			return exitUsage
 		}
-		ctx, stop := interruptible(notes(stderr))
+		ctx, stop := interruptible(notes(stderr), func() {})
 		defer stop()
 		f, err := format.Open(ctx, operands[0], *o)
 		if err == nil {

@@ -11,6 +11,7 @@ import (
 // Lines writes one plain line a model, for logs.
 type Lines struct {
 	w       *Output
+	style   Style
 	quiet   bool // failures only
 	missing gaps
 	start   outcome.Start
@@ -23,6 +24,22 @@ func NewLines(w io.Writer) *Lines { return &Lines{w: NewOutput(w), missing: gaps
 // NewQuiet writes the lines of models that failed, one if models were kept with less proof than asked, and nothing if all is
 // well.
 func NewQuiet(w io.Writer) *Lines { return &Lines{w: NewOutput(w), quiet: true, missing: gaps{}} }
+
+// In is the same writer with a style.
+func (l *Lines) In(s Style) *Lines {
+	l.style = s
+	return l
+}
+
+// print writes a line.
+func (l *Lines) print(format string, args ...any) {
+	fmt.Fprint(l.w, l.style.text(fmt.Sprintf(format, args...)))
+}
+
+// warn writes a line that is not good news.
+func (l *Lines) warn(format string, args ...any) {
+	fmt.Fprint(l.w, l.style.paint(yellow, strings.TrimSuffix(l.style.text(fmt.Sprintf(format, args...)), "\n"))+"\n")
+}
 
 // Err is what kept a line from being written, or nil.
 func (l *Lines) Err() error { return l.w.Err() }
@@ -37,8 +54,7 @@ func (l *Lines) Start(s outcome.Start) {
 	if s.Why != "" {
 		why = " (" + s.Why + ")"
 	}
-	text := fmt.Sprintf("zoofold %s: %s, %s; %s%s", s.Version, count(s.Models, "model"), Bytes(s.Bytes), s.Backend, why)
-	fmt.Fprintln(l.w, Printable(text))
+	l.print("%s", Printable(fmt.Sprintf("zoofold %s: %s, %s; %s%s", s.Version, count(s.Models, "model"), Bytes(s.Bytes), s.Backend, why)))
 }
 
 // Begin writes nothing.
@@ -59,7 +75,13 @@ func (l *Lines) Done(m outcome.Model) {
 
 // named writes what is to be said of a file behind its name.
 func (l *Lines) named(path, text string) {
-	fmt.Fprintf(l.w, "%-58s %s\n", printed(path), Printable(text))
+	alarm := ""
+	for _, word := range []string{"FAILED", "would fail"} {
+		if strings.HasPrefix(text, word+": ") {
+			alarm = word
+		}
+	}
+	fmt.Fprint(l.w, l.style.named(printed(path), Printable(text), alarm))
 }
 
 func (l *Lines) line(m outcome.Model) string {
@@ -146,29 +168,29 @@ func (l *Lines) End(e outcome.End) {
 		return
 	}
 	for _, line := range less {
-		fmt.Fprintln(l.w, line)
+		l.warn("%s", line)
 	}
 	if l.quiet {
 		return
 	}
 	if !l.start.DryRun {
 		text, total := tally(e)
-		fmt.Fprintf(l.w, "%s: %s; %d -> %d per-channel nodes; %.1f s\n", count(total, "model"), text, l.sum.before, l.sum.after, e.Seconds)
+		l.print("%s: %s; %d -> %d per-channel nodes; %.1f s", count(total, "model"), text, l.sum.before, l.sum.after, e.Seconds)
 	}
 	for _, note := range e.Notes {
-		fmt.Fprintf(l.w, "note: %s\n", Printable(note))
+		l.warn("note: %s", Printable(note))
 	}
 	l.list(e.Pruned, "output", "removed")
 	l.list(e.Orphans, "output", "without a source model: -prune removes them")
 	if n := len(e.Unmatched); n > 0 {
-		fmt.Fprintf(l.w, "no rule matches %s of the zoo: %s\n", count(n, "file"), few(e.Unmatched))
+		l.print("no rule matches %s of the zoo: %s", count(n, "file"), few(e.Unmatched))
 	}
 	exit := ""
 	if e.Exit != 0 {
 		exit = fmt.Sprintf("   (exit %d)", e.Exit)
 	}
 	if e.Report != "" {
-		fmt.Fprintf(l.w, "report: %s%s\n", printed(e.Report), exit)
+		l.print("report: %s%s", printed(e.Report), exit)
 	}
 	if l.start.DryRun {
 		l.plan(e)
@@ -181,11 +203,11 @@ func (l *Lines) plan(e outcome.End) {
 		l.named(path, "would remove")
 	}
 	if n := len(e.WouldRemove) - maxLines; n > 0 {
-		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
+		l.print("  and %d more, in report.json", n)
 	}
 	_, total := tally(e)
-	fmt.Fprintf(l.w, "%s planned in %.1f s: %d -> %d per-channel nodes\n", count(total, "model"), e.Seconds, l.sum.before, l.sum.after)
-	fmt.Fprintf(l.w, "plan: %s\n", plan(e))
+	l.print("%s planned in %.1f s: %d -> %d per-channel nodes", count(total, "model"), e.Seconds, l.sum.before, l.sum.after)
+	l.print("plan: %s", plan(e))
 }
 
 // maxLines bounds the files of a list; report.json has them all.
@@ -206,12 +228,12 @@ func (l *Lines) list(paths []string, what, text string) {
 	if len(paths) == 0 {
 		return
 	}
-	fmt.Fprintf(l.w, "%s %s\n", count(len(paths), what), text)
+	l.print("%s %s", count(len(paths), what), text)
 	for _, p := range paths[:min(len(paths), maxLines)] {
-		fmt.Fprintf(l.w, "  %s\n", printed(p))
+		l.print("  %s", printed(p))
 	}
 	if n := len(paths) - maxLines; n > 0 {
-		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
+		l.print("  and %d more, in report.json", n)
 	}
 }
 
