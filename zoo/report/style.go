@@ -54,7 +54,8 @@ func (s Style) named(name, text, alarm string) string {
 	width := s.width()
 	beside := usualName
 	if width > 0 {
-		beside = min(max(width-1-verdict, leastName), usualName, width-1-uniseg.StringWidth(text))
+		room := width - 1 - uniseg.StringWidth(text)
+		beside = min(max(min(width-1-verdict, usualName), leastName, uniseg.StringWidth(name)), room)
 	}
 	switch {
 	case width == 0:

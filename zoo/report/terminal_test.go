@@ -197,14 +197,14 @@ func TestTheBarCountsChecks(t *testing.T) {
 			path := fmt.Sprint(k)
 			terminal.Begin(outcome.Begin{Path: path, Bytes: 1e9})
 			terminal.Progress(1e9) // written at once
-			time.Sleep(50 * time.Second)
+			time.Sleep(49900 * time.Millisecond)
 			switch k {
 			case 0:
 				shown(0, "")
 			case 3:
 				shown(87, "51 s left")
 			}
-			time.Sleep(50 * time.Second)
+			time.Sleep(50100 * time.Millisecond)
 			terminal.Done(outcome.Model{Path: path, Status: outcome.Folded, Bytes: 1e9, Seconds: 100})
 			if k < 3 {
 				shown(25*(k+1), fmt.Sprintf("%s left", []string{"5 min", "4 min", "2 min"}[k]))
