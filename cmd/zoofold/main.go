@@ -76,7 +76,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 type flags struct {
 	manifest, device, verify, report, metrics, library, log       string
 	color                                                         string
-	workers                                                       int
+	workers, keep                                                 int
 	memory                                                        int64
 	timeout                                                       duration
 	latency, dryRun, detailed, prune, json, quiet, version, loads bool
@@ -107,6 +107,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	f.declareFolding(set)
 	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`; - reads it from standard input")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
+	set.IntVar(&f.keep, "keep", 30, "how many `runs` the report's history has")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
@@ -162,6 +163,8 @@ func (f *flags) check() error {
 	switch {
 	case f.workers < 1 || f.workers > 4096:
 		return fmt.Errorf("-j %d: use 1 to 4096", f.workers)
+	case f.keep < 0:
+		return fmt.Errorf("-keep %d: use 0 or more", f.keep)
 	case f.memory < 0:
 		return fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
 	}
@@ -197,6 +200,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		if o.Report == "" && !f.dryRun {
 			o.Report = m.Out
 		}
+		o.Keep = f.keep
 		o.Document, o.Metrics = report.NewDocument(), f.metrics
 		o.Force, o.DryRun, o.Prune, o.Detailed = run.Force(f.force), f.dryRun, f.prune, f.detailed
 		return run.Run(ctx, o)

@@ -66,6 +66,7 @@ type Options struct {
 
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
+	Keep     int      // how many runs the report's history has, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
 	over func(files) files // tests put their own file system over the host's
@@ -83,6 +84,8 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
+	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted.
+	Recall(before io.Reader, keep int)
 	WriteJSON(io.Writer) error
 	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
 	WriteMetrics(to io.Writer, before io.Reader) error
@@ -148,7 +151,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		r.end.Report = filepath.Join(o.Report, reportFiles[0])
 	}
 	r.Sink.End(r.end)
-	return r.end, errors.Join(p.writeReport(o.Document), p.writeMetrics(o.Document))
+	return r.end, errors.Join(p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
 }
 
 // runner is a run under way.
