@@ -75,7 +75,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 // flags are those of a run, and of the subcommand fold, which has some of them.
 type flags struct {
 	manifest, device, verify, report, metrics, library, log       string
-	color                                                         string
+	color, notify                                                 string
 	workers, keep                                                 int
 	memory                                                        int64
 	timeout                                                       duration
@@ -111,6 +111,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
+	set.StringVar(&f.notify, "notify", "", "a `command` for the shell, run at the end unless all is done (exit code 0): it gets the run as JSON on its standard input")
 	set.BoolVar(&f.prune, "prune", false, "remove outputs without a source model in the zoo")
 	set.StringVar(&f.log, "log", "", "log to standard error too, one record per event: `text|json`")
 	set.BoolVar(&f.version, "version", false, "print the version, and what would be used here; no library is loaded")
@@ -201,9 +202,16 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 			o.Report = m.Out
 		}
 		o.Keep = f.keep
-		o.Document, o.Metrics = report.NewDocument(), f.metrics
+		doc := report.NewDocument()
+		o.Document, o.Metrics = doc, f.metrics
 		o.Force, o.DryRun, o.Prune, o.Detailed = run.Force(f.force), f.dryRun, f.prune, f.detailed
-		return run.Run(ctx, o)
+		end, err := run.Run(ctx, o)
+		if f.notify != "" && (end.Exit != exitDone || err != nil) {
+			if e := notify(f.notify, doc, end, err); e != nil {
+				c.fail(e)
+			}
+		}
+		return end, err
 	})
 }
 
@@ -255,15 +263,20 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 	if lost != nil {
 		c.fail(fmt.Errorf("standard output: %w", lost))
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		c.fail(err)
-	case lost != nil && end.Exit != exitInterrupted:
-		return exitFailed
-	default:
-		return end.Exit
 	}
+	if code := exitOf(end, err); err != nil || lost == nil || code == exitInterrupted {
+		return code
+	}
+	return exitFailed
+}
+
+// exitOf is the exit code of a run that ended so.
+func exitOf(end outcome.End, err error) int {
 	switch {
+	case err == nil:
+		return end.Exit
 	case errors.Is(err, manifests.ErrManifest), errors.Is(err, run.ErrPlace):
 		return exitUsage
 	case errors.Is(err, run.ErrLocked):

@@ -54,6 +54,18 @@ func (d *Document) End(e outcome.End) {
 	slices.SortFunc(d.Models, func(a, b outcome.Model) int { return cmp.Compare(a.Path, b.Path) })
 }
 
+// Troubles is the document without the models that are as they should be: with those that failed or were interrupted.
+func (d *Document) Troubles() *Document {
+	t := *d
+	t.Models = []outcome.Model{}
+	for _, m := range d.Models {
+		if !m.Kept() {
+			t.Models = append(t.Models, m)
+		}
+	}
+	return &t
+}
+
 // WriteJSON writes report.json, one model after the other: a large zoo's is never in memory as a whole.
 func (d *Document) WriteJSON(w io.Writer) error {
 	var failed error
