@@ -64,7 +64,7 @@ func (m *Manifest) decode(data []byte) {
 	}
 	list, ok := models.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {
-		f.fail(spotOf(models), "models has to be a list of rules, each with match")
+		f.fail(spotOf(models), "models must be a list of rules, each with match")
 		return
 	}
 	for _, n := range list.Values {
@@ -131,7 +131,7 @@ func (f *source) duration(n ast.Node, what string) time.Duration {
 	}
 	d, err := time.ParseDuration(f.text(n, what))
 	if err != nil || d <= 0 {
-		f.fail(spotOf(n), "%s has to be a duration such as 90s or 10m, not %s", what, written)
+		f.fail(spotOf(n), "%s must be a duration such as 90s or 10m, not %s", what, written)
 	}
 	return d
 }
@@ -154,14 +154,14 @@ func (f *source) settings(s *Settings, p *places) keys {
 		"tolerance": func(n ast.Node) {
 			x, err := strconv.ParseFloat(text(n), 64)
 			if _, isText := n.(*ast.StringNode); !number(n) && !isText || err != nil || !(x > 0) || math.IsInf(x, 0) {
-				f.fail(spotOf(n), "tolerance has to be a number above 0, not %s", text(n))
+				f.fail(spotOf(n), "tolerance must be a number above 0, not %s", text(n))
 			}
 			s.Tolerance = x
 		},
 		"max_duplicate_bytes": func(n ast.Node) {
 			bytes, ok := size(text(n))
 			if !ok {
-				f.fail(spotOf(n), "max_duplicate_bytes has to be a number of bytes such as 4096 or 64MiB, not %s", text(n))
+				f.fail(spotOf(n), "max_duplicate_bytes must be a number of bytes such as 4096 or 64MiB, not %s", text(n))
 			}
 			s.MaxDuplicateBytes = bytes
 		},
@@ -204,7 +204,7 @@ func (f *source) mapping(n ast.Node, what string, known keys) bool {
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{n}
 	default:
-		f.fail(spotOf(n), "%s has to be a mapping of keys to values, not %s", what, kind(n))
+		f.fail(spotOf(n), "%s must be a mapping of keys to values, not %s", what, kind(n))
 		return false
 	}
 	seen := map[string]bool{}
@@ -274,7 +274,7 @@ func (f *source) text(n ast.Node, what string) string {
 	case *ast.LiteralNode:
 		return n.Value.Value
 	}
-	f.fail(spotOf(n), "%s has to be a text, not %s", what, kind(n))
+	f.fail(spotOf(n), "%s must be a string, not %s", what, kind(n))
 	return ""
 }
 
@@ -320,7 +320,7 @@ func (f *source) list(n ast.Node, what string) []glob {
 	var out []glob
 	for _, v := range list.Values {
 		if v == nil || refers(v) {
-			f.fail(spotOf(n), "%s has to be a list of texts", what)
+			f.fail(spotOf(n), "%s must be a list of strings", what)
 			continue
 		}
 		out = append(out, glob{f.text(v, what), spotOf(v)})

@@ -96,7 +96,7 @@ func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) 
 	case l.rectify() && !(uniform && a.Shifts()):
 		return l, a, positivelyHomogeneous(n, a)
 	case !uniform:
-		return l, a, because(Nonlinear, "%v has limits, which a map that differs from channel to channel would shift", n)
+		return l, a, because(Nonlinear, "%v has one pair of limits, the map differs from channel to channel", n)
 	case !b.Positive() && !(b.Scale[0] < 0 && l.finite()):
 		return l, a, because(Sign, "a scale that is not positive cannot pass %v", n)
 	case !(l.lo < l.hi):

@@ -151,7 +151,7 @@ func (p *Planner) find(n *model.Node) *found {
 			f.why = why
 		}
 		if f.why == nil && !f.a.Finite() {
-			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
+			f.why = because(Statistics, "%v has a scale or offset that is not a finite number", n)
 		}
 	}
 	p.maps[n] = f
@@ -248,7 +248,7 @@ func (p *Planner) try(r *run) bool {
 		if p.drop(r) {
 			return true
 		}
-		p.explain(r, because(Unsupported, "%v does nothing, but joins values that the file has to tell apart", r.last()))
+		p.explain(r, because(Unsupported, "%v has no effect, but the file needs both of its values", r.last()))
 		return false
 	}
 	back := p.moveBack(r, r.a)
