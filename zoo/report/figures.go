@@ -132,10 +132,10 @@ func (d *Document) latencies(z size) (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
 		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 && l.Ratio > 0 {
-			list = append(list, bar{name: m.Path, after: l.Ratio, low: l.Low, high: l.High, text: fmt.Sprintf("%.2f of %s", l.Ratio, seconds(l.Before))})
+			list = append(list, bar{name: m.Path, after: l.Ratio, low: l.Low, high: l.High, noisy: !isClear(l), text: fmt.Sprintf("%.2f of %s", l.Ratio, seconds(l.Before))})
 		}
 	}
-	f := figure{Title: title, Note: "One thread, its own optimisations on, runs of both models in turns: medians and quartiles."}
+	f := figure{Title: title, Note: "One thread, its own optimisations on, runs of both models in turns: medians and quartiles; grey where it may be noise."}
 	if len(list) == 0 {
 		return f, false
 	}
@@ -167,7 +167,11 @@ func (d *Document) latencies(z size) (figure, bool) {
 		for k, b := range list {
 			at := y(float64(-k))
 			c.StrokeLine2(draw.LineStyle{Color: pale, Width: 4}, x(b.low), at, x(b.high), at)
-			c.DrawGlyphNoClip(draw.GlyphStyle{Color: deep, Radius: 2.5, Shape: draw.CircleGlyph{}}, vg.Point{X: x(b.after), Y: at})
+			dot := deep
+			if b.noisy {
+				dot = soft
+			}
+			c.DrawGlyphNoClip(draw.GlyphStyle{Color: dot, Radius: 2.5, Shape: draw.CircleGlyph{}}, vg.Point{X: x(b.after), Y: at})
 			c.FillText(beside, vg.Point{X: c.Max.X, Y: at + sink(beside)}, b.text)
 		}
 	}))

@@ -106,6 +106,9 @@ func (d *Document) since(last *Document) *Changes {
 		switch {
 		case !known:
 			c.Added = append(c.Added, m.Path)
+			if m.Status == outcome.Failed {
+				c.Failing = append(c.Failing, m.Path)
+			}
 		case m.Status == outcome.Interrupted || was.Status == outcome.Interrupted:
 		case m.Status == outcome.Failed && was.Status != outcome.Failed:
 			c.Failing = append(c.Failing, m.Path)

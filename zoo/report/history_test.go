@@ -39,10 +39,10 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 		nightly(1, "a.onnx folded 3", "b.onnx failed 9"),
 		nightly(2, "a.onnx unchanged 3", "b.onnx folded 2"),
 		nightly(3, "a.onnx unchanged 3", "b.onnx unchanged 2"),
-		nightly(4, "a.onnx folded 1", "b.onnx failed 9", "c.onnx interrupted 9"),
+		nightly(4, "a.onnx folded 1", "b.onnx failed 9", "c.onnx interrupted 9", "d.onnx failed 9"),
 		nightly(5, "a.onnx unchanged 1", "c.onnx folded 0"),
 	}
-	want := []string{"", "mended [b.onnx]", "", "failing [b.onnx], added [c.onnx], nodes [{a.onnx 3 1}]", "removed [b.onnx]"}
+	want := []string{"", "mended [b.onnx]", "", "failing [b.onnx d.onnx], added [c.onnx d.onnx], nodes [{a.onnx 3 1}]", "removed [b.onnx d.onnx]"}
 	var last bytes.Buffer
 	for k, doc := range nights {
 		doc.Recall(&last, keep)
@@ -79,11 +79,11 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 			t.Errorf("night %d: %v", k+1, err)
 		}
 	}
-	if p := nights[4].History[0]; p.Models != 3 || p.Failed != 1 || p.Exit != 1 || p.Seconds != 4 || p.Before != 27 {
+	if p := nights[4].History[0]; p.Models != 4 || p.Failed != 2 || p.Exit != 1 || p.Seconds != 4 || p.Before != 36 {
 		t.Errorf("the last run's figures: %+v", p)
 	}
 	text := page(t, nights[3])
-	for _, part := range []string{"Changed since 3 November 2026, 03:00", "<dt>fail now</dt><dd class=\"bad\">b.onnx</dd>", "a.onnx 3 → 1", "This run and 2 before", "2 November 2026, 03:00"} {
+	for _, part := range []string{"Changed since 3 November 2026, 03:00", "<dt>fail now</dt><dd class=\"bad\">b.onnx, d.onnx</dd>", "a.onnx 3 → 1", "This run and 2 before", "2 November 2026, 03:00"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the page does not say %q", part)
 		}

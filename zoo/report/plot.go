@@ -106,6 +106,7 @@ type bar struct {
 	low, high     float64 // quartiles of after, where it has some
 	text          string  // beside it
 	bad           bool
+	noisy         bool // what is shown may be noise
 }
 
 // pitch is the height of a line in a plot of bars.
