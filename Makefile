@@ -3,7 +3,7 @@ GO      ?= go
 CACHE   := .cache
 PYTHON  := $(CACHE)/venv/bin/python
 VERSION := 0.1.0
-LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
+LDFLAGS := -s -w -buildid= -X main.released=$(VERSION)
 FUZZTIME ?= 10s
 
 # What make fetched is named: the program itself looks for no library in the current folder. A user's own goes first.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Release archives and their checksums in dist/: dist.sh VERSION. The same commit makes the same bytes: the files of an
+# Release archives, wheels for pip and their checksums in dist/: dist.sh VERSION. The same commit makes the same bytes: the files of an
 # archive are sorted, root's, and as old as SOURCE_DATE_EPOCH or the commit. Needs Linux on amd64 and GNU tar.
 set -eu
 : "${GO:=go}" "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
@@ -10,10 +10,11 @@ linked='{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{
 
 rm -rf dist
 mkdir -p dist/build
-for target in linux/amd64 linux/arm64 darwin/arm64; do
+for target in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do
 	os=${target%/*} arch=${target#*/}
 	name=zoofold-$version-$os-$arch
 	program=dist/build/$name
+	[ $os != windows ] || program=$program.exe
 	echo "== $name"
 	if [ $target = linux/amd64 ]; then # with ONNX Runtime and CUDA; the others are for the CPU only, and have no predictions
 		"${MAKE:-make}" --no-print-directory build GO="$GO"
@@ -25,7 +26,7 @@ for target in linux/amd64 linux/arm64 darwin/arm64; do
 		fi
 	else
 		tags='' cgo=0
-		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -trimpath -ldflags "-s -w -buildid= -X main.version=$version" -o "$program" ./cmd/zoofold
+		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$program" ./cmd/zoofold
 	fi
 	NATIVE=dist/build/zoofold-$version-linux-amd64 sh build/install.sh "$program" "dist/build/tree/$name"
 	licences=dist/build/tree/$name/share/doc/zoofold/LICENSES
@@ -39,7 +40,15 @@ for target in linux/amd64 linux/arm64 darwin/arm64; do
 	tar --directory dist/build/tree --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
 		--mtime="@$SOURCE_DATE_EPOCH" --create --file "dist/$name.tar" "$name"
 	gzip -n -9 "dist/$name.tar"
+	case $target in # the oldest system on which the program runs: the newest symbol of glibc that it asks for, Go's own limits
+	linux/amd64) glibc=$(readelf -V "$program" | grep -o 'GLIBC_2\.[0-9]*' | sort -t. -k2n | tail -1 | cut -d. -f2) platform=manylinux_2_${glibc}_x86_64 ;;
+	linux/arm64) platform=manylinux_2_17_aarch64.musllinux_1_1_aarch64 ;;
+	darwin/arm64) platform=macosx_12_0_arm64 ;;
+	darwin/amd64) platform=macosx_12_0_x86_64 ;;
+	windows/amd64) platform=win_amd64 ;;
+	esac
+	python3 build/wheel.py "$version" "$program" "$platform" "$licences" dist
 done
 rm -rf dist/build
 cd dist
-sha256sum ./*.tar.gz | sed 's,\./,,' | tee SHA256SUMS
+sha256sum ./*.tar.gz ./*.whl | sed 's,\./,,' | tee SHA256SUMS

@@ -5,9 +5,12 @@
 set -eu
 program=$1 to=$2 native=${NATIVE:-$1} libraries=${3:-}
 
+name=zoofold
+case $program in *.exe) name=zoofold.exe ;; esac
+
 install -d "$to/bin" "$to/share/man/man1" "$to/share/bash-completion/completions" "$to/share/zsh/site-functions" \
 	"$to/share/fish/vendor_completions.d" "$to/share/doc/zoofold/systemd"
-install -m 755 "$program" "$to/bin/zoofold"
+install -m 755 "$program" "$to/bin/$name"
 "$native" man >"$to/share/man/man1/zoofold.1"
 "$native" completion bash >"$to/share/bash-completion/completions/zoofold"
 "$native" completion zsh >"$to/share/zsh/site-functions/_zoofold"

@@ -114,7 +114,7 @@ func (m *Manifest) include(where spot, path string) {
 
 // rules reads a list of rules, over defaults.
 func (f *source) rules(defaultsNode, models ast.Node) (rules []Rule) {
-	common := Rule{Settings: defaults()}
+	common := Rule{Settings: Defaults()}
 	if defaultsNode != nil {
 		f.mapping(defaultsNode, "defaults", f.settings(&common.Settings, &common.places))
 	}
@@ -123,7 +123,7 @@ func (f *source) rules(defaultsNode, models ast.Node) (rules []Rule) {
 	}
 	list, ok := models.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {
-		f.fail(spotOf(models), "models has to be a list of rules, each with match")
+		f.fail(spotOf(models), "models must be a list of rules, each with match")
 		return nil
 	}
 	for _, n := range list.Values {
@@ -211,7 +211,7 @@ func (f *source) duration(n ast.Node, what string) time.Duration {
 	}
 	d, err := time.ParseDuration(f.text(n, what))
 	if err != nil || d <= 0 {
-		f.fail(spotOf(n), "%s has to be a duration such as 90s or 10m, not %s", what, written)
+		f.fail(spotOf(n), "%s must be a duration such as 90s or 10m, not %s", what, written)
 	}
 	return d
 }
@@ -237,7 +237,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 		"max_duplicate_bytes": func(n ast.Node) {
 			bytes, ok := size(text(n))
 			if !ok {
-				f.fail(spotOf(n), "max_duplicate_bytes has to be a number of bytes such as 4096 or 64MiB, not %s", text(n))
+				f.fail(spotOf(n), "max_duplicate_bytes must be a number of bytes such as 4096 or 64MiB, not %s", text(n))
 			}
 			s.MaxDuplicateBytes = bytes
 		},
@@ -284,7 +284,7 @@ func (f *source) mapping(n ast.Node, what string, known keys) bool {
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{n}
 	default:
-		f.fail(spotOf(n), "%s has to be a mapping of keys to values, not %s", what, kind(n))
+		f.fail(spotOf(n), "%s must be a mapping of keys to values, not %s", what, kind(n))
 		return false
 	}
 	seen := map[string]bool{}
@@ -354,7 +354,7 @@ func (f *source) text(n ast.Node, what string) string {
 	case *ast.LiteralNode:
 		return n.Value.Value
 	}
-	f.fail(spotOf(n), "%s has to be a text, not %s", what, kind(n))
+	f.fail(spotOf(n), "%s must be a string, not %s", what, kind(n))
 	return ""
 }
 
@@ -380,7 +380,7 @@ func (f *source) word(n ast.Node, what string, words []string) string {
 // among fails for a word that is not in the list.
 func (f *source) among(at spot, w string, list []string) {
 	if !slices.Contains(list, w) {
-		f.fail(at, "%q is none of %s%s", w, strings.Join(list, ", "), meant(w, list))
+		f.fail(at, "%q is not one of %s%s", w, strings.Join(list, ", "), meant(w, list))
 	}
 }
 
@@ -400,7 +400,7 @@ func (f *source) list(n ast.Node, what string) []glob {
 	var out []glob
 	for _, v := range list.Values {
 		if v == nil || refers(v) {
-			f.fail(spotOf(n), "%s has to be a list of texts", what)
+			f.fail(spotOf(n), "%s must be a list of strings", what)
 			continue
 		}
 		out = append(out, glob{f.text(v, what), spotOf(v)})
@@ -416,7 +416,7 @@ func (f *source) template(n ast.Node, what string) string {
 		rest = strings.ReplaceAll(rest, field, "")
 	}
 	if strings.ContainsAny(rest, "{}") {
-		f.fail(spotOf(n), "%s %q has a field that is none of %s", what, t, strings.Join(fields, " "))
+		f.fail(spotOf(n), "%s %q has a field that is not one of %s", what, t, strings.Join(fields, " "))
 	}
 	return t
 }
@@ -452,8 +452,30 @@ func syntaxMessage(err error) string {
 	if !ok {
 		return "not YAML: " + strings.SplitN(err.Error(), "\n", 2)[0]
 	}
-	if m := e.GetMessage(); !strings.Contains(m, "tab character") && !strings.Contains(m, "'\t'") {
-		return "not YAML: " + m
+	m := e.GetMessage()
+	for _, w := range syntaxWords {
+		if strings.Contains(m, w.parser) {
+			return w.says
+		}
 	}
-	return "tabs cannot indent YAML; use spaces"
+	return "not YAML: " + m
+}
+
+// syntaxWords say what to do about what the parser says.
+var syntaxWords = []struct{ parser, says string }{
+	{"tab character", "tabs cannot indent YAML; use spaces"},
+	{"'\t'", "tabs cannot indent YAML; use spaces"},
+	{"map key-value is pre-defined", "this line is indented more than its neighbours"},
+	{"mapping value is not allowed in this context", "quote texts that have a colon and a space in them"},
+	{"value is not allowed in this context", "this line is not indented as its neighbours are"},
+	{"unexpected scalar value type", `quote globs: "**/*.onnx"`},
+	{"could not find end character of", "this quote has no end"},
+	{"could not find flow map content", "this brace has no end"},
+	{"could not find '['", "this bracket has no beginning"},
+	{"could not find '{'", "this brace has no beginning"},
+	{"sequence end token ']' not found", "this bracket has no end"},
+	{"already defined at", "this key is there twice"},
+	{"is a reserved character", "quote texts that begin with @ or a backquote"},
+	{"unknown escape character", "a backslash escapes in double quotes: use single quotes"},
+	{"unexpected key name", "a colon is missing behind the key"},
 }

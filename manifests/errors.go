@@ -156,16 +156,22 @@ func (s *faults) err() error {
 
 // meant is the word of a list that someone who wrote another may have meant, as " (did you mean …?)", or nothing.
 func meant(word string, list []string) string {
+	best := Nearest(word, list)
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// Nearest is the word of a list that someone who wrote another may have meant, or "".
+func Nearest(word string, list []string) string {
 	best, least := "", max(2, len(word)/3)+1
 	for _, w := range list {
 		if d := distance(word, w); d < least {
 			best, least = w, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
+	return best
 }
 
 // distance is the number of letters to change, add or drop to make one word of the other.

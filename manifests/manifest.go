@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,7 +136,8 @@ var (
 	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "recurrent", "resize", "shape"}
 )
 
-func defaults() Settings {
+// Defaults are the settings of a rule that says nothing.
+func Defaults() Settings {
 	return Settings{
 		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
 		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie", Norms: "remove", Latency: "off",
@@ -162,7 +164,9 @@ func Schema() []byte { return schema }
 // Load reads and checks a manifest file. Its errors are *Error, several of them joined.
 func Load(path string) (*Manifest, error) {
 	data, err := read(path)
-	if errors.Is(err, ErrManifest) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: there is no such %w: zoofold init FOLDER writes one", path, ErrManifest)
+	} else if errors.Is(err, ErrManifest) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
@@ -180,6 +184,15 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: not a regular file of at most %d bytes", ErrManifest, maxSize)
 	}
 	return os.ReadFile(path)
+}
+
+// Read reads and checks a manifest from standard input. Paths in it are relative to the current folder.
+func Read(standardInput io.Reader) (*Manifest, error) {
+	data, err := io.ReadAll(io.LimitReader(standardInput, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w: %w", ErrManifest, err)
+	}
+	return Parse("standard input", data)
 }
 
 // Parse checks a manifest's text. Paths in it are relative to path's folder.

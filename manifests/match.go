@@ -113,7 +113,7 @@ func (w *walker) idle() {
 			w.note(r, r.weights, "weights does nothing: all models of the rule are ONNX, which have theirs in them or name them")
 		}
 		if r.export != (spot{}) && onnx && slices.Contains(r.Export, "onnx") {
-			w.note(r, r.export, "export onnx writes copies of the folded models: all models of the rule are ONNX already")
+			r.file.fail(r.export, "export: onnx has nothing to do: all models of the rule are ONNX already; remove it")
 		}
 	}
 }

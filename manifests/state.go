@@ -15,7 +15,7 @@ const maxPairs = 1000
 func (f *source) positive(n ast.Node, what string) float64 {
 	x, err := strconv.ParseFloat(text(n), 64)
 	if _, isText := n.(*ast.StringNode); !number(n) && !isText || err != nil || !(x > 0) || math.IsInf(x, 0) {
-		f.fail(spotOf(n), "%s has to be a number above 0, not %s", what, text(n))
+		f.fail(spotOf(n), "%s must be a number above 0, not %s", what, text(n))
 	}
 	return x
 }
@@ -40,7 +40,7 @@ func (f *source) state(n ast.Node, p *places) (s State) {
 		list, ok := pairs.(*ast.SequenceNode)
 		switch {
 		case !ok || len(list.Values) == 0:
-			f.fail(spotOf(pairs), "pairs has to be a list, each with linear and norm")
+			f.fail(spotOf(pairs), "pairs must be a list, each with linear and norm")
 			return s
 		case len(list.Values) > maxPairs:
 			f.fail(spotOf(pairs), "more than %d pairs: write patterns", maxPairs)

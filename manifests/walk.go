@@ -55,7 +55,7 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 		err = w.folder(".")
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("the walk of the zoo %s was left off: %w", m.Zoo, context.Cause(ctx))
+		return nil, fmt.Errorf("listing the zoo %s was stopped: %w", m.Zoo, context.Cause(ctx))
 	}
 	if err != nil {
 		m.file.fail(m.zooSpot, "the zoo %s cannot be read: %v", m.Zoo, reason(err))

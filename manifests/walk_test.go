@@ -243,8 +243,6 @@ func TestSettingsThatDoNothingAreSaid(t *testing.T) {
 		{"  - match: '*.cfg'\n    darknet: {epsilon: opencv}\n    weights: b.weights\n", nil},
 		{"  - match: '*.onnx'\n    weights: b.weights\n", []string{
 			"models.yaml:6:14: weights does nothing: all models of the rule are ONNX, which have theirs in them or name them"}},
-		{"  - match: '*.onnx'\n    export: [metal, onnx]\n", []string{
-			"models.yaml:6:13: export onnx writes copies of the folded models: all models of the rule are ONNX already"}},
 		{"  - match: '*.{onnx,cfg}'\n    export: onnx\n    darknet: {epsilon: opencv}\n", nil},
 	} {
 		var got []string
@@ -252,6 +250,10 @@ func TestSettingsThatDoNothingAreSaid(t *testing.T) {
 			got = append(got, strings.ReplaceAll(note, dir+string(filepath.Separator), ""))
 		}
 		equal(t, c.models, got, c.want)
+	}
+	_, err := parse(t, dir, head+"models:\n  - match: '*.onnx'\n    export: [metal, onnx]\n").Walk(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "6:13: export: onnx has nothing to do: all models of the rule are ONNX already; remove it") {
+		t.Errorf("export: onnx of ONNX models: %v", err)
 	}
 	zoo, err := parse(t, dir, head+"defaults: {darknet: {epsilon: opencv}, export: onnx}\nmodels: [{match: '*.onnx'}]\n").Walk(t.Context())
 	must(t, err)

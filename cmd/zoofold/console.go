@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
@@ -33,17 +34,27 @@ func openConsole(f *flags, stdout, stderr io.Writer) *console {
 	case "json":
 		c.log = slog.New(slog.NewJSONHandler(stderr, nil))
 	}
-	file, _ := stdout.(*os.File)
+	behind := stdout
+	if out, ok := stdout.(*report.Output); ok {
+		behind = out.To()
+	}
+	file, _ := behind.(*os.File)
+	terminal := file != nil && term.IsTerminal(int(file.Fd()))
+	dumb := os.Getenv("TERM") == "dumb"
+	style := report.Style{Color: f.color == "always" || f.color != "never" && terminal && !dumb && os.Getenv("NO_COLOR") == ""}
+	if terminal {
+		style.Columns = func() int { return columns(file) }
+	}
 	switch {
 	case f.json:
 		c.Sink = report.NewJSON(stdout)
 	case f.quiet:
-		c.Sink = report.NewQuiet(stdout)
-	case c.log == nil && file != nil && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb":
-		c.bar = report.NewTerminal(stdout, func() int { return columns(file) })
+		c.Sink = report.NewQuiet(stdout).In(style)
+	case c.log == nil && terminal && !dumb:
+		c.bar = report.NewTerminal(stdout, style)
 		c.Sink = c.bar
 	default:
-		c.Sink = report.NewLines(stdout)
+		c.Sink = report.NewLines(stdout).In(style)
 	}
 	if c.log != nil {
 		c.Sink = outcome.Tee{c.Sink, report.NewLog(c.log)}
@@ -100,6 +111,31 @@ func (c *console) note(text string) {
 		notes(c.bar)(text)
 	default:
 		notes(c.stderr)(text)
+	}
+}
+
+// stopping says that the run was asked to stop. The bar goes: what is left is little, and how long it takes is not known.
+func (c *console) stopping(text string) {
+	if c.bar != nil {
+		c.bar.Close()
+	}
+	c.note(text)
+}
+
+// gone takes the bar away before the process ends in the middle of a run. A terminal that is stopped takes nothing: it does
+// not wait for one for long.
+func (c *console) gone() {
+	if c.bar == nil {
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c.bar.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
 	}
 }
 

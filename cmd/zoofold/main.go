@@ -2,7 +2,7 @@
 //
 //	zoofold -manifest models.yaml -j 8
 //
-// Run it without arguments for its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
+// zoofold help lists its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
 // others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, 4 if models were kept
 // with less proof than was asked for, 5 if a dry run with -detailed-exitcode found something to do, and 130 if it was
 // interrupted (what was committed stays).
@@ -27,6 +27,7 @@ import (
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu"
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -42,14 +43,13 @@ import (
 	_ "github.com/zoofold/zoofold/zoo/format/torch"
 )
 
-var version = "0.1.0"
-
 // The exit codes.
 const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
 	exitLocked      = 3
+	exitUnproven    = 4
 	exitInterrupted = 130
 )
 
@@ -67,19 +67,20 @@ func command(args []string, stdout, stderr io.Writer) int {
 				return s.run(args[1:], stdout, stderr)
 			}
 		}
-		fmt.Fprintf(stderr, "zoofold: unknown subcommand %q: see zoofold -help\n", args[0])
+		fmt.Fprintf(stderr, "zoofold: %s\n", report.Printable(stray(args[0])))
 		return exitUsage
 	}
 	debug.SetTraceback("crash") // should Go's runtime fail, SIGABRT ends the process: the exit code 2 is wrong usage
 	return foldZoo(args, stdout, stderr)
 }
 
-// flags are those of a run.
+// flags are those of a run, and of the subcommand fold, which has some of them.
 type flags struct {
 	manifest, device, verify, report, metrics, library, log       string
-	workers                                                       int
+	color, notify                                                 string
+	workers, keep                                                 int
 	memory                                                        int64
-	timeout                                                       time.Duration
+	timeout                                                       duration
 	latency, dryRun, detailed, prune, json, quiet, version, loads bool
 	force                                                         forceFlag
 }
@@ -105,86 +106,135 @@ func (f *forceFlag) Set(s string) error {
 
 // declare declares them. A name in backquotes says what a flag takes; one with bars lists all that it takes.
 func (f *flags) declare(set *flag.FlagSet) {
-	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`")
-	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
-	set.Lookup("j").DefValue = "one a core"
-	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: what the manifest says, auto if nothing)")
-	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
-	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: what the manifest says)")
+	f.declareFolding(set)
+	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`; - reads it from standard input")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
+	set.IntVar(&f.keep, "keep", 30, "how many `runs` the report's history has")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
-	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds a model")
-	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
-	set.DurationVar(&f.timeout, "timeout", 0, "how long one model may take (default: what the manifest says)")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
-	set.BoolVar(&f.prune, "prune", false, "remove outputs that no model of the zoo makes any more")
-	set.BoolVar(&f.json, "json", false, "print one JSON event a line")
-	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
-	set.StringVar(&f.log, "log", "", "log to standard error too, a record an event: `text|json`")
+	set.StringVar(&f.notify, "notify", "", "a `command` for the shell, run at the end unless all is done (exit code 0): it gets the run as JSON on its standard input")
+	set.BoolVar(&f.prune, "prune", false, "remove outputs without a source model in the zoo")
+	set.StringVar(&f.log, "log", "", "log to standard error too, one record per event: `text|json`")
 	set.BoolVar(&f.version, "version", false, "print the version, and what would be used here; no library is loaded")
 	set.BoolVar(&f.loads, "v", false, "with -version: load ONNX Runtime and the CUDA driver, and print what they say of themselves")
 	set.Var(&f.force, "force", "fold everything again, or with `hash` what differs by content")
 }
 
-func parse(args []string, stderr io.Writer) (*flags, error) {
+// declareFolding declares those that say how models are folded and what is shown.
+func (f *flags) declareFolding(set *flag.FlagSet) {
+	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
+	set.Lookup("j").DefValue = "one per core"
+	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: the manifest's, or auto)")
+	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
+	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: the manifest's, or all)")
+	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds per model")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
+	set.Var(&f.timeout, "timeout", "the most `time` that one model may take: 90s, 10m (default: the manifest's, or 10m)")
+	set.Lookup("timeout").DefValue = ""
+	set.BoolVar(&f.json, "json", false, "print one JSON event per line")
+	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
+	set.StringVar(&f.color, "color", "auto", "colour failures and warnings: `auto|always|never`; auto does on terminals, unless $NO_COLOR is set")
+}
+
+func parse(args []string) (*flags, error) {
 	f := &flags{}
 	set := flag.NewFlagSet("zoofold", flag.ContinueOnError)
-	set.SetOutput(stderr)
 	f.declare(set)
-	set.Usage = func() { help("", stderr) }
-	if err := set.Parse(args); err != nil {
-		return nil, err
-	}
-	if f.version {
-		return f, nil
-	}
+	operands, err := parseFlags(set, "", args)
 	switch {
-	case len(args) == 0:
-		set.Usage()
-		return nil, errors.New("no manifest")
+	case err != nil:
+		return nil, err
+	case f.version:
+		return f, nil
 	case f.loads:
 		return nil, errors.New("-v goes with -version: zoofold -version -v")
-	case set.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %q", set.Arg(0))
+	case len(operands) > 0:
+		return nil, errors.New(stray(operands[0]))
 	case f.manifest == "":
-		return nil, errors.New("-manifest is missing")
-	case f.workers < 1 || f.workers > 4096:
-		return nil, fmt.Errorf("-j %d: use 1 to 4096", f.workers)
-	case f.memory < 0:
-		return nil, fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
+		return nil, errors.New("-manifest is missing: write zoofold -manifest models.yaml (zoofold init FOLDER writes one)")
 	case f.metrics != "" && f.dryRun:
-		return nil, errors.New("-metrics: a dry run has none, it is no success")
+		return nil, errors.New("-metrics cannot be combined with -dry-run: a dry run is no success")
 	case f.detailed && !f.dryRun:
-		return nil, errors.New("-detailed-exitcode: use it with -dry-run")
-	case f.timeout < 0:
-		return nil, fmt.Errorf("-timeout %v: use a duration above 0", f.timeout)
+		return nil, errors.New("-detailed-exitcode needs -dry-run")
 	}
-	return f, checkChoices(set)
+	return f, f.check()
+}
+
+// check is an error if a number is not one that its flag takes.
+func (f *flags) check() error {
+	switch {
+	case f.workers < 1 || f.workers > 4096:
+		return fmt.Errorf("-j %d: use 1 to 4096", f.workers)
+	case f.keep < 0:
+		return fmt.Errorf("-keep %d: use 0 or more", f.keep)
+	case f.memory < 0:
+		return fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
+	}
+	_, err := f.checks()
+	return err
 }
 
 // foldZoo is the program without a subcommand: a run.
 func foldZoo(args []string, stdout, stderr io.Writer) int {
-	f, err := parse(args, stderr)
+	if len(args) == 0 {
+		help("", stderr)
+		return exitUsage
+	}
+	f, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+		help("", stdout)
 		return exitDone
 	case err != nil:
-		fmt.Fprintf(stderr, "zoofold: %v\n", err)
+		fmt.Fprintf(stderr, "zoofold: %s\n", report.Printable(err.Error()))
 		return exitUsage
-	}
-	if f.version {
-		predictions, cuda := found(f)
-		fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, predictions, cuda)
-		return exitDone
+	case f.version:
+		return f.printVersion(stdout)
 	}
 	c := openConsole(f, stdout, stderr)
-	checks, err := checkList(f.verify)
+	m, err := f.readManifest()
 	if err != nil {
-		c.fail(fmt.Errorf("-verify: %w", err))
+		c.fail(err)
 		return exitUsage
 	}
-	m, err := manifests.Load(f.manifest)
+	return f.carryOut(c, m, func(ctx context.Context, o run.Options) (outcome.End, error) {
+		o.Report = f.report
+		if o.Report == "" && !f.dryRun {
+			o.Report = m.Out
+		}
+		o.Keep = f.keep
+		doc := report.NewDocument()
+		o.Document, o.Metrics = doc, f.metrics
+		o.Force, o.DryRun, o.Prune, o.Detailed = run.Force(f.force), f.dryRun, f.prune, f.detailed
+		end, err := run.Run(ctx, o)
+		if f.notify != "" && (end.Exit != exitDone || err != nil) {
+			if e := notify(f.notify, doc, end, err); e != nil {
+				c.fail(e)
+			}
+		}
+		return end, err
+	})
+}
+
+// readManifest reads the manifest, from standard input for "-".
+func (f *flags) readManifest() (*manifests.Manifest, error) {
+	if f.manifest == "-" {
+		return manifests.Read(os.Stdin)
+	}
+	return manifests.Load(f.manifest)
+}
+
+// printVersion says what the program is, and what it would use.
+func (f *flags) printVersion(stdout io.Writer) int {
+	predictions, cuda := found(f)
+	fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, predictions, cuda)
+	return exitDone
+}
+
+// carryOut opens what folding needs, folds, and is the exit code.
+func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Context, run.Options) (outcome.End, error)) int {
+	checks, err := f.checks()
 	if err != nil {
 		c.fail(err)
 		return exitUsage
@@ -208,31 +258,30 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	if device, ok := backend.(interface{ Close() }); ok {
 		defer device.Close()
 	}
-	ctx, stop := interruptible(c.note)
+	ctx, stop := interruptible(c.stopping, c.gone)
 	defer stop()
-	folder := f.report
-	if folder == "" && !f.dryRun {
-		folder = m.Out
-	}
-	o := run.Options{
-		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: f.timeout,
-		Force: run.Force(f.force), DryRun: f.dryRun, Prune: f.prune, Version: version, NoEngine: noEngine, Predict: engine, Latency: f.latency,
-		Detailed: f.detailed, Sink: c, Document: report.NewDocument(), Report: folder, Metrics: f.metrics,
-	}
-	end, err := run.Run(ctx, o)
+	end, err := fold(ctx, run.Options{
+		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: time.Duration(f.timeout),
+		Version: version(), NoEngine: noEngine, Predict: engine, Latency: f.latency, Sink: c,
+	})
 	lost := c.lost()
 	if lost != nil {
 		c.fail(fmt.Errorf("standard output: %w", lost))
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		c.fail(err)
-	case lost != nil && end.Exit != exitInterrupted:
-		return exitFailed
-	default:
-		return end.Exit
 	}
+	if code := exitOf(end, err); err != nil || lost == nil || code == exitInterrupted {
+		return code
+	}
+	return exitFailed
+}
+
+// exitOf is the exit code of a run that ended so.
+func exitOf(end outcome.End, err error) int {
 	switch {
+	case err == nil:
+		return end.Exit
 	case errors.Is(err, manifests.ErrManifest), errors.Is(err, run.ErrPlace):
 		return exitUsage
 	case errors.Is(err, run.ErrLocked):
@@ -243,18 +292,21 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// checkList is -verify's; nil where it was not given.
-func checkList(s string) (*[]string, error) {
-	if s == "" {
+// checks are those of -verify; nil where it was not given.
+func (f *flags) checks() (*[]string, error) {
+	if f.verify == "" {
 		return nil, nil
 	}
 	list := []string{}
-	if s == "none" {
+	if f.verify == "none" {
 		return &list, nil
 	}
-	for c := range strings.SplitSeq(s, ",") {
-		if !slices.Contains(manifests.Checks, c) {
-			return nil, fmt.Errorf("%q is none of %s, none", c, strings.Join(manifests.Checks, ", "))
+	for c := range strings.SplitSeq(f.verify, ",") {
+		switch {
+		case c == "none":
+			return nil, errors.New("-verify: none cannot be combined with other checks")
+		case !slices.Contains(manifests.Checks, c):
+			return nil, fmt.Errorf("-verify: %q is not one of %s, none%s", c, strings.Join(manifests.Checks, ", "), didYouMean(c, "", manifests.Checks))
 		}
 		list = append(list, c)
 	}
@@ -349,16 +401,17 @@ func missing(err error) string {
 	return err.Error()
 }
 
-// interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process.
-func interruptible(note func(string)) (context.Context, func()) {
+// interruptible is a context that ends at the first SIGINT or SIGTERM; the second one ends the process, once gone has returned.
+func interruptible(note func(string), gone func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
 		cancel()
-		go note("leaving off cleanly; once more to stop at once") // who has stopped the terminal can still stop the run
+		go note("stopping cleanly; press Ctrl-C again to stop now") // who has stopped the terminal can still stop the run
 		<-signals
+		gone()
 		os.Exit(exitInterrupted)
 	}()
 	return ctx, func() { signal.Stop(signals); cancel() }

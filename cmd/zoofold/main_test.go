@@ -52,6 +52,7 @@ func TestTheCommandLine(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"zoo":         zoo,
+			"networks":    networks,
 			"checkpoints": checkpoints,
 			"exit":        exit,
 			"json":        jsonLines,
@@ -93,6 +94,12 @@ func zoo(ts *testscript.TestScript, _ bool, args []string) {
 	count, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	_, err = zootest.Write(ts.MkAbs(args[0]), count, 4, 2)
+	ts.Check(err)
+}
+
+// networks writes generated Caffe, Darknet and Keras networks: networks FOLDER.
+func networks(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := zootest.WriteNetworks(ts.MkAbs(args[0]))
 	ts.Check(err)
 }
 

@@ -18,6 +18,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
+// verifySchema names the layout of what verify -json prints.
+const verifySchema = "zoofold-verify/1"
+
 // verify compares what two model files of any formats predict.
 func verify(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the result as JSON")
@@ -26,14 +29,15 @@ func verify(set *flag.FlagSet) action {
 	o := &format.Options{}
 	epsilonFlag(set, o)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		ctx, stop := interruptible(notes(stderr))
+		ctx, stop := interruptible(notes(stderr), func() {})
 		defer stop()
 		result := struct {
+			Schema      string        `json:"schema"`
 			Original    string        `json:"original"`
 			Folded      string        `json:"folded"`
 			Engine      string        `json:"engine,omitempty"`
 			Predictions outcome.Check `json:"predictions"`
-		}{Original: operands[0], Folded: operands[1]}
+		}{Schema: verifySchema, Original: report.Name(operands[0]), Folded: report.Name(operands[1])}
 		engine, closed, why, err := openEngine(*library)
 		if err != nil {
 			fmt.Fprintf(stderr, "zoofold: %v\n", err)
@@ -59,18 +63,21 @@ func verify(set *flag.FlagSet) action {
 				return exitFailed
 			}
 		case c.Status == outcome.NotRun:
-			fmt.Fprintf(stderr, "zoofold: predictions not run: %s\n", report.Printable(c.Note))
+			fmt.Fprintf(stderr, "zoofold: could not compare: %s\n", report.Printable(c.Note))
 		default:
-			fmt.Fprintf(stdout, "predictions %s: off by %.1e, jitter %.1e, %d values compared", c.Status, c.Difference, c.Jitter, c.Compared)
+			fmt.Fprintf(stdout, "predictions %s: %s, %d values compared", c.Status, report.Difference(*c), c.Compared)
 			if c.Note != "" {
 				fmt.Fprintf(stdout, "; %s", report.Printable(c.Note))
 			}
 			fmt.Fprintln(stdout)
 		}
-		if c.Status != outcome.Passed {
+		switch c.Status {
+		case outcome.Passed:
+			return exitDone
+		case outcome.Mismatch:
 			return exitFailed
 		}
-		return exitDone
+		return exitUnproven
 	}
 }
 
@@ -99,15 +106,15 @@ func asONNX(ctx context.Context, path string, o format.Options, folder string) (
 
 // export writes a model file in another form.
 func export(set *flag.FlagSet) action {
-	to := set.String("to", "", "the form: `"+strings.Join(format.Exporters(), "|")+"`")
+	to := set.String("to", "", "the form: `"+strings.Join(format.Exporters(), "|")+"`; a model of that form is copied")
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
 		e, err := format.FindExporter(*to)
 		if err != nil {
-			fmt.Fprintf(stderr, "zoofold export: -to: %v\n", err)
+			fmt.Fprintf(stderr, "zoofold export: -to is required: %s\n", strings.Join(format.Exporters(), " or "))
 			return exitUsage
 		}
-		ctx, stop := interruptible(notes(stderr))
+		ctx, stop := interruptible(notes(stderr), func() {})
 		defer stop()
 		f, err := format.Open(ctx, operands[0], *o)
 		if err == nil {

@@ -25,7 +25,7 @@ func TestCommandsOfTheDocumentsAreRight(t *testing.T) {
 			}
 			args = strings.TrimSuffix(strings.TrimSpace(args), " $FLAGS")
 			found++
-			if _, err := parse(strings.Fields("-manifest "+args), &bytes.Buffer{}); err != nil {
+			if _, err := parse(strings.Fields("-manifest " + args)); err != nil {
 				t.Errorf("%s: %q: %v", path, line, err)
 			}
 		}

@@ -19,7 +19,6 @@ var pages embed.FS
 // commandLine is that description: of zoofold without a subcommand, and of its subcommands.
 type commandLine struct {
 	usage
-	Version     string
 	Subcommands []usage
 }
 
@@ -45,7 +44,22 @@ func (c usage) Synopsis() string {
 // operand is an argument that is no flag: a file, or one of some words.
 type operand struct {
 	Name    string
+	More    bool // there may be several
 	Choices []string
+}
+
+// Macro is the operand in a manual page's source.
+func (o operand) Macro() string {
+	name := roff.Replace(strings.TrimSuffix(strings.Trim(o.Name, "[]"), "..."))
+	switch {
+	case o.More:
+		return "Ar " + name + " ..."
+	case strings.HasPrefix(o.Name, "["):
+		return "Op Ar " + name
+	case len(o.Choices) > 0:
+		return "Cm " + name
+	}
+	return "Ar " + name
 }
 
 // option is a flag. Its usage text names in backquotes what it takes; with bars, "auto|cpu|cuda", these are all its values,
@@ -114,15 +128,20 @@ func words(alternatives string) []string {
 func describe() commandLine {
 	set := flag.NewFlagSet("zoofold", flag.ContinueOnError)
 	new(flags).declare(set)
-	c := commandLine{Version: version, usage: usage{Flags: optionsOf(set)}}
+	c := commandLine{usage: usage{Flags: optionsOf(set)}}
 	for _, s := range subcommands() {
 		set := flag.NewFlagSet(s.name, flag.ContinueOnError)
 		s.declare(set)
 		sub := usage{Name: s.name, Does: s.does, Flags: optionsOf(set)}
 		for name := range strings.FieldsSeq(s.operands) {
-			o := operand{Name: name}
-			if strings.Contains(name, "|") {
+			o := operand{Name: name, More: strings.HasSuffix(name, "...")}
+			switch {
+			case strings.Contains(name, "|"):
 				o.Choices = words(name)
+			case name == "[SUBCOMMAND]":
+				for _, s := range subcommands() {
+					o.Choices = append(o.Choices, s.name)
+				}
 			}
 			sub.Operands = append(sub.Operands, o)
 		}

@@ -104,6 +104,14 @@ var completions = []struct {
 	list       []string
 }{
 	{line: "sch", want: "schema"},
+	{line: "--dev", want: "--device"},
+	{line: "--device cu", want: "--device cuda"},
+	{line: "-device=cu", want: "-device=cuda"},
+	{line: "--device=cu", want: "--device=cuda"},
+	{line: "fold --norms=neu", want: "fold --norms=neutralize"},
+	{line: "fold mod", want: "fold models.yaml"},
+	{line: "fold models.yaml mod", want: "fold models.yaml models.yaml"},
+	{line: "help comp", want: "help completion"},
 	{line: "-dev", want: "-device"},
 	{line: "-device cu", want: "-device cuda"},
 	{line: "-j 8 -device au", want: "-j 8 -device auto"},

@@ -58,7 +58,7 @@ func stop(t *testing.T, folder string, signal os.Signal) *stopped {
 	if err := c.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	const note = "zoofold: leaving off cleanly; once more to stop at once\n"
+	const note = "zoofold: stopping cleanly; press Ctrl-C again to stop now\n"
 	if got, err := bufio.NewReader(stderr).ReadString('\n'); got != note {
 		t.Fatalf("%q, %v", got, err)
 	}

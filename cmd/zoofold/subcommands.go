@@ -25,54 +25,72 @@ type subcommand struct {
 	declare func(*flag.FlagSet) action
 }
 
-// action is a subcommand under way: its operands, as many as the table has, and its exit code.
+// action is a subcommand under way: its operands, as many as the table wants, and its exit code.
 type action func(operands []string, stdout, stderr io.Writer) int
 
-// subcommands are all of them. Help, the manual page and the shells' completions are made from this table.
+// subcommands are all of them. Help, the manual page and the shells' completions are made from this table. Operands are as
+// checkOperands takes them.
 func subcommands() []subcommand {
 	return []subcommand{
+		{"fold", "MODEL...", "fold models without a manifest, and prove the results", foldModels},
+		{"init", "FOLDER", "write a manifest for the models in a folder", initialize},
 		{"plan", "MODEL", "what folding would change", plan},
 		{"explain", "MODEL", "for every per-channel node: what becomes of it, and why", explain},
-		{"verify", "A B", "whether two models predict the same", verify},
+		{"verify", "A B", "whether two models predict the same: exit code 0 if they do, 1 if they differ, 4 if they could not be compared", verify},
 		{"export", "MODEL OUT", "write a model's weights for Metal, or the model as ONNX", export},
 		{"schema", "", "print the JSON Schema of manifests, or of report.json", schema},
 		{"completion", "bash|zsh|fish", "print what a shell completes zoofold's command lines with", completion},
 		{"man", "", "print the manual page", man},
+		{"help", "[SUBCOMMAND]", "print the flags and subcommands, or those of one subcommand", helpOn},
+		{"version", "", "print the version, and what would be used here; no library is loaded", printVersion},
 	}
 }
 
 // run parses a subcommand's arguments and runs it.
 func (s *subcommand) run(args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet(s.name, flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() { help(s.name, stderr) }
 	act := s.declare(set)
-	operands := strings.Fields(s.operands)
-	switch err := set.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
+	operands, err := parseFlags(set, s.name, args)
+	if errors.Is(err, flag.ErrHelp) {
+		help(s.name, stdout)
 		return exitDone
-	case err != nil:
-		return exitUsage
-	case checkChoices(set) != nil:
-		fmt.Fprintf(stderr, "zoofold %s: %v\n", s.name, checkChoices(set))
-		return exitUsage
-	case set.NArg() != len(operands):
-		fmt.Fprintf(stderr, "zoofold %s: %d arguments, want %d: see zoofold %s -help\n", s.name, set.NArg(), len(operands), s.name)
-		return exitUsage
 	}
-	for k, o := range operands {
-		if choices := words(o); len(choices) > 1 && !slices.Contains(choices, set.Arg(k)) {
-			fmt.Fprintf(stderr, "zoofold %s: %q is none of %s\n", s.name, set.Arg(k), strings.Join(choices, ", "))
-			return exitUsage
-		}
+	if err == nil {
+		err = checkOperands(s.name, s.operands, operands)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "zoofold %s: %s\n", s.name, report.Printable(err.Error()))
+		return exitUsage
 	}
 	out := report.NewOutput(stdout)
-	code := act(set.Args(), out, stderr)
+	code := act(operands, out, stderr)
 	if err := out.Err(); err != nil {
 		fmt.Fprintf(stderr, "zoofold: standard output: %v\n", err)
 		return max(code, exitFailed)
 	}
 	return code
+}
+
+func helpOn(*flag.FlagSet) action {
+	return func(operands []string, stdout, stderr io.Writer) int {
+		name := ""
+		if len(operands) > 0 {
+			name = operands[0]
+			if !slices.ContainsFunc(subcommands(), func(s subcommand) bool { return s.name == name }) {
+				fmt.Fprintf(stderr, "zoofold: %s\n", report.Printable(stray(name)))
+				return exitUsage
+			}
+		}
+		help(name, stdout)
+		return exitDone
+	}
+}
+
+func printVersion(set *flag.FlagSet) action {
+	f := &flags{}
+	set.BoolVar(&f.loads, "v", false, "load ONNX Runtime and the CUDA driver, and print what they say of themselves")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library`, or none")
+	return func(_ []string, stdout, _ io.Writer) int { return f.printVersion(stdout) }
 }
 
 func schema(set *flag.FlagSet) action {
@@ -144,7 +162,7 @@ func plan(set *flag.FlagSet) action {
 			return exitFailed
 		}
 		if *asJSON {
-			text, err := report.EncodeJSON(p, "", " ")
+			text, err := report.EncodeJSON(report.NewPlan(operands[0], p), "", " ")
 			if err != nil {
 				fmt.Fprintf(stderr, "zoofold: %v\n", err)
 				return exitFailed
@@ -172,16 +190,9 @@ func explain(set *flag.FlagSet) action {
 			return exitFailed
 		}
 		var m outcome.Model
-		for _, x := range p.Maps {
-			line := outcome.Map{Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
-			if x.Reason != nil {
-				line.Code, line.Reason = string(x.Reason.Code), x.Reason.Text
-			}
-			m.Maps = append(m.Maps, line)
-			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(line.Node), line.Verdict, report.Printable(report.Fate(line)))
-		}
-		for _, x := range p.Remaining {
-			m.Remaining = append(m.Remaining, outcome.Left{Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
+		m.Maps, m.Remaining = p.Account()
+		for _, x := range m.Maps {
+			fmt.Fprintf(stdout, "%-32s %-7s %s\n", report.Printable(x.Node), x.Verdict, report.Printable(report.Fate(x)))
 		}
 		fmt.Fprintln(stdout, report.Account(m))
 		return exitDone

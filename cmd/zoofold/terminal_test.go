@@ -75,7 +75,7 @@ func frames(t *testing.T, screen *reporttest.Screen, columns int) string {
 var timings = regexp.MustCompile(`[0-9.]+ s\b`)
 
 func TestOnATerminalABarComesAndGoes(t *testing.T) {
-	for _, columns := range []uint16{80, 20} {
+	for _, columns := range []uint16{20, 40, 60, 80, 120} {
 		folder := generated(t, 30)
 		c := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
 		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: columns})
@@ -94,13 +94,89 @@ func TestOnATerminalABarComesAndGoes(t *testing.T) {
 		if columns == 80 && !strings.Contains(last, "30/30 models, ") {
 			t.Errorf("80 columns show too little: %q", last)
 		}
+		for line := range strings.Lines(screen.Text()) {
+			if width := uniseg.StringWidth(strings.TrimSuffix(line, "\n")); width >= int(columns) {
+				t.Errorf("%q is %d columns wide on a terminal of %d", line, width, columns)
+			}
+		}
 		plain := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity", "-force")
 		lines, err := plain.Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := timings.ReplaceAllString(screen.Text(), "S"), timings.ReplaceAllString(string(lines), "S"); got != want {
-			t.Errorf("%d columns, left on the screen:\n%s\nwithout a terminal:\n%s", columns, got, want)
+		space := regexp.MustCompile(`\s+`)
+		same := func(text string) string { return space.ReplaceAllString(timings.ReplaceAllString(text, "S"), "") }
+		if got, want := same(screen.Text()), same(string(lines)); columns >= 40 && got != want { // names are cut on fewer
+			t.Errorf("%d columns, left on the screen:\n%s\nwithout a terminal:\n%s", columns, screen.Text(), lines)
+		}
+	}
+}
+
+func TestOnATerminalCtrlCTakesTheBarAway(t *testing.T) {
+	for _, presses := range []int{1, 2} {
+		c := spawn(generated(t, manyModels), "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
+		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
+		if err != nil {
+			t.Fatal(err)
+		}
+		screen := reporttest.NewScreen(80)
+		r := bufio.NewReader(terminal)
+		seen, pressed := "", 0
+		for {
+			char, _, err := r.ReadRune()
+			if err != nil {
+				break
+			}
+			_, _ = screen.Write([]byte(string(char)))
+			seen += string(char)
+			if marks := []string{"00000.onnx", "press Ctrl-C again to stop now"}; pressed < presses && strings.Contains(seen, marks[pressed]) {
+				if _, err := terminal.Write([]byte{3}); err != nil {
+					t.Fatal(err)
+				}
+				pressed++
+			}
+		}
+		if code := exitCode(c.Wait()); code != 130 {
+			t.Errorf("%d presses: exit %d", presses, code)
+		}
+		if text := screen.Text(); strings.Contains(text, "% |") || !strings.Contains(text, "stopping cleanly") || len(screen.Faults()) > 0 {
+			t.Errorf("%d presses: %q\n%s", presses, screen.Faults(), text)
+		}
+	}
+}
+
+func TestColourIsForTerminalsUnlessSomebodySaysOtherwise(t *testing.T) {
+	folder := generated(t, 1)
+	if err := os.WriteFile(filepath.Join(folder, "zoo", "bad.onnx"), []byte("no model"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		on     bool
+		env    string
+		flags  []string
+		colour bool
+	}{
+		{true, "", nil, true}, {true, "NO_COLOR=1", nil, false}, {true, "TERM=dumb", nil, false}, {true, "", []string{"-color", "never"}, false},
+		{true, "NO_COLOR=1", []string{"-color=always"}, true}, {true, "", []string{"-quiet"}, true}, {false, "", nil, false}, {false, "", []string{"-color", "always"}, true},
+		{true, "", []string{"-json"}, false},
+	} {
+		p := spawn(folder, append([]string{"-manifest", "models.yaml", "-verify", "none", "-force"}, c.flags...)...)
+		p.Env = append(p.Env, c.env)
+		var out bytes.Buffer
+		if c.on {
+			terminal, err := pty.StartWithSize(p, &pty.Winsize{Rows: 24, Cols: 80})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = out.ReadFrom(terminal) // an error is how a closed terminal reads
+		} else {
+			p.Stdout = &out
+			if err := p.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if code := exitCode(p.Wait()); code != exitFailed || strings.Contains(out.String(), "\x1b[31mFAILED\x1b[0m") != c.colour {
+			t.Errorf("%+v: exit %d: %q", c, code, out.String())
 		}
 	}
 }

@@ -18,10 +18,10 @@ func init() {
 // positivelyHomogeneous says why f(s·x) = s·f(x) does not hold for the map, or nil: it needs s > 0 and no shift.
 func positivelyHomogeneous(n *model.Node, a Affine) *Reason {
 	if a.Shifts() {
-		return because(Nonlinear, "%v has a shift to carry", n)
+		return because(Nonlinear, "an offset cannot pass %v", n)
 	}
 	if !a.Positive() {
-		return because(Sign, "%v has a scale to carry that is not positive", n)
+		return because(Sign, "a scale that is not positive cannot pass %v", n)
 	}
 	return nil
 }
@@ -96,9 +96,9 @@ func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) 
 	case l.rectify() && !(uniform && a.Shifts()):
 		return l, a, positivelyHomogeneous(n, a)
 	case !uniform:
-		return l, a, because(Nonlinear, "%v has limits, which a map that differs from channel to channel would shift", n)
+		return l, a, because(Nonlinear, "%v has one pair of limits, the map differs from channel to channel", n)
 	case !b.Positive() && !(b.Scale[0] < 0 && l.finite()):
-		return l, a, because(Sign, "%v has a scale to carry that is not positive", n)
+		return l, a, because(Sign, "a scale that is not positive cannot pass %v", n)
 	case !(l.lo < l.hi):
 		return l, a, because(Unsupported, "%v has limits %g and %g", n, l.lo, l.hi)
 	}
@@ -203,7 +203,7 @@ func uniformPositive(n *model.Node, a Affine) (s, t float64, why *Reason) {
 		return 0, 0, because(Nonlinear, "%v has one slope, the map differs from channel to channel", n)
 	}
 	if !b.Positive() {
-		return 0, 0, because(Sign, "%v has a scale to carry that is not positive", n)
+		return 0, 0, because(Sign, "a scale that is not positive cannot pass %v", n)
 	}
 	return b.Scale[0], b.Shift[0], nil
 }

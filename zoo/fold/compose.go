@@ -12,7 +12,7 @@ import (
 func (m *Move) composeBack(n *model.Node, a Affine) *Reason {
 	own := m.p.find(n)
 	if own.why != nil {
-		return because(Nonlinear, "%v does not let a map through", n)
+		return because(Nonlinear, "no scale or offset can pass %v", n)
 	}
 	return m.become(n, own, own.a, a)
 }
@@ -21,7 +21,7 @@ func (m *Move) composeBack(n *model.Node, a Affine) *Reason {
 func (m *Move) composeForward(n *model.Node, k int, a Affine) *Reason {
 	own := m.p.find(n)
 	if own.why != nil || own.data != k {
-		return because(Nonlinear, "%v does not let a map through", n)
+		return because(Nonlinear, "no scale or offset can pass %v", n)
 	}
 	return m.become(n, own, a, own.a)
 }
@@ -73,7 +73,7 @@ func (m *Move) cheapest(compose, pass func() *Reason) *Reason {
 	why := m.Try(func() *Reason {
 		why := compose()
 		if why == nil && before.less(m.added) {
-			why = because(NoGain, "it would cost a node")
+			why = because(NoGain, "it would add a node")
 		}
 		return why
 	})

@@ -71,7 +71,7 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return because(Border, "%v may read beyond the edge of its input, where a shift would not reach", n)
 	}
 	if a.Shifts() && overhangs(n, shape[2:]) {
-		return because(Border, "%v pads its input with zeros, a shift would change its edge", n)
+		return because(Border, "%v pads its input with zeros: an offset would change its edge", n)
 	}
 	layout := tensor.Layout{Blocks: groups, Outer: shape[0] / groups, Channels: shape[1], Inner: 1}
 	for _, d := range shape[2:] {
@@ -130,7 +130,7 @@ func convTransposeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return why
 	}
 	if a.Shifts() && spreads(n, shape[2:]) {
-		return because(Border, "%v spreads its input, a shift would not reach all outputs alike", n)
+		return because(Border, "%v spreads its input: an offset would not reach all outputs equally", n)
 	}
 	in := tensor.AxisLayout(shape, 0)
 	if why := m.Rescale(n, 1, tensor.Factor{Layout: in, Scale: a.Scale}); why != nil {

@@ -19,7 +19,7 @@ func (m *Move) forwardDouble(n *model.Node, a Affine) *Reason {
 	case n.Type == "Add":
 		a.Shift = each(a.Shift, func(t float64) float64 { return 2 * t })
 	case a.Shifts():
-		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
+		return because(Nonlinear, "an offset cannot pass %v: both its inputs are computed", n)
 	default:
 		a.Scale = each(a.Scale, func(s float64) float64 { return s * s })
 	}

@@ -71,7 +71,7 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 func (m *Move) vectorAbsorb(n *model.Node, k int, shape []int64, a Affine) *Reason {
 	b, ok := a.Flat()
 	if !ok || b.Shifts() || shape[0] > maxValues {
-		return because(NotPerChannel, "%v has a vector for a weight, which takes one scale for all and no shift", n)
+		return because(NotPerChannel, "%v has a vector as weight, which takes one scale for all and no offset", n)
 	}
 	return m.Rescale(n, k, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: slices.Repeat(b.Scale, int(shape[0]))})
 }
@@ -108,7 +108,7 @@ func matrices(n *model.Node) bool {
 func (m *Move) backFactor(n *model.Node, k int, a Affine) *Reason {
 	x, y := n.In(k), n.Outputs[0]
 	if x == nil || m.p.isConstant(x) || a.Shifts() {
-		return because(Nonlinear, "%v multiplies, a shift does not pass", n)
+		return because(Nonlinear, "an offset cannot pass %v, which multiplies", n)
 	}
 	if a.Axis != Uniform {
 		axis := a.Axis - len(y.Shape) + len(x.Shape)
@@ -146,7 +146,7 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 	k, summed, kept := matMulWeight(m, n)
 	if k == from {
-		return because(NotConstant, "%v multiplies two values that are computed at run time", n)
+		return because(NotConstant, "both inputs of %v are computed", n)
 	}
 	w, shape, why := m.weight(n, k)
 	if why != nil {
@@ -179,7 +179,7 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		return nil
 	}
 	if len(shape) != 2 {
-		return because(Unsupported, "%v has a weight for each of several batches, its shift is not one vector", n)
+		return because(Unsupported, "%v has a weight for each of several batches: its offset is not one vector", n)
 	}
 	out := len(shape) - kept
 	next := m.biasOf(n, kept)
@@ -246,7 +246,7 @@ func (m *Move) addAfter(n *model.Node, a Affine) *Reason {
 		return because(Unsupported, "the output of %v has no known type and rank for an Add behind it", n)
 	}
 	if !fits(a.Shift, y.DType) {
-		return because(Overflow, "a shift behind %v would overflow %v", n, y.DType)
+		return because(Overflow, "an offset after %v would overflow %v", n, y.DType)
 	}
 	m.Edit(func() {
 		g := n.Graph

@@ -88,7 +88,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	}
 	return m.visit(producer, outputSide, func(o *Operator) *Reason {
 		if o.Back == nil {
-			return because(Nonlinear, "%v does not let a map through", producer)
+			return because(Nonlinear, "no scale or offset can pass %v", producer)
 		}
 		for j, out := range producer.Outputs {
 			if out == v {
@@ -138,7 +138,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		return because(NoLinear, "%q is a graph output", v.Name)
 	}
 	if len(v.Uses) == 0 {
-		return because(NoLinear, "nobody reads %q", v.Name)
+		return because(NoLinear, "%q is not read", v.Name)
 	}
 	if !channelled(v, a) {
 		return because(Unsupported, "%q has shape %v, with no axis %d of %d", v.Name, v.Shape, a.Axis, len(a.Scale))
@@ -152,7 +152,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		}
 		why := m.visit(u.Node, inputSide, func(o *Operator) *Reason {
 			if o.Forward == nil {
-				return because(Nonlinear, "%v does not let a map through", u.Node)
+				return because(Nonlinear, "no scale or offset can pass %v", u.Node)
 			}
 			if m.p.doubles(u.Node) {
 				return m.forwardDouble(u.Node, a)
@@ -173,7 +173,7 @@ func (m *Move) visit(n *model.Node, from side, ask func(*Operator) *Reason) *Rea
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
 	if i := m.p.idioms[n]; i != nil {
-		return because(Nonlinear, "%v is part of %s, which lets no map through", n, i.Name)
+		return because(Nonlinear, "%v is part of %s, which no scale or offset can pass", n, i.Name)
 	}
 	if err := m.p.ended(); err != nil {
 		return because(Unsupported, "planning has ended: %v", err)

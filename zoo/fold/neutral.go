@@ -131,7 +131,7 @@ func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 			shift /= scale[c]
 		}
 		if math.IsNaN(shift) || math.IsInf(shift, 0) {
-			return nil, because(Sign, "channel %d of %v is multiplied by zero: its shift cannot come before that", c, r.last())
+			return nil, because(Sign, "channel %d of %v is multiplied by zero: an offset cannot come before that", c, r.last())
 		}
 		if holder < 0 {
 			if shift != left.Shift[c] {

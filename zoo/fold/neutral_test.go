@@ -80,7 +80,7 @@ func TestWhatCannotBeNeutralStaysAsItIs(t *testing.T) {
 		name, why string
 		build     func(m *b) *v
 	}{
-		{"nothing linear is near", "does not let a map through", func(m *b) *v {
+		{"nothing linear is near", "no scale or offset can pass", func(m *b) *v {
 			return m.Op("Tanh", in(m.BatchNorm(m.Op("Tanh", in(m.Input(1, 4, 6, 6))), 4)))
 		}},
 		{"a weight with other users would need a name of its own", "has no stored weight of its own", func(m *b) *v {

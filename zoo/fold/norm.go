@@ -85,7 +85,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 func batchNormBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 	own := m.p.find(n)
 	if k != 0 || own.why != nil {
-		return because(Nonlinear, "%v does not let a map through", n)
+		return because(Nonlinear, "no scale or offset can pass %v", n)
 	}
 	if m.p.opt.Neutralize {
 		return m.backThroughNorm(n, a)
@@ -100,7 +100,7 @@ func batchNormBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 func batchNormForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	own := m.p.find(n)
 	if k != 0 || own.why != nil {
-		return because(Nonlinear, "%v does not let a map through", n)
+		return because(Nonlinear, "no scale or offset can pass %v", n)
 	}
 	if m.p.opt.Neutralize {
 		return m.forwardThroughNorm(n, a)

@@ -170,7 +170,7 @@ func (p *Planner) find(n *model.Node) *found {
 			f.why = why
 		}
 		if f.why == nil && !f.a.Finite() {
-			f.why = because(Statistics, "%v has a scale or shift that is not a finite number", n)
+			f.why = because(Statistics, "%v has a scale or offset that is not a finite number", n)
 		}
 	}
 	p.maps[n] = f
@@ -282,7 +282,7 @@ func (p *Planner) try(r *run) bool {
 		if p.drop(r) {
 			return true
 		}
-		p.explain(r, because(Unsupported, "%v does nothing, but joins values that the file has to tell apart", r.last()))
+		p.explain(r, because(Unsupported, "%v has no effect, but the file needs both of its values", r.last()))
 		return false
 	}
 	if back = p.moveBack(r, r.a); back == nil {
@@ -348,7 +348,7 @@ func (p *Planner) moveForward(r *run, a Affine) *Reason {
 // settle accepts the move if its late checks hold and it lowers the work, makes its edits, and takes the run away.
 func (m *Move) settle(r *run, remove func()) *Reason {
 	if !m.added.less(r.cost) {
-		return because(NoGain, "%v could take it only by leaving as much work as before", m.nodes[len(m.nodes)-1])
+		return because(NoGain, "absorbing it into %v would save nothing", m.nodes[len(m.nodes)-1])
 	}
 	for _, check := range m.late {
 		if why := check(); why != nil {

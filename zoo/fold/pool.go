@@ -26,7 +26,7 @@ func maximum(n *model.Node, a Affine) *Reason {
 // extreme says why the largest or smallest of some values is not where it was after the map, or nil.
 func extreme(n *model.Node, a Affine) *Reason {
 	if !a.Positive() {
-		return because(Sign, "%v compares, a scale that is not positive would turn its result", n)
+		return because(Sign, "%v compares: a scale that is not positive would reverse its result", n)
 	}
 	return nil
 }
@@ -35,7 +35,7 @@ func extreme(n *model.Node, a Affine) *Reason {
 // do not get the shift.
 func average(n *model.Node, a Affine) *Reason {
 	if n.Type == "AveragePool" && a.Shifts() && n.Int("count_include_pad", 0) != 0 && overhangs(n, n.Ints("kernel_shape")) {
-		return because(Border, "%v averages over its padding, a shift would change its edge", n)
+		return because(Border, "%v averages over its padding: an offset would change its edge", n)
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func (m *Move) reduction(n *model.Node, a Affine) (kept []int, count int64, why 
 		count = -1
 	}
 	if n.Type == "ReduceSum" && a.Shifts() && count < 0 {
-		return nil, 0, because(Nonlinear, "%v adds a shift up as often as there are positions", n)
+		return nil, 0, because(Nonlinear, "%v would add an offset once per position", n)
 	}
 	return kept, count, nil
 }

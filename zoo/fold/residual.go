@@ -171,7 +171,7 @@ func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 		return m.backThrough(n, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 {
-		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
+		return because(Nonlinear, "an offset cannot pass %v: both its inputs are computed", n)
 	}
 	why := m.Try(func() *Reason { return m.backOperand(n, 0, a) })
 	if why != nil && n.Type == "Mul" && m.Try(func() *Reason { return m.backOperand(n, 1, a) }) == nil {
@@ -186,7 +186,7 @@ func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return m.forwardThrough(n, k, a)
 	}
 	if a.Shifts() || len(n.Inputs) != 2 || n.Type == "Div" && k == 1 {
-		return because(Nonlinear, "%v multiplies two values, a shift does not pass", n)
+		return because(Nonlinear, "an offset cannot pass %v: both its inputs are computed", n)
 	}
 	b, why := forwardOperand(n, k, a)
 	if why != nil {

@@ -20,12 +20,12 @@ func scattered(n *model.Node, a Affine, seen []int64, channels int64) (Affine, *
 		return a, because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, len(seen))
 	}
 	if channels > maxValues {
-		return a, because(NotPerChannel, "%v hands on some of %d channels", n, channels)
+		return a, because(NotPerChannel, "%v keeps only some of %d channels", n, channels)
 	}
 	b, set := Affine{a.Axis, ones(int(channels)), make([]float64, channels)}, make([]bool, channels)
 	for k, c := range seen {
 		if set[c] && (b.Scale[c] != a.Scale[k] || b.Shift[c] != a.Shift[k]) {
-			return a, because(NotPerChannel, "%v hands channel %d on more than once, for different maps", n, c)
+			return a, because(NotPerChannel, "%v reads channel %d more than once, for different maps", n, c)
 		}
 		b.Scale[c], b.Shift[c], set[c] = a.Scale[k], a.Shift[k], true
 	}

@@ -162,7 +162,7 @@ type End struct {
 	ExportBytes int64          `json:"export_bytes,omitempty"` // of the exports that the manifest asks for
 	Unproven    int            `json:"unproven,omitempty"`     // models that were kept with less proof than was asked for
 	PeakMemory  int64          `json:"peak_memory,omitempty"`  // bytes, of the process
-	Orphans     []string       `json:"orphans,omitempty"`      // outputs, relative to the output folder, that no model of the zoo makes any more
+	Orphans     []string       `json:"orphans,omitempty"`      // outputs, relative to the output folder, without a source model in the zoo
 	Pruned      []string       `json:"pruned,omitempty"`       // those that were removed
 	WouldRemove []string       `json:"would_remove,omitempty"` // dry run: those that would be
 	Report      string         `json:"report,omitempty"`       // path of report.html

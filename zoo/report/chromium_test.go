@@ -97,6 +97,8 @@ func TestAnAddressSaysWhatIsShown(t *testing.T) {
 		{"#sort=-bytes", "m3 m6 m1 m2 m4 m5"},
 		{"#sort=-removed", "m3 m6 m5 m1 m2 m4"},
 		{"#sort=-model", "m6 m5 m4 m3 m2 m1"},
+		{"#sort=latency", "m3 m1 m2 m4 m5 m6"}, // what was not measured is last, either way
+		{"#sort=-latency", "m3 m1 m2 m4 m5 m6"},
 		{"#q=border", "m3"},
 		{"#q=original+RUN", "m6"},
 		{"#q=nothing+has+this", ""},
@@ -122,6 +124,7 @@ func TestClicksAndWordsSortAndFilter(t *testing.T) {
 		{"three bring back the page's order", `click("bytes", 3); return rows()[0].id + rows()[499].id`, "m1m500"},
 		{"the address remembers", `click("seconds", 1); return location.hash`, "#sort=-seconds"},
 		{"every word has to be there", `type("Family-03 border"); return shown() + location.hash`, "7 of 600 models#q=Family-03+border"},
+		{"an empty filter says so", `type("nothing-has-this"); const p = document.querySelector("#nothing"), said = p.hidden + p.textContent; p.querySelector("button").click(); return said + rows().length + p.hidden`, "falseNothing matches. Show all models500true"},
 		{"a status filters", `document.querySelector("[data-status=failed]").click(); return shown() + location.hash`, "2 of 600 models#status=failed"},
 		{"500 rows are shown", `return rows().length + ": " + shown()`, "500: 600 models, the first 500 are shown; show all"},
 		{"a click on a row opens it", `const m = document.querySelector("#m9"); m.querySelector("td").click(); return m.querySelector("details").open`, "true"},

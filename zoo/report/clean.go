@@ -158,6 +158,9 @@ type Output struct {
 // NewOutput writes to another writer.
 func NewOutput(to io.Writer) *Output { return &Output{to: to} }
 
+// To is the writer behind it.
+func (o *Output) To() io.Writer { return o.to }
+
 // Write writes. It never fails: Err says what went wrong.
 func (o *Output) Write(data []byte) (int, error) {
 	o.lock.Lock()

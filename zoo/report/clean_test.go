@@ -64,7 +64,7 @@ func FuzzDifferentNamesAreNeverWrittenAlike(f *testing.F) {
 func TestNoSinkHandsOnWhatDoesSomethingToATerminal(t *testing.T) {
 	var lines, quiet, events, text, records, screen bytes.Buffer
 	doc := report.NewDocument()
-	terminal := report.NewTerminal(&screen, func() int { return 100 })
+	terminal := report.NewTerminal(&screen, report.Style{Columns: func() int { return 100 }})
 	sinks := outcome.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc, terminal,
 		report.NewLog(slog.New(slog.NewTextHandler(&text, nil))), report.NewLog(slog.New(slog.NewJSONHandler(&records, nil)))}
 	list := []string{hostile}
@@ -131,7 +131,7 @@ func TestSinksRememberThatTheirOutputWasNotWritten(t *testing.T) {
 	for name, open := range map[string]func(*full) sink{
 		"lines":    func(f *full) sink { return report.NewLines(f) },
 		"JSON":     func(f *full) sink { return report.NewJSON(f) },
-		"terminal": func(f *full) sink { return report.NewTerminal(f, func() int { return 80 }) },
+		"terminal": func(f *full) sink { return report.NewTerminal(f, report.Style{Columns: func() int { return 80 }}) },
 		"tee":      func(f *full) sink { return outcome.Tee{report.NewDocument(), report.NewLines(f)} },
 	} {
 		small, large := open(&full{100}), open(&full{1 << 20})

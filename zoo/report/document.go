@@ -22,13 +22,15 @@ var jsonSchema []byte
 // JSONSchema is the JSON Schema of report.json.
 func JSONSchema() []byte { return jsonSchema }
 
-// Document collects a run for report.json and report.html. As JSON it is an object of "schema", "start", "end" and "models"
-// (in the order of their paths), with the fields of the types of package outcome.
+// Document collects a run for report.json and report.html. As JSON it is an object of "schema", "start", "end", "changes",
+// "history" and "models" (in the order of their paths), with the fields of the types of package outcome.
 type Document struct {
-	Schema string          `json:"schema"`
-	Run    outcome.Start   `json:"start"`
-	Models []outcome.Model `json:"models"`
-	Result outcome.End     `json:"end"`
+	Schema  string          `json:"schema"`
+	Run     outcome.Start   `json:"start"`
+	Models  []outcome.Model `json:"models"`
+	Result  outcome.End     `json:"end"`
+	Changes *Changes        `json:"changes,omitempty"` // since the run before; nil: none are known
+	History []Past          `json:"history,omitempty"` // earlier runs, the newest first
 }
 
 // NewDocument is an empty document.
@@ -52,6 +54,18 @@ func (d *Document) End(e outcome.End) {
 	slices.SortFunc(d.Models, func(a, b outcome.Model) int { return cmp.Compare(a.Path, b.Path) })
 }
 
+// Troubles is the document without the models that are as they should be: with those that failed or were interrupted.
+func (d *Document) Troubles() *Document {
+	t := *d
+	t.Models = []outcome.Model{}
+	for _, m := range d.Models {
+		if !m.Kept() {
+			t.Models = append(t.Models, m)
+		}
+	}
+	return &t
+}
+
 // WriteJSON writes report.json, one model after the other: a large zoo's is never in memory as a whole.
 func (d *Document) WriteJSON(w io.Writer) error {
 	var failed error
@@ -65,6 +79,12 @@ func (d *Document) WriteJSON(w io.Writer) error {
 	put("{\n \"schema\": ", " ", d.Schema)
 	put(",\n \"start\": ", " ", d.Run)
 	put(",\n \"end\": ", " ", d.Result)
+	if d.Changes != nil {
+		put(",\n \"changes\": ", " ", d.Changes)
+	}
+	if len(d.History) > 0 {
+		put(",\n \"history\": ", " ", d.History)
+	}
 	before, after := ",\n \"models\": [\n  ", ",\n \"models\": []\n}\n"
 	for _, m := range d.Models {
 		put(before, "  ", m)

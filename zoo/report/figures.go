@@ -28,29 +28,33 @@ const mostBars = 12
 // figures are those that have something to show.
 func (d *Document) figures() []figure {
 	var list []figure
-	for _, f := range []func() (figure, bool){d.differences, d.nodes, d.reasons, d.sizes, d.times, d.latencies} {
-		if f, ok := f(); ok {
-			list = append(list, f)
+	for _, draw := range []func(size) (figure, bool){d.differences, d.nodes, d.reasons, d.sizes, d.times, d.latencies} {
+		f, ok := draw(wide)
+		if !ok {
+			continue
 		}
+		small, _ := draw(narrow)
+		f.Plot += small.Plot
+		list = append(list, f)
 	}
 	return list
 }
 
 // nodes is a plot of per-channel nodes before and after.
-func (d *Document) nodes() (figure, bool) {
+func (d *Document) nodes(z size) (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
 		if m.Before > 0 && m.Kept() {
 			list = append(list, bar{name: m.Path, before: float64(m.Before), after: float64(m.After), text: fmt.Sprintf("%d → %d", m.Before, m.After)})
 		}
 	}
-	return largest("Per-channel nodes, before and after", list, func(before, after float64) string {
+	return z.largest("Per-channel nodes, before and after", list, func(before, after float64) string {
 		return number(int(before)) + " → " + number(int(after))
 	})
 }
 
 // sizes is a plot of the models' bytes before and after.
-func (d *Document) sizes() (figure, bool) {
+func (d *Document) sizes(z size) (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
 		if m.Bytes > 0 && m.OutputBytes > 0 && m.Kept() {
@@ -61,13 +65,13 @@ func (d *Document) sizes() (figure, bool) {
 			list = append(list, bar{name: m.Path, before: float64(m.Bytes), after: float64(m.OutputBytes), text: text})
 		}
 	}
-	return largest("Size, before and after", list, func(before, after float64) string {
+	return z.largest("Size, before and after", list, func(before, after float64) string {
 		return fmt.Sprintf("%s → %s", Bytes(int64(before)), Bytes(int64(after)))
 	})
 }
 
 // reasons is a plot of why per-channel nodes are in the folded models.
-func (d *Document) reasons() (figure, bool) {
+func (d *Document) reasons(z size) (figure, bool) {
 	byCode, models := map[string]int{}, map[string]int{}
 	for _, m := range d.Models {
 		for _, r := range reasonsOf(m) {
@@ -79,22 +83,22 @@ func (d *Document) reasons() (figure, bool) {
 	for _, code := range slices.Sorted(maps.Keys(byCode)) {
 		list = append(list, bar{name: code, after: float64(byCode[code]), text: fmt.Sprintf("%s in %s", number(byCode[code]), count(models[code], "model"))})
 	}
-	return largest("Per-channel nodes that remain, by reason", list, func(_, after float64) string { return count(int(after), "node") })
+	return z.largest("Per-channel nodes that remain, by reason", list, func(_, after float64) string { return count(int(after), "node") })
 }
 
 // times is a plot of the slowest models.
-func (d *Document) times() (figure, bool) {
+func (d *Document) times(z size) (figure, bool) {
 	var list []bar
 	for _, m := range d.Models {
 		if m.Seconds > 0 && m.Status != outcome.Unchanged {
 			list = append(list, bar{name: m.Path, after: m.Seconds, text: seconds(m.Seconds), bad: m.Status == outcome.Failed})
 		}
 	}
-	return largest("Time, checks included", list, func(_, after float64) string { return seconds(after) })
+	return z.largest("Time, checks included", list, func(_, after float64) string { return seconds(after) })
 }
 
 // largest is a plot of the longest bars; total words the sums of what is left out.
-func largest(title string, list []bar, total func(before, after float64) string) (figure, bool) {
+func (z size) largest(title string, list []bar, total func(before, after float64) string) (figure, bool) {
 	f := figure{Title: title}
 	if len(list) == 0 {
 		return f, false
@@ -110,7 +114,7 @@ func largest(title string, list []bar, total func(before, after float64) string)
 		f.Note = fmt.Sprintf("%s more: %s", number(len(rest)), total(before, after))
 		list = list[:mostBars]
 	}
-	f.Plot = bars(list, alternative(title, list))
+	f.Plot = z.bars(list, alternative(title, list))
 	return f, true
 }
 
@@ -123,15 +127,15 @@ func alternative(title string, list []bar) string {
 }
 
 // latencies is a plot of what folding does to the time of a prediction: the median, and the quartiles as a line.
-func (d *Document) latencies() (figure, bool) {
+func (d *Document) latencies(z size) (figure, bool) {
 	const title = "Latency in ONNX Runtime, after ÷ before"
 	var list []bar
 	for _, m := range d.Models {
 		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 && l.Ratio > 0 {
-			list = append(list, bar{name: m.Path, after: l.Ratio, low: l.Low, high: l.High, text: fmt.Sprintf("%.2f of %s", l.Ratio, seconds(l.Before))})
+			list = append(list, bar{name: m.Path, after: l.Ratio, low: l.Low, high: l.High, noisy: !isClear(l), text: fmt.Sprintf("%.2f of %s", l.Ratio, seconds(l.Before))})
 		}
 	}
-	f := figure{Title: title, Note: "One thread, its own optimisations on, runs of both models in turns: medians and quartiles."}
+	f := figure{Title: title, Note: "One thread, its own optimisations on, runs of both models in turns: medians and quartiles; grey where it may be noise."}
 	if len(list) == 0 {
 		return f, false
 	}
@@ -146,7 +150,7 @@ func (d *Document) latencies() (figure, bool) {
 	}
 	slices.SortStableFunc(list, func(a, b bar) int { return cmp.Compare(a.after, b.after) })
 	p := blank()
-	lines(p, list)
+	z.lines(p, list)
 	least, most, longest := 0.9, 1.05, vg.Length(0)
 	beside := words(soft, draw.XRight, draw.YCenter)
 	for _, b := range list {
@@ -163,11 +167,15 @@ func (d *Document) latencies() (figure, bool) {
 		for k, b := range list {
 			at := y(float64(-k))
 			c.StrokeLine2(draw.LineStyle{Color: pale, Width: 4}, x(b.low), at, x(b.high), at)
-			c.DrawGlyphNoClip(draw.GlyphStyle{Color: deep, Radius: 2.5, Shape: draw.CircleGlyph{}}, vg.Point{X: x(b.after), Y: at})
+			dot := deep
+			if b.noisy {
+				dot = soft
+			}
+			c.DrawGlyphNoClip(draw.GlyphStyle{Color: dot, Radius: 2.5, Shape: draw.CircleGlyph{}}, vg.Point{X: x(b.after), Y: at})
 			c.FillText(beside, vg.Point{X: c.Max.X, Y: at + sink(beside)}, b.text)
 		}
 	}))
-	f.Plot = svg(p, vg.Length(len(list))*pitch+4, alternative(title, list))
+	f.Plot = z.svg(p, vg.Length(len(list))*pitch+4, alternative(title, list))
 	return f, true
 }
 
@@ -178,7 +186,7 @@ const (
 )
 
 // differences is a plot of every model's difference beside its answer to a jitter.
-func (d *Document) differences() (figure, bool) {
+func (d *Document) differences(z size) (figure, bool) {
 	const title = "Predictions: difference against jitter"
 	var usual, wide, bad []vg.Point // in units of the data
 	right, top := 1e-5, 1e-4
@@ -204,9 +212,9 @@ func (d *Document) differences() (figure, bool) {
 		return f, false
 	}
 	right, top = min(right, 1e3), min(top, 1e3)
-	size := vg.Length(2.25)
+	radius := vg.Length(2.25)
 	if n > 500 {
-		size = 1
+		radius = 1
 	}
 	f.Note = fmt.Sprintf("%s. The line is the limit: four times the original’s own answer to a one-ulp jitter, and at least 1e-5.", count(n, "model"))
 	if len(wide) > 0 {
@@ -238,11 +246,11 @@ func (d *Document) differences() (figure, bool) {
 				taken[k] = true
 			}
 		}
-		marks(usual, draw.GlyphStyle{Color: deep, Radius: size, Shape: draw.CircleGlyph{}})
-		marks(wide, draw.GlyphStyle{Color: deep, Radius: size, Shape: draw.RingGlyph{}})
+		marks(usual, draw.GlyphStyle{Color: deep, Radius: radius, Shape: draw.CircleGlyph{}})
+		marks(wide, draw.GlyphStyle{Color: deep, Radius: radius, Shape: draw.RingGlyph{}})
 		marks(bad, draw.GlyphStyle{Color: alarm, Radius: 3, Shape: draw.CrossGlyph{}})
 	}))
-	f.Plot = svg(p, mostBars*pitch+4, fmt.Sprintf("%s: %d models passed, %d failed", title, n-len(bad), len(bad)))
+	f.Plot = z.svg(p, mostBars*pitch+4, fmt.Sprintf("%s: %d models passed, %d failed", title, n-len(bad), len(bad)))
 	return f, true
 }
 

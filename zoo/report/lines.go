@@ -11,6 +11,7 @@ import (
 // Lines writes one plain line a model, for logs.
 type Lines struct {
 	w       *Output
+	style   Style
 	quiet   bool // failures only
 	missing gaps
 	start   outcome.Start
@@ -23,6 +24,22 @@ func NewLines(w io.Writer) *Lines { return &Lines{w: NewOutput(w), missing: gaps
 // NewQuiet writes the lines of models that failed, one if models were kept with less proof than asked, and nothing if all is
 // well.
 func NewQuiet(w io.Writer) *Lines { return &Lines{w: NewOutput(w), quiet: true, missing: gaps{}} }
+
+// In is the same writer with a style.
+func (l *Lines) In(s Style) *Lines {
+	l.style = s
+	return l
+}
+
+// print writes a line.
+func (l *Lines) print(format string, args ...any) {
+	fmt.Fprint(l.w, l.style.text(fmt.Sprintf(format, args...)))
+}
+
+// warn writes a line that is not good news.
+func (l *Lines) warn(format string, args ...any) {
+	fmt.Fprint(l.w, l.style.paint(yellow, strings.TrimSuffix(l.style.text(fmt.Sprintf(format, args...)), "\n"))+"\n")
+}
 
 // Err is what kept a line from being written, or nil.
 func (l *Lines) Err() error { return l.w.Err() }
@@ -37,8 +54,7 @@ func (l *Lines) Start(s outcome.Start) {
 	if s.Why != "" {
 		why = " (" + s.Why + ")"
 	}
-	text := fmt.Sprintf("zoofold %s: %s, %s; %s%s", s.Version, count(s.Models, "model"), Bytes(s.Bytes), s.Backend, why)
-	fmt.Fprintln(l.w, Printable(text))
+	l.print("%s", Printable(fmt.Sprintf("zoofold %s: %s, %s; %s%s", s.Version, count(s.Models, "model"), Bytes(s.Bytes), s.Backend, why)))
 }
 
 // Begin writes nothing.
@@ -59,7 +75,13 @@ func (l *Lines) Done(m outcome.Model) {
 
 // named writes what is to be said of a file behind its name.
 func (l *Lines) named(path, text string) {
-	fmt.Fprintf(l.w, "%-58s %s\n", printed(path), Printable(text))
+	alarm := ""
+	for _, word := range []string{"FAILED", "would fail"} {
+		if strings.HasPrefix(text, word+": ") {
+			alarm = word
+		}
+	}
+	fmt.Fprint(l.w, l.style.named(printed(path), Printable(text), alarm))
 }
 
 func (l *Lines) line(m outcome.Model) string {
@@ -78,7 +100,7 @@ func (l *Lines) line(m outcome.Model) string {
 	}
 	text := fmt.Sprintf("%4d -> %-4d %8s", m.Before, m.After, Bytes(m.Bytes))
 	if p := m.Predictions; p.Status == outcome.Passed {
-		text += fmt.Sprintf("   off by %s, jitter %s", short(p.Difference), short(p.Jitter))
+		text += "   " + Difference(p)
 		if l := p.Latency; l != nil && l.Pairs > 0 {
 			text += fmt.Sprintf(", latency x %.2f", l.Ratio)
 		}
@@ -115,6 +137,15 @@ func unfoldable(m outcome.Model) string {
 	return fmt.Sprintf("none of %s per-channel nodes can be folded", number(m.Before))
 }
 
+// Difference is what predictions that were compared found, beside what passes: "max difference 8e-7 (limit 1e-5)".
+func Difference(c outcome.Check) string {
+	text := "max difference " + short(c.Difference)
+	if c.Limit > 0 {
+		text += " (limit " + short(c.Limit) + ")"
+	}
+	return text
+}
+
 func short(x float64) string { return power(x, 0) }
 
 var shorter = strings.NewReplacer(".0e-0", "e-", ".0e", "e", "e-0", "e-")
@@ -137,29 +168,29 @@ func (l *Lines) End(e outcome.End) {
 		return
 	}
 	for _, line := range less {
-		fmt.Fprintln(l.w, line)
+		l.warn("%s", line)
 	}
 	if l.quiet {
 		return
 	}
 	if !l.start.DryRun {
 		text, total := tally(e)
-		fmt.Fprintf(l.w, "%s: %s; %d -> %d per-channel nodes; %.1f s\n", count(total, "model"), text, l.sum.before, l.sum.after, e.Seconds)
+		l.print("%s: %s; %d -> %d per-channel nodes; %.1f s", count(total, "model"), text, l.sum.before, l.sum.after, e.Seconds)
 	}
 	for _, note := range e.Notes {
-		fmt.Fprintf(l.w, "note: %s\n", Printable(note))
+		l.warn("note: %s", Printable(note))
 	}
 	l.list(e.Pruned, "output", "removed")
-	l.list(e.Orphans, "output", "made by no model of the zoo any more: -prune removes them")
+	l.list(e.Orphans, "output", "without a source model: -prune removes them")
 	if n := len(e.Unmatched); n > 0 {
-		fmt.Fprintf(l.w, "%s of the zoo matched by no rule\n", count(n, "file"))
+		l.print("no rule matches %s of the zoo: %s", count(n, "file"), few(e.Unmatched))
 	}
 	exit := ""
 	if e.Exit != 0 {
 		exit = fmt.Sprintf("   (exit %d)", e.Exit)
 	}
 	if e.Report != "" {
-		fmt.Fprintf(l.w, "report: %s%s\n", printed(e.Report), exit)
+		l.print("report: %s%s", printed(e.Report), exit)
 	}
 	if l.start.DryRun {
 		l.plan(e)
@@ -172,27 +203,37 @@ func (l *Lines) plan(e outcome.End) {
 		l.named(path, "would remove")
 	}
 	if n := len(e.WouldRemove) - maxLines; n > 0 {
-		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
+		l.print("  and %d more, in report.json", n)
 	}
 	_, total := tally(e)
-	fmt.Fprintf(l.w, "%s planned in %.1f s: %d -> %d per-channel nodes\n", count(total, "model"), e.Seconds, l.sum.before, l.sum.after)
-	fmt.Fprintf(l.w, "plan: %s\n", plan(e))
+	l.print("%s planned in %.1f s: %d -> %d per-channel nodes", count(total, "model"), e.Seconds, l.sum.before, l.sum.after)
+	l.print("plan: %s", plan(e))
 }
 
 // maxLines bounds the files of a list; report.json has them all.
 const maxLines = 20
+
+// few are the first three of some files.
+func few(files []string) string {
+	const most = 3
+	text := Printable(strings.Join(names(files[:min(len(files), most)]), ", "))
+	if n := len(files) - most; n > 0 {
+		text += fmt.Sprintf(" and %s more", number(n))
+	}
+	return text
+}
 
 // list writes what is to be said of some files, and their names.
 func (l *Lines) list(paths []string, what, text string) {
 	if len(paths) == 0 {
 		return
 	}
-	fmt.Fprintf(l.w, "%s %s\n", count(len(paths), what), text)
+	l.print("%s %s", count(len(paths), what), text)
 	for _, p := range paths[:min(len(paths), maxLines)] {
-		fmt.Fprintf(l.w, "  %s\n", printed(p))
+		l.print("  %s", printed(p))
 	}
 	if n := len(paths) - maxLines; n > 0 {
-		fmt.Fprintf(l.w, "  and %d more, in report.json\n", n)
+		l.print("  and %d more, in report.json", n)
 	}
 }
 
@@ -218,8 +259,12 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", x, unit)
 }
 
-// JSON writes one event a line: {"event": "start", …}, "begin", "model", "end".
+// JSON writes one event per line: {"event": "start", …}, "begin", "model", "end".
 type JSON struct{ w *Output }
+
+// EventsSchema names the layout of JSON's events; the start event has it. A new name comes with a change that old readers
+// would misread.
+const EventsSchema = "zoofold-events/1"
 
 // NewJSON writes JSON lines.
 func NewJSON(w io.Writer) *JSON { return &JSON{NewOutput(w)} }
@@ -236,7 +281,12 @@ func (j *JSON) event(name string, value any) {
 }
 
 // Start writes the start event.
-func (j *JSON) Start(s outcome.Start) { j.event("start", cleanStart(s)) }
+func (j *JSON) Start(s outcome.Start) {
+	j.event("start", struct {
+		Schema string `json:"schema"`
+		outcome.Start
+	}{EventsSchema, cleanStart(s)})
+}
 
 // Begin writes a begin event.
 func (j *JSON) Begin(b outcome.Begin) { j.event("begin", cleanBegin(b)) }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +44,10 @@ type view struct {
 	Headline, Outcome, Sparse string
 	Bad                       bool
 	Totals                    []fact
-	Alerts                    []alert
+	Alerts, Notes             []alert
+	News                      []fact
+	Since                     string
+	Nights                    []night
 	Figures                   []figure
 	Chips                     []chip
 	Most                      int // rows at first
@@ -55,7 +59,7 @@ type view struct {
 	Script                    template.JS
 }
 
-// alert is a line that has to be read.
+// alert is a line that has to be read, or one that is good to know.
 type alert struct {
 	ID         int // of the model's row; 0: none
 	Name, Text string
@@ -82,7 +86,7 @@ var columns = []column{
 	{"predictions", "predictions", "c", "ONNX Runtime predicts the same with both files"},
 	{"difference", "difference", "n", "largest difference of an output, relative to its largest value"},
 	{"jitter", "jitter", "n", "the original's own answer to a one-ulp jitter, in the same unit"},
-	{"latency", "latency", "n", "after ÷ before in ONNX Runtime; bold where the quartiles say so"},
+	{"latency", "latency", "n", "after ÷ before in ONNX Runtime, with its quartiles; grey where it is within the noise"},
 	{"time", "seconds", "n", "checks included"},
 }
 
@@ -103,8 +107,11 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 func (d *Document) WriteHTML(w io.Writer) error {
 	rows := d.rows()
 	v := view{
-		Run: d.Run, Bad: d.Result.Counts[outcome.Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows),
+		Run: d.Run, Bad: d.Result.Counts[outcome.Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows), Notes: d.notes(rows), News: d.news(), Nights: d.nights(),
 		Figures: d.figures(), Columns: columns, Most: mostRows, Rows: rows, Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
+	}
+	if d.Changes != nil {
+		v.Since = d.Changes.Since.Format("2 January 2006, 15:04")
 	}
 	for _, s := range statuses {
 		if n := d.Result.Counts[s.status]; n > 0 {
@@ -127,7 +134,8 @@ type row struct {
 	Difference string
 	Jitter     string
 	Ratio      string
-	Clear      bool // the quartiles of ten or more pairs are on one side of 1, by more than a hundredth
+	Spread     string // the quartiles
+	Clear      bool   // it is no noise: see clear
 	Time       string
 	Section    *section
 	Opened     bool // from the start: the row does not say the whole error
@@ -157,7 +165,7 @@ func (d *Document) rows() []row {
 			r.Difference, r.Jitter = short(p.Difference), short(p.Jitter)
 		}
 		if l := m.Predictions.Latency; l != nil && l.Pairs > 0 {
-			r.Ratio, r.Clear = fmt.Sprintf("%.2f", l.Ratio), l.Pairs >= 10 && (l.Low > 1.01 || l.High < 0.99)
+			r.Ratio, r.Spread, r.Clear = fmt.Sprintf("%.2f", l.Ratio), fmt.Sprintf("%.2f–%.2f", l.Low, l.High), isClear(l)
 		}
 		if m.Seconds > 0 && m.Status != outcome.Unchanged {
 			r.Time = seconds(m.Seconds)
@@ -194,10 +202,19 @@ func (r row) Cells() template.HTML {
 	write(`<td class="n" data-n="`, strconv.Itoa(r.Removed), `">`, text(r.Nodes), `<td class="why`, when(r.Error != "", " bad"), `">`, text(r.Why))
 	write(`<td class="n" data-n="`, strconv.FormatInt(r.Bytes, 10), `">`, text(Bytes(r.Bytes)))
 	write(string(mark(r.Parity)), string(mark(r.Algebra)), string(mark(r.Predictions)))
-	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `">`, text(r.Ratio))
+	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `"`, when(r.Ratio != "", ` data-n="`+text(r.Ratio)+`"`), `>`, text(r.Ratio), when(r.Spread != "", " <small>"+text(r.Spread)+"</small>"))
 	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time))
 	return template.HTML(b.String())
 }
+
+// isClear says that a latency is no noise: at least ten pairs of runs, both quartiles on one side of 1, and a median that is
+// farther from it than two measurements of one model are from each other.
+func isClear(l *outcome.Latency) bool {
+	return l.Pairs >= 10 && (l.Low > 1 || l.High < 1) && math.Abs(l.Ratio-1) > max(noise, l.High-l.Low)
+}
+
+// noise is by how much the ratios of two measurements of one model differ.
+const noise = 0.03
 
 // word is a status as the page shows it: a dry run has only planned.
 func (d *Document) word(s outcome.Status) string {

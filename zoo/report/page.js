@@ -3,7 +3,7 @@
 const table = document.querySelector("#models");
 if (table) {
   const models = [...table.tBodies], heads = [...table.tHead.rows[0].cells];
-  const filter = document.querySelector("#filter"), chips = [...document.querySelectorAll("#statuses button")], shown = document.querySelector("#shown");
+  const filter = document.querySelector("#filter"), chips = [...document.querySelectorAll("#statuses button")], shown = document.querySelector("#shown"), nothing = document.querySelector("#nothing");
   let status = "", sort = "", ordered = models;
   let most = +table.dataset.most; // rows are shown, until all are asked for
 
@@ -11,14 +11,14 @@ if (table) {
     const cell = model.rows[0].cells[column];
     if (!cell.classList.contains("n")) return cell.textContent;
     const text = cell.dataset.n ?? cell.textContent;
-    return text === "" ? -Infinity : parseFloat(text);
+    return text === "" ? null : parseFloat(text);
   };
 
   const order = () => {
     const down = sort.startsWith("-"), column = heads.findIndex(h => h.dataset.key === sort.replace("-", ""));
     heads.forEach((h, k) => k === column ? h.setAttribute("aria-sort", down ? "descending" : "ascending") : h.removeAttribute("aria-sort"));
     const list = models.map((model, k) => ({ model, k, v: column < 0 ? k : value(model, column) }));
-    list.sort((a, b) => (a.v < b.v ? -1 : a.v > b.v ? 1 : 0) * (down ? -1 : 1) || a.k - b.k);
+    list.sort((a, b) => (a.v === null) - (b.v === null) || (a.v < b.v ? -1 : a.v > b.v ? 1 : 0) * (down ? -1 : 1) || a.k - b.k); // what was not measured is last, either way
     ordered = list.map(x => x.model);
     table.append(...ordered);
   };
@@ -32,6 +32,7 @@ if (table) {
       found += !m.hidden;
       m.classList.toggle("far", found > most);
     }
+    nothing.hidden = found > 0;
     chips.forEach(c => c.setAttribute("aria-pressed", c.dataset.status === status));
     shown.replaceChildren(`${found === models.length ? "" : `${found} of `}${models.length} model${models.length === 1 ? "" : "s"}`);
     if (found > most) {
@@ -70,6 +71,11 @@ if (table) {
     show();
     remember();
   }));
+  nothing.querySelector("button").addEventListener("click", () => {
+    filter.value = status = "";
+    show();
+    remember();
+  });
   heads.forEach(h => h.addEventListener("click", e => {
     e.preventDefault();
     const key = h.dataset.key, first = h.classList.contains("n") ? "-" + key : key, second = h.classList.contains("n") ? key : "-" + key;

@@ -89,8 +89,8 @@ func TestPlotsLeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
 		}
 		rest = after
 	}
-	if plots != 6 {
-		t.Errorf("%d plots, want 6", plots)
+	if plots != 12 {
+		t.Errorf("%d plots, want 6, each for two widths", plots)
 	}
 }
 

@@ -35,12 +35,22 @@ var styleNames = strings.NewReplacer(
 // fontNames are what vgsvg says of fonts: the page decides on these too.
 var fontNames = regexp.MustCompile(`font-family:[^;]*;font-variant:[^;]*;font-weight:[^;]*;font-style:[^;]*;`)
 
-// width of every plot, in the points that its SVG is drawn in.
-const width vg.Length = 480
+// size is that of plots for a kind of screen: the width in the points that its SVG is drawn in, and the columns of names.
+type size struct {
+	width vg.Length
+	names int
+	class string // of the SVG
+}
+
+// Every plot is drawn for both: the page shows the one that fits.
+var (
+	wide   = size{480, 32, "wide"}
+	narrow = size{300, 17, "narrow"}
+)
 
 // svg draws a plot as an SVG element for the page. alt is what it says to those who do not see it.
-func svg(p *plot.Plot, height vg.Length, alt string) template.HTML {
-	canvas := vgsvg.New(width, height)
+func (s size) svg(p *plot.Plot, height vg.Length, alt string) template.HTML {
+	canvas := vgsvg.New(s.width, height)
 	p.Draw(draw.New(canvas))
 	var b bytes.Buffer
 	if _, err := canvas.WriteTo(&b); err != nil {
@@ -49,7 +59,7 @@ func svg(p *plot.Plot, height vg.Length, alt string) template.HTML {
 	_, whole, _ := strings.Cut(b.String(), "<svg")
 	_, body, _ := strings.Cut(whole, ">\n")
 	body = styleNames.Replace(fontNames.ReplaceAllString(body, ""))
-	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %g %g" role="img" aria-label="%s">%s`, width.Points(), height.Points(), html.EscapeString(alt), body))
+	return template.HTML(fmt.Sprintf(`<svg class="%s" viewBox="0 0 %g %g" role="img" aria-label="%s">%s`, s.class, s.width.Points(), height.Points(), html.EscapeString(alt), body))
 }
 
 // blank is a plot with the page's manners and nothing in it.
@@ -96,20 +106,21 @@ type bar struct {
 	low, high     float64 // quartiles of after, where it has some
 	text          string  // beside it
 	bad           bool
+	noisy         bool // what is shown may be noise
 }
 
 // pitch is the height of a line in a plot of bars.
 const pitch = 15
 
 // bars draws one line a model: a wide pale bar for before, a narrow deep one on it for after.
-func bars(list []bar, alt string) template.HTML {
+func (s size) bars(list []bar, alt string) template.HTML {
 	p, most, longest := blank(), 0.0, vg.Length(0)
 	beside := words(soft, draw.XLeft, draw.YCenter)
 	for _, b := range list {
 		most = max(most, b.before, b.after)
 		longest = max(longest, beside.Width(b.text))
 	}
-	lines(p, list)
+	s.lines(p, list)
 	p.X.Min, p.X.Max = 0, 1
 	p.Add(plotter(func(c draw.Canvas, _, y func(float64) vg.Length) {
 		room := c.Max.X - c.Min.X - longest - 6
@@ -131,14 +142,14 @@ func bars(list []bar, alt string) template.HTML {
 			c.FillText(beside, vg.Point{X: c.Min.X + max(long(b.before), long(b.after)) + 5, Y: at + sink(beside)}, b.text)
 		}
 	}))
-	return svg(p, vg.Length(len(list))*pitch+4, alt)
+	return s.svg(p, vg.Length(len(list))*pitch+4, alt)
 }
 
 // lines names the lines of a plot, the first one on top.
-func lines(p *plot.Plot, list []bar) {
+func (s size) lines(p *plot.Plot, list []bar) {
 	var ticks plot.ConstantTicks
 	for k, b := range list {
-		ticks = append(ticks, plot.Tick{Value: float64(-k), Label: tail(b.name, 32)})
+		ticks = append(ticks, plot.Tick{Value: float64(-k), Label: tail(b.name, s.names)})
 	}
 	p.Y.Min, p.Y.Max = float64(-len(list))+0.5, 0.5
 	p.Y.Tick.Marker, p.Y.Tick.Length, p.Y.Tick.Label.Color = ticks, 0, ink

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rivo/uniseg"
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // progress is how far a run is.
@@ -17,8 +20,79 @@ type progress struct {
 	begun        time.Time
 	done, models int
 	bytes, total int64
-	idle         int64    // bytes of models that are done with because nothing was done: they say nothing of the speed
-	inHand       []string // paths of the models being worked on, the one begun first in front
+	idle         int64 // bytes of models that are done with because nothing was done: they say nothing of the speed
+	workers      int
+	inHand       []working // the models being worked on, the one begun first in front
+	ended        int64     // bytes of the models that are done with
+	work         costs     // of those that were worked on
+	most         int64     // the largest percentage that was shown: estimates change, and a bar does not go back
+}
+
+// working is a model in hand.
+type working struct {
+	path  string
+	bytes int64
+	since time.Time
+}
+
+func (p *progress) begin(b outcome.Begin, now time.Time) {
+	p.inHand = append(p.inHand, working{b.Path, b.Bytes, now})
+}
+
+// end takes in a model that is done with.
+func (p *progress) end(m outcome.Model) {
+	p.done++
+	bytes := m.Bytes
+	if k := slices.IndexFunc(p.inHand, func(w working) bool { return w.path == m.Path }); k >= 0 {
+		bytes = p.inHand[k].bytes
+		p.inHand = slices.Delete(p.inHand, k, k+1)
+	}
+	p.ended += bytes
+	if m.Status == outcome.Unchanged || m.Status == outcome.Interrupted {
+		p.idle += m.Bytes
+		return
+	}
+	p.work.add(float64(bytes), m.Seconds)
+}
+
+// costs are what models took, checks included: a time for each, and a time for each byte, fitted by least squares.
+type costs struct{ n, bytes, seconds, squares, products float64 }
+
+func (c *costs) add(bytes, seconds float64) {
+	c.n, c.bytes, c.seconds = c.n+1, c.bytes+bytes, c.seconds+seconds
+	c.squares, c.products = c.squares+bytes*bytes, c.products+bytes*seconds
+}
+
+// rates are the seconds of a model and of a byte, neither below 0.
+func (c *costs) rates() (each, perByte float64) {
+	if spread := c.n*c.squares - c.bytes*c.bytes; spread > 1e-9*c.n*c.squares {
+		perByte = (c.n*c.products - c.bytes*c.seconds) / spread
+		each = (c.seconds - perByte*c.bytes) / c.n
+	}
+	switch {
+	case each <= 0 && c.bytes > 0:
+		return 0, c.seconds / c.bytes
+	case perByte < 0:
+		return c.seconds / c.n, 0
+	}
+	return each, perByte
+}
+
+// effort is the work that is done and to do, in seconds of one worker. It is known once a model was worked on to its end.
+func (p *progress) effort(now time.Time) (spent, left float64, known bool) {
+	if p.work.seconds <= 0 {
+		return 0, 0, false
+	}
+	each, perByte := p.work.rates()
+	waiting, bytes := p.models-p.done-len(p.inHand), p.total-p.ended
+	spent = p.work.seconds
+	for _, w := range p.inHand {
+		cost, elapsed := each+perByte*float64(w.bytes), now.Sub(w.since).Seconds()
+		spent, left = spent+elapsed, left+max(cost-elapsed, cost/20) // one that takes longer than others is about to end, as far as is known
+		bytes -= w.bytes
+	}
+	rest := each*float64(max(waiting, 0)) + perByte*float64(max(bytes, 0))
+	return spent, left + rest*p.work.n/float64(p.done), true // some of those that wait are unchanged, as many as so far
 }
 
 // The least columns that a bar and the names of models are worth, and the most that a bar gets.
@@ -33,7 +107,8 @@ const (
 //
 // Where there is less room the names go first, then the bar's length and the figures, the time that is left last.
 func (p *progress) line(columns int, now time.Time) string {
-	head := fmt.Sprintf("%3d%% ", p.percent())
+	percent := p.percent(now)
+	head := fmt.Sprintf("%3d%% ", percent)
 	for _, figures := range p.figures(now) {
 		room := columns - len(head) - len("|| ") - len(figures)
 		if room < leastBar {
@@ -46,7 +121,7 @@ func (p *progress) line(columns int, now time.Time) string {
 		} else {
 			names = "  " + names
 		}
-		return gauge(p.percent(), bar) + " " + figures + names
+		return gauge(percent, bar) + " " + figures + names
 	}
 	if head = strings.TrimSpace(head); len(head) > columns {
 		return ""
@@ -63,15 +138,23 @@ func gauge(percent int64, length int) string {
 	return strings.TrimRight(strings.TrimPrefix(b.String(), "\r "), " ")
 }
 
-// percent is by bytes, or by models where these have none. Only a run that is done with all of them has 100.
-func (p *progress) percent() int64 {
+// percent is the share of the work that is done, as far as it can be known: until a model was worked on to its end, the share
+// of the bytes of those that are done with. Only a run that is done with all models has 100.
+func (p *progress) percent(now time.Time) int64 {
+	share := 0.0
+	spent, left, known := p.effort(now)
 	switch {
 	case p.done >= p.models:
 		return 100
+	case known:
+		share = spent / (spent + left)
 	case p.total > 0:
-		return min(99, int64(100*float64(p.bytes)/float64(p.total)))
+		share = float64(p.ended) / float64(p.total)
+	default:
+		share = float64(p.done) / float64(p.models)
 	}
-	return int64(100 * p.done / p.models)
+	p.most = max(p.most, min(99, int64(100*share)))
+	return p.most
 }
 
 // figures are ways to say how far the run is, the wordiest first.
@@ -80,9 +163,9 @@ func (p *progress) figures(now time.Time) []string {
 	if seconds := now.Sub(p.begun).Seconds(); p.bytes > p.idle && seconds > 0 {
 		perSecond := float64(p.bytes-p.idle) / seconds
 		rate = ", " + Bytes(int64(perSecond)) + "/s"
-		if p.done < p.models {
-			left = ", " + span(float64(p.total-p.bytes)/perSecond) + " left"
-		}
+	}
+	if _, work, known := p.effort(now); known && p.done < p.models {
+		left = ", " + span(work/float64(max(min(p.workers, p.models-p.done), 1))) + " left"
 	}
 	return []string{
 		models + " models, " + bytes + rate + left,
@@ -95,10 +178,10 @@ func (p *progress) figures(now time.Time) []string {
 
 // names are as many models in hand as fit, and how many more there are. Where not even one fits it is cut in front.
 func (p *progress) names(columns int) string {
-	some := func(names []string) string {
+	some := func(names []working) string {
 		var list []string
-		for _, name := range names {
-			list = append(list, printed(name))
+		for _, w := range names {
+			list = append(list, printed(w.path))
 		}
 		text := strings.Join(list, ", ")
 		if more := len(p.inHand) - len(names); more > 0 {

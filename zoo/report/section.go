@@ -85,7 +85,7 @@ func Fate(m outcome.Map) string {
 	case m.Code != "":
 		return why
 	}
-	return "it did nothing, undid another, or nothing needs it"
+	return "removed: no effect, or cancels another, or nothing needs it"
 }
 
 // section is what a row opens to.
@@ -159,7 +159,7 @@ func proof(m outcome.Model) []fact {
 
 // predictions are those of a check that passed.
 func predictions(c outcome.Check) string {
-	text := fmt.Sprintf("off by %s of an output’s largest value; jitter %s", power(c.Difference, 1), power(c.Jitter, 1))
+	text := fmt.Sprintf("max difference %s of an output’s largest value; jitter %s", power(c.Difference, 1), power(c.Jitter, 1))
 	if c.Limit > 0 {
 		text += ", limit " + power(c.Limit, 1)
 	}

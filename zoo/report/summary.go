@@ -214,41 +214,55 @@ func (d *Document) predictionTime() (before, after float64) {
 func (d *Document) effort() string {
 	text := count(d.Run.Workers, "worker")
 	if d.Result.PeakMemory > 0 {
-		text += ", " + Bytes(d.Result.PeakMemory) + " at most"
+		text += ", peak memory " + Bytes(d.Result.PeakMemory)
 	}
 	return text
 }
 
-// alerts are what has to be read, the worst first.
+// alerts are what has to be read, the worst first: failed models, missing proof, and what went wrong with devices or files.
 func (d *Document) alerts(rows []row) []alert {
 	var list []alert
-	add := func(a alert) {
-		if len(list) < mostAlerts {
-			list = append(list, a)
+	for _, note := range d.Result.Notes {
+		if !d.harmless(note) {
+			list = append(list, alert{Text: Printable(note)})
 		}
 	}
-	for _, note := range d.Result.Notes {
-		add(alert{Text: Printable(note)})
-	}
-	urgent := 0
 	if d.Result.Unproven > 0 {
-		urgent++
-		add(alert{Text: cut(unproven(d.Result, d.gaps()), mostInText)})
+		list = append(list, alert{Text: cut(unproven(d.Result, d.gaps()), mostInText)})
 	}
 	for _, r := range rows {
 		if r.Status == outcome.Failed {
-			urgent++
-			add(alert{r.ID, r.Path, cut(r.Error, mostInRow)})
+			list = append(list, alert{r.ID, r.Path, cut(r.Error, mostInRow)})
+		}
+	}
+	return first(list)
+}
+
+// notes are what is good to know and costs nothing: settings without effect, and what is peculiar to models.
+func (d *Document) notes(rows []row) []alert {
+	var list []alert
+	for _, note := range d.Result.Notes {
+		if d.harmless(note) {
+			list = append(list, alert{Text: Printable(note)})
 		}
 	}
 	for _, r := range rows {
 		for _, w := range r.Warnings {
-			urgent++
-			add(alert{r.ID, r.Path, cut(w, mostInRow)})
+			list = append(list, alert{r.ID, r.Path, cut(w, mostInRow)})
 		}
 	}
-	if more := urgent + len(d.Result.Notes) - len(list); more > 0 {
-		list = append(list, alert{Text: fmt.Sprintf("%d more, in the table", more)})
+	return first(list)
+}
+
+// harmless says whether a note is on a setting of the manifest.
+func (d *Document) harmless(note string) bool {
+	return strings.HasPrefix(note, Printable(d.Run.Manifest)+":")
+}
+
+// first are as many alerts as the page has room for, and how many more there are.
+func first(list []alert) []alert {
+	if more := len(list) - mostAlerts; more > 0 {
+		return append(list[:mostAlerts:mostAlerts], alert{Text: fmt.Sprintf("%d more, in the table", more)})
 	}
 	return list
 }
@@ -323,7 +337,7 @@ func (d *Document) facts() []fact {
 	for _, l := range []struct {
 		name  string
 		files []string
-	}{{"no rule for", d.Result.Unmatched}, {"outputs without a model", d.Result.Orphans}, {"removed", d.Result.Pruned}, {"would remove", d.Result.WouldRemove}} {
+	}{{"no rule for", d.Result.Unmatched}, {"outputs without a source model", d.Result.Orphans}, {"removed", d.Result.Pruned}, {"would remove", d.Result.WouldRemove}} {
 		if len(l.files) > 0 {
 			list = append(list, fact{Name: l.name, Value: some(l.files)})
 		}

@@ -3,7 +3,6 @@ package report
 import (
 	"bytes"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -33,10 +32,10 @@ const frames = 200 * time.Millisecond
 // erase goes to the beginning of the line and erases it.
 const erase = "\r\x1b[K"
 
-// NewTerminal draws on a terminal. Columns says how wide it is at the moment.
-func NewTerminal(screen io.Writer, columns func() int) *Terminal {
-	t := &Terminal{screen: NewOutput(screen), columns: columns, closed: make(chan struct{})}
-	t.lines = NewLines(&t.above)
+// NewTerminal draws on a terminal, in a style that has its columns.
+func NewTerminal(screen io.Writer, s Style) *Terminal {
+	t := &Terminal{screen: NewOutput(screen), columns: s.Columns, closed: make(chan struct{})}
+	t.lines = NewLines(&t.above).In(s)
 	return t
 }
 
@@ -44,7 +43,7 @@ func NewTerminal(screen io.Writer, columns func() int) *Terminal {
 func (t *Terminal) Start(s outcome.Start) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	t.state = progress{begun: time.Now(), models: s.Models, total: s.Bytes}
+	t.state = progress{begun: time.Now(), models: s.Models, total: s.Bytes, workers: s.Workers}
 	t.running = true
 	t.lines.Start(s)
 	t.draw()
@@ -68,7 +67,7 @@ func (t *Terminal) Start(s outcome.Start) {
 func (t *Terminal) Begin(b outcome.Begin) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	t.state.inHand = append(t.state.inHand, b.Path)
+	t.state.begin(b, time.Now())
 }
 
 // Progress moves the bar with the next frame.
@@ -82,11 +81,7 @@ func (t *Terminal) Progress(n int64) {
 func (t *Terminal) Done(m outcome.Model) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	t.state.done++
-	if m.Status == outcome.Unchanged || m.Status == outcome.Interrupted {
-		t.state.idle += m.Bytes
-	}
-	t.state.inHand = slices.DeleteFunc(t.state.inHand, func(path string) bool { return path == m.Path })
+	t.state.end(m)
 	t.lines.Done(m)
 	if t.above.Len() > 0 {
 		t.draw()
@@ -111,7 +106,7 @@ func (t *Terminal) End(e outcome.End) {
 	t.draw()
 }
 
-// Close takes the bar away, if there is one: for a run that does not reach its end.
+// Close takes the bar away, if there is one: for a run that does not reach its end, or is asked to stop. Lines still appear.
 func (t *Terminal) Close() {
 	t.closing.Do(func() { close(t.closed) })
 	t.clock.Wait()

@@ -152,6 +152,8 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 		return err
 	case hash == s.Hash || w.books.made(s.Path, hash):
 		return nil
+	case w.alone:
+		return fmt.Errorf("%s: %w", path, ErrExists)
 	case w.books.knows(s.Path):
 		return fmt.Errorf("%s was changed since zoofold wrote it: move it away, or allow it with overwrite: true", path)
 	}

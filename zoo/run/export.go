@@ -12,7 +12,7 @@ import (
 )
 
 // Export writes an open model in another form: as the file target, or as the new folder target. It appears whole or not at
-// all. The model's own files are never replaced.
+// all. The model's own files are never replaced. A model that has the form already is copied, as far as it is not edited.
 func Export(ctx context.Context, f format.File, e format.Exporter, target string, backend tensor.Backend) error {
 	target, err := filepath.Abs(target)
 	if err != nil {
@@ -44,7 +44,12 @@ func Export(ctx context.Context, f format.File, e format.Exporter, target string
 	if err != nil {
 		return err
 	}
-	if err := e.Export(ctx, f.Model(), s, "", backend); err != nil {
+	if isForm(f, e) {
+		_, err = f.Write(ctx, s, backend)
+	} else {
+		err = e.Export(ctx, f.Model(), s, "", backend)
+	}
+	if err != nil {
 		_ = s.discard() // what went wrong matters more
 		return err
 	}
@@ -53,6 +58,12 @@ func Export(ctx context.Context, f format.File, e format.Exporter, target string
 		return err
 	}
 	return nil
+}
+
+// isForm says whether an open model is of the form that an exporter writes.
+func isForm(f format.File, e format.Exporter) bool {
+	own, err := format.Find(f.Inputs()[0])
+	return err == nil && own.Name == e.Name
 }
 
 // AsONNX is the path of an ONNX model that computes what a model file of any format does: its own, or that of one made

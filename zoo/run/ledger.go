@@ -75,7 +75,7 @@ func (e *entry) owner() owner { return owner{e.Manifest, e.Model} }
 // openLedger reads the ledger below an output folder; readonly ones are never written. One with damaged lines, or with more
 // old lines than those of two runs, is written anew.
 func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
-	l := &ledger{fsys: fsys, out: out, entries: map[owner]*entry{}, makers: map[string][]owner{}, begun: map[string][]string{}}
+	l := newLedger(fsys, out)
 	lines, damaged, err := l.load()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (if it cannot be mended, delete it: the models are folded again)", err)
@@ -90,6 +90,11 @@ func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 	}
 	l.file, err = fsys.Append(l.path())
 	return l, err
+}
+
+// newLedger is an empty one that is kept nowhere.
+func newLedger(fsys files, out string) *ledger {
+	return &ledger{fsys: fsys, out: out, entries: map[owner]*entry{}, makers: map[string][]owner{}, begun: map[string][]string{}}
 }
 
 func (l *ledger) path() string { return statePath(l.out, ledgerFile) }
@@ -290,6 +295,9 @@ func (l *ledger) takeBack(o owner, before *entry) error {
 
 // write adds a line, in one piece. What a failed write left of another line is ended first.
 func (l *ledger) write(e *entry) error {
+	if l.file == nil { // it is kept nowhere
+		return nil
+	}
 	text, err := line(e)
 	if err != nil {
 		return err

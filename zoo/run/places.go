@@ -158,9 +158,13 @@ func buffered(to io.Writer, write func(io.Writer) error) error {
 }
 
 // writeReport writes report.html and report.json.
-func (p *places) writeReport(d Document) error {
+func (p *places) writeReport(d Document, keep int) error {
 	if p.report == nil || d == nil {
 		return nil
+	}
+	if old, err := p.report.fsys.Open(filepath.Join(p.report.folder, reportFiles[1])); err == nil {
+		d.Recall(bufio.NewReaderSize(old, 1<<16), keep)
+		_ = old.Close() // it was read
 	}
 	both := pool.New().WithErrors()
 	both.Go(func() error { return p.report.write(reportFiles[0], d.WriteHTML) })

@@ -66,6 +66,7 @@ type Options struct {
 
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
+	Keep     int      // how many runs the report's history has, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
 	over func(files) files // tests put their own file system over the host's
@@ -83,6 +84,8 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
+	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted.
+	Recall(before io.Reader, keep int)
 	WriteJSON(io.Writer) error
 	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
 	WriteMetrics(to io.Writer, before io.Reader) error
@@ -119,19 +122,11 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	if err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	r := &runner{
-		Options: o, fsys: p.fsys, guard: p.guard, books: books, claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{},
-		end: outcome.End{Counts: map[outcome.Status]int{}, Notes: zoo.Notes},
-	}
+	r := newRunner(o, p, books, statePath(o.Manifest.Out, stagePlace))
+	r.end.Notes = zoo.Notes
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
 	}
-	r.heavy, r.hands = make(chan struct{}, max(1, o.Workers/2)), make(chan struct{}, max(1, o.Workers))
-	r.placing = make(chan struct{}, max(1, o.Workers))
-	if o.Workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*o.Workers)
-	}
-	r.stages = &stages{fsys: p.fsys, below: statePath(o.Manifest.Out, stagePlace)}
 	if !o.DryRun {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
@@ -154,7 +149,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		r.end.Report = filepath.Join(o.Report, reportFiles[0])
 	}
 	r.Sink.End(r.end)
-	return r.end, errors.Join(p.writeReport(o.Document), p.writeMetrics(o.Document))
+	return r.end, errors.Join(p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
 }
 
 // runner is a run under way.
@@ -164,6 +159,7 @@ type runner struct {
 	guard    *store.Guard
 	manifest string // path relative to the output folder
 	books    *ledger
+	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // that the zoo has
 	hidden   []string        // folders of the zoo that could not be read
 	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
@@ -179,6 +175,20 @@ type runner struct {
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
+}
+
+// newRunner is a run whose models are staged below a folder.
+func newRunner(o Options, p *places, books *ledger, staging string) *runner {
+	workers := max(1, o.Workers)
+	r := &runner{
+		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
+		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
+		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
+	}
+	if workers > 1 {
+		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+	}
+	return r
 }
 
 // finish sums the run up.

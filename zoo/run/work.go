@@ -460,6 +460,9 @@ func (w *work) export(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if isForm(f, e) { // the folded model is that file
+			continue
+		}
 		rel := strings.TrimSuffix(name, filepath.Ext(name)) + e.Suffix
 		if err := e.Export(ctx, f.Model(), w.out, rel, w.backend()); err != nil {
 			return fmt.Errorf("export to %s: %w", to, err)
@@ -471,21 +474,14 @@ func (w *work) export(ctx context.Context) error {
 // describe writes what the plan says into the report.
 func (w *work) describe() {
 	m := &w.result
-	m.Before, m.After, m.Maps, m.Remaining, m.Warnings = w.plan.Before, w.plan.After, nil, nil, nil
+	m.Before, m.After, m.Warnings = w.plan.Before, w.plan.After, nil
 	if f, ok := w.source.(format.Noter); ok {
 		m.Warnings = f.Notes()
 	}
-	for _, x := range w.plan.Maps {
-		line := outcome.Map{Graph: x.Graph, Node: x.Node, Verdict: string(x.Verdict), Into: x.Into}
-		if x.Reason != nil {
-			line.Code, line.Reason = string(x.Reason.Code), x.Reason.Text
-			if x.Reason.Code == fold.Statistics {
-				m.Warnings = append(m.Warnings, x.Reason.Text)
-			}
+	m.Maps, m.Remaining = w.plan.Account()
+	for _, x := range m.Maps {
+		if x.Code == string(fold.Statistics) {
+			m.Warnings = append(m.Warnings, x.Reason)
 		}
-		m.Maps = append(m.Maps, line)
-	}
-	for _, x := range w.plan.Remaining {
-		m.Remaining = append(m.Remaining, outcome.Left{Graph: x.Graph, Node: x.Node, Code: string(x.Reason.Code), Reason: x.Reason.Text})
 	}
 }

@@ -744,7 +744,7 @@ func (c *comparison) compare(name string, x, y measured) (share float64, err err
 			if over := d / limit; !math.IsNaN(over) {
 				share = max(share, over)
 			}
-			return share, fmt.Errorf("%w: output %q of the region, element %d: %.17g in the original, %.17g folded: off by %.2g, the limit is %.2g", errDiffers, name, e, a, b, d, limit)
+			return share, fmt.Errorf("%w: output %q of the region, element %d: %.17g in the original, %.17g folded: the difference is %.2g, the limit %.2g", errDiffers, name, e, a, b, d, limit)
 		}
 	}
 	return share, nil

@@ -91,7 +91,7 @@ func shortcut(l *layer) func(*builder) {
 	case "per_channel":
 		l.store("weights", n, l.in.c)
 	default:
-		l.fail(l.lineOf("weights_type"), format.ErrCorrupt, "weights_type=%s is none of none, per_feature, per_layer and per_channel", shortened(weights))
+		l.fail(l.lineOf("weights_type"), format.ErrCorrupt, "weights_type=%s is not one of none, per_feature, per_layer and per_channel", shortened(weights))
 	}
 	// pjreddie's shortcuts multiply by alpha and beta, AlexeyAB's do not.
 	plain := weights == "none" && l.float("alpha", 1) == 1 && l.float("beta", 1) == 1

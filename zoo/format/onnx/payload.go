@@ -120,7 +120,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		c.Data = io.NewSectionReader(x.File, 0, 0)
 	case len(payload) == 1 && contiguous(payload[0], c.DType):
 		if got := payload[0].Body.Len(); got != want {
-			return nil, nil, wire.Corrupt(payload[0].All.From, "tensor %q of shape %v and type %v wants %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
+			return nil, nil, wire.Corrupt(payload[0].All.From, "tensor %q of shape %v and type %v needs %d bytes, has %d", s.name, c.Shape, c.DType, want, got)
 		}
 		c.Data = io.NewSectionReader(x.File, payload[0].Body.From, want)
 	default:

@@ -10,8 +10,8 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Screen is a terminal that never scrolls. It knows text, carriage return, line feed and the escape code that erases the rest
-// of a line; anything else is a fault. It may be used by several goroutines.
+// Screen is a terminal that never scrolls. It knows text, carriage return, line feed, colours, which it does not show, and the
+// escape code that erases the rest of a line; anything else is a fault. It may be used by several goroutines.
 type Screen struct {
 	lock    sync.Mutex
 	columns int
@@ -64,9 +64,10 @@ func (s *Screen) take(r rune) {
 		if s.escape += string(r); r < '@' || r == '[' {
 			return
 		}
-		if s.escape == "\x1b[K" {
+		switch {
+		case s.escape == "\x1b[K":
 			s.erase()
-		} else {
+		case r != 'm': // colours change no text
 			s.fault("the escape code %q", s.escape)
 		}
 		s.escape = ""

@@ -159,7 +159,7 @@ func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check ou
 	check.Decisions, check.Flipped, worst = decide(want, got, limit)
 	switch {
 	case g.largest > limit:
-		check = over(check, "%s is off by %.2g of its largest value at element %d, the limit is %.2g (jitter %.2g)", g.output, g.largest, g.element, limit, noise)
+		check = over(check, "%s differs by %.2g of its largest value at element %d, the limit is %.2g (jitter %.2g)", g.output, g.largest, g.element, limit, noise)
 	case worst != "":
 		check = over(check, "%s", worst)
 	}

@@ -143,6 +143,9 @@ func places(program, root string) (list []string) {
 	}
 	module := filepath.Join("onnxruntime", "capi", name)
 	python := filepath.Join("lib", "python3*", "site-packages", module)
+	if program != "" { // pip put it into this environment
+		add(filepath.Join(filepath.Dir(program), ".."), python)
+	}
 	add(os.Getenv("VIRTUAL_ENV"), python)
 	add(os.Getenv("CONDA_PREFIX"), python)
 	if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) {

@@ -38,7 +38,7 @@ func TestLibrariesAreLookedForFromTheProgramToTheSystem(t *testing.T) {
 		"usr/local/lib/python3.13/dist-packages/onnxruntime/capi/" + anyVersion, "usr/lib/python3/dist-packages/onnxruntime/capi/" + anyVersion,
 		"a [strange] *name/HOME/.pyenv/versions/3.13.1/lib/python3.13/" + capi, "a [strange] *name/HOME/.local/lib/python3.13/" + capi,
 		"a [strange] *name/CONDA_PREFIX/lib/python3.13/" + capi, "a [strange] *name/VIRTUAL_ENV/lib/python3.13/" + capi,
-		"a [strange] *name/lib/zoofold/" + anyVersion,
+		"a [strange] *name/lib/python3.13/" + capi, "a [strange] *name/lib/zoofold/" + anyVersion,
 	} {
 		there = append(there, put(t, root, path))
 		if got := first(list); got != there[len(there)-1] {

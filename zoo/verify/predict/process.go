@@ -323,7 +323,7 @@ func (h *head) Write(b []byte) (int, error) {
 // process, whatever it is doing.
 func Serve(library string, in io.Reader, out io.Writer) {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)                    // its owner decides; both get what a terminal or a service manager sends
-	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) // where memory runs out on Linux, a worker goes first
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) // on Linux a worker is killed first when memory runs out
 	w := &server{requests: make(chan message), send: gob.NewEncoder(out)}
 	go func() {
 		receive := gob.NewDecoder(in)
