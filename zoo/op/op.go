@@ -71,6 +71,10 @@ type Operator struct {
 	Elementwise, PerChannel bool
 	Window                  func(n *model.Node) Window
 
+	// Parts: of the elements that a part of the output needs, put together, Eval makes that part. So it is of what is
+	// Elementwise or PerChannel.
+	Parts bool
+
 	// Rearranges: the output is the first input, element by element, in another shape, order or type.
 	Rearranges bool
 

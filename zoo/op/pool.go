@@ -15,9 +15,9 @@ func init() {
 		&Operator{Type: "MaxPool", Eval: maxPool, DType: withPlaces, Shape: poolShape, Magnitude: additive, Terms: poolTerms, Needs: poolNeeds, Window: poolWindow},
 		&Operator{Type: "AveragePool", Eval: pool(0, add, true), Shape: poolShape, Magnitude: additive, Terms: poolTerms, Needs: poolNeeds, Window: poolWindow},
 		&Operator{Type: "LpPool", Eval: lpPool(pool(0, add, false)), Shape: poolShape, Terms: poolTerms, Needs: poolNeeds, Window: poolWindow},
-		&Operator{Type: "GlobalAveragePool", Eval: globalPool(0, add, true), Shape: globalPoolShape, Magnitude: additive, Terms: allTerms, Needs: globalPoolNeeds},
-		&Operator{Type: "GlobalMaxPool", Eval: globalPool(math.Inf(-1), math.Max, false), Shape: globalPoolShape, Magnitude: additive, Needs: globalPoolNeeds},
-		&Operator{Type: "GlobalLpPool", Eval: lpPool(globalPool(0, add, false)), Shape: globalPoolShape, Needs: globalPoolNeeds},
+		&Operator{Type: "GlobalAveragePool", Eval: globalPool(0, add, true), Shape: globalPoolShape, Magnitude: additive, Terms: allTerms, Needs: globalPoolNeeds, Parts: true},
+		&Operator{Type: "GlobalMaxPool", Eval: globalPool(math.Inf(-1), math.Max, false), Shape: globalPoolShape, Magnitude: additive, Needs: globalPoolNeeds, Parts: true},
+		&Operator{Type: "GlobalLpPool", Eval: lpPool(globalPool(0, add, false)), Shape: globalPoolShape, Needs: globalPoolNeeds, Parts: true},
 	)
 }
 

@@ -20,7 +20,7 @@ type reduction struct {
 
 func init() {
 	reduce := func(o Operator) *Operator {
-		o.Inputs, o.Shape, o.Needs = []string{"input", "axes"}, reduceShape, reduceNeeds
+		o.Inputs, o.Shape, o.Needs, o.Parts = []string{"input", "axes"}, reduceShape, reduceNeeds, true
 		return &o
 	}
 	register(

@@ -1,0 +1,4 @@
+package op
+
+// FastProducts are the fastest that this processor has.
+var FastProducts Products = PlainProducts{}

@@ -1,0 +1,104 @@
+package verify
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
+)
+
+// probe fills an input of a region.
+type probe func(*rand.Rand, *op.Array)
+
+// probes are the inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere,
+// and zeros a wrong bias: together they show all of an affine function. What is large shows both sides of saturation, one
+// element alone what is small beside others.
+var probes = []probe{
+	normal, constant(0), scaled(1e3), scaled(-1e3),
+	constant(1), oneHot(0), oneHot(0.5), oneHot(1), normal, normal,
+}
+
+// maxSmall are the multiplications that any region is granted, and perElement those for each element of its constants.
+const (
+	maxSmall   = 1 << 16
+	perElement = 64
+)
+
+// chosen are the probes of a region that takes work multiplications for each and has so many constants: all, or as many as
+// are granted, but two for an affine function and four for others.
+func chosen(work, constants float64, affine bool) []probe {
+	least := 4
+	if affine {
+		least = 2
+	}
+	granted := max(maxSmall, perElement*constants)
+	return probes[:max(least, int(min(granted/max(work, 1), float64(len(probes)))))]
+}
+
+func normal(rng *rand.Rand, a *op.Array) {
+	for k := range a.Data {
+		a.Data[k] = rng.NormFloat64() + 0.25
+	}
+}
+
+func constant(x float64) probe {
+	return func(_ *rand.Rand, a *op.Array) {
+		for k := range a.Data {
+			a.Data[k] = x
+		}
+	}
+}
+
+// oneHot is 1 at one position of every channel, at that part of the way from the first corner to the last.
+func oneHot(at float64) probe {
+	return func(_ *rand.Rand, a *op.Array) {
+		plane := 1
+		if len(a.Shape) > 2 {
+			for _, d := range a.Shape[2:] {
+				plane *= int(d)
+			}
+		}
+		for first := 0; first+plane <= len(a.Data) && plane > 0; first += plane {
+			a.Data[first+int(at*float64(plane-1))] = 1
+		}
+	}
+}
+
+func scaled(x float64) probe {
+	return func(rng *rand.Rand, a *op.Array) {
+		for k := range a.Data {
+			a.Data[k] = x * rng.Float64()
+		}
+	}
+}
+
+// integers fill a probe of integers or truth values: rows of the tables that it takes rows of, as an embedding's does, all
+// of them in turn; or zeros and ones.
+func integers(rng *rand.Rand, v *model.Value, a *op.Array) *op.Array {
+	a.DType = v.DType
+	count, ok := rows(v)
+	for k := range a.Data {
+		if ok {
+			a.Data[k] = float64(int64(k) % count)
+		} else {
+			a.Data[k] = float64(rng.IntN(2))
+		}
+	}
+	return a
+}
+
+// rows is how many rows all tables have that a value takes rows of, if it does nothing else.
+func rows(v *model.Value) (count int64, ok bool) {
+	count = math.MaxInt64
+	for _, u := range v.Uses {
+		positions := op.Of(u.Node).Positions
+		if positions == nil {
+			return 0, false
+		}
+		if count = min(count, positions(u.Node, u.Index)); count == 0 {
+			return 0, false
+		}
+	}
+	return count, len(v.Uses) > 0
+}
