@@ -327,7 +327,10 @@ func (e *evaluation) group(l *op.Linear, w weight, b, m *op.Columns, values, mag
 		}
 		return nil
 	}
-	rows, depth := min(max(chunk/l.Depth, 1), l.Rows), min(l.Depth, chunk)
+	rows, depth := min(max(chunk/l.Depth, 4)/4*4, l.Rows), l.Depth // rows go four at a time
+	if depth > chunk {
+		rows, depth = 1, chunk
+	}
 	value, magnitude := make([]float64, rows*depth), make([]float64, rows*depth)
 	for row := 0; row < l.Rows; row += rows {
 		r := min(rows, l.Rows-row)

@@ -1,3 +1,5 @@
+//go:build !amd64
+
 package op
 
 // FastProducts are the fastest that this processor has.
