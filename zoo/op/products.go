@@ -1,11 +1,13 @@
 package op
 
+import "math"
+
 // Products multiplies matrices: all that is slow in evaluating a network. A device may take it over.
 type Products interface {
-	// Add adds A·B to C. A is rows × depth, row after row; C is rows × 8·panels, row after row. The columns of B stand in panels
+	// Add adds A·B, or with absolute |A|·B, to C. A is rows × depth, row after row; C is rows × 8·panels, row after row. The columns of B stand in panels
 	// of eight, each of which is eight numbers after eight numbers down the depth; from one panel to the next are stride numbers.
 	// Each element's products are added up in their order, starting from 0, before the sum is added to C.
-	Add(c, a, b []float64, rows, depth, panels, stride int)
+	Add(c, a, b []float64, rows, depth, panels, stride int, absolute bool)
 }
 
 // Panel is how many columns stand beside each other.
@@ -16,7 +18,7 @@ type PlainProducts struct{}
 
 // Add takes one row and four columns at a time, since processors have sixteen places for numbers. The conversions keep those
 // that could from leaving out the rounding of a product.
-func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int) {
+func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int, absolute bool) {
 	width := panels * Panel
 	for r := range rows {
 		row := a[r*depth:][:depth]
@@ -24,6 +26,9 @@ func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int) {
 			panel := b[j/Panel*stride+j%Panel:]
 			var y0, y1, y2, y3 float64
 			for _, v := range row {
+				if absolute {
+					v = math.Abs(v)
+				}
 				x := panel[:4:4]
 				y0 += float64(v * x[0])
 				y1 += float64(v * x[1])

@@ -1,8 +1,9 @@
 #include "textflag.h"
 
-// One row's part of a step: the element of A at ROW, times eight columns of B in Y8 and Y9, to the sums LOW and HIGH.
+// One row's part of a step: the bits Y13 of the element of A at ROW, times eight columns of B in Y8 and Y9, to the sums LOW and HIGH.
 #define STEP(ROW, LOW, HIGH) \
 	VBROADCASTSD (ROW)(AX*8), Y10 \
+	VANDPD       Y13, Y10, Y10    \
 	VMULPD       Y8, Y10, Y11     \
 	VMULPD       Y9, Y10, Y12     \
 	VADDPD       Y11, LOW, LOW    \
@@ -16,13 +17,14 @@
 	VMOVUPD HIGH, 32(DI)       \
 	ADDQ    R8, DI
 
-// func addFour(c, a, b *float64, depth, width int)
-TEXT ·addFour(SB), NOSPLIT, $0-40
+// func addFour(c, a, b *float64, depth, width int, mask uint64)
+TEXT ·addFour(SB), NOSPLIT, $0-48
 	MOVQ   c+0(FP), DI
 	MOVQ   a+8(FP), SI
 	MOVQ   b+16(FP), DX
 	MOVQ   depth+24(FP), CX
 	MOVQ   width+32(FP), R8
+	VBROADCASTSD mask+40(FP), Y13
 	SHLQ   $3, R8
 	LEAQ   (SI)(CX*8), R10
 	LEAQ   (R10)(CX*8), R11
@@ -55,12 +57,13 @@ four:
 	VZEROUPPER
 	RET
 
-// func addOne(c, a, b *float64, depth int)
-TEXT ·addOne(SB), NOSPLIT, $0-32
+// func addOne(c, a, b *float64, depth int, mask uint64)
+TEXT ·addOne(SB), NOSPLIT, $0-40
 	MOVQ   c+0(FP), DI
 	MOVQ   a+8(FP), SI
 	MOVQ   b+16(FP), DX
 	MOVQ   depth+24(FP), CX
+	VBROADCASTSD mask+32(FP), Y13
 	XORQ   AX, AX
 	VXORPD Y0, Y0, Y0
 	VXORPD Y1, Y1, Y1

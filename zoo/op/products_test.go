@@ -2,6 +2,7 @@ package op
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -21,7 +22,8 @@ func matrices(rng *rand.Rand, rows, depth, panels, stride int) (c, a, b []float6
 
 func TestProductsOfAllKindsHaveTheSameBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	for k := range 500 {
+		absolute := k%2 == 0
 		rows, depth, panels := 1+rng.IntN(11), 1+rng.IntN(40), 1+rng.IntN(4)
 		stride := depth*Panel + rng.IntN(3)*Panel
 		c, a, b := matrices(rng, rows, depth, panels, stride)
@@ -30,14 +32,18 @@ func TestProductsOfAllKindsHaveTheSameBits(t *testing.T) {
 			for j := range panels * Panel {
 				y := 0.0
 				for k := range depth {
-					y += float64(a[r*depth+k] * b[j/Panel*stride+k*Panel+j%Panel])
+					v := a[r*depth+k]
+					if absolute {
+						v = math.Abs(v)
+					}
+					y += float64(v * b[j/Panel*stride+k*Panel+j%Panel])
 				}
 				want[r*panels*Panel+j] += y
 			}
 		}
 		for _, p := range []Products{PlainProducts{}, FastProducts} {
 			got := slices.Clone(c)
-			p.Add(got, a, b, rows, depth, panels, stride)
+			p.Add(got, a, b, rows, depth, panels, stride, absolute)
 			if !slices.Equal(got, want) {
 				t.Fatalf("%T: %d rows, depth %d, %d panels of stride %d: %v, want %v", p, rows, depth, panels, stride, got, want)
 			}
@@ -53,7 +59,7 @@ func BenchmarkProducts(b *testing.B) {
 		b.Run(fmt.Sprintf("%T", p), func(b *testing.B) {
 			b.SetBytes(rows * depth * 8)
 			for b.Loop() {
-				p.Add(c, x, y, rows, depth, panels, depth*Panel)
+				p.Add(c, x, y, rows, depth, panels, depth*Panel, true)
 			}
 		})
 	}

@@ -37,13 +37,20 @@ func newReader(c *model.Constant) (*reader, error) {
 // take reads so many elements.
 func (r *reader) take(dst []float64) error {
 	for len(dst) > 0 {
-		if len(r.ahead) == 0 {
-			if err := r.fill(); err != nil {
+		n := copy(dst, r.ahead)
+		if r.ahead = r.ahead[n:]; n == 0 && len(dst) < chunk/4 {
+			ahead := r.values[:min(chunk, r.size-r.next)]
+			if err := r.decode(ahead); err != nil {
+				return err
+			}
+			r.ahead = ahead
+		} else if n == 0 {
+			n = min(len(dst), chunk)
+			if err := r.decode(dst[:n]); err != nil {
 				return err
 			}
 		}
-		n := copy(dst, r.ahead)
-		dst, r.ahead = dst[n:], r.ahead[n:]
+		dst = dst[n:]
 	}
 	return nil
 }
@@ -58,33 +65,32 @@ func (r *reader) skip(to int64) {
 	r.next, r.ahead = to, nil
 }
 
-func (r *reader) fill() error {
-	c := r.constant
-	n := min(chunk, r.size-r.next)
-	if n <= 0 {
+// decode reads the next elements, at most chunk, past those that are read ahead.
+func (r *reader) decode(dst []float64) error {
+	c, n := r.constant, int64(len(dst))
+	if n == 0 || r.next+n > r.size {
 		return io.ErrUnexpectedEOF
 	}
+	first := r.next
+	r.next += n
 	if c.Data == nil {
-		r.ahead = c.Values[r.next:][:n]
-		r.next += n
+		copy(dst, c.Values[first:])
 		return nil
 	}
 	width := int64(c.DType.Size())
-	if err := tensor.ReadFull(c.Data, r.raw[:n*width], r.next*width); err != nil {
+	if err := tensor.ReadFull(c.Data, r.raw[:n*width], first*width); err != nil {
 		return err
 	}
-	r.ahead = r.values[:n]
-	if err := tensor.Decode(r.ahead, r.raw[:n*width], c.DType); err != nil {
+	if err := tensor.Decode(dst, r.raw[:n*width], c.DType); err != nil {
 		return err
 	}
 	if len(c.Factors) > 0 {
 		scale := r.scale[:n]
-		products(scale, &tensor.Rescale{DType: c.DType, Elements: r.size, Factors: c.Factors}, r.next)
+		products(scale, &tensor.Rescale{DType: c.DType, Elements: r.size, Factors: c.Factors}, first)
 		for k, s := range scale {
-			r.ahead[k] *= s
+			dst[k] *= s
 		}
 	}
-	r.next += n
 	return nil
 }
 
@@ -137,31 +143,17 @@ func constantPart(c *model.Constant, grid op.Grid) (*op.Array, error) {
 	return out, nil
 }
 
-// weight is the left operand of products: its elements, and their magnitudes.
-type weight interface {
-	// take reads as many elements as value has, in order.
-	take(value, magnitude []float64) error
-}
+// weight is the left operand of products: its elements in order, and their magnitudes where they are not the absolute values.
+type weight struct{ value, magnitude source }
 
-// storedWeight is read from the file.
-type storedWeight struct{ *reader }
+// source is read from first to last.
+type source interface{ take(dst []float64) error }
 
-func (w storedWeight) take(value, magnitude []float64) error {
-	if err := w.reader.take(value); err != nil {
-		return err
-	}
-	for k, x := range value {
-		magnitude[k] = math.Abs(x)
-	}
-	return nil
-}
+// list is a source that is at hand.
+type list struct{ rest []float64 }
 
-// computedWeight is an expression of constants.
-type computedWeight struct{ value, magnitude []float64 }
-
-func (w *computedWeight) take(value, magnitude []float64) error {
-	w.value = w.value[copy(value, w.value):]
-	w.magnitude = w.magnitude[copy(magnitude, w.magnitude):]
+func (l *list) take(dst []float64) error {
+	l.rest = l.rest[copy(dst, l.rest):]
 	return nil
 }
 
@@ -229,12 +221,12 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 }
 
 // weightOf is a weight that is the same on all probes, with the terms and weights behind it; nil for other values.
-func (e *evaluation) weightOf(v *model.Value, l *op.Linear) (w weight, terms, weights int64, err error) {
+func (e *evaluation) weightOf(v *model.Value, l *op.Linear) (w *weight, terms, weights int64, err error) {
 	if m, ok := e.values[v]; ok {
 		if len(m.value) != 1 || len(m.value[0].Data) != l.Groups*l.Rows*l.Depth {
 			return nil, 0, 0, nil
 		}
-		return &computedWeight{m.value[0].Data, m.magnitude[0].Data}, m.terms, m.weights, nil
+		return &weight{&list{m.value[0].Data}, &list{m.magnitude[0].Data}}, m.terms, m.weights, nil
 	}
 	if v.Const == nil || !v.Const.DType.Float() {
 		return nil, 0, 0, nil
@@ -243,10 +235,10 @@ func (e *evaluation) weightOf(v *model.Value, l *op.Linear) (w weight, terms, we
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	return storedWeight{r}, 0, 1, nil
+	return &weight{value: r}, 0, 1, nil
 }
 
-func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, x measured, w weight, bias *measured, result measured) error {
+func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, x measured, w *weight, bias *measured, result measured) error {
 	var active []int // the probes that are not all zeros
 	for p := range x.value {
 		if slices.ContainsFunc(x.value[p].Data, func(x float64) bool { return x != 0 }) || slices.ContainsFunc(x.magnitude[p].Data, func(x float64) bool { return x != 0 }) {
@@ -302,44 +294,43 @@ func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, 
 }
 
 // group multiplies one group of rows of a weight, chunk after chunk.
-func (e *evaluation) group(l *op.Linear, w weight, b, m *op.Columns, values, magnitudes []float64) error {
+func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, magnitudes []float64) error {
 	panels, stride := b.Panels(), b.Depth*op.Panel
 	width := panels * op.Panel
-	add := func(row, rows, from, depth int, value, magnitude []float64) {
-		e.products.Add(values[row*width:][:rows*width], value, b.Data[from*op.Panel:], rows, depth, panels, stride)
-		e.products.Add(magnitudes[row*width:][:rows*width], magnitude, m.Data[from*op.Panel:], rows, depth, panels, stride)
-	}
-	if l.Across {
-		depth := min(max(chunk/l.Rows, 8), l.Depth)
-		stored, turned := [2][]float64{}, [2][]float64{}
-		for k := range stored {
-			stored[k], turned[k] = make([]float64, depth*l.Rows), make([]float64, depth*l.Rows)
-		}
-		for from := 0; from < l.Depth; from += depth {
-			n := min(depth, l.Depth-from)
-			if err := w.take(stored[0][:n*l.Rows], stored[1][:n*l.Rows]); err != nil {
-				return err
-			}
-			for k := range stored {
-				turn(turned[k], stored[k], n, l.Rows)
-			}
-			add(0, l.Rows, from, n, turned[0][:n*l.Rows], turned[1][:n*l.Rows])
-		}
-		return nil
-	}
 	rows, depth := min(max(chunk/l.Depth, 4)/4*4, l.Rows), l.Depth // rows go four at a time
-	if depth > chunk {
+	switch {
+	case l.Across:
+		rows, depth = l.Rows, min(max(chunk/l.Rows, 8), l.Depth)
+	case depth > chunk:
 		rows, depth = 1, chunk
 	}
-	value, magnitude := make([]float64, rows*depth), make([]float64, rows*depth)
+	part, turned := make([]float64, rows*depth), []float64(nil)
+	if l.Across {
+		turned = make([]float64, rows*depth)
+	}
 	for row := 0; row < l.Rows; row += rows {
 		r := min(rows, l.Rows-row)
 		for from := 0; from < l.Depth; from += depth {
 			n := min(depth, l.Depth-from)
-			if err := w.take(value[:r*n], magnitude[:r*n]); err != nil {
+			next := func(s source) ([]float64, error) {
+				err := s.take(part[:r*n])
+				if !l.Across || err != nil {
+					return part[:r*n], err
+				}
+				turn(turned, part[:r*n], n, r)
+				return turned[:r*n], nil
+			}
+			a, err := next(w.value)
+			if err != nil {
 				return err
 			}
-			add(row, r, from, n, value[:r*n], magnitude[:r*n])
+			e.products.Add(values[row*width:][:r*width], a, b.Data[from*op.Panel:], r, n, panels, stride, false)
+			if w.magnitude != nil {
+				if a, err = next(w.magnitude); err != nil {
+					return err
+				}
+			}
+			e.products.Add(magnitudes[row*width:][:r*width], a, m.Data[from*op.Panel:], r, n, panels, stride, true)
 		}
 	}
 	return nil
