@@ -17,10 +17,10 @@ func init() {
 		return &o
 	}
 	register(
-		alongAxis(Operator{Type: "Softmax", Eval: normalized(softmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Saturates: true}),
-		alongAxis(Operator{Type: "LogSoftmax", Eval: normalized(logSoftmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Saturates: true}),
-		alongAxis(Operator{Type: "Hardmax", Eval: normalized(hardmaxLine), Needs: normalizedNeeds}),
-		alongAxis(Operator{Type: "LpNormalization", Eval: lpNorm, Terms: axisTerms, Needs: lineNeeds}),
+		alongAxis(Operator{Type: "Softmax", Eval: normalized(softmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Lines: true, Saturates: true}),
+		alongAxis(Operator{Type: "LogSoftmax", Eval: normalized(logSoftmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Lines: true, Saturates: true}),
+		alongAxis(Operator{Type: "Hardmax", Eval: normalized(hardmaxLine), Needs: normalizedNeeds, Lines: true}),
+		alongAxis(Operator{Type: "LpNormalization", Eval: lpNorm, Terms: axisTerms, Needs: lineNeeds, Lines: true}),
 		alongAxis(Operator{Type: "CumSum", Inputs: []string{"input", "axis"}, Eval: cumulative(0, add), Magnitude: additive, Terms: axisTerms, Needs: cumulativeNeeds}),
 		alongAxis(Operator{Type: "CumProd", Inputs: []string{"input", "axis"}, Eval: cumulative(1, times), Magnitude: additive, Needs: cumulativeNeeds}),
 		&Operator{Type: "ArgMax", Eval: arg(func(a, b float64) bool { return a > b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds},

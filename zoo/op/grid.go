@@ -212,12 +212,84 @@ func each(a *Array, of, grid Grid, f func(inside, e int)) error {
 	return nil
 }
 
+// InParts says whether EvalPart takes no more room than the parts themselves.
+func InParts(n *model.Node, given []Grid, out Grid) bool {
+	o := Of(n)
+	switch {
+	case flat[n.Type]:
+		return true
+	case len(n.Outputs) > 1 || len(given) == 0 || given[0] == nil:
+		return false
+	}
+	return o.Parts || o.Elementwise || o.PerChannel || o.Lines && out.Equal(given[0])
+}
+
+// flat are the operators that only give another shape to what stays in the same order.
+var flat = map[string]bool{"Reshape": true, "Flatten": true, "Squeeze": true, "Unsqueeze": true}
+
+// reshapedPart takes, of the parts of an array and of its magnitudes, what another shape has in a part of its own.
+func reshapedPart(value, magnitude *Array, given Grid, from, to []int64, out Grid) (*Array, *Array, error) {
+	if product(from) != product(to) || value.wide != nil {
+		return nil, nil, fmt.Errorf("shape %v for %v: %w", to, from, ErrUnsupported)
+	}
+	numbers := make([][]int32, len(from)) // of positions along each axis, in the part; below 0 where it has none
+	for axis, list := range given {
+		numbers[axis] = slices.Repeat([]int32{-1}, int(from[axis]))
+		count := int32(0)
+		for _, r := range list {
+			for i := r.From; i < r.To; i++ {
+				numbers[axis][i] = count
+				count++
+			}
+		}
+	}
+	lists := make([][]int32, len(out))
+	for axis, list := range out {
+		for _, r := range list {
+			for i := r.From; i < r.To; i++ {
+				lists[axis] = append(lists[axis], int32(i))
+			}
+		}
+	}
+	result, err := NewArray(out.Shape())
+	if err != nil {
+		return nil, nil, err
+	}
+	result.DType = value.DType
+	size := &Array{DType: magnitude.DType, Shape: result.Shape, Data: make([]float64, len(result.Data))}
+	fine, coarse, step := strides(to), strides(from), strides(given.Shape())
+	e, missing := 0, false
+	walk(result.Shape, func(index []int64) {
+		at, inside := int64(0), int64(0)
+		for axis, i := range index {
+			at += int64(lists[axis][i]) * fine[axis]
+		}
+		for axis, s := range coarse {
+			i := numbers[axis][at/s]
+			at %= s
+			missing = missing || i < 0
+			inside += int64(max(i, 0)) * step[axis]
+		}
+		result.Data[e], size.Data[e] = value.Data[inside], magnitude.Data[inside]
+		e++
+	})
+	if missing {
+		return nil, nil, fmt.Errorf("elements of shape %v that are not among %v: %w", from, given, ErrUnsupported)
+	}
+	if value == magnitude {
+		return result, result, nil
+	}
+	return result, size, nil
+}
+
 // EvalPart is Eval where of each input k only the elements given[k] are at hand, put together in in[k], and of the output
 // only those of the grid out are wanted, of shape whole. shapes are the inputs' own. Magnitudes go with them: m becomes those
 // of the output. What is computed of an element that is not at hand is no number.
 func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k int, whole []int64, out Grid) (value, magnitude *Array, err error) {
-	o := Of(n)
-	if !o.Parts && !o.Elementwise && !o.PerChannel || len(n.Outputs) > 1 {
+	if k == 0 && flat[n.Type] {
+		return reshapedPart(in[0], m[0], given[0], shapes[0], whole, out)
+	}
+	if !InParts(n, given, out) {
 		in, m = slices.Clone(in), slices.Clone(m)
 		for j, a := range in {
 			if a == nil {

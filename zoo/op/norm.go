@@ -15,14 +15,14 @@ func init() {
 	parameters := []string{"input", "scale", "bias"}
 	register(
 		&Operator{Type: "BatchNormalization", Inputs: []string{"input", "scale", "bias", "mean", "variance"}, Eval: batchNorm, Shape: sameShape, Magnitude: batchNormMagnitude, Needs: batchNormNeeds, PerChannel: true, Wants: batchNormWants},
-		&Operator{Type: "InstanceNormalization", Inputs: parameters, Eval: instanceNorm, Shape: sameShape, Terms: allTerms, Needs: instanceNormNeeds},
-		&Operator{Type: "GroupNormalization", Inputs: parameters, Eval: groupNorm, Shape: sameShape, Terms: allTerms, Needs: groupNormNeeds},
-		&Operator{Type: "LayerNormalization", Inputs: parameters, Eval: layerNorm, DType: layerNormType, Shape: layerNormShape, Terms: axisTerms, Needs: layerNormNeeds},
+		&Operator{Type: "InstanceNormalization", Inputs: parameters, Eval: instanceNorm, Shape: sameShape, Terms: allTerms, Needs: instanceNormNeeds, Lines: true},
+		&Operator{Type: "GroupNormalization", Inputs: parameters, Eval: groupNorm, Shape: sameShape, Terms: allTerms, Needs: groupNormNeeds, Lines: true},
+		&Operator{Type: "LayerNormalization", Inputs: parameters, Eval: layerNorm, DType: layerNormType, Shape: layerNormShape, Terms: axisTerms, Needs: layerNormNeeds, Lines: true},
 		&Operator{Type: "LRN", Eval: lrn, Shape: sameShape, Terms: axisTerms, Needs: lrnNeeds},
-		&Operator{Type: "MeanVarianceNormalization", Eval: meanVariance, Shape: sameShape, Terms: allTerms, Needs: meanVarianceNeeds},
+		&Operator{Type: "MeanVarianceNormalization", Eval: meanVariance, Shape: sameShape, Terms: allTerms, Needs: meanVarianceNeeds, Lines: true},
 	)
 	for _, name := range []string{"RMSNormalization", "SimplifiedLayerNormalization"} { // the latter is ONNX Runtime's name for it, in ONNX's domain
-		register(&Operator{Type: name, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds})
+		register(&Operator{Type: name, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds, Lines: true})
 	}
 }
 

@@ -75,6 +75,9 @@ type Operator struct {
 	// Elementwise or PerChannel.
 	Parts bool
 
+	// Lines: as Parts, where the part is of the first input's extents and needs nothing else of it.
+	Lines bool
+
 	// Rearranges: the output is the first input, element by element, in another shape, order or type.
 	Rearranges bool
 

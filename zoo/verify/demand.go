@@ -269,7 +269,7 @@ func volume(shape []int64) float64 {
 func (s *side) alike() bool {
 	return !slices.ContainsFunc(s.order, func(n *model.Node) bool {
 		o := op.Of(n)
-		return !o.Elementwise && !o.PerChannel && !o.Parts && o.Window == nil || n.Type == "Concat"
+		return !o.Elementwise && !o.PerChannel && !o.Parts && !o.Lines && o.Window == nil || n.Type == "Concat"
 	})
 }
 

@@ -29,7 +29,7 @@ var errDiffers = errors.New("differs")
 // Bounds for the numbers that a side of a region holds at a time: maxLight where any number of workers may need as many,
 // maxHeld where it is one at a time in the whole process.
 const (
-	maxLight = 1 << 20
+	maxLight = 1 << 21
 	maxHeld  = 1 << 26
 )
 

@@ -267,7 +267,7 @@ func (e *evaluation) node(ctx context.Context, n *model.Node) error {
 			return err
 		}
 		size := 2 * volume(grid.Shape()) * float64(probes)
-		if o := op.Of(n); !o.Parts && !o.Elementwise && !o.PerChannel { // it is computed as a whole
+		if !op.InParts(n, needed, grid) { // it is computed as a whole
 			size += 2 * volume(e.shapes[v])
 			for _, s := range shapes {
 				size += 2 * volume(s)
