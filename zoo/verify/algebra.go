@@ -56,14 +56,11 @@ func AlgebraUnrounded(ctx context.Context, original, folded *model.Model, plan *
 }
 
 func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan, unit float64) (Result, error) {
-	consts, others := settle(original), settle(folded) // each model's own: what the plan took as known is not taken over
-	before, after := index(original), index(folded)
 	var r Result
-	for _, region := range plan.Regions {
+	for _, c := range comparisons(original, folded, plan, unit) {
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
-		c := &comparison{region: region, before: before[region.Graph], after: after[region.Graph], consts: consts, others: others, unit: unit, products: op.FastProducts}
 		share, err := c.run(ctx)
 		switch {
 		case errors.Is(err, errDiffers):
@@ -78,6 +75,19 @@ func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan
 		}
 	}
 	return r, nil
+}
+
+// comparisons are those of a plan's regions.
+func comparisons(original, folded *model.Model, plan *fold.Plan, unit float64) (list []*comparison) {
+	consts, others := settle(original), settle(folded) // each model's own: what the plan took as known is not taken over
+	before, after := index(original), index(folded)
+	for _, region := range plan.Regions {
+		list = append(list, &comparison{
+			region: region, before: before[region.Graph], after: after[region.Graph], consts: consts, others: others,
+			unit: unit, small: granted, products: op.FastProducts,
+		})
+	}
+	return list
 }
 
 // freeExtent is given to extents that a model leaves free.

@@ -30,12 +30,13 @@ func (d *demand) shape(name string, whole []int64) []int64 {
 // maxWhole bounds the multiplications of a region that is evaluated as a whole although parts of it would do.
 const maxWhole = 1 << 21
 
-// demand chooses the positions of the outputs that are compared, and how many probes there are. All elements of constants
-// have a part in what is compared; along axes where that is so with a few positions, a few are taken: both ends, the neighbour
-// of the first and what is in the middle. With one for each axis they are all corners and edges, and some within. Where
-// operators treat positions otherwise than their neighbours, as slices do, all are taken if that costs little.
+// demand chooses the positions of the outputs that are compared, and on how many probes. Along axes where what is in the
+// middle depends on all constants that the whole axis depends on, a few are taken: both ends, the neighbour of the first, and
+// what is in the middle. With a few of each axis they are all corners and edges, and some within. Along all other axes, those
+// of channels above all, every position is taken. So it is where operators treat positions otherwise than their neighbours, as
+// slices do, if that costs little.
 func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, apart bool) *demand {
-	all := &demand{probes: probes[:4]}
+	all := &demand{probes: otherProbes[:4]}
 	known := before.infer(shapes) && after.infer(shapes)
 	if !known {
 		return all
@@ -48,32 +49,32 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 		}
 		grids[name] = op.WholeGrid(shape)
 	}
-	d := &demand{}
-	take := func(grids map[string]op.Grid) bool {
-		x, y := before.needs(grids), after.needs(grids)
-		if d.before != nil && !(before.same(d.before, x) && after.same(d.after, y)) {
-			return false
-		}
-		d.before, d.after, d.grids = x, y, maps.Clone(grids)
-		return true
-	}
-	take(grids)
+	d := &demand{before: before.needs(grids), after: after.needs(grids), grids: grids}
 	work := before.work(d.before) + after.work(d.after)
 	if apart && (before.alike() && after.alike() || work > maxWhole) {
+		period := max(before.period(), after.period())
+		with := func(name string, axis int, list []op.Range) map[string]op.Grid {
+			other := maps.Clone(d.grids)
+			other[name] = slices.Clone(other[name])
+			other[name][axis] = list
+			return other
+		}
 		for _, name := range outputs {
 			for axis, list := range grids[name] {
-				if some := few(list); some != nil {
-					trial := maps.Clone(grids)
-					trial[name] = slices.Clone(grids[name])
-					if trial[name][axis] = some; take(trial) {
-						grids = trial
-					}
+				some, middle := few(list, period)
+				if some == nil {
+					continue
+				}
+				alone := with(name, axis, middle)
+				if before.same(d.before, before.needs(alone)) && after.same(d.after, after.needs(alone)) {
+					d.grids = with(name, axis, some)
 				}
 			}
 		}
+		d.before, d.after = before.needs(d.grids), after.needs(d.grids)
 		work = before.work(d.before) + after.work(d.after)
 	}
-	d.probes = chosen(work, before.stored(d.before)+after.stored(d.after), before.affine() && after.affine())
+	d.probes = chosen(work, before.stored(d.before)+after.stored(d.after), c.small, before.affine() && after.affine())
 	if !apart {
 		return &demand{probes: d.probes}
 	}
@@ -93,17 +94,42 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 	return d
 }
 
-// few are a few positions of an axis; nil if there are no more.
-func few(axis []op.Range) []op.Range {
-	if len(axis) != 1 || axis[0].To-axis[0].From < 5 {
-		return nil
+// few are a few positions of an axis, and those in the middle alone, period many; nil if there are hardly more.
+func few(axis []op.Range, period int64) (some, middle []op.Range) {
+	if len(axis) != 1 || axis[0].To-axis[0].From < 3*period+2 {
+		return nil, nil
 	}
-	last := axis[0].To - 1
-	middle := axis[0].From + (last-axis[0].From)/2
-	if middle < axis[0].From+3 {
-		return []op.Range{{From: axis[0].From, To: axis[0].From + 3}, {From: last, To: last + 1}}
+	from, to := axis[0].From, axis[0].To
+	first, last := op.Range{From: from, To: from + period + 1}, op.Range{From: to - period, To: to}
+	at := from + (to-from)/2
+	at = max(min(at, last.From-period), first.To)
+	middle = []op.Range{{From: at, To: at + period}}
+	for _, r := range []op.Range{first, middle[0], last} {
+		if k := len(some) - 1; k >= 0 && some[k].To == r.From {
+			some[k].To = r.To
+		} else {
+			some = append(some, r)
+		}
 	}
-	return []op.Range{{From: axis[0].From, To: axis[0].From + 2}, {From: middle, To: middle + 1}, {From: last, To: last + 1}}
+	return some, middle
+}
+
+// maxPeriod bounds the positions that stand for all others.
+const maxPeriod = 64
+
+// period is after how many positions along an axis operators that enlarge images do the same again.
+func (s *side) period() int64 {
+	period := int64(1)
+	for _, n := range s.order {
+		switch n.Type {
+		case "ConvTranspose":
+			period *= largest(n.Ints("strides"))
+		case "DepthToSpace":
+			period *= max(1, n.Int("blocksize", 1))
+		}
+		period = min(period, maxPeriod)
+	}
+	return period
 }
 
 // infer finds the shapes of a side's values, its inputs of the given shapes. false: some are not known.

@@ -11,29 +11,29 @@ import (
 // probe fills an input of a region.
 type probe func(*rand.Rand, *op.Array)
 
-// probes are the inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere,
-// and zeros a wrong bias: together they show all of an affine function. What is large shows both sides of saturation, one
-// element alone what is small beside others.
-var probes = []probe{
-	normal, constant(0), scaled(1e3), scaled(-1e3),
-	constant(1), oneHot(0), oneHot(0.5), oneHot(1), normal, normal,
-}
-
-// maxSmall are the multiplications that any region is granted, and perElement those for each element of its constants.
-const (
-	maxSmall   = 1 << 16
-	perElement = 64
+// The inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere, and zeros a
+// wrong bias: together they show all of an affine function, and one element alone shows what is small beside others. What is
+// large shows both sides of a saturation.
+var (
+	affineProbes = []probe{normal, constant(0), oneHot(0.5), oneHot(0), oneHot(1), scaled(1e3), scaled(-1e3), constant(1), normal, normal}
+	otherProbes  = []probe{normal, constant(0), scaled(1e3), scaled(-1e3), oneHot(0.5), oneHot(0), oneHot(1), constant(1), normal, normal}
 )
 
-// chosen are the probes of a region that takes work multiplications for each and has so many constants: all, or as many as
-// are granted, but two for an affine function and four for others.
-func chosen(work, constants float64, affine bool) []probe {
-	least := 4
+// granted are the multiplications that any region may take, and perElement those for each element of its constants.
+const (
+	granted    = 1 << 16
+	perElement = 40
+)
+
+// chosen are the probes of a region that takes work multiplications for each and has so many elements of constants: all, or
+// as many as small and perElement grant, but two for an affine function and four for others.
+func chosen(work, constants, small float64, affine bool) []probe {
+	list, least := otherProbes, 4
 	if affine {
-		least = 2
+		list, least = affineProbes, 2
 	}
-	granted := max(maxSmall, perElement*constants)
-	return probes[:max(least, int(min(granted/max(work, 1), float64(len(probes)))))]
+	grant := max(small, perElement*constants) / max(work, 1)
+	return list[:max(least, int(min(grant, float64(len(list)))))]
 }
 
 func normal(rng *rand.Rand, a *op.Array) {

@@ -21,6 +21,7 @@ type comparison struct {
 	consts        *op.Folder // of the original
 	others        *op.Folder // of the folded model
 	unit          float64
+	small         float64 // multiplications that are granted whatever the region's size
 	products      op.Products
 }
 
