@@ -35,7 +35,7 @@ const maxWhole = 1 << 21
 // what is in the middle. With a few of each axis they are all corners and edges, and some within. Along all other axes, those
 // of channels above all, every position is taken. So it is where operators treat positions otherwise than their neighbours, as
 // slices do, if that costs little.
-func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, apart bool) *demand {
+func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, a attempt) *demand {
 	all := &demand{probes: otherProbes[:4]}
 	known := before.infer(shapes) && after.infer(shapes)
 	if !known {
@@ -51,7 +51,7 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 	}
 	d := &demand{before: before.needs(grids), after: after.needs(grids), grids: grids}
 	work := before.work(d.before) + after.work(d.after)
-	if apart && (before.alike() && after.alike() || work > maxWhole) {
+	if a.apart && (before.alike() && after.alike() || work > maxWhole) {
 		period := max(before.period(), after.period())
 		with := func(name string, axis int, list []op.Range) map[string]op.Grid {
 			other := maps.Clone(d.grids)
@@ -74,8 +74,8 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 		d.before, d.after = before.needs(d.grids), after.needs(d.grids)
 		work = before.work(d.before) + after.work(d.after)
 	}
-	d.probes = chosen(work, before.stored(d.before)+after.stored(d.after), c.small, before.affine() && after.affine())
-	if !apart {
+	d.probes = chosen(work, before.stored(d.before)+after.stored(d.after), c.small, before.affine() && after.affine(), a.few)
+	if !a.apart {
 		return &demand{probes: d.probes}
 	}
 	for _, name := range probed {

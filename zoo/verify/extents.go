@@ -8,9 +8,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/op"
 )
 
-// shapes are the inputs' shapes. Where the whole region works on positions alike, large images are cut to a size at which
-// borders and interior are both seen.
-func (c *comparison) shapes(probed []string) ([][]int64, error) {
+// shapes are the inputs' shapes. Where the whole region works on positions alike, with cut large images are cut to a size at
+// which borders and interior are both seen.
+func (c *comparison) shapes(probed []string, cut bool) ([][]int64, error) {
 	var out [][]int64
 	for _, name := range probed {
 		v := c.before[name]
@@ -41,7 +41,7 @@ func (c *comparison) shapes(probed []string) ([][]int64, error) {
 		}
 		out = append(out, s)
 	}
-	if len(out) == 1 && len(out[0]) > 2 {
+	if cut && len(out) == 1 && len(out[0]) > 2 {
 		if reach, stride, alike := c.reach(len(out[0]) - 2); alike {
 			for k := 2; k < len(out[0]); k++ {
 				if more := out[0][k] - reach; more > 0 {
@@ -85,7 +85,15 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 		return 0, 0, false
 	}
 	extent, stride = 1, 1
+	pooled := map[*model.Value]bool{} // that have no positions any more
 	for _, n := range s.order {
+		behind := !slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return v != nil && !pooled[v] && !s.given(v) })
+		if behind || global(n, spatial+2) {
+			for _, v := range n.Outputs {
+				pooled[v] = true
+			}
+			continue
+		}
 		switch o := op.Of(n); {
 		case o.Window != nil:
 			w := o.Window(n)
@@ -98,6 +106,31 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 		}
 	}
 	return extent + stride, stride, true
+}
+
+// global says whether a node takes all positions of images of that rank together, however many they are.
+func global(n *model.Node, rank int) bool {
+	switch n.Type {
+	case "GlobalAveragePool", "GlobalMaxPool":
+		return true
+	case "ReduceMean", "ReduceMax", "ReduceMin":
+		axes := n.Ints("axes")
+		if v := n.In(1); v != nil && v.Const != nil {
+			if a, err := op.FromConstant(v.Const, 16); err == nil {
+				axes = a.Ints()
+			}
+		}
+		if len(axes) != rank-2 {
+			return false
+		}
+		for k := 2; k < rank; k++ {
+			if !slices.Contains(axes, int64(k)) && !slices.Contains(axes, int64(k-rank)) {
+				return false
+			}
+		}
+		return n.Int("keepdims", 1) != 0
+	}
+	return false
 }
 
 // largest is the largest of some numbers and 1.

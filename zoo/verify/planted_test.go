@@ -20,7 +20,7 @@ import (
 // positions nor products of matrices are chosen.
 func wholly(c *comparison, probes []probe) error {
 	probed, outputs := c.probed(), c.outputs()
-	shapes, err := c.shapes(probed)
+	shapes, err := c.shapes(probed, true)
 	if err != nil {
 		return err
 	}

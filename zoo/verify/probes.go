@@ -26,11 +26,14 @@ const (
 )
 
 // chosen are the probes of a region that takes work multiplications for each and has so many elements of constants: all, or
-// as many as small and perElement grant, but two for an affine function and four for others.
-func chosen(work, constants, small float64, affine bool) []probe {
+// as many as small and perElement grant, but two for an affine function and four for others. few: no more than that.
+func chosen(work, constants, small float64, affine, few bool) []probe {
 	list, least := otherProbes, 4
 	if affine {
 		list, least = affineProbes, 2
+	}
+	if few {
+		return list[:least]
 	}
 	grant := max(small, perElement*constants) / max(work, 1)
 	return list[:max(least, int(min(grant, float64(len(list)))))]

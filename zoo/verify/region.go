@@ -37,13 +37,29 @@ const (
 // large is the one place for a region that needs much memory.
 var large = make(chan struct{}, 1)
 
+// attempt is a way to evaluate a region.
+type attempt struct {
+	cut   bool // large images are made smaller, where that shows as much
+	apart bool // demanded positions alone are evaluated
+	limit int  // of numbers held by a side
+	few   bool // no more probes than have to be
+}
+
 // run compares, and is the largest share of the limit that was used. It evaluates demanded positions, or whole values where
 // those cannot be evaluated apart.
 func (c *comparison) run(ctx context.Context) (share float64, err error) {
-	for _, apart := range []bool{true, false} {
-		share, err = c.compareAll(ctx, apart, maxLight)
+	for _, a := range []attempt{{cut: true, apart: true}, {cut: true}, {apart: true}, {}} {
+		if !a.cut && c.uncut() {
+			break
+		}
+		a.limit = maxLight
+		share, err = c.compareAll(ctx, a)
 		if errors.Is(err, op.ErrTooLarge) {
-			share, err = c.alone(ctx, apart)
+			a.few = true
+			share, err = c.compareAll(ctx, a)
+		}
+		if errors.Is(err, op.ErrTooLarge) {
+			share, err = c.alone(ctx, a)
 		}
 		if err == nil || errors.Is(err, errDiffers) || ctx.Err() != nil {
 			break
@@ -52,28 +68,39 @@ func (c *comparison) run(ctx context.Context) (share float64, err error) {
 	return share, err
 }
 
+// uncut says that the region's images are not cut.
+func (c *comparison) uncut() bool {
+	cut, err := c.shapes(c.probed(), true)
+	if err != nil {
+		return true
+	}
+	whole, err := c.shapes(c.probed(), false)
+	return err != nil || slices.EqualFunc(cut, whole, slices.Equal[[]int64])
+}
+
 // alone compares while no other region needs much memory.
-func (c *comparison) alone(ctx context.Context, apart bool) (share float64, err error) {
+func (c *comparison) alone(ctx context.Context, a attempt) (share float64, err error) {
 	select {
 	case large <- struct{}{}:
 		defer func() { <-large }()
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	return c.compareAll(ctx, apart, maxHeld)
+	a.limit = maxHeld
+	return c.compareAll(ctx, a)
 }
 
-func (c *comparison) compareAll(ctx context.Context, apart bool, limit int) (share float64, err error) {
+func (c *comparison) compareAll(ctx context.Context, a attempt) (share float64, err error) {
 	probed, outputs := c.probed(), c.outputs()
-	shapes, err := c.shapes(probed)
+	shapes, err := c.shapes(probed, a.cut)
 	if err != nil {
 		return 0, err
 	}
-	before, after, err := c.sides(probed, outputs, limit)
+	before, after, err := c.sides(probed, outputs, a.limit)
 	if err != nil {
 		return 0, err
 	}
-	d := c.demand(before, after, probed, outputs, shapes, apart)
+	d := c.demand(before, after, probed, outputs, shapes, a)
 	list := d.probes
 	inputs, tops := make([][]*op.Array, len(probed)), make([]float64, len(list))
 	for k, p := range list {
@@ -105,7 +132,7 @@ func (c *comparison) compareAll(ctx context.Context, apart bool, limit int) (sha
 	}
 	for k := range list {
 		for j, name := range outputs {
-			s, err := c.compare(name, x[j], y[j], k, tops[k], apart && d.grids != nil)
+			s, err := c.compare(name, x[j], y[j], k, tops[k], d.grids != nil)
 			if share = max(share, s); err != nil {
 				return share, err
 			}
