@@ -216,7 +216,7 @@ func each(a *Array, of, grid Grid, f func(inside, e int)) error {
 func InParts(n *model.Node, given []Grid, out Grid) bool {
 	o := Of(n)
 	switch {
-	case flat[n.Type]:
+	case flat[n.Type] || cuts[n.Type]:
 		return true
 	case len(n.Outputs) > 1 || len(given) == 0 || given[0] == nil:
 		return false
@@ -226,6 +226,69 @@ func InParts(n *model.Node, given []Grid, out Grid) bool {
 
 // flat are the operators that only give another shape to what stays in the same order.
 var flat = map[string]bool{"Reshape": true, "Flatten": true, "Squeeze": true, "Unsqueeze": true}
+
+// cuts are the operators whose outputs are parts of their first input, along each axis by itself.
+var cuts = map[string]bool{"Slice": true, "Split": true}
+
+// cutPart takes a part of output k, of shape to, from parts of the first input, of shape from, and of its magnitudes.
+func cutPart(n *model.Node, in, m []*Array, given Grid, from []int64, k int, to []int64, out Grid) (value, magnitude *Array, err error) {
+	known := slices.Clone(in)
+	known[0] = &Array{DType: in[0].DType, Shape: from}
+	taken, lists := make(Grid, len(out)), make([][]int32, len(out))
+	for axis, list := range out {
+		var places []int64
+		for _, r := range list {
+			for i := r.From; i < r.To; i++ {
+				box := make(Box, len(to))
+				for a := range box {
+					box[a] = Range{0, 1}
+				}
+				box[axis] = Range{i, i + 1}
+				need := Needs(n, known, Part{k, to, box})[0]
+				if len(need) != len(out) || need[axis].To != need[axis].From+1 {
+					return nil, nil, fmt.Errorf("%v: a part of output %d: %w", n, k, ErrUnsupported)
+				}
+				places = append(places, need[axis].From)
+				taken[axis] = append(taken[axis], need[axis])
+			}
+		}
+		taken[axis] = united(taken[axis])
+		at := map[int64]int32{}
+		for _, r := range taken[axis] {
+			for i := r.From; i < r.To; i++ {
+				at[i] = int32(len(at))
+			}
+		}
+		for _, i := range places { // which may go backward
+			lists[axis] = append(lists[axis], at[i])
+		}
+	}
+	take := func(a *Array) (*Array, error) {
+		part, err := a.Part(given, taken)
+		if err != nil {
+			return nil, err
+		}
+		result := &Array{DType: a.DType, Shape: out.Shape(), Data: make([]float64, len(part.Data))}
+		step, e := strides(part.Shape), 0
+		if len(part.Data) != int(product(result.Shape)) {
+			return nil, fmt.Errorf("%v: a part of output %d: %w", n, k, ErrUnsupported)
+		}
+		walk(result.Shape, func(index []int64) {
+			from := int64(0)
+			for axis, i := range index {
+				from += int64(lists[axis][i]) * step[axis]
+			}
+			result.Data[e] = part.Data[from]
+			e++
+		})
+		return result, nil
+	}
+	if value, err = take(in[0]); err != nil || m[0] == in[0] {
+		return value, value, err
+	}
+	magnitude, err = take(m[0])
+	return value, magnitude, err
+}
 
 // reshapedPart takes, of the parts of an array and of its magnitudes, what another shape has in a part of its own.
 func reshapedPart(value, magnitude *Array, given Grid, from, to []int64, out Grid) (*Array, *Array, error) {
@@ -286,6 +349,9 @@ func reshapedPart(value, magnitude *Array, given Grid, from, to []int64, out Gri
 // only those of the grid out are wanted, of shape whole. shapes are the inputs' own. Magnitudes go with them: m becomes those
 // of the output. What is computed of an element that is not at hand is no number.
 func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k int, whole []int64, out Grid) (value, magnitude *Array, err error) {
+	if cuts[n.Type] && k < len(n.Outputs) {
+		return cutPart(n, in, m, given[0], shapes[0], k, whole, out)
+	}
 	if k == 0 && flat[n.Type] {
 		return reshapedPart(in[0], m[0], given[0], shapes[0], whole, out)
 	}
