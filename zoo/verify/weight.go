@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
@@ -26,12 +27,23 @@ type reader struct {
 	raw      [chunk * 8]byte
 }
 
+// readers keeps the room of those that are done.
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
+// newReader reads from the first element on; release gives its room back.
 func newReader(c *model.Constant) (*reader, error) {
 	size, ok := c.Elements()
 	if !ok || c.Data == nil && int64(len(c.Values)) != size || c.Data != nil && c.DType.Size() == 0 {
 		return nil, fmt.Errorf("a constant of type %v and shape %v", c.DType, c.Shape)
 	}
-	return &reader{constant: c, size: size}, nil
+	r := readers.Get().(*reader)
+	r.constant, r.size, r.next, r.ahead = c, size, 0, nil
+	return r, nil
+}
+
+func (r *reader) release() {
+	r.constant = nil
+	readers.Put(r)
 }
 
 // take reads so many elements.
@@ -105,6 +117,7 @@ func constantPart(c *model.Constant, grid op.Grid) (*op.Array, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.release()
 	axis := len(grid) // the last one of which not all is asked for
 	for axis > 0 && slices.Equal(grid[axis-1:axis].Shape(), c.Shape[axis-1:axis]) {
 		axis--
@@ -196,6 +209,9 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 	if w == nil || err != nil {
 		return false, err
 	}
+	if r, ok := w.value.(*reader); ok {
+		defer r.release()
+	}
 	in := make([]*op.Array, len(shapes))
 	for k, s := range shapes {
 		if s != nil {
@@ -258,8 +274,10 @@ func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			clear(b.Data)
-			clear(m.Data)
+			if g > 0 {
+				clear(b.Data)
+				clear(m.Data)
+			}
 			for k, p := range active {
 				l.Draw(x.value[p], g, b, k*l.Columns)
 				l.Draw(x.magnitude[p], g, m, k*l.Columns)
