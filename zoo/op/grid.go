@@ -218,7 +218,7 @@ func InParts(n *model.Node, given []Grid, out Grid) bool {
 	switch {
 	case flat[n.Type] || cuts[n.Type]:
 		return true
-	case len(n.Outputs) > 1 || len(given) == 0 || given[0] == nil:
+	case len(given) == 0 || given[0] == nil:
 		return false
 	}
 	return o.Parts || o.Elementwise || o.PerChannel || o.Lines && out.Equal(given[0])

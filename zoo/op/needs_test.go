@@ -218,6 +218,7 @@ func TestNoMoreIsNeededThanHasToBe(t *testing.T) {
 		{"a larger image", node("Resize", "mode", "nearest", "coordinate_transformation_mode", "asymmetric"), []*op.Array{{Shape: image}, nil, array([]int64{4}, 1, 1, 2, 2)}, []int64{2, 6, 40, 40}, r(0, 1, 2, 3, 6, 8, 39, 40), []op.Box{r(0, 1, 2, 3, 3, 4, 19, 20), nil, r(0, 4)}},
 		{"a layer normalised", node("LayerNormalization"), of([]int64{2, 5, 8}, []int64{8}, []int64{8}), []int64{2, 5, 8}, r(0, 1, 2, 3, 4, 6), []op.Box{r(0, 1, 2, 3, 0, 8), r(4, 6), r(4, 6)}},
 		{"queries", node("Attention"), of([]int64{2, 3, 5, 8}, []int64{2, 3, 7, 8}, []int64{2, 3, 7, 8}), []int64{2, 3, 5, 8}, r(0, 1, 1, 2, 2, 3, 0, 8), []op.Box{r(0, 1, 1, 2, 2, 3, 0, 8), r(0, 1, 0, 3, 0, 7, 0, 8), r(0, 1, 0, 3, 0, 7, 0, 8)}},
+		{"a recurrent layer", node("LSTM"), of([]int64{5, 7, 3}, []int64{1, 8, 3}, []int64{1, 8, 2}), []int64{5, 1, 7, 2}, r(1, 2, 0, 1, 3, 5, 0, 1), []op.Box{r(0, 5, 3, 5, 0, 3), r(0, 1, 0, 8, 0, 3), r(0, 1, 0, 8, 0, 2)}},
 		{"no more than a shape", node("Shape"), of(image), []int64{4}, r(0, 4), []op.Box{r(0, 0, 0, 0, 0, 0, 0, 0)}},
 		{"what is not known", node("NonZero"), of(image), []int64{4, 9}, r(0, 1, 0, 1), []op.Box{op.Whole(image)}},
 		{"nothing", node("NonZero"), of(image), []int64{4, 9}, r(0, 0, 0, 1), []op.Box{r(0, 0, 0, 0, 0, 0, 0, 0)}},

@@ -14,13 +14,37 @@ import (
 func init() {
 	inputs := []string{"input", "weight", "recurrence weight", "bias", "lengths", "initial state", "initial cell", "peepholes"}
 	register(
-		&Operator{Type: "LSTM", Inputs: inputs, Eval: recurrent(4, lstmStep), Shape: recurrentShape, Terms: recurrentTerms},
-		&Operator{Type: "GRU", Inputs: inputs, Eval: recurrent(3, gruStep), Shape: recurrentShape, Terms: recurrentTerms},
-		&Operator{Type: "RNN", Inputs: inputs, Eval: recurrent(1, rnnStep), Shape: recurrentShape, Terms: recurrentTerms},
+		&Operator{Type: "LSTM", Inputs: inputs, Eval: recurrent(4, lstmStep), Shape: recurrentShape, Terms: recurrentTerms, Needs: recurrentNeeds, Parts: true},
+		&Operator{Type: "GRU", Inputs: inputs, Eval: recurrent(3, gruStep), Shape: recurrentShape, Terms: recurrentTerms, Needs: recurrentNeeds, Parts: true},
+		&Operator{Type: "RNN", Inputs: inputs, Eval: recurrent(1, rnnStep), Shape: recurrentShape, Terms: recurrentTerms, Needs: recurrentNeeds, Parts: true},
 	)
 }
 
 func recurrentTerms(_ *model.Node, in []*Array) int64 { return in[1].Shape[2] + in[2].Shape[2] + 2 }
+
+// recurrentNeeds are whole sequences, of those of the batch that are wanted.
+func recurrentNeeds(n *model.Node, in []*Array, out Part) []Box {
+	batch := len(out.Box) - 2 // of the sequences of outputs and of the last states alike
+	if n.Int("layout", 0) != 0 {
+		batch = 0
+	}
+	if len(out.Box) < 3 || len(out.Box) > 4 {
+		return nil
+	}
+	boxes := make([]Box, len(in))
+	for k, axis := range []int{1, -1, -1, -1, 0, 1, 1} { // of the batch in each input
+		if k >= len(in) || in[k] == nil || axis < 0 {
+			continue
+		}
+		if batch == 0 {
+			axis = 0
+		}
+		if boxes[k] = Whole(in[k].Shape); axis < len(boxes[k]) {
+			boxes[k][axis] = out.Box[batch]
+		}
+	}
+	return boxes
+}
 
 func recurrentShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
