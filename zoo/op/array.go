@@ -23,6 +23,7 @@ const (
 	maxElements = 1 << 25 // of an array
 	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
 	maxWork     = 1 << 34 // multiplications
+	maxSteps    = 1 << 28 // multiplications of a recurrent layer, which go one by one
 	maxBlock    = 1 << 12 // of elements that become an axis
 )
 

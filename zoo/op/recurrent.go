@@ -195,7 +195,7 @@ func newSequences(n *model.Node, in []*Array, gates int) (*sequences, error) {
 			return nil, fmt.Errorf("a sequence of %d steps of %d", end, s.steps)
 		}
 	}
-	return s, within(maxTaps, int64(s.steps), b, d, rows, int64(s.features+s.hidden))
+	return s, within(maxSteps, int64(s.steps), b, d, rows, int64(s.features+s.hidden))
 }
 
 // features of step t of sequence b.

@@ -250,14 +250,19 @@ func (s *side) needs(grids map[string]op.Grid) needs {
 	return out
 }
 
-// same says whether the same elements of the constants are needed.
+// same says whether the same elements of the constants are needed, but for constants that have one number everywhere.
 func (s *side) same(a, b needs) bool {
 	for v, g := range a {
-		if s.given(v) && !g.Equal(b[v]) {
+		if s.given(v) && !g.Equal(b[v]) && !(b[v] != nil && uniform(s.argument(v).Data)) {
 			return false
 		}
 	}
 	return true
+}
+
+// uniform says whether there are numbers, and no two that differ.
+func uniform(data []float64) bool {
+	return len(data) > 0 && !slices.ContainsFunc(data, func(x float64) bool { return x != data[0] })
 }
 
 // stored is how many elements of constants are needed.
