@@ -61,6 +61,11 @@ func wholly(c *comparison, probes []probe) (over float64, err error) {
 	return 0, nil
 }
 
+// manyProbes are what whole values are evaluated on.
+var manyProbes = []probe{
+	normal, scaled(1e3), scaled(-1e3), constant(0), constant(1), oneHot(0), oneHot(0.5), oneHot(1), normal, normal,
+}
+
 // direct are a side's outputs.
 func direct(s *side, inputs []*op.Array) ([]measured, error) {
 	known := map[*model.Value]measured{}
@@ -282,10 +287,10 @@ func TestNoMistakeGetsThroughThatWholeEvaluationFinds(t *testing.T) {
 						}
 						any = true
 						planted[mistake.name]++
-						over, before := wholly(c, otherProbes)
+						over, before := wholly(c, manyProbes)
 						_, now := c.run(context.Background())
 						switch is, was := errors.Is(now, errDiffers), errors.Is(before, errDiffers); {
-						case was && !is && over < 2: // with other noise the one finds it, or the other
+						case was && !is && over < 4: // with other noise the one finds it, or the other
 							near[mistake.name]++
 						case was && !is:
 							t.Errorf("seed %d: %s: whole values: %v; demanded positions: %v", seed, mistake.name, before, now)
@@ -302,7 +307,7 @@ func TestNoMistakeGetsThroughThatWholeEvaluationFinds(t *testing.T) {
 				}
 			}
 			for _, mistake := range mistakes {
-				t.Logf("%s: %d mistakes in %d graphs, whole values find %d, demanded positions these and %d more; whole values alone find %d that are within twice the limit", mistake.name, planted[mistake.name], graphs, found[mistake.name], alone[mistake.name], near[mistake.name])
+				t.Logf("%s: %d mistakes in %d graphs, whole values find %d, demanded positions these and %d more; whole values alone find %d that are within four times the limit", mistake.name, planted[mistake.name], graphs, found[mistake.name], alone[mistake.name], near[mistake.name])
 				if found[mistake.name] < int(graphs)/10 {
 					t.Errorf("%s: only %d were found: the graphs test nothing", mistake.name, found[mistake.name])
 				}

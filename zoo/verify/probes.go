@@ -15,8 +15,8 @@ type probe func(*rand.Rand, *op.Array)
 // wrong bias: together they show all of an affine function, and one element alone shows what is small beside others. What is
 // large shows both sides of a saturation.
 var (
-	affineProbes = []probe{normal, constant(0), oneHot(0.5), oneHot(0), oneHot(1), scaled(1e3), scaled(-1e3), constant(1), normal, normal}
-	otherProbes  = []probe{normal, constant(0), scaled(1e3), scaled(-1e3), oneHot(0.5), oneHot(0), oneHot(1), constant(1), normal, normal}
+	affineProbes = []probe{normal, constant(0), oneHot(0.5), oneHot(0), oneHot(1), around(1e3), around(-1e3), constant(1), scaled(1e3), scaled(-1e3), normal, normal}
+	otherProbes  = []probe{normal, constant(0), around(1e3), around(-1e3), oneHot(0.5), oneHot(0), oneHot(1), constant(1), scaled(1e3), scaled(-1e3), normal, normal}
 )
 
 // granted are the multiplications that any region may take, and perElement those for each element of its constants.
@@ -68,10 +68,21 @@ func oneHot(at float64) probe {
 	}
 }
 
+// scaled is noise from zero to a number.
 func scaled(x float64) probe {
 	return func(rng *rand.Rand, a *op.Array) {
 		for k := range a.Data {
 			a.Data[k] = x * rng.Float64()
+		}
+	}
+}
+
+// around is near a number everywhere: so near that what is multiplied and added up has the sign that it would have of the
+// number alone, and with the opposite number the opposite.
+func around(x float64) probe {
+	return func(rng *rand.Rand, a *op.Array) {
+		for k := range a.Data {
+			a.Data[k] = x * (0.9 + 0.2*rng.Float64())
 		}
 	}
 }
