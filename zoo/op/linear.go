@@ -10,10 +10,10 @@ import (
 // Linear is a node as products of its weight with columns that are drawn from its input: of each group of rows with columns
 // of its own. So a weight need not be at hand as a whole, and is read once for any number of inputs.
 type Linear struct {
-	Input, Weight       int // which of the node's inputs
-	Groups, Rows, Depth int // the weight is Groups matrices of Rows × Depth
-	Across              bool
-	Columns             int // for one input
+	Input, Weight       int  // which of the node's inputs
+	Groups, Rows, Depth int  // the weight is Groups matrices of Rows × Depth, one behind the other
+	Across              bool // each is stored as Depth × Rows
+	Columns             int  // for one input
 
 	node  *model.Node
 	shape []int64                                              // of the part of the output
@@ -140,12 +140,6 @@ func spatialTaps(given, out Grid, kernel []int64, read func(axis int, position, 
 	return taps, true
 }
 
-// sameBatch says whether two grids are of the same images, or gives the numbers of those wanted among those given.
-func batchOf(given, out []Range) ([]int32, bool) {
-	list, err := positions(given, out)
-	return list, err == nil
-}
-
 func linearConv(n *model.Node, shapes [][]int64, given []Grid, out Grid) *Linear {
 	x, w, groups, err := convolution(n, arraysOf(shapes[:2]))
 	if err != nil || w.Shape[1]*groups != x.Shape[1] || product(w.Shape) == 0 || !given[0][1:2].Equal(WholeGrid(x.Shape[1:2])) {
@@ -162,8 +156,8 @@ func linearConv(n *model.Node, shapes [][]int64, given []Grid, out Grid) *Linear
 		i := o*win.stride[axis] + k*win.dilation[axis] - win.begin[axis]
 		return i, i >= 0 && i < win.in[axis]
 	})
-	images, there := batchOf(given[0][0], out[0])
-	if !ok || !there {
+	images, err := positions(given[0][0], out[0]) // the numbers of those wanted among those given
+	if !ok || err != nil {
 		return nil
 	}
 	size, kernel, in := int(product(given[0][2:].Shape())), int(product(w.Shape[2:])), int(w.Shape[1])
@@ -220,8 +214,8 @@ func linearConvTranspose(n *model.Node, shapes [][]int64, given []Grid, out Grid
 		i := o + s.pads[axis] - k*s.dilation[axis]
 		return floorDiv(i, s.stride[axis]), i%s.stride[axis] == 0 && i >= 0 && i/s.stride[axis] < x.Shape[2+axis]
 	})
-	images, there := batchOf(given[0][0], out[0])
-	if !ok || !there {
+	images, err := positions(given[0][0], out[0]) // the numbers of those wanted among those given
+	if !ok || err != nil {
 		return nil
 	}
 	size, kernel, outs, in := int(product(given[0][2:].Shape())), int(product(w.Shape[2:])), int(w.Shape[1]), int(x.Shape[1]/groups)
@@ -327,9 +321,8 @@ func linearGemm(n *model.Node, shapes [][]int64, given []Grid) *Linear {
 	if len(w) != 2 || len(x) != 2 || product(w) == 0 || product(x) == 0 {
 		return nil
 	}
-	// rows and depth of the weight, and the input's axis that is summed over
 	l := &Linear{Input: input, Weight: weight}
-	var summed int
+	var summed int // the input's axis that is summed over
 	if weight == 1 {
 		t := transposed(n, "transB") == 1
 		l.Across, summed = !t, 1-transposed(n, "transA")

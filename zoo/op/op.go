@@ -9,7 +9,8 @@
 //     an axis, alongAxis.
 //  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
 //     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
-//     gentle are Magnitudes of many, sameNeeds and its like Needs.
+//     gentle are Magnitudes of many, sameNeeds and its like Needs. Parts or Lines say that a part of an output takes no more
+//     room than what it needs.
 //  3. ONNX's own node tests find the operator by its name (nodes_test.go): values, types and shapes are compared, Needs is
 //     tried with everything else overwritten, and damaged nodes are evaluated. Add a line to the table of needs_test.go, so
 //     that Needs is no larger than it has to be, and to limits_test.go if attributes or inputs decide how large the output is.

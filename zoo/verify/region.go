@@ -237,7 +237,7 @@ func (c *comparison) sides(probed, outputs []string, limit int) (before, after *
 	return before, after, nil
 }
 
-// values of names in a model.
+// list are the values of some names, as the model calls them.
 func (n names) list(of []string, called func(string) string) []*model.Value {
 	var out []*model.Value
 	for _, name := range of {
