@@ -36,7 +36,7 @@ const maxWhole = 1 << 21
 // of channels above all, every position is taken. So it is where operators treat positions otherwise than their neighbours, as
 // slices do, if that costs little.
 func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, a attempt) *demand {
-	all := &demand{probes: otherProbes[:4]}
+	all := &demand{probes: otherProbes[:5]}
 	known := before.infer(shapes) && after.infer(shapes)
 	if !known {
 		return all

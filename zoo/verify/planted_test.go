@@ -28,15 +28,15 @@ func wholly(c *comparison, probes []probe) (over float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for k, draw := range probes {
-		rng, top := rand.New(rand.NewPCG(uint64(k), 10)), 1.0
+	for _, p := range probes {
+		rng, top := rand.New(rand.NewPCG(p.seed, 11)), 1.0
 		inputs := make([]*op.Array, len(probed))
 		for j, name := range probed {
 			if inputs[j], err = op.NewArray(shapes[j]); err != nil {
 				return 0, err
 			}
 			if v := c.before[name]; v.DType == 0 || v.DType.Float() {
-				draw(rng, inputs[j])
+				p.fill(rng, inputs[j])
 			} else {
 				inputs[j] = integers(rng, v, inputs[j])
 			}
@@ -62,9 +62,7 @@ func wholly(c *comparison, probes []probe) (over float64, err error) {
 }
 
 // manyProbes are what whole values are evaluated on.
-var manyProbes = []probe{
-	normal, scaled(1e3), scaled(-1e3), constant(0), constant(1), oneHot(0), oneHot(0.5), oneHot(1), normal, normal,
-}
+var manyProbes = []probe{noise, upTo, downTo, zeros, ones, first, middle, last, more, most}
 
 // direct are a side's outputs.
 func direct(s *side, inputs []*op.Array) ([]measured, error) {

@@ -8,15 +8,24 @@ import (
 	"github.com/zoofold/zoofold/zoo/op"
 )
 
-// probe fills an input of a region.
-type probe func(*rand.Rand, *op.Array)
+// probe fills the inputs of a region, with the random numbers that follow from its seed.
+type probe struct {
+	seed uint64
+	fill func(*rand.Rand, *op.Array)
+}
 
 // The inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere, and zeros a
 // wrong bias: together they show all of an affine function, and one element alone shows what is small beside others. What is
-// large shows both sides of a saturation.
+// behind an activation, the opposite of the noise shows where the noise does not; what is large shows both sides of a
+// saturation.
 var (
-	affineProbes = []probe{normal, constant(0), oneHot(0.5), oneHot(0), oneHot(1), around(1e3), around(-1e3), constant(1), scaled(1e3), scaled(-1e3), normal, normal}
-	otherProbes  = []probe{normal, constant(0), around(1e3), around(-1e3), oneHot(0.5), oneHot(0), oneHot(1), constant(1), scaled(1e3), scaled(-1e3), normal, normal}
+	noise, opposite, zeros         = probe{0, normal}, probe{0, negated(normal)}, probe{1, constant(0)}
+	first, middle, last            = probe{2, oneHot(0)}, probe{3, oneHot(0.5)}, probe{4, oneHot(1)}
+	above, below                   = probe{5, around(1e3)}, probe{6, around(-1e3)}
+	ones, upTo, downTo, more, most = probe{7, constant(1)}, probe{8, scaled(1e3)}, probe{9, scaled(-1e3)}, probe{10, normal}, probe{11, normal}
+
+	affineProbes = []probe{noise, zeros, middle, first, last, opposite, above, below, ones, upTo, downTo, more, most}
+	otherProbes  = []probe{noise, zeros, opposite, above, below, middle, first, last, ones, upTo, downTo, more, most}
 )
 
 // granted are the multiplications that any region may take, and perElement those for each element of its constants.
@@ -26,9 +35,9 @@ const (
 )
 
 // chosen are the probes of a region that takes work multiplications for each and has so many elements of constants: all, or
-// as many as small and perElement grant, but two for an affine function and four for others. few: no more than that.
+// as many as small and perElement grant, but two for an affine function and five for others. few: no more than that.
 func chosen(work, constants, small float64, affine, few bool) []probe {
-	list, least := otherProbes, 4
+	list, least := otherProbes, 5
 	if affine {
 		list, least = affineProbes, 2
 	}
@@ -45,7 +54,16 @@ func normal(rng *rand.Rand, a *op.Array) {
 	}
 }
 
-func constant(x float64) probe {
+func negated(fill func(*rand.Rand, *op.Array)) func(*rand.Rand, *op.Array) {
+	return func(rng *rand.Rand, a *op.Array) {
+		fill(rng, a)
+		for k := range a.Data {
+			a.Data[k] = -a.Data[k]
+		}
+	}
+}
+
+func constant(x float64) func(*rand.Rand, *op.Array) {
 	return func(_ *rand.Rand, a *op.Array) {
 		for k := range a.Data {
 			a.Data[k] = x
@@ -54,7 +72,7 @@ func constant(x float64) probe {
 }
 
 // oneHot is 1 at one position of every channel, at that part of the way from the first corner to the last.
-func oneHot(at float64) probe {
+func oneHot(at float64) func(*rand.Rand, *op.Array) {
 	return func(_ *rand.Rand, a *op.Array) {
 		plane := 1
 		if len(a.Shape) > 2 {
@@ -69,7 +87,7 @@ func oneHot(at float64) probe {
 }
 
 // scaled is noise from zero to a number.
-func scaled(x float64) probe {
+func scaled(x float64) func(*rand.Rand, *op.Array) {
 	return func(rng *rand.Rand, a *op.Array) {
 		for k := range a.Data {
 			a.Data[k] = x * rng.Float64()
@@ -79,7 +97,7 @@ func scaled(x float64) probe {
 
 // around is near a number everywhere: so near that what is multiplied and added up has the sign that it would have of the
 // number alone, and with the opposite number the opposite.
-func around(x float64) probe {
+func around(x float64) func(*rand.Rand, *op.Array) {
 	return func(rng *rand.Rand, a *op.Array) {
 		for k := range a.Data {
 			a.Data[k] = x * (0.9 + 0.2*rng.Float64())

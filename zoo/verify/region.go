@@ -104,7 +104,7 @@ func (c *comparison) compareAll(ctx context.Context, a attempt) (share float64, 
 	list := d.probes
 	inputs, tops := make([][]*op.Array, len(probed)), make([]float64, len(list))
 	for k, p := range list {
-		rng := rand.New(rand.NewPCG(uint64(k), 10))
+		rng := rand.New(rand.NewPCG(p.seed, 10))
 		tops[k] = 1
 		for j, name := range probed {
 			a, err := op.NewArray(d.shape(name, shapes[j]))
@@ -112,7 +112,7 @@ func (c *comparison) compareAll(ctx context.Context, a attempt) (share float64, 
 				return 0, fmt.Errorf("region of %q: %w", name, err)
 			}
 			if v := c.before[name]; v.DType == tensor.Undefined || v.DType.Float() {
-				p(rng, a)
+				p.fill(rng, a)
 			} else {
 				a = integers(rng, v, a)
 			}
