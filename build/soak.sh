@@ -2,7 +2,7 @@
 # The tests that chance decides, for long. Each prints what it counted, and how to see a failure again; SEED repeats all.
 set -eu
 : "${GO:=go}" "${SEED:=$(date +%s)}"
-export ZOOFOLD_SEED="$SEED" ZOOFOLD_KILLS=1000 ZOOFOLD_MUTANTS=100000 ZOOFOLD_GRAPHS=100000 ZOOFOLD_STRIDE=1 ZOOFOLD_LAYOUTS=100000
+export ZOOFOLD_SEED="$SEED" ZOOFOLD_KILLS=1000 ZOOFOLD_MUTANTS=100000 ZOOFOLD_GRAPHS=100000 ZOOFOLD_MISTAKES=100000 ZOOFOLD_STRIDE=1 ZOOFOLD_LAYOUTS=100000
 echo "SEED=$SEED make soak"
 
 echo "== faults at every operation: errors, half reads and writes, power failures"
@@ -19,5 +19,8 @@ $GO test -count=1 -timeout 6h -v -run Hostile ./cmd/zoofold
 
 echo "== random graphs, folded and compared"
 $GO test -count=1 -timeout 6h -v -run RandomGraphs ./zoo/fold
+
+echo "== mistakes in what is folded: demanded positions find what whole evaluation finds"
+$GO test -count=1 -timeout 6h -v -run Mistake ./zoo/verify
 
 FUZZTIME=${FUZZTIME:-10m} GO=$GO sh build/fuzz.sh

@@ -23,6 +23,7 @@ const (
 	maxElements = 1 << 25 // of an array
 	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
 	maxWork     = 1 << 34 // multiplications
+	maxSteps    = 1 << 28 // multiplications of a recurrent layer, which go one by one
 	maxBlock    = 1 << 12 // of elements that become an axis
 )
 
@@ -167,14 +168,27 @@ func pick(a *Array, shape []int64, start int64, step []int64) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := 0
-	walk(shape, func(index []int64) {
+	if len(shape) == 0 {
+		out.Data[0] = a.Data[start]
+		return out, nil
+	}
+	last := len(shape) - 1
+	count, by, rest := int(shape[last]), int(step[last]), out.Data
+	walk(shape[:last], func(index []int64) {
 		from := start
 		for k, i := range index {
 			from += i * step[k]
 		}
-		out.Data[e] = a.Data[from]
-		e++
+		row := rest[:min(count, len(rest))]
+		rest = rest[len(row):]
+		switch at := int(from); by {
+		case 1:
+			copy(row, a.Data[at:])
+		default:
+			for k := range row {
+				row[k] = a.Data[at+k*by]
+			}
+		}
 	})
 	return out, nil
 }

@@ -13,14 +13,14 @@ import (
 
 func init() {
 	register(
-		alongAxis(Operator{Type: "Softmax", Eval: normalized(softmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Part: widerPart, Saturates: true}),
-		alongAxis(Operator{Type: "LogSoftmax", Eval: normalized(logSoftmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Part: widerPart, Saturates: true}),
-		alongAxis(Operator{Type: "Hardmax", Eval: normalized(hardmaxLine), Needs: normalizedNeeds, Part: widerPart}),
-		alongAxis(Operator{Type: "LpNormalization", Eval: lpNorm, Terms: axisTerms, Needs: lineNeeds, Part: widerPart}),
-		alongAxis(Operator{Type: "CumSum", Required: 2, Inputs: []string{"input", "axis"}, Eval: cumulative(0, add), Magnitude: additive, Terms: axisTerms, Needs: cumulativeNeeds, Part: widerPart}),
-		alongAxis(Operator{Type: "CumProd", Required: 2, Inputs: []string{"input", "axis"}, Eval: cumulative(1, times), Magnitude: additive, Needs: cumulativeNeeds, Part: widerPart}),
-		&Operator{Type: "ArgMax", Eval: arg(func(a, b float64) bool { return a > b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds, Part: samePart},
-		&Operator{Type: "ArgMin", Eval: arg(func(a, b float64) bool { return a < b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds, Part: samePart},
+		alongAxis(Operator{Type: "Softmax", Eval: normalized(softmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Lines: true, Saturates: true}),
+		alongAxis(Operator{Type: "LogSoftmax", Eval: normalized(logSoftmaxLine), Terms: axisTerms, Needs: normalizedNeeds, Lines: true, Saturates: true}),
+		alongAxis(Operator{Type: "Hardmax", Eval: normalized(hardmaxLine), Needs: normalizedNeeds, Lines: true}),
+		alongAxis(Operator{Type: "LpNormalization", Eval: lpNorm, Terms: axisTerms, Needs: lineNeeds, Lines: true}),
+		alongAxis(Operator{Type: "CumSum", Required: 2, Inputs: []string{"input", "axis"}, Eval: cumulative(0, add), Magnitude: additive, Terms: axisTerms, Needs: cumulativeNeeds}),
+		alongAxis(Operator{Type: "CumProd", Required: 2, Inputs: []string{"input", "axis"}, Eval: cumulative(1, times), Magnitude: additive, Needs: cumulativeNeeds}),
+		&Operator{Type: "ArgMax", Eval: arg(func(a, b float64) bool { return a > b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds},
+		&Operator{Type: "ArgMin", Eval: arg(func(a, b float64) bool { return a < b }), DType: always(tensor.Int64), Shape: argShape, Needs: argNeeds},
 		&Operator{Type: "TopK", Inputs: []string{"input", "number"}, Eval: topK, DType: withPlaces, Shape: topKShape, Needs: lineNeeds},
 	)
 }

@@ -13,10 +13,10 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Identity", Eval: func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], nil }, Moves: []int{0}, Shape: sameShape, Vector: handedOn, Magnitude: additive, Needs: sameNeeds, Part: samePart, Elementwise: true, Rearranges: true},
-		&Operator{Type: "Dropout", Inputs: []string{"input", "ratio", "mode"}, Eval: dropout, DType: dropoutType, Shape: dropoutShape, Magnitude: additive, Needs: dropoutNeeds, Part: samePart, Elementwise: true},
-		&Operator{Type: "Cast", Eval: castNode, DType: attribute("to", always(tensor.Undefined)), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: sameNeeds, Part: samePart, Elementwise: true, Rearranges: true},
-		&Operator{Type: "CastLike", Required: 2, Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: castLikeNeeds, Part: samePart, Elementwise: true},
+		&Operator{Type: "Identity", Eval: func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], nil }, Moves: []int{0}, Shape: sameShape, Vector: handedOn, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
+		&Operator{Type: "Dropout", Inputs: []string{"input", "ratio", "mode"}, Eval: dropout, DType: dropoutType, Shape: dropoutShape, Magnitude: additive, Needs: dropoutNeeds, Elementwise: true},
+		&Operator{Type: "Cast", Eval: castNode, DType: attribute("to", always(tensor.Undefined)), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
+		&Operator{Type: "CastLike", Required: 2, Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: castLikeNeeds, Elementwise: true},
 	)
 }
 

@@ -14,8 +14,8 @@ import (
 func init() {
 	inputs := []string{"input", "weight", "bias"}
 	register(
-		&Operator{Type: "Conv", Required: 2, Inputs: inputs, Eval: conv, DType: common, Shape: convShape, Magnitude: additive, Terms: convTerms, Needs: convNeeds, Part: convPart, Window: convWindow, Wants: convWants},
-		&Operator{Type: "ConvTranspose", Required: 2, Inputs: inputs, Eval: convTranspose, DType: common, Shape: convTransposeShape, Magnitude: additive, Terms: convTransposeTerms, Needs: convTransposeNeeds, Part: convTransposePart, Window: convWindow, Wants: convTransposeWants},
+		&Operator{Type: "Conv", Required: 2, Inputs: inputs, Eval: conv, DType: common, Shape: convShape, Magnitude: additive, Terms: convTerms, Needs: convNeeds, Window: convWindow, Wants: convWants},
+		&Operator{Type: "ConvTranspose", Required: 2, Inputs: inputs, Eval: convTranspose, DType: common, Shape: convTransposeShape, Magnitude: additive, Terms: convTransposeTerms, Needs: convTransposeNeeds, Window: convWindow, Wants: convTransposeWants},
 		&Operator{Type: "ConvInteger", Required: 2, Inputs: []string{"input", "weight", "zero point of the input", "zero point of the weight"}, Eval: ofIntegers(conv, 0), DType: always(tensor.Int32), Shape: convShape, Needs: convIntegerNeeds},
 	)
 }
@@ -516,59 +516,4 @@ func convTransposeShape(in *Inference, n *model.Node) [][]int64 {
 		}
 	}
 	return shapes(out)
-}
-
-// cropped is a node whose window lies over the parts of spatial axes that a part of the output needs.
-func (w *window) cropped(n *model.Node, boxes, out Box) *model.Node {
-	var begin, end []int64
-	for k, r := range out {
-		first := r.From*w.stride[k] - w.begin[k]
-		last := (r.To-1)*w.stride[k] + (w.kernel[k]-1)*w.dilation[k] + 1 - w.begin[k]
-		begin, end = append(begin, boxes[k].From-first), append(end, last-boxes[k].To)
-	}
-	return withAttrs(n, "auto_pad", "NOTSET", "ceil_mode", 0, "pads", append(begin, end...))
-}
-
-// groupsOf is how many groups a range of channels takes up, of that many each; false where it takes up parts of several.
-func groupsOf(channels Range, each int64) (int64, bool) {
-	first, last := channels.From/each, (channels.To-1)/each
-	return last - first + 1, first == last || channels.From%each == 0 && channels.To%each == 0
-}
-
-func convPart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	x, w, groups, err := convolution(n, in)
-	if err != nil {
-		return nil, err
-	}
-	win, err := newWindow(n, x.Shape[2:], w.Shape[2:])
-	count, alone := groupsOf(out.Box[1], max(w.Shape[0]/groups, 1))
-	if err != nil || !alone {
-		return nil, err
-	}
-	return samePart(withAttrs(win.cropped(n, boxes[0][2:], out.Box[2:]), "group", count), in, boxes, parts, out)
-}
-
-func convTransposePart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	x, w, groups, err := convolution(n, in)
-	if err != nil {
-		return nil, err
-	}
-	s, err := newSpread(n, x, w)
-	count, alone := groupsOf(out.Box[1], max(w.Shape[1], 1))
-	if err != nil || boxes[0].Empty() || groups > 1 && (!alone || out.Box[1].To-out.Box[1].From != count*w.Shape[1]) {
-		return nil, err
-	}
-	if groups == 1 {
-		count = 1
-	}
-	var begin, end []int64
-	for k, r := range out.Box[2:] {
-		read := boxes[0][2+k]
-		first := s.pads[k] + r.From - read.From*s.stride[k]
-		begin = append(begin, first)
-		end = append(end, (read.To-read.From-1)*s.stride[k]+(w.Shape[2+k]-1)*s.dilation[k]+1-first-(r.To-r.From))
-	}
-	plain := withAttrs(n, "auto_pad", "NOTSET", "group", count, "output_padding", make([]int64, len(begin)), "pads", append(begin, end...))
-	plain.Attrs = slices.DeleteFunc(plain.Attrs, func(a model.Attr) bool { return a.Name == "output_shape" })
-	return samePart(plain, in, boxes, parts, out)
 }

@@ -9,7 +9,7 @@ import (
 
 // elementwise is an operator that combines its operands element by element, broadcasting, of what is its own.
 func elementwise(o Operator) *Operator {
-	o.Elementwise, o.Needs, o.Part = true, sameNeeds, elementwisePart
+	o.Elementwise, o.Needs = true, sameNeeds
 	if o.Shape == nil {
 		o.Shape = elementwiseShape
 	}

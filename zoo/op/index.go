@@ -13,7 +13,7 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Gather", Required: 2, Inputs: []string{"table", "indices"}, Eval: gather, Moves: []int{0}, Shape: gatherShape, Vector: gatherVector, Magnitude: additive, Needs: gatherNeeds, Part: gatherPart, Positions: gatherPositions},
+		&Operator{Type: "Gather", Required: 2, Inputs: []string{"table", "indices"}, Eval: gather, Moves: []int{0}, Shape: gatherShape, Vector: gatherVector, Magnitude: additive, Needs: gatherNeeds, Positions: gatherPositions},
 		&Operator{Type: "GatherElements", Required: 2, Inputs: []string{"input", "indices"}, Eval: gatherElements, Moves: []int{0}, Shape: gatherElementsShape, Magnitude: additive, Needs: gatherElementsNeeds, Positions: gatherPositions},
 		&Operator{Type: "GatherND", Required: 2, Inputs: []string{"input", "indices"}, Eval: gatherND, Moves: []int{0}, Shape: gatherNDShape, Magnitude: additive, Needs: gatherNDNeeds},
 		&Operator{Type: "OneHot", Required: 3, Inputs: []string{"indices", "depth", "values"}, Eval: oneHot, Moves: []int{2}, DType: like(2), Shape: oneHotShape, Magnitude: additive, Needs: oneHotNeeds},
@@ -415,24 +415,4 @@ func oneHotNeeds(n *model.Node, _ []*Array, out Part) []Box {
 		return nil
 	}
 	return []Box{slices.Delete(slices.Clone(out.Box), axis, axis+1)}
-}
-
-func gatherPart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
-	if err != nil {
-		return nil, err
-	}
-	index := &Array{Shape: parts[1].Shape, Data: make([]float64, len(parts[1].Data))}
-	for e := range index.Data {
-		i, err := position(parts[1].Int(e), in[0].Shape[axis])
-		if err != nil {
-			return nil, err
-		}
-		index.Data[e] = float64(i - boxes[0][axis].From)
-	}
-	list, err := take(parts[0], axis, index)
-	if err != nil {
-		return nil, err
-	}
-	return list[0], nil
 }

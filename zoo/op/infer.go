@@ -45,6 +45,16 @@ func Each(m *model.Model, consts *Folder) func(*model.Node) {
 	return in.node
 }
 
+// ShapesOf are the shapes of a node's outputs, as far as they are known, where some values have other shapes than the model
+// says.
+func ShapesOf(n *model.Node, consts *Folder, of map[*model.Value][]int64) [][]int64 {
+	o := Of(n)
+	if o.Shape == nil || n.Graph == nil || n.Graph.Model == nil {
+		return nil
+	}
+	return o.Shape(&Inference{consts: consts, opset: n.Graph.Model.Opset[""], domains: n.Graph.Model.Opset, others: of}, n)
+}
+
 // newInference goes on behind the numbers that free extents have already.
 func newInference(m *model.Model, consts *Folder) *Inference {
 	in := &Inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""], domains: m.Opset, static: true}
@@ -73,9 +83,10 @@ type Inference struct {
 	consts  *Folder
 	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes
 	opset   int64
-	domains map[string]int64 // of the operator sets that the model imports
-	static  bool             // no input of the model has free extents
-	named   int64            // free extents that have a number
+	domains map[string]int64         // of the operator sets that the model imports
+	others  map[*model.Value][]int64 // shapes that are not the values' own
+	static  bool                     // no input of the model has free extents
+	named   int64                    // free extents that have a number
 }
 
 // name gives a value's free extents numbers.
@@ -212,6 +223,9 @@ func set(n *model.Node, k int, d tensor.DType, shape []int64) {
 func (in *Inference) of(v *model.Value) []int64 {
 	if v == nil {
 		return nil
+	}
+	if shape, ok := in.others[v]; ok {
+		return shape
 	}
 	if v.Const != nil {
 		return append([]int64{}, v.Const.Shape...) // a scalar's shape is empty, not unknown

@@ -58,7 +58,7 @@ func Terms(n *model.Node, in []*Array) int64 {
 }
 
 // allTerms are the terms of sums over whole images, or rows of them.
-func allTerms(_ *model.Node, in []*Array) int64 { return int64(len(in[0].Data)) }
+func allTerms(_ *model.Node, in []*Array) int64 { return product(in[0].Shape) }
 
 // axisTerms are the terms of sums along an axis.
 func axisTerms(_ *model.Node, in []*Array) int64 {

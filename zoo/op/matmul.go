@@ -12,22 +12,22 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Gemm", Required: 2, Inputs: []string{"input", "weight", "bias"}, Eval: gemm, DType: common, Shape: gemmShape, Magnitude: gemmMagnitude, Terms: gemmTerms, Needs: gemmNeeds, Part: samePart, Wants: gemmWants},
-		&Operator{Type: "MatMul", Required: 2, Inputs: []string{"weight", "weight"}, Eval: matMul, DType: common, Shape: matMulShape, Magnitude: additive, Terms: matMulTerms, Needs: matMulNeeds, Part: samePart},
+		&Operator{Type: "Gemm", Required: 2, Inputs: []string{"input", "weight", "bias"}, Eval: gemm, DType: common, Shape: gemmShape, Magnitude: gemmMagnitude, Terms: gemmTerms, Needs: gemmNeeds, Parts: true, Wants: gemmWants},
+		&Operator{Type: "MatMul", Required: 2, Inputs: []string{"weight", "weight"}, Eval: matMul, DType: common, Shape: matMulShape, Magnitude: additive, Terms: matMulTerms, Needs: matMulNeeds, Parts: true},
 		&Operator{Type: "MatMulInteger", Required: 2, Inputs: []string{"left matrix", "right matrix", "zero point of the left", "zero point of the right"}, Eval: ofIntegers(matMul, -1), DType: always(tensor.Int32), Shape: matMulShape, Needs: matMulNeeds},
-		&Operator{Type: "Einsum", Variadic: true, Eval: einsum, DType: common, Shape: einsumShape, Magnitude: additive, Terms: operandTerms, Needs: einsumNeeds, Part: samePart},
+		&Operator{Type: "Einsum", Variadic: true, Eval: einsum, DType: common, Shape: einsumShape, Magnitude: additive, Terms: operandTerms, Needs: einsumNeeds},
 	)
 }
 
 func gemmMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return gemm(positive(n), m) }
 
 func gemmTerms(n *model.Node, in []*Array) int64 {
-	return int64(len(in[0].Data))/max(1, in[0].Shape[transposed(n, "transA")]) + 1
+	return in[0].Shape[1-transposed(n, "transA")] + 1
 }
 
 func matMulTerms(_ *model.Node, in []*Array) int64 {
 	s := in[0].Shape
-	return int64(len(in[0].Data))/max(1, product(s[:len(s)-1])) + 1
+	return s[len(s)-1] + 1
 }
 
 func gemmWants(n *model.Node) []int64 {
@@ -81,19 +81,25 @@ func gemm(n *model.Node, in []*Array) ([]*Array, error) {
 		return nil, err
 	}
 	multiply(out.Data, a.Data, b.Data, m, k, cols, aRow, aCol, bRow, bCol)
+	return one(out, scaleAndShift(n, out, input(in, 2)))
+}
+
+// scaleAndShift makes alpha·A·B + beta·C of A·B; C may be nil.
+func scaleAndShift(n *model.Node, out, c *Array) (err error) {
 	alpha, beta := n.Float("alpha", 1), n.Float("beta", 1)
 	for e := range out.Data {
 		out.Data[e] *= alpha
 	}
-	if c := input(in, 2); c != nil && beta != 0 {
-		if c, err = broadcastTo(c, out.Shape); err != nil {
-			return nil, err
-		}
-		for e := range out.Data {
-			out.Data[e] += beta * c.Data[e]
-		}
+	if c == nil || beta == 0 {
+		return nil
 	}
-	return one(out, nil)
+	if c, err = broadcastTo(c, out.Shape); err != nil {
+		return err
+	}
+	for e := range out.Data {
+		out.Data[e] += beta * c.Data[e]
+	}
+	return nil
 }
 
 func matMul(_ *model.Node, in []*Array) ([]*Array, error) {

@@ -14,15 +14,15 @@ import (
 func init() {
 	parameters := []string{"input", "scale", "bias"}
 	register(
-		&Operator{Type: "BatchNormalization", Inputs: []string{"input", "scale", "bias", "mean", "variance"}, Eval: batchNorm, Shape: sameShape, Magnitude: batchNormMagnitude, Needs: batchNormNeeds, Part: samePart, PerChannel: true, Wants: batchNormWants},
-		&Operator{Type: "InstanceNormalization", Inputs: parameters, Eval: instanceNorm, Shape: sameShape, Terms: allTerms, Needs: instanceNormNeeds, Part: widerPart},
-		&Operator{Type: "GroupNormalization", Required: 3, Inputs: parameters, Eval: groupNorm, Shape: sameShape, Terms: allTerms, Needs: groupNormNeeds},
-		&Operator{Type: "LayerNormalization", Required: 2, Inputs: parameters, Eval: layerNorm, DType: layerNormType, Shape: layerNormShape, Terms: axisTerms, Needs: layerNormNeeds, Part: layerNormPart},
-		&Operator{Type: "LRN", Eval: lrn, Shape: sameShape, Terms: axisTerms, Needs: lrnNeeds, Part: widerPart},
-		&Operator{Type: "MeanVarianceNormalization", Eval: meanVariance, Shape: sameShape, Terms: allTerms, Needs: meanVarianceNeeds, Part: widerPart},
+		&Operator{Type: "BatchNormalization", Inputs: []string{"input", "scale", "bias", "mean", "variance"}, Eval: batchNorm, Shape: sameShape, Magnitude: batchNormMagnitude, Needs: batchNormNeeds, PerChannel: true, Wants: batchNormWants},
+		&Operator{Type: "InstanceNormalization", Inputs: parameters, Eval: instanceNorm, Shape: sameShape, Terms: allTerms, Needs: instanceNormNeeds, Lines: true},
+		&Operator{Type: "GroupNormalization", Required: 3, Inputs: parameters, Eval: groupNorm, Shape: sameShape, Terms: allTerms, Needs: groupNormNeeds, Lines: true},
+		&Operator{Type: "LayerNormalization", Required: 2, Inputs: parameters, Eval: layerNorm, DType: layerNormType, Shape: layerNormShape, Terms: axisTerms, Needs: layerNormNeeds, Lines: true},
+		&Operator{Type: "LRN", Eval: lrn, Shape: sameShape, Terms: axisTerms, Needs: lrnNeeds},
+		&Operator{Type: "MeanVarianceNormalization", Eval: meanVariance, Shape: sameShape, Terms: allTerms, Needs: meanVarianceNeeds, Lines: true},
 	)
 	for _, name := range []string{"RMSNormalization", "SimplifiedLayerNormalization"} { // the latter is ONNX Runtime's name for it, in ONNX's domain
-		register(&Operator{Type: name, Required: 2, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds, Part: layerNormPart})
+		register(&Operator{Type: name, Required: 2, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds, Lines: true})
 	}
 }
 
@@ -303,12 +303,3 @@ func lrnNeeds(n *model.Node, _ []*Array, out Part) []Box {
 }
 
 var meanVarianceNeeds = alongNeeds(func(n *model.Node, _ int) []int64 { return meanVarianceAxes(n) })
-
-// layerNormPart is that of whole rows, of which parameters are whole too.
-func layerNormPart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	axis, err := axisOf(n.Int("axis", -1), len(out.Shape))
-	if err != nil || !slices.Equal(out.Box[axis:], Whole(out.Shape)[axis:]) {
-		return nil, err
-	}
-	return samePart(n, in, boxes, parts, out)
-}

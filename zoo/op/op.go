@@ -9,8 +9,8 @@
 //     overAxes; what works line by line one of alongAxis. They fill in what all such operators have in common.
 //  2. Eval and Shape are what most need. A nil Shape says that nothing is known of the outputs, and leaves what the file
 //     declares. Where Magnitude is nil it is measured; where Needs is nil every output needs all of the inputs. additive and
-//     gentle are Magnitudes of many, sameNeeds and its like Needs. With a Part, such as samePart, a part of the output is
-//     computed without the rest.
+//     gentle are Magnitudes of many, sameNeeds and its like Needs. Parts or Lines say that a part of an output takes no more
+//     room than what it needs.
 //  3. ONNX's own node tests find the operator by its name (nodes_test.go): values, types and shapes are compared, Needs is
 //     tried with everything else overwritten, and damaged nodes are evaluated. Add a line to the table of needs_test.go, so
 //     that Needs is no larger than it has to be, and to limits_test.go if attributes or inputs decide how large the output is.
@@ -67,15 +67,18 @@ type Operator struct {
 	// Needs are the elements of each input that a part of an output is computed of; nil for all of an input: see Needs.
 	Needs func(n *model.Node, in []*Array, out Part) []Box
 
-	// Part computes a part of an output of the parts that Needs says of the inputs; nil, or no array, where it can not be had
-	// without the rest: see EvalPart.
-	Part partOf
-
 	// How an output's position depends on the inputs'. Elementwise operators broadcast their operands to the output's shape
 	// and read at each position what stands there. PerChannel ones read their first input so, and parameters along axis 1.
 	// Those with a Window read a window of the first input around it. All treat positions alike.
 	Elementwise, PerChannel bool
 	Window                  func(n *model.Node) Window
+
+	// Parts: of the elements that a part of the output needs, put together, Eval makes that part. So it is of what is
+	// Elementwise or PerChannel.
+	Parts bool
+
+	// Lines: as Parts, where the part is of the first input's extents and needs nothing else of it.
+	Lines bool
 
 	// Rearranges: the output is the first input, element by element, in another shape, order or type.
 	Rearranges bool

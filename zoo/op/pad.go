@@ -11,7 +11,7 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Pad", Inputs: []string{"input", "pads", "value", "axes"}, Eval: pad, Moves: []int{0, 2}, Shape: padShape, Magnitude: padMagnitude, Needs: padNeeds, Part: padPart},
+		&Operator{Type: "Pad", Inputs: []string{"input", "pads", "value", "axes"}, Eval: pad, Moves: []int{0, 2}, Shape: padShape, Magnitude: padMagnitude, Needs: padNeeds},
 		&Operator{Type: "CenterCropPad", Required: 2, Inputs: []string{"input", "shape"}, Eval: centerCropPad, Moves: []int{0}, Shape: centerCropPadShape, Magnitude: additive, Needs: centerCropPadNeeds},
 		&Operator{Type: "DepthToSpace", Eval: depthToSpace, Moves: []int{0}, Shape: depthToSpaceShape, Magnitude: additive, Needs: depthToSpaceNeeds, Rearranges: true},
 		&Operator{Type: "SpaceToDepth", Eval: spaceToDepth, Moves: []int{0}, Shape: spaceToDepthShape, Magnitude: additive, Needs: spaceToDepthNeeds, Rearranges: true},
@@ -405,24 +405,4 @@ func batchNeeds(_ *model.Node, in []*Array, out Part) []Box {
 	box := Whole(in[0].Shape)
 	box[0] = out.Box[0]
 	return []Box{box}
-}
-
-func padPart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	if mode := n.Str("mode", "constant"); mode != "constant" || input(in, 1) != nil && in[1].Data == nil || input(in, 3) != nil && in[3].Data == nil {
-		return nil, nil
-	}
-	begin, _, err := padded(n, in)
-	if err != nil || len(begin) != len(out.Box) {
-		return nil, err
-	}
-	var before, behind []int64
-	for k, r := range out.Box {
-		before = append(before, boxes[0][k].From+begin[k]-r.From)
-		behind = append(behind, r.To-begin[k]-boxes[0][k].To)
-	}
-	list, err := pad(withAttrs(n, "pads", append(before, behind...)), []*Array{parts[0], nil, input(parts, 2)})
-	if err != nil {
-		return nil, err
-	}
-	return list[0], nil
 }

@@ -12,12 +12,12 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "MaxPool", Eval: maxPool, DType: withPlaces, Shape: poolShape, Magnitude: additive, Terms: poolTerms, Needs: poolNeeds, Part: poolPart, Window: poolWindow},
-		&Operator{Type: "AveragePool", Eval: pool(0, add, true), Shape: poolShape, Magnitude: additive, Terms: poolTerms, Needs: poolNeeds, Part: poolPart, Window: poolWindow},
-		&Operator{Type: "LpPool", Eval: lpPool(pool(0, add, false)), Shape: poolShape, Terms: poolTerms, Needs: poolNeeds, Part: poolPart, Window: poolWindow},
-		&Operator{Type: "GlobalAveragePool", Eval: globalPool(0, add, true), Shape: globalPoolShape, Magnitude: additive, Terms: allTerms, Needs: globalPoolNeeds, Part: samePart},
-		&Operator{Type: "GlobalMaxPool", Eval: globalPool(math.Inf(-1), math.Max, false), Shape: globalPoolShape, Magnitude: additive, Needs: globalPoolNeeds, Part: samePart},
-		&Operator{Type: "GlobalLpPool", Eval: lpPool(globalPool(0, add, false)), Shape: globalPoolShape, Needs: globalPoolNeeds, Part: samePart},
+		&Operator{Type: "MaxPool", Eval: maxPool, DType: withPlaces, Shape: poolShape, Magnitude: additive, Terms: poolTerms, Needs: poolNeeds, Window: poolWindow},
+		&Operator{Type: "AveragePool", Eval: pool(0, add, true), Shape: poolShape, Magnitude: additive, Terms: poolTerms, Needs: poolNeeds, Window: poolWindow},
+		&Operator{Type: "LpPool", Eval: lpPool(pool(0, add, false)), Shape: poolShape, Terms: poolTerms, Needs: poolNeeds, Window: poolWindow},
+		&Operator{Type: "GlobalAveragePool", Eval: globalPool(0, add, true), Shape: globalPoolShape, Magnitude: additive, Terms: allTerms, Needs: globalPoolNeeds, Parts: true},
+		&Operator{Type: "GlobalMaxPool", Eval: globalPool(math.Inf(-1), math.Max, false), Shape: globalPoolShape, Magnitude: additive, Needs: globalPoolNeeds, Parts: true},
+		&Operator{Type: "GlobalLpPool", Eval: lpPool(globalPool(0, add, false)), Shape: globalPoolShape, Needs: globalPoolNeeds, Parts: true},
 	)
 }
 
@@ -188,12 +188,3 @@ func poolNeeds(n *model.Node, in []*Array, out Part) []Box {
 
 // globalPoolNeeds are whole images.
 var globalPoolNeeds = alongNeeds(func(_ *model.Node, rank int) []int64 { return axesFrom(2, rank) })
-
-// poolPart leaves the places of the largest elements, and averages over padding that the last windows reach beyond, to the whole.
-func poolPart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	w, err := newWindow(n, in[0].Shape[2:], n.Ints("kernel_shape"))
-	if err != nil || out.Output > 0 || n.Int("count_include_pad", 0) != 0 && n.Int("ceil_mode", 0) != 0 {
-		return nil, err
-	}
-	return samePart(w.cropped(n, boxes[0][2:], out.Box[2:]), in, boxes, parts, out)
-}

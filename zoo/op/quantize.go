@@ -14,8 +14,8 @@ import (
 func init() {
 	inputs := []string{"input", "scale", "zero point"}
 	register(
-		&Operator{Type: "DequantizeLinear", Required: 2, Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds, Part: quantizePart},
-		&Operator{Type: "QuantizeLinear", Required: 2, Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds, Part: quantizePart},
+		&Operator{Type: "DequantizeLinear", Required: 2, Inputs: inputs, Eval: dequantize, DType: attribute("output_dtype", like(1)), Shape: sameShape, Magnitude: ofOutput, Needs: quantizeNeeds},
+		&Operator{Type: "QuantizeLinear", Required: 2, Inputs: inputs, Eval: quantize, DType: attribute("output_dtype", quantizedType), Shape: sameShape, Needs: quantizeNeeds},
 		&Operator{Type: "QLinearConv", Required: 8, Inputs: quantizedInputs, Eval: quantizedProduct(conv, 0), DType: like(7), Shape: ofOperands(convShape), Needs: quantizedProductNeeds(convIntegerNeeds)},
 		&Operator{Type: "QLinearMatMul", Required: 8, Inputs: quantizedInputs, Eval: quantizedProduct(matMul, -1), DType: like(7), Shape: ofOperands(matMulShape), Needs: quantizedProductNeeds(matMulNeeds)},
 		&Operator{Type: "DynamicQuantizeLinear", Eval: dynamicQuantize, DType: dynamicType, Shape: dynamicQuantizeShape},
@@ -219,12 +219,4 @@ func quantizedProductNeeds(needs func(*model.Node, []*Array, Part) []Box) func(*
 		}
 		return []Box{boxes[0], nil, nil, boxes[1]}
 	}
-}
-
-// quantizePart leaves scales of blocks to the whole.
-func quantizePart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	if n.Int("block_size", 0) != 0 {
-		return nil, nil
-	}
-	return samePart(n, in, boxes, parts, out)
 }

@@ -12,16 +12,16 @@ import (
 
 func init() {
 	register(
-		&Operator{Type: "Reshape", Inputs: []string{"input", "shape"}, Eval: reshape, Moves: []int{0}, Shape: reshapeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Part: reshapedPart, Rearranges: true},
-		&Operator{Type: "Flatten", Eval: flatten, Moves: []int{0}, Shape: flattenShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Part: reshapedPart, Rearranges: true},
-		&Operator{Type: "Squeeze", Inputs: []string{"input", "axes"}, Eval: squeeze, Moves: []int{0}, Shape: squeezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Part: reshapedPart, Rearranges: true},
-		&Operator{Type: "Unsqueeze", Inputs: []string{"input", "axes"}, Eval: unsqueeze, Moves: []int{0}, Shape: unsqueezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Part: reshapedPart, Rearranges: true},
-		&Operator{Type: "Transpose", Eval: transpose, Moves: []int{0}, Shape: transposeShape, Magnitude: additive, Needs: transposeNeeds, Part: samePart, Rearranges: true},
-		&Operator{Type: "Expand", Required: 2, Inputs: []string{"input", "shape"}, Eval: expand, Moves: []int{0}, Shape: expandShape, Magnitude: additive, Needs: expandNeeds, Part: expandPart},
+		&Operator{Type: "Reshape", Inputs: []string{"input", "shape"}, Eval: reshape, Moves: []int{0}, Shape: reshapeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Flatten", Eval: flatten, Moves: []int{0}, Shape: flattenShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Squeeze", Inputs: []string{"input", "axes"}, Eval: squeeze, Moves: []int{0}, Shape: squeezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Unsqueeze", Inputs: []string{"input", "axes"}, Eval: unsqueeze, Moves: []int{0}, Shape: unsqueezeShape, Vector: handedOn, Magnitude: additive, Needs: reshapeNeeds, Rearranges: true},
+		&Operator{Type: "Transpose", Eval: transpose, Moves: []int{0}, Shape: transposeShape, Magnitude: additive, Needs: transposeNeeds, Parts: true, Rearranges: true},
+		&Operator{Type: "Expand", Required: 2, Inputs: []string{"input", "shape"}, Eval: expand, Moves: []int{0}, Shape: expandShape, Magnitude: additive, Needs: expandNeeds},
 		&Operator{Type: "Tile", Required: 2, Inputs: []string{"input", "repeats"}, Eval: tile, Moves: []int{0}, Shape: tileShape, Magnitude: additive, Needs: tileNeeds},
-		&Operator{Type: "Concat", Eval: concat, Moves: []int{0}, Variadic: true, DType: common, Shape: concatShape, Vector: concatVector, Magnitude: additive, Needs: concatNeeds, Part: samePart},
-		&Operator{Type: "Slice", Inputs: []string{"input", "starts", "ends", "axes", "steps"}, Eval: slice, Moves: []int{0}, Shape: sliceShape, Vector: sliceVector, Magnitude: additive, Needs: sliceNeeds, Part: slicePart},
-		&Operator{Type: "Split", Inputs: []string{"input", "sizes"}, Eval: split, Moves: []int{0}, Shape: splitShape, Vector: splitVector, Magnitude: additive, Needs: splitNeeds, Part: reshapedPart},
+		&Operator{Type: "Concat", Eval: concat, Moves: []int{0}, Variadic: true, DType: common, Shape: concatShape, Vector: concatVector, Magnitude: additive, Needs: concatNeeds, Parts: true},
+		&Operator{Type: "Slice", Inputs: []string{"input", "starts", "ends", "axes", "steps"}, Eval: slice, Moves: []int{0}, Shape: sliceShape, Vector: sliceVector, Magnitude: additive, Needs: sliceNeeds},
+		&Operator{Type: "Split", Inputs: []string{"input", "sizes"}, Eval: split, Moves: []int{0}, Shape: splitShape, Vector: splitVector, Magnitude: additive, Needs: splitNeeds},
 		&Operator{Type: "ReverseSequence", Required: 2, Inputs: []string{"input", "lengths"}, Eval: reverseSequence, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: reverseSequenceNeeds},
 		&Operator{Type: "Trilu", Inputs: []string{"input", "diagonal"}, Eval: trilu, Moves: []int{0}, Shape: sameShape, Magnitude: additive, Needs: firstNeeds},
 	)
@@ -752,23 +752,3 @@ func splitNeeds(n *model.Node, in []*Array, out Part) []Box {
 
 // reverseSequenceNeeds are whole sequences.
 var reverseSequenceNeeds = alongNeeds(func(n *model.Node, _ int) []int64 { return []int64{n.Int("time_axis", 0)} })
-
-func expandPart(_ *model.Node, _ []*Array, _ []Box, parts []*Array, out Part) (*Array, error) {
-	return broadcastTo(parts[0], out.Box.shape())
-}
-
-func slicePart(n *model.Node, in []*Array, boxes []Box, parts []*Array, out Part) (*Array, error) {
-	if slices.ContainsFunc(in[1:], func(a *Array) bool { return a != nil && a.Data == nil }) {
-		return nil, nil
-	}
-	cuts, err := cutsOf(n, in)
-	if err != nil {
-		return nil, err
-	}
-	step, start := strides(parts[0].Shape), int64(0)
-	for k, r := range out.Box {
-		start += (cuts[k].first + r.From*cuts[k].step - boxes[0][k].From) * step[k]
-		step[k] *= cuts[k].step
-	}
-	return pick(parts[0], out.Box.shape(), start, step)
-}

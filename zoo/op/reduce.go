@@ -35,7 +35,7 @@ func init() {
 
 // overAxes is an operator that takes all elements along some axes together, of what is its own.
 func overAxes(o Operator) *Operator {
-	o.Inputs, o.Shape, o.Needs, o.Part = []string{"input", "axes"}, reduceShape, reduceNeeds, samePart
+	o.Inputs, o.Shape, o.Needs, o.Parts = []string{"input", "axes"}, reduceShape, reduceNeeds, true
 	return &o
 }
 

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 	"github.com/zoofold/zoofold/zoo/outcome"
+	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify"
 )
 
@@ -297,4 +299,55 @@ func TestAlgebraHoldsWhereValuesAreGone(t *testing.T) {
 			t.Errorf("%s: %d maps are left, %+v, %v", name, plan.After, r, err)
 		}
 	}
+}
+
+// A weight of more than 2^24 elements is read in parts, and a wrong element at its end is seen.
+func TestAlgebraProvesWeightsOfAnySize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 300 MB")
+	}
+	const out, in = 2048, 1024
+	build := func(scale float64, last float64) *model.Model {
+		m := modeltest.New(3)
+		x := m.Input(1, in, 8, 8)
+		x.Name = "x"
+		c := pattern{last: last, elements: out * in * 9, scale: float32(scale)}
+		w := m.Const([]float64{0}, 1)
+		w.Const = &model.Constant{DType: tensor.Float32, Shape: []int64{out, in, 3, 3}, Data: c}
+		y := m.Op("Conv", []*model.Value{x, w}, "pads", []int64{1, 1, 1, 1})
+		if scale == 1 {
+			y = m.Op("Mul", []*model.Value{y, m.Const([]float64{2})})
+		}
+		y.Name = "y"
+		return m.Output(y)
+	}
+	plan := &fold.Plan{Regions: []fold.Region{{Inputs: []string{"x"}, Outputs: []string{"y"}}}, Unit: 0x1p-24}
+	for _, last := range []float64{1, 1.5} {
+		r, err := verify.Algebra(context.Background(), build(1, 1), build(2, last), plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]outcome.CheckStatus{true: outcome.Passed, false: outcome.Mismatch}[last == 1]; r.Check().Status != want {
+			t.Errorf("the last element times %v: %v (%s), want %v", last, r.Check().Status, r.Check().Note, want)
+		}
+	}
+}
+
+// pattern is a weight that needs no memory: small numbers times a scale, the last one also times another.
+type pattern struct {
+	elements int64
+	scale    float32
+	last     float64
+}
+
+func (p pattern) ReadAt(raw []byte, off int64) (int, error) {
+	for k := 0; k+4 <= len(raw); k += 4 {
+		e := (off + int64(k)) / 4
+		x := p.scale * float32(e%7-3)
+		if e == p.elements-1 {
+			x = p.scale * float32(p.last)
+		}
+		binary.LittleEndian.PutUint32(raw[k:], math.Float32bits(x))
+	}
+	return len(raw), nil
 }

@@ -1,0 +1,136 @@
+package verify
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
+)
+
+// probe fills the inputs of a region, with the random numbers that follow from its seed.
+type probe struct {
+	seed uint64
+	fill func(*rand.Rand, *op.Array)
+}
+
+// The inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere, and zeros a
+// wrong bias: together they show all of an affine function, and one element alone shows what is small beside others. What is
+// behind an activation, the opposite of the noise shows where the noise does not; what is large shows both sides of a
+// saturation.
+var (
+	noise, opposite, zeros         = probe{0, normal}, probe{0, negated(normal)}, probe{1, constant(0)}
+	first, middle, last            = probe{2, oneHot(0)}, probe{3, oneHot(0.5)}, probe{4, oneHot(1)}
+	above, below                   = probe{5, around(1e3)}, probe{6, around(-1e3)}
+	ones, upTo, downTo, more, most = probe{7, constant(1)}, probe{8, scaled(1e3)}, probe{9, scaled(-1e3)}, probe{10, normal}, probe{11, normal}
+
+	affineProbes = []probe{noise, zeros, middle, first, last, opposite, above, below, ones, upTo, downTo, more, most}
+	otherProbes  = []probe{noise, zeros, opposite, above, below, middle, first, last, ones, upTo, downTo, more, most}
+)
+
+// granted are the multiplications that any region may take, and perElement those for each element of its constants.
+const (
+	granted    = 1 << 16
+	perElement = 40
+)
+
+// chosen are the probes of a region that takes work multiplications for each and has so many elements of constants: all, or
+// as many as small and perElement grant, but two for an affine function and five for others. few: no more than that.
+func chosen(work, constants, small float64, affine, few bool) []probe {
+	list, least := otherProbes, 5
+	if affine {
+		list, least = affineProbes, 2
+	}
+	if few {
+		return list[:least]
+	}
+	grant := max(small, perElement*constants) / max(work, 1)
+	return list[:max(least, int(min(grant, float64(len(list)))))]
+}
+
+func normal(rng *rand.Rand, a *op.Array) {
+	for k := range a.Data {
+		a.Data[k] = rng.NormFloat64() + 0.25
+	}
+}
+
+func negated(fill func(*rand.Rand, *op.Array)) func(*rand.Rand, *op.Array) {
+	return func(rng *rand.Rand, a *op.Array) {
+		fill(rng, a)
+		for k := range a.Data {
+			a.Data[k] = -a.Data[k]
+		}
+	}
+}
+
+func constant(x float64) func(*rand.Rand, *op.Array) {
+	return func(_ *rand.Rand, a *op.Array) {
+		for k := range a.Data {
+			a.Data[k] = x
+		}
+	}
+}
+
+// oneHot is 1 at one position of every channel, at that part of the way from the first corner to the last.
+func oneHot(at float64) func(*rand.Rand, *op.Array) {
+	return func(_ *rand.Rand, a *op.Array) {
+		plane := 1
+		if len(a.Shape) > 2 {
+			for _, d := range a.Shape[2:] {
+				plane *= int(d)
+			}
+		}
+		for first := 0; first+plane <= len(a.Data) && plane > 0; first += plane {
+			a.Data[first+int(at*float64(plane-1))] = 1
+		}
+	}
+}
+
+// scaled is noise from zero to a number.
+func scaled(x float64) func(*rand.Rand, *op.Array) {
+	return func(rng *rand.Rand, a *op.Array) {
+		for k := range a.Data {
+			a.Data[k] = x * rng.Float64()
+		}
+	}
+}
+
+// around is near a number everywhere: so near that what is multiplied and added up has the sign that it would have of the
+// number alone, and with the opposite number the opposite.
+func around(x float64) func(*rand.Rand, *op.Array) {
+	return func(rng *rand.Rand, a *op.Array) {
+		for k := range a.Data {
+			a.Data[k] = x * (0.9 + 0.2*rng.Float64())
+		}
+	}
+}
+
+// integers fill a probe of integers or truth values: rows of the tables that it takes rows of, as an embedding's does, all
+// of them in turn; or zeros and ones.
+func integers(rng *rand.Rand, v *model.Value, a *op.Array) *op.Array {
+	a.DType = v.DType
+	count, ok := rows(v)
+	for k := range a.Data {
+		if ok {
+			a.Data[k] = float64(int64(k) % count)
+		} else {
+			a.Data[k] = float64(rng.IntN(2))
+		}
+	}
+	return a
+}
+
+// rows is how many rows all tables have that a value takes rows of, if it does nothing else.
+func rows(v *model.Value) (count int64, ok bool) {
+	count = math.MaxInt64
+	for _, u := range v.Uses {
+		positions := op.Of(u.Node).Positions
+		if positions == nil {
+			return 0, false
+		}
+		if count = min(count, positions(u.Node, u.Index)); count == 0 {
+			return 0, false
+		}
+	}
+	return count, len(v.Uses) > 0
+}
