@@ -25,7 +25,7 @@ func TestCommandsOfTheDocumentsAreRight(t *testing.T) {
 			}
 			args = strings.TrimSuffix(strings.TrimSpace(args), " $FLAGS")
 			found++
-			if _, err := parse(strings.Fields("-manifest " + args)); err != nil {
+			if _, err := parse(shellWords(t, "-manifest "+args)); err != nil {
 				t.Errorf("%s: %q: %v", path, line, err)
 			}
 		}
@@ -33,6 +33,16 @@ func TestCommandsOfTheDocumentsAreRight(t *testing.T) {
 			t.Errorf("%s runs no zoo", path)
 		}
 	}
+}
+
+// shellWords are the words of a line, as a shell takes them: quotes and comments gone.
+func shellWords(t *testing.T, line string) []string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", `printf '%s\0' `+line).Output()
+	if err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 }
 
 func TestAnInstalledProgramHasTheLibraryThatWasInstalledWithIt(t *testing.T) {
