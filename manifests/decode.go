@@ -13,6 +13,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 // keys are what a mapping may hold: what reads the value of each key.
@@ -252,7 +255,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 		"darknet": func(n ast.Node) {
 			p.darknet = spotOf(n)
 			f.mapping(n, "darknet", keys{
-				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
+				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", format.Epsilons) },
 			})
 		},
 		"state": func(n ast.Node) {
@@ -267,7 +270,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 		},
 		"fold": func(n ast.Node) {
 			known := keys{}
-			for _, family := range Families {
+			for _, family := range fold.Families() {
 				known[family] = func(n ast.Node) { s.Fold[family] = f.truth(n, family) }
 			}
 			f.mapping(n, "fold", known)

@@ -24,7 +24,7 @@ import (
 // planFile plans a model file and fails the test if its numbers do not add up.
 func planFile(t *testing.T, path string, neutralize bool) *fold.Plan {
 	t.Helper()
-	f, err := format.Open(t.Context(), path, format.Options{Neutralize: neutralize})
+	f, err := format.Open(t.Context(), path, format.Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -105,7 +105,7 @@ func TestWhatIsCountedAndNoMapHasAReason(t *testing.T) {
 			return call(m, "F", "", in(conv(m)))
 		}},
 		{"it joins an input to an output, and the file has no other operators", fold.Unsupported, fold.Options{}, func(m *b) *v {
-			m.Model.Takes = func(*model.Node, int) bool { return true }
+			m.Model.Place = func(*model.Node, int) model.Place { return model.Stored }
 			return m.Op("Mul", in(m.Input(1, 4), m.Const([]float64{1})))
 		}},
 		{"norms: neutralize leaves functions", fold.Subgraph, fold.Options{Neutralize: true}, func(m *b) *v {

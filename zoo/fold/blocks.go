@@ -54,7 +54,7 @@ func (p *Planner) leavesBlocks(r *run) bool {
 func (p *Planner) normalises(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	_, fits := r.a.Over(1, channelsOf(x))
-	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Takes == nil && !p.opt.Neutralize && !p.off["norm"] && p.model.Opset[""] >= 9 &&
+	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Place == nil && !p.opt.Neutralize && !p.off["norm"] && p.model.Opset[""] >= 9 &&
 		x.DType == tensor.Float32 && p.blocked(x, 0) && slices.ContainsFunc(r.last().Outputs[0].Uses, func(u model.Use) bool {
 		return u.Node.Type == "Conv" && u.Node.Domain == "" && u.Index == 0
 	})

@@ -61,7 +61,7 @@ func (p *Planner) mayGo(n *model.Node) bool {
 		return false
 	}
 	if p.model.Stays == nil {
-		return p.model.Takes == nil
+		return p.model.Place == nil
 	}
 	_, stays := p.model.Stays(n)
 	return !stays

@@ -224,7 +224,7 @@ func (m *Move) Rebuild(n *model.Node) *Reason {
 	switch {
 	case m.p.opt.Neutralize:
 		return because(Keep, "%v would have to become other operators, which norms: neutralize rules out", n)
-	case m.p.model.Takes == nil:
+	case m.p.model.Place == nil:
 		return nil
 	}
 	return because(Unsupported, "%v would have to become other operators, which its file cannot store", n)
@@ -235,7 +235,7 @@ func (m *Move) stores(n *model.Node, k int) *Reason {
 	if v := n.In(k); m.p.opt.Neutralize && (v == nil || v.Const == nil || v.Producer != nil || v.Output || len(v.Uses) != 1) {
 		return because(Keep, "%v has no stored %s of its own, and norms: neutralize adds none", n, op.Of(n).Input(k))
 	}
-	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
+	if m.p.hasPlace(n, k) {
 		return nil
 	}
 	if shares := m.p.model.Shares; shares != nil {
@@ -244,6 +244,21 @@ func (m *Move) stores(n *model.Node, k int) *Reason {
 		}
 	}
 	return because(Unsupported, "the file of %v has no place for another %s", n, op.Of(n).Input(k))
+}
+
+// hasPlace says whether the model's file can store another constant as input k of n. Where every layer and weight stays, it
+// has to be stored already, for one place alone.
+func (p *Planner) hasPlace(n *model.Node, k int) bool {
+	if p.model.Place == nil {
+		return true
+	}
+	switch p.model.Place(n, k) {
+	case model.Stored:
+		return !p.opt.Neutralize || !p.hasTwins(n)
+	case model.Gained:
+		return !p.opt.Neutralize
+	}
+	return false
 }
 
 func otherReader(v *model.Value, n *model.Node) *model.Node {

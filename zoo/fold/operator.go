@@ -12,6 +12,8 @@ package fold
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
 )
@@ -51,16 +53,14 @@ type Operator struct {
 
 var operators = map[string]*Operator{}
 
-// Families are the names of the operator families, as a manifest's fold: switches them.
+// Families are the names that Options.Off and a manifest's fold: know, sorted: those of the operators' families, and
+// "branches", the merging of parallel convolutions.
 func Families() []string {
-	seen, names := map[string]bool{}, []string{}
+	names := map[string]bool{"branches": true}
 	for _, o := range operators {
-		if !seen[o.Family] {
-			seen[o.Family] = true
-			names = append(names, o.Family)
-		}
+		names[o.Family] = true
 	}
-	return names
+	return slices.Sorted(maps.Keys(names))
 }
 
 func register(ops ...*Operator) {

@@ -49,7 +49,7 @@ func (p *Planner) leave(m *Move, r *run, rest Affine) bool {
 func (p *Planner) merge(r *run) bool {
 	bn := -1
 	for k, n := range r.nodes {
-		if len(r.nodes) == 1 || p.model.Takes == nil && !(r.a.Scales() && r.a.Shifts()) || !isBatchNorm(n) {
+		if len(r.nodes) == 1 || p.model.Place == nil && !(r.a.Scales() && r.a.Shifts()) || !isBatchNorm(n) {
 			continue
 		}
 		bn = k

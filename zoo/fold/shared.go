@@ -12,12 +12,22 @@ import (
 // of a siamese network, or in a model that is used twice. Its nodes are twins (model.Model.Twins). What a move does to one
 // of them it has to do to all; so the maps of all places move at once.
 
-// twins are the nodes of all places of n's layer; nil where there is one.
+// twins are the nodes of all places of n's layer; nil where there is one, or where every layer stays: layers that are used in
+// several places are left alone then.
 func (p *Planner) twins(n *model.Node) (list []*model.Node, together bool) {
-	if p.model.Twins == nil {
+	if p.opt.Neutralize || p.model.Twins == nil {
 		return nil, false
 	}
 	return p.model.Twins(n)
+}
+
+// hasTwins says whether n's layer is used in several places.
+func (p *Planner) hasTwins(n *model.Node) bool {
+	if p.model.Twins == nil {
+		return false
+	}
+	list, _ := p.model.Twins(n)
+	return len(list) > 0
 }
 
 // together says whether a run's nodes leave the file with those of other places, or not at all.

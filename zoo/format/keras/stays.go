@@ -8,21 +8,20 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// takes says whether the file can store another constant as that input of a node: one of its layer's weights or settings, or
-// a weight that the layer has if its settings say so.
-func takes(n *model.Node, k int) bool {
+// place says what the file has of input k of a node: one of its layer's weights, or a weight or number that the layer has if
+// its settings say so.
+func place(n *model.Node, k int) model.Place {
 	p, ok := n.Source.(*part)
 	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.known() {
-		return false
+		return model.NoPlace
 	}
-	class := classes[p.site.layer.class]
-	return p.site.has(p.roles[k]) || class.gains[p.roles[k]] != "" || class.said[p.roles[k]] != ""
-}
-
-// holds says whether that input of a node is one of its layer's weights, which no other place reads.
-func holds(n *model.Node, k int) bool {
-	p, ok := n.Source.(*part)
-	return ok && k < len(p.roles) && p.roles[k] != "" && p.site.owns() && p.site.has(p.roles[k])
+	switch class := classes[p.site.layer.class]; {
+	case p.site.has(p.roles[k]):
+		return model.Stored
+	case class.gains[p.roles[k]] != "" || class.said[p.roles[k]] != "":
+		return model.Gained
+	}
+	return model.NoPlace
 }
 
 // owns says whether nothing but the site reads the layer's weights.
