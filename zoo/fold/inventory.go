@@ -15,15 +15,15 @@ import (
 // inventory is what a model held before it was folded.
 type inventory struct {
 	order     []*model.Node
-	nodes     map[*model.Node]place
+	nodes     map[*model.Node]described
 	constants []*model.Value
 	consts    map[*model.Value]*model.Constant
 	read      map[*model.Value]bool // values that somebody read or that were graph outputs
 	paths     map[*model.Graph]string
 }
 
-// place is where a node stands: the path of its graph, and what it is called; and its attributes.
-type place struct {
+// described is a node as the plan names it, by the path of its graph and its name, with the attributes that it had.
+type described struct {
 	path, name string
 	attrs      []model.Attr
 }
@@ -31,14 +31,14 @@ type place struct {
 func takeInventory(m *model.Model) *inventory {
 	nodes, consts := sizeOf(m)
 	i := &inventory{
-		nodes: make(map[*model.Node]place, nodes), consts: make(map[*model.Value]*model.Constant, consts),
+		nodes: make(map[*model.Node]described, nodes), consts: make(map[*model.Value]*model.Constant, consts),
 		read: make(map[*model.Value]bool, nodes+consts), paths: map[*model.Graph]string{},
 	}
 	m.Walk(func(g *model.Graph) {
 		i.paths[g] = g.Path()
 		for _, n := range g.Nodes {
 			i.order = append(i.order, n)
-			i.nodes[n] = place{i.paths[g], n.String(), slices.Clone(n.Attrs)}
+			i.nodes[n] = described{i.paths[g], n.String(), slices.Clone(n.Attrs)}
 			for _, v := range n.Outputs {
 				i.read[v] = v != nil && (len(v.Uses) > 0 || v.Output)
 			}

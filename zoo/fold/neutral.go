@@ -49,7 +49,7 @@ func (p *Planner) neutralize(r *run) bool {
 	if forward == nil {
 		return sent
 	}
-	p.explain(r, &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
+	p.explain(r, &Reason{moreSpecific(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
 	return false
 }
 
@@ -62,7 +62,7 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 	}
 	unit := 2 * r.first().In(1).DType.Unit()
 	if !slices.ContainsFunc(scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
-		p.explain(r, m.staying(r, unit))
+		p.explain(r, m.whyScaleStays(r, unit))
 		return false, nil
 	}
 	if why := send(m, Scaling(1, scale)); why != nil {
@@ -74,8 +74,8 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 	return true, nil
 }
 
-// staying is why the scale of a run stays, or that it has none.
-func (m *Move) staying(r *run, unit float64) *Reason {
+// whyScaleStays is why the scale of a run cannot be taken out of it, or that there is no scale but 1.
+func (m *Move) whyScaleStays(r *run, unit float64) *Reason {
 	if slices.ContainsFunc(r.a.Scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
 		for _, n := range r.nodes {
 			if why := m.stores(n, 1); why != nil {
@@ -86,8 +86,8 @@ func (m *Move) staying(r *run, unit float64) *Reason {
 	return because(Keep, "norms: neutralize keeps the node, which only adds")
 }
 
-// neutral leaves the edits that the run's nodes do what is left of its map when its scale has gone to that side, and is the
-// scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
+// neutral edits the run's nodes so that they compute what is left of its map once its scale has gone to that side, and returns
+// the scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
 func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	holder, nodes := -1, make([]*parameters, len(r.nodes))
 	for k, n := range r.nodes {

@@ -55,7 +55,7 @@ type Planner struct {
 	dequantized map[*model.Value]bool
 	accounts    *accounts
 	regions     *regions
-	heirs       []heir // of the move that is being made
+	successors       []successor // of the move that is being made
 	plan        *Plan
 
 	identities []*model.Node // maps that became nothing
@@ -226,7 +226,7 @@ func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
 		}
 		next := out.Uses[0].Node
 		f := p.find(next)
-		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) || !p.abreast(r.last(), next) {
+		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) || !p.twinsFollow(r.last(), next) {
 			return r
 		}
 		a, ok := r.a.Then(f.a)
@@ -259,7 +259,7 @@ func costOfMap(a Affine) (c cost) {
 // try moves a run, or part of its map, and says whether it did.
 func (p *Planner) try(r *run) bool {
 	var back, forward *Reason
-	places := p.places(r)
+	places := p.twinRuns(r)
 	if places != nil {
 		if back = p.moveAll(places, true); back == nil {
 			return true
@@ -294,7 +294,7 @@ func (p *Planner) try(r *run) bool {
 	if r.a.Scales() && r.a.Shifts() && p.part(r) {
 		return true
 	}
-	if p.merge(r) || p.mergeTwin(r) {
+	if p.merge(r) || p.mergeEqual(r) {
 		return true
 	}
 	p.explain(r, obstacles(back, forward))
@@ -306,7 +306,7 @@ func obstacles(back, forward *Reason) *Reason {
 	if back.Text == forward.Text {
 		return back
 	}
-	return &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
+	return &Reason{moreSpecific(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
 }
 
 // explain notes why the run's nodes stay where they are.
@@ -319,8 +319,8 @@ func (p *Planner) explain(r *run, why *Reason) {
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.
 var byWeight = []Code{Keep, InIdiom, Overflow, Underflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
-// telling is the code of two that says more.
-func telling(a, b Code) Code {
+// moreSpecific is the code of two that says more.
+func moreSpecific(a, b Code) Code {
 	if slices.Index(byWeight, b) < slices.Index(byWeight, a) {
 		return b
 	}
@@ -373,12 +373,12 @@ func (p *Planner) accepted(m *Move, r *run) {
 	for _, n := range m.nodes {
 		delete(p.maps, n)
 	}
-	p.accounts.moved(m, r, p.heirs)
-	p.heirs = nil
+	p.accounts.moved(m, r, p.successors)
+	p.successors = nil
 }
 
-// heir is a node that takes over what a run leaves, and the entries that it stands for from then on.
-type heir struct {
+// successor is a node that takes over what a run leaves, and the entries that it stands for from then on.
+type successor struct {
 	node    *model.Node
 	entries []*entry
 }

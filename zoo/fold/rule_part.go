@@ -86,7 +86,7 @@ func (p *Planner) keepOne(r *run, k int) {
 
 // succeed makes a node stand for a run in the plan: what becomes of it becomes of the run's nodes.
 func (p *Planner) succeed(n *model.Node, r *run) {
-	p.heirs = append(p.heirs, heir{n, p.accounts.of(r.nodes)})
+	p.successors = append(p.successors, successor{n, p.accounts.of(r.nodes)})
 }
 
 // replace puts a Mul, an Add or both in the place of a run.

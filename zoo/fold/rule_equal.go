@@ -9,9 +9,9 @@ import (
 // maxReaders bounds the readers of a value among which an equal map is looked for.
 const maxReaders = 64
 
-// mergeTwin merges a map with an equal one of the same value, and says whether it did: dynamic quantisation, for one, writes
+// mergeEqual merges a map with an equal one of the same value, and says whether it did: dynamic quantisation, for one, writes
 // every scale twice. It is tried last, since two readers of one output stand in each other's way.
-func (p *Planner) mergeTwin(r *run) bool {
+func (p *Planner) mergeEqual(r *run) bool {
 	n := r.first()
 	f, out := p.find(n), n.Outputs[0]
 	in := n.In(f.data)
@@ -19,29 +19,29 @@ func (p *Planner) mergeTwin(r *run) bool {
 		return false
 	}
 	at := slices.IndexFunc(in.Uses, func(u model.Use) bool {
-		t := u.Node
-		return t != n && t.Graph == n.Graph && t.Type == n.Type && !p.kept(t) && p.find(t).why == nil && p.find(t).data == u.Index && p.find(t).a.equal(f.a)
+		o := u.Node
+		return o != n && o.Graph == n.Graph && o.Type == n.Type && !p.kept(o) && p.find(o).why == nil && p.find(o).data == u.Index && p.find(o).a.equal(f.a)
 	})
 	if at < 0 {
 		return false
 	}
-	twin := in.Uses[at].Node
-	first, second := slices.Index(n.Graph.Nodes, twin), slices.Index(n.Graph.Nodes, n)
+	equal := in.Uses[at].Node
+	first, second := slices.Index(n.Graph.Nodes, equal), slices.Index(n.Graph.Nodes, n)
 	if first < 0 || first > second {
-		return false // its turn comes
+		return false // the later one of the two goes
 	}
 	one := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
 	m := p.newMove(one.nodes)
 	if m.Rebuild(n) != nil {
 		return false
 	}
-	m.nodes, m.into = append(m.nodes, twin), []*model.Node{twin}
-	p.regions.renamed[out] = twin.Outputs[0]
+	m.nodes, m.into = append(m.nodes, equal), []*model.Node{equal}
+	p.regions.renamed[out] = equal.Outputs[0]
 	return m.settle(one, func() {
 		n.Remove()
 		for len(out.Uses) > 0 {
 			u := out.Uses[len(out.Uses)-1]
-			u.Node.Set(u.Index, twin.Outputs[0])
+			u.Node.Set(u.Index, equal.Outputs[0])
 		}
 	}) == nil
 }

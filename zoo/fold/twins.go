@@ -36,8 +36,8 @@ func (p *Planner) together(r *run) bool {
 	return yes
 }
 
-// abreast says whether the twins of next follow those of n as next follows n, each the only reader.
-func (p *Planner) abreast(n, next *model.Node) bool {
+// twinsFollow says whether the twins of next follow those of n as next follows n, each the only reader.
+func (p *Planner) twinsFollow(n, next *model.Node) bool {
 	a, _ := p.twins(n)
 	b, _ := p.twins(next)
 	if len(a) != len(b) {
@@ -52,8 +52,9 @@ func (p *Planner) abreast(n, next *model.Node) bool {
 	return true
 }
 
-// places are the runs of a run's twins, itself among them; nil where there is one place, or where it is not all that a place has.
-func (p *Planner) places(r *run) []*run {
+// twinRuns are the runs of a run's twins, itself among them; nil where its layer is used once, or where other nodes follow it
+// elsewhere.
+func (p *Planner) twinRuns(r *run) []*run {
 	first, _ := p.twins(r.first())
 	if len(first) < 2 {
 		return nil
@@ -116,7 +117,7 @@ func (c *change) equal(d *change) bool {
 		slices.Equal(c.shape, d.shape) && slices.Equal(c.values, d.values)
 }
 
-// of are the changes of a node, in order.
+// changesOf are the changes of a node, in order.
 func (m *Move) changesOf(n *model.Node) (list []*change) {
 	for k := range m.changes {
 		if m.changes[k].node == n {
