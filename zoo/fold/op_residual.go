@@ -6,7 +6,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Add, Sub, Sum, Mul and Div of values: of a map and its constant (elementwise.go), or of values that are computed.
+// Add, Sub, Sum, Mul and Div of values: of a map and its constant (op_elementwise.go), or of values that are computed.
 
 // isMap says whether the node is an affine map itself.
 func (m *Move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }

@@ -55,7 +55,7 @@ type Planner struct {
 	dequantized map[*model.Value]bool
 	accounts    *accounts
 	regions     *regions
-	successors       []successor // of the move that is being made
+	successors  []successor // of the move that is being made
 	plan        *Plan
 
 	identities []*model.Node // maps that became nothing
