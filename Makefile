@@ -2,7 +2,7 @@
 GO      ?= go
 CACHE   := .cache
 PYTHON  := $(CACHE)/venv/bin/python
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^var version = "\(.*\)"/\1/p' cmd/zoofold/main.go)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 FUZZTIME ?= 10s
 

@@ -190,7 +190,7 @@ func (p *Planner) whyNoMap() func(*model.Node) *Reason {
 			return because(Unsupported, "%v lacks an input or its output", n)
 		case stays(n):
 			return because(Unsupported, "%v is no layer of its own, but what a layer of the file computes", n)
-		case p.off[o.Family]:
+		case p.opt.Off[o.Family]:
 			return because(Keep, "%v is of the family %q, which is switched off", n, o.Family)
 		case o.Tail != nil:
 			return because(NoGain, "%v multiplies by 1 and adds 0 already", n)

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 func init() {
@@ -18,9 +19,6 @@ type batchNorm struct {
 	gamma, beta, mean, variance []float64
 	epsilon                     float64
 }
-
-// defaultEpsilon is ONNX's, as it is stored.
-const defaultEpsilon = float64(float32(1e-5))
 
 // deviation is √(σ² + ε) of channel c.
 func (b *batchNorm) deviation(c int) float64 { return math.Sqrt(b.variance[c] + b.epsilon) }
@@ -67,7 +65,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 	if p.isConstant(n.In(0)) {
 		return nil, &Reason{}
 	}
-	b := &batchNorm{epsilon: n.Float("epsilon", defaultEpsilon)}
+	b := &batchNorm{epsilon: n.Float("epsilon", op.DefaultEpsilon)}
 	for k, into := range []*[]float64{&b.gamma, &b.beta, &b.mean, &b.variance} {
 		v := n.In(k + 1)
 		shape, values, ok := p.constant(v)

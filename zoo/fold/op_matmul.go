@@ -223,7 +223,7 @@ func (m *Move) biasOf(n *model.Node, kept int) *model.Node {
 // have a bias.
 func (m *Move) gemmable(n *model.Node, shape []int64) bool {
 	x := n.In(0)
-	return len(shape) == 2 && len(x.Shape) == 2 && m.p.isConstant(n.In(1)) && !m.p.isConstant(x) && m.p.model.Opset[""] >= 9 && !m.p.off["gemm"]
+	return len(shape) == 2 && len(x.Shape) == 2 && m.p.isConstant(n.In(1)) && !m.p.isConstant(x) && m.p.model.Opset[""] >= 9 && !m.p.opt.Off["gemm"]
 }
 
 // becomeGemm leaves the edit that the product becomes a Gemm with that bias.

@@ -70,7 +70,7 @@ func (p *Planner) operator(n *model.Node) *Operator {
 		return &Operator{}
 	}
 	o := operators[n.Type]
-	if o == nil || p.off[o.Family] {
+	if o == nil || p.opt.Off[o.Family] {
 		return &Operator{}
 	}
 	return o

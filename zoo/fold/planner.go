@@ -47,7 +47,6 @@ func (p *Planner) context() context.Context {
 // Planner holds the state of planning one model.
 type Planner struct {
 	opt         Options
-	off         map[string]bool
 	model       *model.Model
 	consts      *op.Folder
 	maps        map[*model.Node]*found
@@ -106,7 +105,7 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 func newPlanner(m *model.Model, o Options) *Planner {
 	nodes, _ := sizeOf(m)
 	p := &Planner{
-		opt: o, off: o.Off, model: m, plan: &Plan{},
+		opt: o, model: m, plan: &Plan{},
 		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
 		consts: op.Constants(m),
 	}

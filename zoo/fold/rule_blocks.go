@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
@@ -54,7 +55,7 @@ func (p *Planner) leavesBlocks(r *run) bool {
 func (p *Planner) normalises(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	_, fits := r.a.Over(1, channelsOf(x))
-	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Place == nil && !p.opt.Neutralize && !p.off["norm"] && p.model.Opset[""] >= 9 &&
+	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Place == nil && !p.opt.Neutralize && !p.opt.Off["norm"] && p.model.Opset[""] >= 9 &&
 		x.DType == tensor.Float32 && p.blocked(x, 0) && slices.ContainsFunc(r.last().Outputs[0].Uses, func(u model.Use) bool {
 		return u.Node.Type == "Conv" && u.Node.Domain == "" && u.Index == 0
 	})
@@ -76,7 +77,7 @@ func (p *Planner) normalise(r *run) bool {
 	first, last := r.first(), r.last()
 	in, out := first.In(p.find(first).data), last.Outputs[0]
 	a, _ := r.a.Over(1, channelsOf(in))
-	b := batchNorm{beta: a.Shift, mean: make([]float64, len(a.Scale)), variance: make([]float64, len(a.Scale)), gamma: make([]float64, len(a.Scale)), epsilon: defaultEpsilon}
+	b := batchNorm{beta: a.Shift, mean: make([]float64, len(a.Scale)), variance: make([]float64, len(a.Scale)), gamma: make([]float64, len(a.Scale)), epsilon: op.DefaultEpsilon}
 	for c := range a.Scale {
 		b.variance[c] = in.DType.Round(1 - b.epsilon)
 		b.gamma[c] = a.Scale[c] * b.deviation(c)

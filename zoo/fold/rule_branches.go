@@ -28,7 +28,7 @@ type axisBounds struct{ kernel, begin, end, stride, dilation int64 }
 
 // mergeBranches merges one operand of an Add into a convolution that is added to it, and says whether it did.
 func (p *Planner) mergeBranches(n *model.Node) bool {
-	if !p.adds(n) || p.off["branches"] || p.off["conv"] {
+	if !p.adds(n) || p.opt.Off["branches"] || p.opt.Off["conv"] {
 		return false
 	}
 	for k := range n.Inputs {

@@ -11,6 +11,10 @@ import (
 
 // Normalisations.
 
+// DefaultEpsilon is the epsilon of ONNX's normalisations where the attribute is omitted, a float32:
+// https://onnx.ai/onnx/operators/onnx__BatchNormalization.html.
+const DefaultEpsilon = float64(float32(1e-5))
+
 func init() {
 	parameters := []string{"input", "scale", "bias"}
 	register(
@@ -70,7 +74,7 @@ func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 5, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	epsilon := n.Float("epsilon", float64(float32(1e-5)))
+	epsilon := n.Float("epsilon", DefaultEpsilon)
 	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	perChannel(x, func(e, c int) {
 		out.Data[e] = in[1].Data[c]*(x.Data[e]-in[3].Data[c])/math.Sqrt(in[4].Data[c]+epsilon) + in[2].Data[c]
@@ -83,7 +87,7 @@ func batchNormMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) {
 	if err := need(m, 5); err != nil {
 		return nil, err
 	}
-	x, epsilon := m[0], n.Float("epsilon", float64(float32(1e-5)))
+	x, epsilon := m[0], n.Float("epsilon", DefaultEpsilon)
 	if len(x.Shape) < 2 {
 		return nil, ErrUnsupported
 	}
@@ -127,7 +131,7 @@ func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	out, _, _ := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", DefaultEpsilon))
 	perChannel(out, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c] + in[2].Data[c] })
 	return one(out, nil)
 }
@@ -138,7 +142,7 @@ func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, means, inverses := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, means, inverses := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", DefaultEpsilon))
 	if out, err = combine(times, out, in[1]); err != nil {
 		return nil, err
 	}
@@ -172,7 +176,7 @@ func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, size, epsilon := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
+	out, size, epsilon := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", DefaultEpsilon)
 	for first := 0; size > 0 && first+size <= len(x.Data); first += size {
 		square := 0.0
 		for _, v := range x.Data[first : first+size] {
@@ -199,7 +203,7 @@ func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])/each); err != nil {
 		return nil, err
 	}
-	out, _, _ := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", DefaultEpsilon))
 	perChannel(x, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c/each] + in[2].Data[c/each] })
 	return one(out, nil)
 }
