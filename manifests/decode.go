@@ -226,7 +226,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 			p.verify = spotOf(n)
 			s.Verify = f.checks(n)
 		},
-		"proof":       func(n ast.Node) { s.Proof = f.word(n, "proof", Proofs) },
+		"proof":       func(n ast.Node) { s.Proof = f.word(n, "proof", proofs) },
 		"overwrite":   func(n ast.Node) { s.Overwrite = f.truth(n, "overwrite") },
 		"device":      func(n ast.Node) { s.Device = f.word(n, "device", Devices) },
 		"unfoldable":  func(n ast.Node) { s.Unfoldable = f.word(n, "unfoldable", []string{"copy", "skip"}) },
@@ -249,7 +249,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 			list := f.list(n, "export")
 			s.Export = patterns(list)
 			for _, to := range list {
-				f.among(to.spot, to.pattern, Exports)
+				f.among(to.spot, to.pattern, exports)
 			}
 		},
 		"darknet": func(n ast.Node) {
@@ -263,7 +263,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 			s.State = f.state(n, p)
 		},
 		"norms":   func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
-		"latency": func(n ast.Node) { s.Latency = f.word(n, "latency", Latencies) },
+		"latency": func(n ast.Node) { s.Latency = f.word(n, "latency", latencies) },
 		"keep": func(n ast.Node) {
 			p.keep = f.globs(n, "keep")
 			s.Keep = patterns(p.keep)

@@ -124,12 +124,12 @@ func (r *Rule) Required(named bool) bool {
 // The words that a manifest may use, besides format.Epsilons, state.Presets and fold.Families.
 var (
 	Checks  = []string{"parity", "algebra", "predictions"}
-	Proofs  = []string{"require", "try"}
+	proofs  = []string{"require", "try"}
 	Devices = []string{"auto", "cpu", "cuda"}
-	Exports = []string{"metal", "onnx"}
+	exports = []string{"metal", "onnx"}
 	Norms   = []string{"remove", "neutralize"}
 
-	Latencies = []string{"off", "gate"}
+	latencies = []string{"off", "gate"}
 )
 
 func defaults() Settings {

@@ -50,7 +50,7 @@ func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 }
 
 // moved notes who took a run, after the edits of the move.
-func (a *accounts) moved(m *Move, r *run, successors []successor) {
+func (a *accounts) moved(m *move, r *run, successors []successor) {
 	gone := slices.Clone(r.nodes)
 	for _, n := range m.into {
 		if n.Type == "Identity" { // it was the inverse map: the takers stand for both
@@ -96,7 +96,7 @@ func (a *accounts) take(n *model.Node, more []*entry) {
 }
 
 // close writes the accounts into the plan. What stands in the folded model decides what became of each entry.
-func (a *accounts) close(p *Planner) {
+func (a *accounts) close(p *planner) {
 	rest := counted(p.model)
 	p.plan.Before, p.plan.After = len(a.list), len(rest)
 	standing := map[*entry][]int{}
@@ -159,7 +159,7 @@ func (a *accounts) final(into []*model.Node, seen map[*model.Node]bool) (list []
 }
 
 // whyLeft is why a per-channel node stands in the folded model.
-func (p *Planner) whyLeft(n *model.Node, whyNoMap func(*model.Node) *Reason) *Reason {
+func (p *planner) whyLeft(n *model.Node, whyNoMap func(*model.Node) *Reason) *Reason {
 	if why := p.find(n).why; why != nil && why.Text != "" {
 		return why
 	}
@@ -170,7 +170,7 @@ func (p *Planner) whyLeft(n *model.Node, whyNoMap func(*model.Node) *Reason) *Re
 }
 
 // whyNoMap answers, for a per-channel node that no pass tries to move, why it is no affine map.
-func (p *Planner) whyNoMap() func(*model.Node) *Reason {
+func (p *planner) whyNoMap() func(*model.Node) *Reason {
 	constant := constants(p.model)
 	stays := func(n *model.Node) bool {
 		if p.model.Stays == nil {
@@ -200,7 +200,7 @@ func (p *Planner) whyNoMap() func(*model.Node) *Reason {
 }
 
 // noMap says why a node with a constant operand is no map.
-func (p *Planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
+func (p *planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
 	x, c := n.Inputs[0], n.Inputs[1]
 	if constant[x] {
 		x, c = c, x

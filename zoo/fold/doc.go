@@ -11,8 +11,8 @@
 // neutral.go keeps every layer; inline.go, idiom.go, accounts.go, regions.go, inventory.go, count.go and plan.go say which
 // functions are inlined, which nodes runtimes run as one operator, and what the plan lists. The other files have a prefix:
 //
-//   - op_: what folding knows of one family of operators, as values of type Operator. The planner knows no operator by name, and
-//     operators reach their neighbours only through the Move.
+//   - op_: what folding knows of one family of operators, as values of type operator. The planner knows no operator by name, and
+//     operators reach their neighbours only through the move.
 //   - weight_: weights that are no plain constant, and sums over weights.
 //   - rule_: what the planner does with a map that goes no further: it is merged with others, split, or dropped.
 //   - idiom_: the expressions that runtimes recognise and run as one operator.

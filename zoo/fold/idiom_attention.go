@@ -8,7 +8,7 @@ import (
 // such an attention with all its projections (core/optimizer/attention_fusion.cc), and looks for the division. Where it does
 // not find the rest, the division costs nothing: it is a factor of the product (core/optimizer/matmul_scale_fusion.cc). The
 // forms are those of BERT, DistilBERT and GPT-2; without a mask, or with the scale on q as a product, no fusion asks for it.
-var attention = &Idiom{Name: "an attention", Forms: []call{
+var attention = &idiom{Name: "an attention", Forms: []call{
 	of("Softmax", of("Add", scaled, computed{})),
 	of("Softmax", of("Where", anything{}, of("MatMul", of("Div", x, scalar{}), computed{}), anything{})),
 	of("Softmax", of("Where", anything{}, anything{}, of("MatMul", of("Div", x, scalar{}), computed{}))),

@@ -6,14 +6,14 @@ import "math"
 // (core/optimizer/gelu_fusion.cc); OpenVINO of these, of x·(½·(1 + …)), and of those that multiply by 1/√2
 // (transformations/common_optimizations/gelu_fusion.cpp), and so does ONNX Runtime's tool for transformers
 // (python/tools/transformers/fusion_gelu.py).
-var gelu = &Idiom{Name: "a Gelu", Forms: halves(
+var gelu = &idiom{Name: "a Gelu", Forms: halves(
 	of("Add", of("Erf", of("Div", x, number(math.Sqrt2))), number(1)),
 	of("Add", of("Erf", of("Mul", x, number(1/math.Sqrt2))), number(1)),
 )}
 
 // fastGelu is x·½·(1 + tanh(√(2/π)·(x + 0.044715·x³))), with the cube as Pow or as products
 // (core/optimizer/fast_gelu_fusion.cc).
-var fastGelu = &Idiom{Name: "a Gelu by tanh", Forms: halves(
+var fastGelu = &idiom{Name: "a Gelu by tanh", Forms: halves(
 	of("Add", of("Tanh", of("Mul", of("Add", x, of("Mul", of("Pow", x, number(3)), number(cubic))), number(rootTwoByPi))), number(1)),
 	of("Add", of("Tanh", of("Mul", of("Add", x, of("Mul", of("Mul", x, of("Mul", x, x)), number(cubic))), number(rootTwoByPi))), number(1)),
 	of("Add", of("Tanh", of("Mul", of("Mul", x, number(rootTwoByPi)), of("Add", of("Mul", of("Mul", x, number(cubic)), x), number(1)))), number(1)),

@@ -9,12 +9,12 @@ import (
 // the next layer, it runs eight operators.
 
 // layerNorm is (x − mean(x))/√(mean((x − mean(x))²) + ε)·γ + β.
-var layerNorm = &Idiom{Name: "a layer normalisation", Forms: []call{
+var layerNorm = &idiom{Name: "a layer normalisation", Forms: []call{
 	of("Add", of("Mul", cast{of("Div", centred, deviation(cast{centred}))}, vector{}), vector{}),
 }}
 
 // rmsNorm is x/√(mean(x²) + ε)·γ; of x − mean(x) it is a layer normalisation without β.
-var rmsNorm = &Idiom{Name: "a root-mean-square normalisation", Forms: []call{
+var rmsNorm = &idiom{Name: "a root-mean-square normalisation", Forms: []call{
 	of("Mul", cast{of("Div", x, deviation(x))}, vector{}),
 	of("Mul", cast{of("Mul", x, of("Div", number(1), deviation(x)))}, vector{}),
 	of("Mul", cast{of("Mul", x, of("Reciprocal", deviation(x)))}, vector{}),

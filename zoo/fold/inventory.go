@@ -54,7 +54,7 @@ func takeInventory(m *model.Model) *inventory {
 
 // dropIdentities drops maps that became nothing: they would stand between readers of one value that are alike. What changes
 // the value that one hands on changes what it output, so both are of one region.
-func (p *Planner) dropIdentities() {
+func (p *planner) dropIdentities() {
 	for _, n := range p.identities {
 		if n.Removed() || n.Type != "Identity" || n.Outputs[0].Output {
 			continue
@@ -71,7 +71,7 @@ func (p *Planner) dropIdentities() {
 
 // prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
 // and have none any more.
-func (p *Planner) prune(before *inventory) {
+func (p *planner) prune(before *inventory) {
 	p.dropIdentities()
 	var unread []*model.Node
 	dead := func(n *model.Node) bool {
@@ -128,7 +128,7 @@ func (p *Planner) prune(before *inventory) {
 }
 
 // shareAlike makes copies of a weight that were folded alike one constant again.
-func (p *Planner) shareAlike() {
+func (p *planner) shareAlike() {
 	type key struct {
 		graph *model.Graph
 		data  any

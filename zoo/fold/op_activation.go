@@ -9,14 +9,14 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "activation", Types: []string{"Relu", "LeakyRelu", "PRelu", "Abs"}, Back: homogeneousBack, Forward: homogeneousForward, Again: true},
-		&Operator{Family: "activation", Types: []string{"Clip"}, Back: clipBack, Forward: clipForward},
-		&Operator{Family: "activation", Types: []string{"HardSigmoid"}, Back: hardSigmoidBack, Forward: hardSigmoidForward},
+		&operator{Family: "activation", Types: []string{"Relu", "LeakyRelu", "PRelu", "Abs"}, Back: homogeneousBack, Forward: homogeneousForward, Again: true},
+		&operator{Family: "activation", Types: []string{"Clip"}, Back: clipBack, Forward: clipForward},
+		&operator{Family: "activation", Types: []string{"HardSigmoid"}, Back: hardSigmoidBack, Forward: hardSigmoidForward},
 	)
 }
 
 // positivelyHomogeneous says why f(s·x) = s·f(x) does not hold for the map, or nil: it needs s > 0 and no shift.
-func positivelyHomogeneous(n *model.Node, a Affine) *Reason {
+func positivelyHomogeneous(n *model.Node, a affine) *Reason {
 	if a.Shifts() {
 		return because(Nonlinear, "%v has a shift to carry", n)
 	}
@@ -26,14 +26,14 @@ func positivelyHomogeneous(n *model.Node, a Affine) *Reason {
 	return nil
 }
 
-func homogeneousBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func homogeneousBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if why := positivelyHomogeneous(n, a); why != nil {
 		return why
 	}
 	return m.Back(n, 0, a)
 }
 
-func homogeneousForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func homogeneousForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its slope from there", n)
 	}
@@ -46,7 +46,7 @@ func homogeneousForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 // limits are a Clip's, infinite where there are none: the largest number of a type is none.
 type limits struct{ lo, hi float64 }
 
-func (m *Move) limits(n *model.Node) (limits, *Reason) {
+func (m *move) limits(n *model.Node) (limits, *Reason) {
 	l := limits{n.Float("min", math.Inf(-1)), n.Float("max", math.Inf(1))}
 	d := n.Outputs[0].DType
 	for k, x := range []*float64{&l.lo, &l.hi} {
@@ -85,7 +85,7 @@ func (l limits) rectify() bool {
 
 // clamp is what a Clip does to a map: one without limits lets all pass, a rectifier lets positive scales pass, others take
 // only a map that is the same for all channels into their limits. A negative scale changes these round, if both are there.
-func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) {
+func (m *move) clamp(n *model.Node, a affine) (l limits, b affine, why *Reason) {
 	if l, why = m.limits(n); why != nil {
 		return l, a, why
 	}
@@ -106,7 +106,7 @@ func (m *Move) clamp(n *model.Node, a Affine) (l limits, b Affine, why *Reason) 
 }
 
 // setLimits leaves the edit that a Clip has other limits than it had; infinite ones stay.
-func (m *Move) setLimits(n *model.Node, from, to limits) *Reason {
+func (m *move) setLimits(n *model.Node, from, to limits) *Reason {
 	for k, x := range [][2]float64{{from.lo, to.lo}, {from.hi, to.hi}} {
 		switch {
 		case x[0] == x[1]:
@@ -129,7 +129,7 @@ func (m *Move) setLimits(n *model.Node, from, to limits) *Reason {
 }
 
 // clipBack: s·clip(x; lo, hi) + t = clip(s·x + t; s·lo + t, s·hi + t).
-func clipBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func clipBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	l, b, why := m.clamp(n, a)
 	if why != nil {
 		return why
@@ -145,7 +145,7 @@ func clipBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 
 // clipForward: clip(s·x + t; lo, hi) = s·clip(x; (lo − t)/s, (hi − t)/s) + t; or, where both limits are finite, the
 // activation takes the map and its range travels on: (hi − lo)·HardSigmoid(x; s/(hi − lo), (t − lo)/(hi − lo)) + lo.
-func clipForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func clipForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its limits from there", n)
 	}
@@ -167,7 +167,7 @@ func clipForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 }
 
 // becomeHardSigmoid leaves the edit that clip(s·x + t; lo, hi) is computed by a HardSigmoid, and sends its range on.
-func (m *Move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason {
+func (m *move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason {
 	width := l.hi - l.lo
 	y := n.Outputs[0]
 	if math.IsInf(width, 0) || s < 0 || y.DType != tensor.Float32 {
@@ -188,7 +188,7 @@ func (m *Move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason 
 		}
 		setHardSigmoid(n, alpha, beta)
 	})
-	return m.Forward(y, Affine{Uniform, []float64{width}, []float64{l.lo}})
+	return m.Forward(y, affine{uniform, []float64{width}, []float64{l.lo}})
 }
 
 func setHardSigmoid(n *model.Node, alpha, beta float64) {
@@ -197,7 +197,7 @@ func setHardSigmoid(n *model.Node, alpha, beta float64) {
 }
 
 // uniformPositive is a map as one for all channels, with a positive scale: what a HardSigmoid takes.
-func uniformPositive(n *model.Node, a Affine) (s, t float64, why *Reason) {
+func uniformPositive(n *model.Node, a affine) (s, t float64, why *Reason) {
 	b, ok := a.Flat()
 	if !ok {
 		return 0, 0, because(Nonlinear, "%v has one slope, the map differs from channel to channel", n)
@@ -209,7 +209,7 @@ func uniformPositive(n *model.Node, a Affine) (s, t float64, why *Reason) {
 }
 
 // hardSigmoidBack: s·HardSigmoid(x; α, β) + t = clip(s·α·x + s·β + t; t, s + t).
-func hardSigmoidBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func hardSigmoidBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	s, t, why := uniformPositive(n, a)
 	if why != nil {
 		return why
@@ -226,11 +226,11 @@ func hardSigmoidBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if why := m.setLimits(n, none, limits{t, s + t}); why != nil {
 		return why
 	}
-	return m.Back(n, 0, Affine{Uniform, []float64{s * alpha}, []float64{s*beta + t}})
+	return m.Back(n, 0, affine{uniform, []float64{s * alpha}, []float64{s*beta + t}})
 }
 
 // hardSigmoidForward: HardSigmoid(s·x + t; α, β) = HardSigmoid(x; α·s, α·t + β).
-func hardSigmoidForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func hardSigmoidForward(m *move, n *model.Node, k int, a affine) *Reason {
 	s, t, why := uniformPositive(n, a)
 	if why != nil {
 		return why

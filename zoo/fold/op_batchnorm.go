@@ -8,7 +8,7 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "norm", Types: []string{"BatchNormalization"}, Map: batchNormMap, Cost: costBatchNorm, Counts: always, Back: batchNormBack, Forward: batchNormForward})
+	register(&operator{Family: "norm", Types: []string{"BatchNormalization"}, Map: batchNormMap, Cost: costBatchNorm, Counts: always, Back: batchNormBack, Forward: batchNormForward})
 }
 
 func isBatchNorm(n *model.Node) bool { return n.Type == "BatchNormalization" && n.Domain == "" }
@@ -23,15 +23,15 @@ type batchNorm struct {
 // deviation is √(σ² + ε) of channel c.
 func (b *batchNorm) deviation(c int) float64 { return math.Sqrt(b.variance[c] + b.epsilon) }
 
-func batchNormMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+func batchNormMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	b, why := p.batchNorm(n)
 	if why != nil {
-		return 0, Affine{}, why
+		return 0, affine{}, why
 	}
-	a := Affine{1, make([]float64, len(b.gamma)), make([]float64, len(b.gamma))}
+	a := affine{1, make([]float64, len(b.gamma)), make([]float64, len(b.gamma))}
 	for c := range b.gamma {
 		if !(b.variance[c]+b.epsilon > 0) || math.IsInf(b.variance[c], 0) {
-			return 0, Affine{}, because(Statistics, "channel %d of %v has variance %g, with epsilon %g no positive number: is this a valid model?", c, n, b.variance[c], b.epsilon)
+			return 0, affine{}, because(Statistics, "channel %d of %v has variance %g, with epsilon %g no positive number: is this a valid model?", c, n, b.variance[c], b.epsilon)
 		}
 		a.Scale[c] = b.gamma[c] / b.deviation(c)
 		a.Shift[c] = b.beta[c] - b.mean[c]*a.Scale[c]
@@ -40,7 +40,7 @@ func batchNormMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
 }
 
 // batchNorm reads the parameters, or says why the node is no inference-time batch normalisation per channel.
-func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
+func (p *planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 	opset := p.model.Opset[""]
 	switch {
 	case len(n.Inputs) != 5:
@@ -80,7 +80,7 @@ func (p *Planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 	return b, nil
 }
 
-func batchNormBack(m *Move, n *model.Node, k int, a Affine) *Reason {
+func batchNormBack(m *move, n *model.Node, k int, a affine) *Reason {
 	own := m.p.find(n)
 	if k != 0 || own.why != nil {
 		return because(Nonlinear, "%v does not let a map through", n)
@@ -95,7 +95,7 @@ func batchNormBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.setBatchNorm(n, a)
 }
 
-func batchNormForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func batchNormForward(m *move, n *model.Node, k int, a affine) *Reason {
 	own := m.p.find(n)
 	if k != 0 || own.why != nil {
 		return because(Nonlinear, "%v does not let a map through", n)
@@ -112,7 +112,7 @@ func batchNormForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 
 // setBatchNorm leaves the edit that a BatchNormalization computes the map. It keeps its variance, and its mean unless the
 // shift would drown in it: γ' = s·√(σ² + ε), β' = t + μ·s.
-func (m *Move) setBatchNorm(n *model.Node, a Affine) *Reason {
+func (m *move) setBatchNorm(n *model.Node, a affine) *Reason {
 	b, why := m.p.batchNorm(n)
 	if why != nil {
 		return why
@@ -143,7 +143,7 @@ func (m *Move) setBatchNorm(n *model.Node, a Affine) *Reason {
 }
 
 // drowns says whether the mean's share of the shift grows so much, with the scale, that t + μ·s would hold little of t.
-func (b *batchNorm) drowns(a Affine) bool {
+func (b *batchNorm) drowns(a affine) bool {
 	for c, mu := range b.mean {
 		usual := math.Abs(mu*b.gamma[c]/b.deviation(c)) + math.Abs(b.beta[c]) + math.Abs(a.Shift[c])
 		if math.Abs(mu*a.Scale[c]) > 0x1p12*usual {

@@ -6,8 +6,8 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward, Again: true},
-		&Operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward, Again: true},
+		&operator{Family: "concat", Types: []string{"Concat"}, Back: concatBack, Forward: concatForward, Again: true},
+		&operator{Family: "concat", Types: []string{"Split"}, Back: splitBack, Forward: splitForward, Again: true},
 	)
 }
 
@@ -48,8 +48,8 @@ func total(parts []int) int {
 }
 
 // part is the map of channels from to from+count, for the channels of all parts.
-func part(n *model.Node, a Affine, all []int, k int) (Affine, *Reason) {
-	if a.Axis == Uniform {
+func part(n *model.Node, a affine, all []int, k int) (affine, *Reason) {
+	if a.Axis == uniform {
 		return a, nil
 	}
 	if len(a.Scale) != total(all) {
@@ -60,19 +60,19 @@ func part(n *model.Node, a Affine, all []int, k int) (Affine, *Reason) {
 }
 
 // joined is the map that is a for part k and nothing for the others.
-func joined(a Affine, axis int, all []int, k int) (Affine, *Reason) {
+func joined(a affine, axis int, all []int, k int) (affine, *Reason) {
 	a, ok := a.Over(axis, all[k])
 	if !ok {
 		return a, because(NotPerChannel, "the map is over axis %d, not over axis %d that is joined", a.Axis, axis)
 	}
-	b := Affine{axis, ones(total(all)), make([]float64, total(all))}
+	b := affine{axis, ones(total(all)), make([]float64, total(all))}
 	from := total(all[:k])
 	copy(b.Scale[from:], a.Scale)
 	copy(b.Shift[from:], a.Shift)
 	return b, nil
 }
 
-func concatBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func concatBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	axis, why := axisOf(n, 1, n.Outputs[0])
 	if why != nil {
 		return why
@@ -97,12 +97,12 @@ func concatBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return nil
 }
 
-func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func concatForward(m *move, n *model.Node, k int, a affine) *Reason {
 	axis, why := axisOf(n, 1, n.Outputs[0])
 	if why != nil {
 		return why
 	}
-	if a.Axis != axis && a.Axis != Uniform {
+	if a.Axis != axis && a.Axis != uniform {
 		return m.concatAlong(n, k, a)
 	}
 	why = m.Try(func() *Reason {
@@ -116,21 +116,21 @@ func concatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		}
 		return m.Forward(n.Outputs[0], b)
 	})
-	if why != nil && a.Axis == Uniform && m.Try(func() *Reason { return m.concatAlong(n, k, a) }) == nil {
+	if why != nil && a.Axis == uniform && m.Try(func() *Reason { return m.concatAlong(n, k, a) }) == nil {
 		return nil
 	}
 	return why
 }
 
 // concatAlong carries a map of one part over another axis than the joined one: a(x) beside y is a(x beside a⁻¹(y)).
-func (m *Move) concatAlong(n *model.Node, k int, a Affine) *Reason {
+func (m *move) concatAlong(n *model.Node, k int, a affine) *Reason {
 	if why := m.backOthers(n, k, 0, a); why != nil {
 		return why
 	}
 	return m.Forward(n.Outputs[0], a)
 }
 
-func splitBack(m *Move, n *model.Node, k int, a Affine) *Reason {
+func splitBack(m *move, n *model.Node, k int, a affine) *Reason {
 	axis, why := axisOf(n, 0, n.In(0))
 	if why != nil {
 		return why
@@ -146,7 +146,7 @@ func splitBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Back(n, 0, b)
 }
 
-func splitForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func splitForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its sizes from there", n)
 	}
@@ -175,7 +175,7 @@ func splitForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 }
 
 // forwardIfRead is Forward for an output that may have no readers because nobody needs it.
-func (m *Move) forwardIfRead(v *model.Value, a Affine) *Reason {
+func (m *move) forwardIfRead(v *model.Value, a affine) *Reason {
 	if v == nil || len(v.Uses) == 0 && !v.Output {
 		return nil
 	}

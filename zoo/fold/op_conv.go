@@ -9,14 +9,14 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward, Again: true},
-		&Operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward, Again: true},
-		&Operator{Family: "conv", Types: []string{"DeformConv"}, Back: convBack, Forward: convForward, Again: true},
+		&operator{Family: "conv", Types: []string{"Conv"}, Back: convBack, Forward: convForward, Again: true},
+		&operator{Family: "conv", Types: []string{"ConvTranspose"}, Back: convTransposeBack, Forward: convTransposeForward, Again: true},
+		&operator{Family: "conv", Types: []string{"DeformConv"}, Back: convBack, Forward: convForward, Again: true},
 	)
 }
 
 // channels writes a map that arrives at an operator whose channels are axis 1 for its n channels.
-func channels(n *model.Node, a Affine, count int64) (Affine, *Reason) {
+func channels(n *model.Node, a affine, count int64) (affine, *Reason) {
 	b, ok := a.Over(1, int(count))
 	if !ok {
 		return a, because(NotPerChannel, "the map is over axis %d, not over the %d channels of %v", a.Axis, count, n)
@@ -35,7 +35,7 @@ func convBias(n *model.Node) int {
 	return 2
 }
 
-func convBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func convBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	w, shape, why := m.weight(n, 1)
 	if why != nil {
 		return why
@@ -52,7 +52,7 @@ func convBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Bias(n, convBias(n), len(a.Scale), w.DType, a)
 }
 
-func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func convForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(NotConstant, "the map is on input %d of %v", k, n)
 	}
@@ -89,7 +89,7 @@ func convForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 // ConvTranspose: W has shape [I, O/G, kernel…]; output channel g·O/G + j is W[I/G of group g, j].
 
 // convTransposeWeight is the weight of n with its shape, and the layout of the output channels in it.
-func (m *Move) convTransposeWeight(n *model.Node) (w *model.Value, shape []int64, out tensor.Layout, why *Reason) {
+func (m *move) convTransposeWeight(n *model.Node) (w *model.Value, shape []int64, out tensor.Layout, why *Reason) {
 	if w, shape, why = m.weight(n, 1); why != nil {
 		return nil, nil, out, why
 	}
@@ -104,7 +104,7 @@ func (m *Move) convTransposeWeight(n *model.Node) (w *model.Value, shape []int64
 	return w, shape, out, nil
 }
 
-func convTransposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func convTransposeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	w, _, out, why := m.convTransposeWeight(n)
 	if why != nil {
 		return why
@@ -118,7 +118,7 @@ func convTransposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Bias(n, 2, len(a.Scale), w.DType, a)
 }
 
-func convTransposeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func convTransposeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(NotConstant, "the map is on input %d of %v", k, n)
 	}

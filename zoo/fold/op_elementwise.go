@@ -10,28 +10,28 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Counts: ofConstant, Back: mulBack, Forward: mulForward},
-		&Operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Counts: ofConstant, Back: addBack, Forward: addForward},
-		&Operator{Family: "elementwise", Types: []string{"Sum"}, Back: addBack, Forward: addForward},
-		&Operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Counts: ofConstant, Back: addBack, Forward: addForward},
-		&Operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Counts: ofConstant, Back: mulBack, Forward: mulForward},
-		&Operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Cost: cost{0, 1}, Back: negBack, Forward: negForward},
+		&operator{Family: "elementwise", Types: []string{"Mul"}, Map: mulMap, Counts: ofConstant, Back: mulBack, Forward: mulForward},
+		&operator{Family: "elementwise", Types: []string{"Add"}, Map: addMap, Counts: ofConstant, Back: addBack, Forward: addForward},
+		&operator{Family: "elementwise", Types: []string{"Sum"}, Back: addBack, Forward: addForward},
+		&operator{Family: "elementwise", Types: []string{"Sub"}, Map: subMap, Counts: ofConstant, Back: addBack, Forward: addForward},
+		&operator{Family: "elementwise", Types: []string{"Div"}, Map: divMap, Counts: ofConstant, Back: mulBack, Forward: mulForward},
+		&operator{Family: "elementwise", Types: []string{"Neg"}, Map: negMap, Cost: cost{0, 1}, Back: negBack, Forward: negForward},
 	)
 }
 
-func mulMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+func mulMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	return p.binaryMap(n, func(c []float64, _ bool) ([]float64, []float64, *Reason) {
 		return c, make([]float64, len(c)), nil
 	})
 }
 
-func addMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+func addMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	return p.binaryMap(n, func(c []float64, _ bool) ([]float64, []float64, *Reason) {
 		return ones(len(c)), c, nil
 	})
 }
 
-func subMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+func subMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	return p.binaryMap(n, func(c []float64, first bool) ([]float64, []float64, *Reason) {
 		if first { // c − x
 			return each(ones(len(c)), func(float64) float64 { return -1 }), c, nil
@@ -40,7 +40,7 @@ func subMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
 	})
 }
 
-func divMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+func divMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	return p.binaryMap(n, func(c []float64, first bool) ([]float64, []float64, *Reason) {
 		if first {
 			return nil, nil, because(Nonlinear, "%v divides a constant by its input", n)
@@ -52,11 +52,11 @@ func divMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
 	})
 }
 
-func negMap(p *Planner, n *model.Node) (int, Affine, *Reason) {
+func negMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	if x := n.In(0); x == nil || !x.DType.Float() || p.isConstant(x) {
-		return 0, Affine{}, &Reason{}
+		return 0, affine{}, &Reason{}
 	}
-	return 0, Affine{Uniform, []float64{-1}, []float64{0}}, nil
+	return 0, affine{uniform, []float64{-1}, []float64{0}}, nil
 }
 
 func each(xs []float64, f func(float64) float64) []float64 {
@@ -69,9 +69,9 @@ func each(xs []float64, f func(float64) float64) []float64 {
 
 // binaryMap reads a node of two inputs, one of them constant, as a map: of gives scale and shift for the constant's
 // elements; first says that the constant is the first operand.
-func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (scale, shift []float64, why *Reason)) (int, Affine, *Reason) {
+func (p *planner) binaryMap(n *model.Node, of func(c []float64, first bool) (scale, shift []float64, why *Reason)) (int, affine, *Reason) {
 	if len(n.Inputs) != 2 || n.In(0) == nil || n.In(1) == nil {
-		return 0, Affine{}, &Reason{}
+		return 0, affine{}, &Reason{}
 	}
 	data := 0
 	if p.isConstant(n.In(0)) {
@@ -79,36 +79,36 @@ func (p *Planner) binaryMap(n *model.Node, of func(c []float64, first bool) (sca
 	}
 	x, c := n.In(data), n.In(1-data)
 	if p.isConstant(x) || !x.DType.Float() && !c.DType.Float() { // constant itself, or integers: no weights
-		return 0, Affine{}, &Reason{}
+		return 0, affine{}, &Reason{}
 	}
 	if !p.isConstant(c) {
 		if c.Const != nil {
-			return 0, Affine{}, p.notConstant("operand", c, n)
+			return 0, affine{}, p.notConstant("operand", c, n)
 		}
-		return 0, Affine{}, &Reason{} // two values computed at run time
+		return 0, affine{}, &Reason{} // two values computed at run time
 	}
 	shape, values, ok := p.constant(c)
 	if !ok {
-		return 0, Affine{}, because(NotPerChannel, "the constant %q of %v is too large for a map", c.Name, n)
+		return 0, affine{}, because(NotPerChannel, "the constant %q of %v is too large for a map", c.Name, n)
 	}
 	shape, why := p.aligned(n, x, shape, data)
 	if why != nil {
-		return 0, Affine{}, why
+		return 0, affine{}, why
 	}
 	axis, values, why := perChannel(n, x, shape, values)
 	if why != nil {
-		return 0, Affine{}, why
+		return 0, affine{}, why
 	}
 	scale, shift, why := of(values, data == 1)
 	if why != nil {
-		return 0, Affine{}, why
+		return 0, affine{}, why
 	}
-	return data, Affine{axis, scale, shift}, nil
+	return data, affine{axis, scale, shift}, nil
 }
 
 // aligned is a constant's shape as it is broadcast with x, input k of n, aligned to the right. Operator sets before 7 broadcast the
 // second operand only, if told so, from an axis on.
-func (p *Planner) aligned(n *model.Node, x *model.Value, shape []int64, k int) ([]int64, *Reason) {
+func (p *planner) aligned(n *model.Node, x *model.Value, shape []int64, k int) ([]int64, *Reason) {
 	if p.model.Opset[""] >= 7 || slices.Equal(shape, x.Shape) {
 		return shape, nil
 	}
@@ -124,7 +124,7 @@ func (p *Planner) aligned(n *model.Node, x *model.Value, shape []int64, k int) (
 // x, or as one for all. A constant that makes the result larger than x is neither.
 func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) (int, []float64, *Reason) {
 	if len(shape) == 0 {
-		return Uniform, values, nil
+		return uniform, values, nil
 	}
 	if x.Shape == nil {
 		return 0, nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
@@ -133,7 +133,7 @@ func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) 
 		return 0, nil, because(NotPerChannel, "the constant of %v has shape %v, which widens its input", n, shape)
 	}
 	first := len(x.Shape) - len(shape)
-	axis := Uniform
+	axis := uniform
 	for k, d := range shape {
 		if d == 1 {
 			continue
@@ -142,13 +142,13 @@ func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) 
 			return 0, nil, because(NotPerChannel, "the constant of %v has %d elements along axis %d, its input %s", n, d, first+k, extent(x.Shape[first+k]))
 		}
 		if varies(shape, values, k) {
-			if axis != Uniform {
+			if axis != uniform {
 				return 0, nil, because(NotPerChannel, "the constant of %v varies along axes %d and %d", n, axis, first+k)
 			}
 			axis = first + k
 		}
 	}
-	if axis == Uniform {
+	if axis == uniform {
 		return axis, values[:1], nil
 	}
 	inner := 1

@@ -9,7 +9,7 @@ import (
 // a table of constants (an embedding) absorbs them.
 
 func init() {
-	register(&Operator{Family: "shape", Types: []string{"Gather"}, Back: gatherBack, Forward: gatherForward, Sees: gatherSees, Again: true})
+	register(&operator{Family: "shape", Types: []string{"Gather"}, Back: gatherBack, Forward: gatherForward, Sees: gatherSees, Again: true})
 }
 
 // gatherAxis is a Gather's axis, and the rank of its indices.
@@ -29,7 +29,7 @@ func gatherAxis(n *model.Node) (along, rank int, why *Reason) {
 }
 
 // gatherSees are the positions along its axis that a Gather with constant indices takes.
-func gatherSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
+func gatherSees(m *move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	along, rank, why := gatherAxis(n)
 	if why != nil {
 		return nil, why
@@ -53,20 +53,20 @@ func gatherSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	return indices, nil
 }
 
-func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func gatherBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	along, rank, why := gatherAxis(n)
 	data := n.In(0)
-	if m.p.isConstant(data) && (a.Axis == Uniform || a.Shifts()) { // the table as a whole becomes another
+	if m.p.isConstant(data) && (a.Axis == uniform || a.Shifts()) { // the table as a whole becomes another
 		if why := m.Absorbed(n); why != nil {
 			return why
 		}
 	}
 	switch {
-	case a.Axis == Uniform && why != nil:
+	case a.Axis == uniform && why != nil:
 		return m.Back(n, 0, a)
 	case why != nil:
 		return why
-	case a.Axis == Uniform:
+	case a.Axis == uniform:
 		return m.backUniform(n, []int64{int64(along)}, a)
 	case a.Axis >= along+rank:
 		a.Axis += 1 - rank
@@ -88,11 +88,11 @@ func gatherBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Rescale(n, 0, tensor.Factor{Layout: tensor.AxisLayout(shape, a.Axis), Scale: a.Scale})
 }
 
-func gatherForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func gatherForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its indices from there", n)
 	}
-	if a.Axis == Uniform {
+	if a.Axis == uniform {
 		return m.Forward(n.Outputs[0], a)
 	}
 	along, rank, why := gatherAxis(n)
@@ -110,7 +110,7 @@ func gatherForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 			return because(NotPerChannel, "the map has %d channels, the input of %v %d", len(a.Scale), n, n.In(0).Shape[along])
 		}
 		if a = picked(a, seen); rank == 0 { // one channel, without an axis of its own
-			a.Axis = Uniform
+			a.Axis = uniform
 		}
 	}
 	return m.Forward(n.Outputs[0], a)

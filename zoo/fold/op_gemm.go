@@ -8,7 +8,7 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "gemm", Types: []string{"Gemm"}, Back: gemmBack, Forward: gemmForward})
+	register(&operator{Family: "gemm", Types: []string{"Gemm"}, Back: gemmBack, Forward: gemmForward})
 }
 
 // Gemm: Y = alpha·A'·B' + beta·C, with A' of shape [M, K], B' of shape [K, N] (stored transposed where transA, transB say
@@ -22,7 +22,7 @@ func gemmAxes(n *model.Node) (k, cols int) {
 	return 0, 1
 }
 
-func gemmBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func gemmBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if m.p.leftWeighted(n) {
 		return gemmLeftBack(m, n, a)
 	}
@@ -50,7 +50,7 @@ func gemmBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	})
 }
 
-func gemmForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func gemmForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k == 1 && m.p.leftWeighted(n) {
 		return gemmLeftForward(m, n, a)
 	}
@@ -98,7 +98,7 @@ func gemmForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 }
 
 // gemmC is beta·C as constant values, of shape [cols] or [M, cols]; zeros of shape [cols] where C is omitted or beta is 0.
-func gemmC(m *Move, n *model.Node, cols int) (shape []int64, values []float64, why *Reason) {
+func gemmC(m *move, n *model.Node, cols int) (shape []int64, values []float64, why *Reason) {
 	beta := n.Float("beta", 1)
 	if n.In(2) == nil || beta == 0 {
 		return []int64{int64(cols)}, make([]float64, cols), nil
@@ -129,7 +129,7 @@ func gemmC(m *Move, n *model.Node, cols int) (shape []int64, values []float64, w
 }
 
 // gemmSetC leaves the edit that C becomes s·c + t with the s and t of each element, and beta 1.
-func (m *Move) gemmSetC(n *model.Node, dtype tensor.DType, shape []int64, c []float64, st func(e int) (s, t float64)) *Reason {
+func (m *move) gemmSetC(n *model.Node, dtype tensor.DType, shape []int64, c []float64, st func(e int) (s, t float64)) *Reason {
 	values := slices.Clone(c)
 	for e := range values {
 		s, t := st(e)

@@ -11,12 +11,12 @@ import (
 // number for each row then.
 
 // leftWeighted says whether the weight of a Gemm is its first operand.
-func (p *Planner) leftWeighted(n *model.Node) bool {
+func (p *planner) leftWeighted(n *model.Node) bool {
 	return n.In(0) != nil && n.In(1) != nil && p.isConstant(n.In(0)) && !p.isConstant(n.In(1)) && !isDequantized(n.In(1))
 }
 
 // gemmLeftWeight is that weight with its shape, and the axes of it that are rows of Y and that are summed over.
-func (m *Move) gemmLeftWeight(n *model.Node) (w *model.Value, shape []int64, rows, summed int, why *Reason) {
+func (m *move) gemmLeftWeight(n *model.Node) (w *model.Value, shape []int64, rows, summed int, why *Reason) {
 	if w, shape, why = m.weight(n, 0); why != nil {
 		return nil, nil, 0, 0, why
 	}
@@ -29,7 +29,7 @@ func (m *Move) gemmLeftWeight(n *model.Node) (w *model.Value, shape []int64, row
 	return w, shape, 0, 1, nil
 }
 
-func gemmLeftBack(m *Move, n *model.Node, a Affine) *Reason {
+func gemmLeftBack(m *move, n *model.Node, a affine) *Reason {
 	w, shape, rows, _, why := m.gemmLeftWeight(n)
 	if why != nil {
 		return why
@@ -51,7 +51,7 @@ func gemmLeftBack(m *Move, n *model.Node, a Affine) *Reason {
 	})
 }
 
-func gemmLeftForward(m *Move, n *model.Node, a Affine) *Reason {
+func gemmLeftForward(m *move, n *model.Node, a affine) *Reason {
 	w, shape, rows, summed, why := m.gemmLeftWeight(n)
 	if why != nil {
 		return why
@@ -87,7 +87,7 @@ func gemmLeftForward(m *Move, n *model.Node, a Affine) *Reason {
 
 // gemmRowsC is beta·C as constant values of shape [rows, 1] or [rows, columns]; zeros of shape [rows, 1] where C is omitted
 // or beta is 0.
-func gemmRowsC(m *Move, n *model.Node, rows int) (shape []int64, values []float64, why *Reason) {
+func gemmRowsC(m *move, n *model.Node, rows int) (shape []int64, values []float64, why *Reason) {
 	beta := n.Float("beta", 1)
 	if n.In(2) == nil || beta == 0 {
 		return []int64{int64(rows), 1}, make([]float64, rows), nil

@@ -8,20 +8,20 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "shape", Types: []string{"Identity"}, Back: identityBack, Forward: identityForward, Again: true},
-		&Operator{Family: "shape", Types: []string{"Dropout"}, Back: dropoutBack, Forward: dropoutForward, Again: true},
-		&Operator{Family: "shape", Types: []string{"Cast"}, Back: castBack, Forward: castForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Identity"}, Back: identityBack, Forward: identityForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Dropout"}, Back: dropoutBack, Forward: dropoutForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Cast"}, Back: castBack, Forward: castForward, Again: true},
 	)
 }
 
-func identityBack(m *Move, n *model.Node, _ int, a Affine) *Reason { return m.Back(n, 0, a) }
+func identityBack(m *move, n *model.Node, _ int, a affine) *Reason { return m.Back(n, 0, a) }
 
-func identityForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func identityForward(m *move, n *model.Node, _ int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
 // inference says why a Dropout does something at inference, or nil.
-func (m *Move) inference(n *model.Node, k int) *Reason {
+func (m *move) inference(n *model.Node, k int) *Reason {
 	training := m.p.model.Opset[""] < 7 && n.Int("is_test", 0) == 0
 	if v := n.In(2); v != nil {
 		_, values, ok := m.p.constant(v)
@@ -33,28 +33,28 @@ func (m *Move) inference(n *model.Node, k int) *Reason {
 	return nil
 }
 
-func dropoutBack(m *Move, n *model.Node, k int, a Affine) *Reason {
+func dropoutBack(m *move, n *model.Node, k int, a affine) *Reason {
 	if why := m.inference(n, k); why != nil {
 		return why
 	}
 	return m.Back(n, 0, a)
 }
 
-func dropoutForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func dropoutForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if why := m.inference(n, k); why != nil {
 		return why
 	}
 	return m.Forward(n.Outputs[0], a)
 }
 
-func castBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func castBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if why := sameType(n); why != nil {
 		return why
 	}
 	return m.Back(n, 0, a)
 }
 
-func castForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func castForward(m *move, n *model.Node, _ int, a affine) *Reason {
 	if why := sameType(n); why != nil {
 		return why
 	}

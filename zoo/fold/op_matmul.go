@@ -8,21 +8,21 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "matmul", Types: []string{"MatMul"}, Back: matMulBack, Forward: matMulForward})
+	register(&operator{Family: "matmul", Types: []string{"MatMul"}, Back: matMulBack, Forward: matMulForward})
 }
 
 // MatMul: Y[…, i, j] = Σ_k A[…, i, k]·B[…, k, j], leading axes broadcast. One of A and B is a constant weight.
 
 // matMulWeight is the input of n that is a weight, and the axes of it, counted from its end, that are summed over and that
 // become an axis of Y.
-func matMulWeight(m *Move, n *model.Node) (k, summed, kept int) {
+func matMulWeight(m *move, n *model.Node) (k, summed, kept int) {
 	if n.In(0) != nil && m.p.isConstant(n.In(0)) {
 		return 0, 1, 2
 	}
 	return 1, 2, 1
 }
 
-func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func matMulBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	why := m.Try(func() *Reason { return matMulAbsorb(m, n, a) })
 	for k := range n.Inputs {
 		if why == nil || m.Try(func() *Reason { return m.backFactor(n, k, a) }) == nil {
@@ -33,7 +33,7 @@ func matMulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 }
 
 // matMulAbsorb takes a map of the output into the weight.
-func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
+func matMulAbsorb(m *move, n *model.Node, a affine) *Reason {
 	k, summed, kept := matMulWeight(m, n)
 	w, shape, why := m.weight(n, k)
 	if why != nil {
@@ -47,7 +47,7 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 		return because(Unsupported, "%v has a weight of shape %v and an output of unknown rank", n, shape)
 	}
 	axis := len(shape) - kept
-	if batch := a.Axis - len(y.Shape) + len(shape); a.Axis != Uniform && batch >= 0 && batch != len(shape)-summed {
+	if batch := a.Axis - len(y.Shape) + len(shape); a.Axis != uniform && batch >= 0 && batch != len(shape)-summed {
 		axis = batch
 	}
 	b, ok := a.Over(len(y.Shape)-len(shape)+axis, int(shape[axis]))
@@ -68,7 +68,7 @@ func matMulAbsorb(m *Move, n *model.Node, a Affine) *Reason {
 }
 
 // vectorAbsorb takes a scale of the output into a weight of one axis, over which n sums: one number for all.
-func (m *Move) vectorAbsorb(n *model.Node, k int, shape []int64, a Affine) *Reason {
+func (m *move) vectorAbsorb(n *model.Node, k int, shape []int64, a affine) *Reason {
 	b, ok := a.Flat()
 	if !ok || b.Shifts() || shape[0] > maxValues {
 		return because(NotPerChannel, "%v has a vector for a weight, which takes one scale for all and no shift", n)
@@ -105,12 +105,12 @@ func matrices(n *model.Node) bool {
 }
 
 // backFactor asks a factor for a scale over an axis that it brings to the output: (s·A)·B = s·(A·B).
-func (m *Move) backFactor(n *model.Node, k int, a Affine) *Reason {
+func (m *move) backFactor(n *model.Node, k int, a affine) *Reason {
 	x, y := n.In(k), n.Outputs[0]
 	if x == nil || m.p.isConstant(x) || a.Shifts() {
 		return because(Nonlinear, "%v multiplies, a shift does not pass", n)
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		axis := a.Axis - len(y.Shape) + len(x.Shape)
 		if y.Shape == nil || !matrices(n) || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
 			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
@@ -123,12 +123,12 @@ func (m *Move) backFactor(n *model.Node, k int, a Affine) *Reason {
 	return m.Back(n, k, a)
 }
 
-func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
+func matMulForward(m *move, n *model.Node, from int, a affine) *Reason {
 	why := m.Try(func() *Reason { return matMulTake(m, n, from, a) })
 	if why == nil || a.Shifts() {
 		return why
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		y := n.Outputs[0]
 		if a, b := ranks(n); y.Shape == nil || a == 0 || b == 0 {
 			return why
@@ -143,7 +143,7 @@ func matMulForward(m *Move, n *model.Node, from int, a Affine) *Reason {
 }
 
 // matMulTake takes a map of the input into the weight.
-func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
+func matMulTake(m *move, n *model.Node, from int, a affine) *Reason {
 	k, summed, kept := matMulWeight(m, n)
 	if k == from {
 		return because(NotConstant, "%v multiplies two values that are computed at run time", n)
@@ -191,15 +191,15 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 		if err != nil {
 			return because(Unsupported, "the weight of %v cannot be read: %v", n, err)
 		}
-		shift := Shifting(len(y.Shape)-kept, sums)
+		shift := shifting(len(y.Shape)-kept, sums)
 		if single {
-			shift.Axis = Uniform
+			shift.Axis = uniform
 		}
 		switch {
 		case gemm:
 			return m.becomeGemm(n, w.DType, sums)
 		case next != nil:
-			return m.visit(next, inputSide, func(*Operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
+			return m.visit(next, inputSide, func(*operator) *Reason { return m.composeForward(next, y.Uses[0].Index, shift) })
 		}
 		return m.addAfter(n, shift)
 	})
@@ -207,13 +207,13 @@ func matMulTake(m *Move, n *model.Node, from int, a Affine) *Reason {
 }
 
 // biasOf is the Add of a constant behind n that is its bias, over the axis so many from the end, or nil.
-func (m *Move) biasOf(n *model.Node, kept int) *model.Node {
+func (m *move) biasOf(n *model.Node, kept int) *model.Node {
 	y := n.Outputs[0]
 	if y.Output || len(y.Uses) != 1 {
 		return nil
 	}
 	next := y.Uses[0].Node
-	if f := m.p.find(next); next.Graph != n.Graph || m.seen[next] != 0 || f.why != nil || f.data != y.Uses[0].Index || f.a.Scales() || f.a.Axis != Uniform && f.a.Axis != len(y.Shape)-kept {
+	if f := m.p.find(next); next.Graph != n.Graph || m.seen[next] != 0 || f.why != nil || f.data != y.Uses[0].Index || f.a.Scales() || f.a.Axis != uniform && f.a.Axis != len(y.Shape)-kept {
 		return nil
 	}
 	return next
@@ -221,13 +221,13 @@ func (m *Move) biasOf(n *model.Node, kept int) *model.Node {
 
 // gemmable says whether the product is one of two matrices, with the weight on the right, so that it can be a Gemm and
 // have a bias.
-func (m *Move) gemmable(n *model.Node, shape []int64) bool {
+func (m *move) gemmable(n *model.Node, shape []int64) bool {
 	x := n.In(0)
 	return len(shape) == 2 && len(x.Shape) == 2 && m.p.isConstant(n.In(1)) && !m.p.isConstant(x) && m.p.model.Opset[""] >= 9 && !m.p.opt.Off["gemm"]
 }
 
 // becomeGemm leaves the edit that the product becomes a Gemm with that bias.
-func (m *Move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Reason {
+func (m *move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why
 	}
@@ -236,7 +236,7 @@ func (m *Move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Re
 }
 
 // addAfter leaves the edit that the map's shift is added to the output of n by a new node, whose cost the caller counts.
-func (m *Move) addAfter(n *model.Node, a Affine) *Reason {
+func (m *move) addAfter(n *model.Node, a affine) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why
 	}

@@ -5,7 +5,7 @@ import (
 )
 
 func init() {
-	for _, o := range []*Operator{
+	for _, o := range []*operator{
 		{Types: []string{"LayerNormalization"}, Tail: layerNormTail, Counts: scalesOrShifts},
 		{Types: []string{"InstanceNormalization"}, Tail: channelNormTail, Counts: scalesOrShifts},
 		{Types: []string{"GroupNormalization"}, Tail: groupNormTail},
@@ -21,52 +21,52 @@ func init() {
 // after it.
 
 // tail is the map in which a normalisation ends, with γ as input 1 and β as input 2 (or none: bias is false).
-func (p *Planner) tail(n *model.Node, axis int, bias bool) (Affine, *Reason) {
+func (p *planner) tail(n *model.Node, axis int, bias bool) (affine, *Reason) {
 	if n.In(1) == nil {
-		return Affine{}, because(Unsupported, "%v has no scale", n)
+		return affine{}, because(Unsupported, "%v has no scale", n)
 	}
 	shape, gamma, ok := p.constant(n.In(1))
 	if !ok || len(shape) != 1 {
-		return Affine{}, because(NotConstant, "the scale of %v is not a constant over one axis", n)
+		return affine{}, because(NotConstant, "the scale of %v is not a constant over one axis", n)
 	}
 	beta := make([]float64, len(gamma))
 	if v := n.In(2); bias && v != nil {
 		_, values, ok := p.constant(v)
 		if !ok || len(values) != len(gamma) {
-			return Affine{}, because(NotConstant, "the bias of %v is not a constant over one axis", n)
+			return affine{}, because(NotConstant, "the bias of %v is not a constant over one axis", n)
 		}
 		beta = values
 	}
-	return Affine{axis, gamma, beta}, nil
+	return affine{axis, gamma, beta}, nil
 }
 
-func layerNormTail(p *Planner, n *model.Node) (Affine, *Reason) {
+func layerNormTail(p *planner, n *model.Node) (affine, *Reason) {
 	return p.lastAxisTail(n, true)
 }
 
-func rmsNormTail(p *Planner, n *model.Node) (Affine, *Reason) {
+func rmsNormTail(p *planner, n *model.Node) (affine, *Reason) {
 	return p.lastAxisTail(n, false)
 }
 
-func (p *Planner) lastAxisTail(n *model.Node, bias bool) (Affine, *Reason) {
+func (p *planner) lastAxisTail(n *model.Node, bias bool) (affine, *Reason) {
 	y := n.Outputs[0]
 	if y.Shape == nil || n.Int("axis", -1) != -1 && n.Int("axis", -1) != int64(len(y.Shape)-1) {
-		return Affine{}, because(NotPerChannel, "%v normalises over several axes, or an unknown one", n)
+		return affine{}, because(NotPerChannel, "%v normalises over several axes, or an unknown one", n)
 	}
 	return p.tail(n, len(y.Shape)-1, bias)
 }
 
-func channelNormTail(p *Planner, n *model.Node) (Affine, *Reason) { return p.tail(n, 1, true) }
+func channelNormTail(p *planner, n *model.Node) (affine, *Reason) { return p.tail(n, 1, true) }
 
-func groupNormTail(p *Planner, n *model.Node) (Affine, *Reason) {
+func groupNormTail(p *planner, n *model.Node) (affine, *Reason) {
 	if p.model.Opset[""] < 21 {
-		return Affine{}, because(NotPerChannel, "%v has a scale for each group before operator set 21", n)
+		return affine{}, because(NotPerChannel, "%v has a scale for each group before operator set 21", n)
 	}
 	return p.tail(n, 1, true)
 }
 
 // setTail leaves the edit that a normalisation ends in another map.
-func (m *Move) setTail(n *model.Node, a Affine) *Reason {
+func (m *move) setTail(n *model.Node, a affine) *Reason {
 	if why := m.Absorbed(n); why != nil {
 		return why
 	}
@@ -83,7 +83,7 @@ func (m *Move) setTail(n *model.Node, a Affine) *Reason {
 	return m.Values(n, 2, n.In(1).DType, shape, a.Shift)
 }
 
-func tailBack(m *Move, n *model.Node, k int, a Affine) *Reason {
+func tailBack(m *move, n *model.Node, k int, a affine) *Reason {
 	own, why := m.p.operator(n).Tail(m.p, n)
 	if why != nil {
 		return why
@@ -99,7 +99,7 @@ func tailBack(m *Move, n *model.Node, k int, a Affine) *Reason {
 }
 
 // sendTail moves the tail of a normalisation into what reads it, and says whether it did.
-func (p *Planner) sendTail(n *model.Node) bool {
+func (p *planner) sendTail(n *model.Node) bool {
 	a, why := p.operator(n).Tail(p, n)
 	if why == nil && a.Identity() {
 		return false
@@ -110,7 +110,7 @@ func (p *Planner) sendTail(n *model.Node) bool {
 	r := &run{nodes: []*model.Node{n}, a: a, cost: costSimple}
 	m := p.newMove(r.nodes)
 	if why == nil {
-		why = m.setTail(n, Affine{a.Axis, ones(len(a.Scale)), make([]float64, len(a.Scale))})
+		why = m.setTail(n, affine{a.Axis, ones(len(a.Scale)), make([]float64, len(a.Scale))})
 		m.into = nil
 	}
 	if why == nil {

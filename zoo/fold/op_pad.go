@@ -8,11 +8,11 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "pad", Types: []string{"Pad"}, Back: padBack, Forward: padForward})
+	register(&operator{Family: "pad", Types: []string{"Pad"}, Back: padBack, Forward: padForward})
 }
 
 // padBack: s·pad(x; v) + t = pad(s·x + t; s·v + t), where that is one number.
-func padBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func padBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if why := m.padValue(n, a, func(v, s, t float64) float64 { return s*v + t }); why != nil {
 		return why
 	}
@@ -20,7 +20,7 @@ func padBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 }
 
 // padForward: pad(s·x + t; v) = s·pad(x; (v − t)/s) + t, where that is one number.
-func padForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func padForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its pads from there", n)
 	}
@@ -36,7 +36,7 @@ func padForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 }
 
 // padding is how many elements a Pad puts before and behind each axis, below 0 where it takes some away.
-func (m *Move) padding(n *model.Node) (before, behind []int64, why *Reason) {
+func (m *move) padding(n *model.Node) (before, behind []int64, why *Reason) {
 	pads, ok := m.p.integers(n, "pads", 1)
 	axes, okAxes := m.p.integers(n, "", 3)
 	if !ok || !okAxes {
@@ -63,12 +63,12 @@ func (m *Move) padding(n *model.Node) (before, behind []int64, why *Reason) {
 // padValue leaves the edit that the padding has the value that the map asks for: it has to be the same for all channels,
 // and no channels may be padded. Padding that repeats the input's own values commutes with every map over other axes, and
 // so does a Pad that only takes elements away.
-func (m *Move) padValue(n *model.Node, a Affine, of func(v, s, t float64) float64) *Reason {
+func (m *move) padValue(n *model.Node, a affine, of func(v, s, t float64) float64) *Reason {
 	before, behind, why := m.padding(n)
 	if why != nil {
 		return why
 	}
-	if a.Axis != Uniform && (a.Axis >= len(before) || before[a.Axis] != 0 || behind[a.Axis] != 0) {
+	if a.Axis != uniform && (a.Axis >= len(before) || before[a.Axis] != 0 || behind[a.Axis] != 0) {
 		return because(NotPerChannel, "%v pads the channels, or axes that are not known", n)
 	}
 	positive := func(x int64) bool { return x > 0 }

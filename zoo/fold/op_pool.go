@@ -8,15 +8,15 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum), Again: true},
-		&Operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average), Again: true},
-		&Operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward, Again: true},
+		&operator{Family: "pool", Types: []string{"MaxPool", "GlobalMaxPool"}, Back: poolBack(maximum), Forward: poolForward(maximum), Again: true},
+		&operator{Family: "pool", Types: []string{"AveragePool", "GlobalAveragePool"}, Back: poolBack(average), Forward: poolForward(average), Again: true},
+		&operator{Family: "pool", Types: []string{"ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum"}, Back: reduceBack, Forward: reduceForward, Again: true},
 	)
 }
 
 // maximum says why a maximum over positions does not commute with the map, or nil. Padding is minus infinity, so that the
 // border is no concern.
-func maximum(n *model.Node, a Affine) *Reason {
+func maximum(n *model.Node, a affine) *Reason {
 	if v := n.Out(1); v != nil && (v.Output || len(v.Uses) > 0) {
 		return because(Unsupported, "%v outputs indices too", n)
 	}
@@ -24,7 +24,7 @@ func maximum(n *model.Node, a Affine) *Reason {
 }
 
 // extreme says why the largest or smallest of some values is not where it was after the map, or nil.
-func extreme(n *model.Node, a Affine) *Reason {
+func extreme(n *model.Node, a affine) *Reason {
 	if !a.Positive() {
 		return because(Sign, "%v compares, a scale that is not positive would turn its result", n)
 	}
@@ -33,24 +33,24 @@ func extreme(n *model.Node, a Affine) *Reason {
 
 // average says why an average over positions does not commute with the map, or nil: zeros of the padding that are counted
 // do not get the shift.
-func average(n *model.Node, a Affine) *Reason {
+func average(n *model.Node, a affine) *Reason {
 	if n.Type == "AveragePool" && a.Shifts() && n.Int("count_include_pad", 0) != 0 && overhangs(n, n.Ints("kernel_shape")) {
 		return because(Border, "%v averages over its padding, a shift would change its edge", n)
 	}
 	return nil
 }
 
-type condition func(*model.Node, Affine) *Reason
+type condition func(*model.Node, affine) *Reason
 
-func overChannels(n *model.Node, a Affine, commutes condition) *Reason {
-	if a.Axis != Uniform && a.Axis > 1 {
+func overChannels(n *model.Node, a affine, commutes condition) *Reason {
+	if a.Axis != uniform && a.Axis > 1 {
 		return because(NotPerChannel, "the map is over axis %d, over which %v pools", a.Axis, n)
 	}
 	return commutes(n, a)
 }
 
-func poolBack(commutes condition) func(*Move, *model.Node, int, Affine) *Reason {
-	return func(m *Move, n *model.Node, k int, a Affine) *Reason {
+func poolBack(commutes condition) func(*move, *model.Node, int, affine) *Reason {
+	return func(m *move, n *model.Node, k int, a affine) *Reason {
 		if why := overChannels(n, a, commutes); why != nil {
 			return why
 		}
@@ -58,8 +58,8 @@ func poolBack(commutes condition) func(*Move, *model.Node, int, Affine) *Reason 
 	}
 }
 
-func poolForward(commutes condition) func(*Move, *model.Node, int, Affine) *Reason {
-	return func(m *Move, n *model.Node, k int, a Affine) *Reason {
+func poolForward(commutes condition) func(*move, *model.Node, int, affine) *Reason {
+	return func(m *move, n *model.Node, k int, a affine) *Reason {
 		if why := overChannels(n, a, commutes); why != nil {
 			return why
 		}
@@ -69,7 +69,7 @@ func poolForward(commutes condition) func(*Move, *model.Node, int, Affine) *Reas
 
 // reduction is what a Reduce* does: which axes of its input it keeps, in order, and how many of its input's elements come
 // together in one; -1 where that is not static.
-func (m *Move) reduction(n *model.Node, a Affine) (kept []int, count int64, why *Reason) {
+func (m *move) reduction(n *model.Node, a affine) (kept []int, count int64, why *Reason) {
 	if n.Type == "ReduceMax" || n.Type == "ReduceMin" {
 		if why := extreme(n, a); why != nil {
 			return nil, 0, why
@@ -102,19 +102,19 @@ func (m *Move) reduction(n *model.Node, a Affine) (kept []int, count int64, why 
 }
 
 // summedShift is a map whose shift a ReduceSum adds up so many times, or a part of it.
-func summedShift(n *model.Node, a Affine, times float64) Affine {
+func summedShift(n *model.Node, a affine, times float64) affine {
 	if n.Type == "ReduceSum" {
 		a.Shift = each(a.Shift, func(t float64) float64 { return t * times })
 	}
 	return a
 }
 
-func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func reduceBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	kept, count, why := m.reduction(n, a)
 	if why != nil {
 		return why
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		axis := a.Axis
 		if n.Int("keepdims", 1) == 0 {
 			if axis >= len(kept) {
@@ -130,7 +130,7 @@ func reduceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Back(n, 0, summedShift(n, a, 1/float64(count)))
 }
 
-func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func reduceForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its axes from there", n)
 	}
@@ -138,7 +138,7 @@ func reduceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	if why != nil {
 		return why
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		to := slices.Index(kept, a.Axis)
 		if to < 0 {
 			return because(NotPerChannel, "the map is over axis %d, which %v reduces", a.Axis, n)

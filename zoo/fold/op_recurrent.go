@@ -8,13 +8,13 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "recurrent", Types: []string{"LSTM", "GRU", "RNN"}, Forward: recurrentForward})
+	register(&operator{Family: "recurrent", Types: []string{"LSTM", "GRU", "RNN"}, Forward: recurrentForward})
 }
 
 // Recurrent layers: what step t adds to the gates is W·X[t] + Wb, with X of shape [T, N, I], W of [D, G·H, I] and Wb the
 // first half of B, of [D, 2·G·H], for D directions. What a layer outputs goes back into it, so that no map comes backward.
 
-func recurrentForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func recurrentForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(NotConstant, "the map is on input %d of %v", k, n)
 	}

@@ -11,8 +11,8 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "shape", Types: []string{"Expand"}, Back: repeatBack, Forward: repeatForward, Again: true},
-		&Operator{Family: "shape", Types: []string{"Tile"}, Back: repeatBack, Forward: repeatForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Expand"}, Back: repeatBack, Forward: repeatForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Tile"}, Back: repeatBack, Forward: repeatForward, Again: true},
 	)
 }
 
@@ -39,8 +39,8 @@ func repeated(n *model.Node, axis int, back bool) (other int, in, out int64, why
 	return k, x[j], y[k], nil
 }
 
-func repeatBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	if a.Axis == Uniform {
+func repeatBack(m *move, n *model.Node, _ int, a affine) *Reason {
+	if a.Axis == uniform {
 		return m.Back(n, 0, a)
 	}
 	axis, in, out, why := repeated(n, a.Axis, true)
@@ -58,11 +58,11 @@ func repeatBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Back(n, 0, a.Slice(0, int(in)).On(axis))
 }
 
-func repeatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func repeatForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its shape from there", n)
 	}
-	if a.Axis == Uniform {
+	if a.Axis == uniform {
 		return m.forwardAtNoCost(n, a)
 	}
 	axis, in, out, why := repeated(n, a.Axis, false)
@@ -73,11 +73,11 @@ func repeatForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 		return because(NotPerChannel, "the map has %d channels, the input of %v %d", len(a.Scale), n, in)
 	}
 	times := int(out / in)
-	return m.forwardAtNoCost(n, Affine{axis, slices.Repeat(a.Scale, times), slices.Repeat(a.Shift, times)})
+	return m.forwardAtNoCost(n, affine{axis, slices.Repeat(a.Scale, times), slices.Repeat(a.Shift, times)})
 }
 
 // forwardAtNoCost sends a map on to the readers of n, if they take all of it: a node behind n has more elements to work on.
-func (m *Move) forwardAtNoCost(n *model.Node, a Affine) *Reason {
+func (m *move) forwardAtNoCost(n *model.Node, a affine) *Reason {
 	before := m.added
 	why := m.Forward(n.Outputs[0], a)
 	if why == nil && before.less(m.added) {

@@ -9,15 +9,15 @@ import (
 // Add, Sub, Sum, Mul and Div of values: of a map and its constant (op_elementwise.go), or of values that are computed.
 
 // isMap says whether the node is an affine map itself.
-func (m *Move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }
+func (m *move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }
 
 // isFixed says whether the node is an affine map that the model's file holds as a part of a layer.
-func (m *Move) isFixed(n *model.Node) bool { return m.p.find(n).fixed }
+func (m *move) isFixed(n *model.Node) bool { return m.p.find(n).fixed }
 
 // operand says whether a map over an axis of the output of n is one over the same axis, counted from the right, of its
 // input k, and which: an operand that is broadcast along that axis has no channels of its own.
-func operand(n *model.Node, k int, a Affine) (Affine, *Reason) {
-	if a.Axis == Uniform {
+func operand(n *model.Node, k int, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
 		return a, nil
 	}
 	x, y := n.In(k), n.Outputs[0]
@@ -32,7 +32,7 @@ func operand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 }
 
 // backOperand asks for input k of n to take a map of the output.
-func (m *Move) backOperand(n *model.Node, k int, a Affine) *Reason {
+func (m *move) backOperand(n *model.Node, k int, a affine) *Reason {
 	if a.Identity() {
 		return nil
 	}
@@ -50,8 +50,8 @@ func (m *Move) backOperand(n *model.Node, k int, a Affine) *Reason {
 }
 
 // forwardOperand writes a map of input k of n as one of its output.
-func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
-	if a.Axis == Uniform {
+func forwardOperand(n *model.Node, k int, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
 		return a, nil
 	}
 	x, y := n.In(k), n.Outputs[0]
@@ -67,7 +67,7 @@ func forwardOperand(n *model.Node, k int, a Affine) (Affine, *Reason) {
 
 // addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, one of them the shift, best a
 // constant.
-func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func addBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if m.p.doubles(n) {
 		return m.backDouble(n, a)
 	}
@@ -116,7 +116,7 @@ func addBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 }
 
 // signed is a map with the sign that operand k of an Add or Sub gives its shift.
-func signed(n *model.Node, k int, a Affine) Affine {
+func signed(n *model.Node, k int, a affine) affine {
 	if n.Type == "Sub" && k == 1 {
 		a.Shift = each(a.Shift, func(t float64) float64 { return -t })
 	}
@@ -125,7 +125,7 @@ func signed(n *model.Node, k int, a Affine) Affine {
 
 // addForward: a shift of one operand is a shift of the result. A scale is one only if the other operands can take its
 // inverse: s·x + t ± y = s·(x ± y/s) + t.
-func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func addForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
 		return nil
 	}
@@ -149,7 +149,7 @@ func addForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 }
 
 // backOthers asks the inputs of n but k, from the first operand on, to undo a map of the output.
-func (m *Move) backOthers(n *model.Node, k, first int, a Affine) *Reason {
+func (m *move) backOthers(n *model.Node, k, first int, a affine) *Reason {
 	inverse, ok := a.Inverse()
 	if !ok {
 		return because(Sign, "%v would have to divide its other operands by zero", n)
@@ -166,7 +166,7 @@ func (m *Move) backOthers(n *model.Node, k, first int, a Affine) *Reason {
 }
 
 // mulBack: s·(x·y) = (s·x)·y, and s·(x/y) = (s·x)/y; with a constant c, c·x + t = c·(x + t/c).
-func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func mulBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if m.isMap(n) || m.isFixed(n) {
 		return m.backThrough(n, a)
 	}
@@ -181,7 +181,7 @@ func mulBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 }
 
 // mulForward: (s·x)·y = s·(x·y), and (s·x)/y = s·(x/y); with a constant c, c·(x + t) = c·x + c·t.
-func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func mulForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if m.isMap(n) || m.isFixed(n) {
 		return m.forwardThrough(n, k, a)
 	}
@@ -195,16 +195,16 @@ func mulForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
-func negBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func negBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if m.isMap(n) && m.Try(func() *Reason { return m.composeBack(n, a) }) == nil {
 		return nil
 	}
-	return m.Back(n, 0, Affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })})
+	return m.Back(n, 0, affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })})
 }
 
-func negForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func negForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if m.isMap(n) && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
 		return nil
 	}
-	return m.Forward(n.Outputs[0], Affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })})
+	return m.Forward(n.Outputs[0], affine{a.Axis, a.Scale, each(a.Shift, func(t float64) float64 { return -t })})
 }

@@ -6,16 +6,16 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward, Again: true},
-		&Operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward, Again: true},
-		&Operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward, Again: true},
+		&operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward, Again: true},
+		&operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward, Again: true},
+		&operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward, Again: true},
 	)
 }
 
 // interpolates says why the operator's results are not sums of its input's channel with weights that add up to 1, or nil.
-func interpolates(n *model.Node, a Affine) *Reason {
+func interpolates(n *model.Node, a affine) *Reason {
 	x, y := n.In(0), n.Outputs[0]
-	if a.Axis != Uniform && (a.Axis >= len(x.Shape) || a.Axis >= len(y.Shape) || x.Shape[a.Axis] != y.Shape[a.Axis] || x.Shape[a.Axis] < 0) {
+	if a.Axis != uniform && (a.Axis >= len(x.Shape) || a.Axis >= len(y.Shape) || x.Shape[a.Axis] != y.Shape[a.Axis] || x.Shape[a.Axis] < 0) {
 		return because(NotPerChannel, "%v may resize the channels", n)
 	}
 	switch mode := n.Str("mode", "nearest"); {
@@ -27,14 +27,14 @@ func interpolates(n *model.Node, a Affine) *Reason {
 	return nil
 }
 
-func resizeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func resizeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if why := interpolates(n, a); why != nil {
 		return why
 	}
 	return m.Back(n, 0, a)
 }
 
-func resizeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func resizeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its size from there", n)
 	}
@@ -55,8 +55,8 @@ func channelOf(n *model.Node, few int) func(many int) int {
 }
 
 // spread is a map over few channels for the many that hold them.
-func spread(n *model.Node, a Affine) (Affine, *Reason) {
-	if a.Axis == Uniform {
+func spread(n *model.Node, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
 		return a, nil
 	}
 	if a.Axis != 1 {
@@ -68,7 +68,7 @@ func spread(n *model.Node, a Affine) (Affine, *Reason) {
 		return a, because(NotPerChannel, "%v has blocks of %d positions", n, b)
 	}
 	of := channelOf(n, few)
-	out := Affine{1, make([]float64, few*b*b), make([]float64, few*b*b)}
+	out := affine{1, make([]float64, few*b*b), make([]float64, few*b*b)}
 	for c := range out.Scale {
 		out.Scale[c], out.Shift[c] = a.Scale[of(c)], a.Shift[of(c)]
 	}
@@ -76,8 +76,8 @@ func spread(n *model.Node, a Affine) (Affine, *Reason) {
 }
 
 // gathered is a map over many channels for the few that they become: all that become one must agree.
-func gathered(n *model.Node, a Affine) (Affine, *Reason) {
-	if a.Axis == Uniform {
+func gathered(n *model.Node, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
 		return a, nil
 	}
 	b := int(n.Int("blocksize", 1))
@@ -86,7 +86,7 @@ func gathered(n *model.Node, a Affine) (Affine, *Reason) {
 	}
 	few := len(a.Scale) / (b * b)
 	of := channelOf(n, few)
-	out, set := Affine{1, make([]float64, few), make([]float64, few)}, make([]bool, few)
+	out, set := affine{1, make([]float64, few), make([]float64, few)}, make([]bool, few)
 	for c := range a.Scale {
 		k := of(c)
 		if set[k] && (out.Scale[k] != a.Scale[c] || out.Shift[k] != a.Shift[c]) {
@@ -97,7 +97,7 @@ func gathered(n *model.Node, a Affine) (Affine, *Reason) {
 	return out, nil
 }
 
-func depthToSpaceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func depthToSpaceBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	b, why := spread(n, a)
 	if why != nil {
 		return why
@@ -105,7 +105,7 @@ func depthToSpaceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Back(n, 0, b)
 }
 
-func depthToSpaceForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func depthToSpaceForward(m *move, n *model.Node, _ int, a affine) *Reason {
 	b, why := gathered(n, a)
 	if why != nil {
 		return why
@@ -113,7 +113,7 @@ func depthToSpaceForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
-func spaceToDepthBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func spaceToDepthBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	b, why := gathered(n, a)
 	if why != nil {
 		return why
@@ -121,7 +121,7 @@ func spaceToDepthBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Back(n, 0, b)
 }
 
-func spaceToDepthForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func spaceToDepthForward(m *move, n *model.Node, _ int, a affine) *Reason {
 	b, why := spread(n, a)
 	if why != nil {
 		return why

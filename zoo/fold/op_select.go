@@ -5,14 +5,14 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "elementwise", Types: []string{"Where", "Max", "Min", "Mean"}, Back: selectBack, Forward: selectForward})
+	register(&operator{Family: "elementwise", Types: []string{"Where", "Max", "Min", "Mean"}, Back: selectBack, Forward: selectForward})
 }
 
 // These operators give a map of their result if all operands have it: f(a(x), a(y)) = a(f(x, y)). Max and Min need positive
 // scales.
 
 // operands is the first input that is one: a Where's condition is none.
-func operands(n *model.Node, a Affine) (first int, why *Reason) {
+func operands(n *model.Node, a affine) (first int, why *Reason) {
 	switch n.Type {
 	case "Where":
 		first = 1
@@ -22,7 +22,7 @@ func operands(n *model.Node, a Affine) (first int, why *Reason) {
 	return first, why
 }
 
-func selectBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func selectBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	first, why := operands(n, a)
 	if why != nil {
 		return why
@@ -35,7 +35,7 @@ func selectBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return nil
 }
 
-func selectForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func selectForward(m *move, n *model.Node, k int, a affine) *Reason {
 	first, why := operands(n, a)
 	if why != nil {
 		return why

@@ -10,18 +10,18 @@ import (
 
 func init() {
 	register(
-		&Operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward, Again: true},
-		&Operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward, Again: true},
-		&Operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentForward, Sees: extentSees, Again: true},
+		&operator{Family: "shape", Types: []string{"Transpose"}, Back: transposeBack, Forward: transposeForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, Back: reshapeBack, Forward: reshapeForward, Again: true},
+		&operator{Family: "shape", Types: []string{"Shape", "Size"}, Forward: extentForward, Sees: extentSees, Again: true},
 	)
 }
 
 // Shape and Size take no notice of elements.
 
 // extentForward: elements do not matter to what asks for extents.
-func extentForward(*Move, *model.Node, int, Affine) *Reason { return nil }
+func extentForward(*move, *model.Node, int, affine) *Reason { return nil }
 
-func extentSees(*Move, *model.Node, int, int) ([]int64, *Reason) { return nil, nil }
+func extentSees(*move, *model.Node, int, int) ([]int64, *Reason) { return nil, nil }
 
 // permutation is a Transpose's: output axis k is input axis perm[k].
 func permutation(n *model.Node) ([]int64, *Reason) {
@@ -43,7 +43,7 @@ func permutation(n *model.Node) ([]int64, *Reason) {
 	return perm, nil
 }
 
-func transposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func transposeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	perm, why := permutation(n)
 	if why != nil {
 		return why
@@ -51,18 +51,18 @@ func transposeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	if a.Axis >= len(perm) {
 		return because(NotPerChannel, "the map is over axis %d, %v has %d", a.Axis, n, len(perm))
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		a.Axis = int(perm[a.Axis])
 	}
 	return m.Back(n, 0, a)
 }
 
-func transposeForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func transposeForward(m *move, n *model.Node, _ int, a affine) *Reason {
 	perm, why := permutation(n)
 	if why != nil {
 		return why
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		to := slices.Index(perm, int64(a.Axis))
 		if to < 0 {
 			return because(NotPerChannel, "the map is over axis %d, %v has %d", a.Axis, n, len(perm))
@@ -72,7 +72,7 @@ func transposeForward(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-func reshapeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
+func reshapeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	b, why := m.carry(n, n.Outputs[0].Shape, n.In(0).Shape, a)
 	if why != nil {
 		if s := m.p.shuffleTo(n, a.Axis); s != nil {
@@ -83,7 +83,7 @@ func reshapeBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 	return m.Back(n, 0, b)
 }
 
-func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func reshapeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its shape from there", n)
 	}
@@ -100,8 +100,8 @@ func reshapeForward(m *Move, n *model.Node, k int, a Affine) *Reason {
 // carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
 // (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
 // period. Where the extents behind are not static, the extents before must be the same ones.
-func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason) {
-	if a.Axis == Uniform {
+func (m *move) carry(n *model.Node, from, to []int64, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
 		return a, nil
 	}
 	if from == nil || to == nil || a.Axis >= len(from) {
@@ -134,12 +134,12 @@ func (m *Move) carry(n *model.Node, from, to []int64, a Affine) (Affine, *Reason
 }
 
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
-func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
+func periodic(a affine, axis int, inner, behind, extent int64) (affine, bool) {
 	channels := int64(len(a.Scale))
 	if extent > maxValues { // that many channels are no weight's
-		return Affine{}, false
+		return affine{}, false
 	}
-	b := Affine{axis, make([]float64, extent), make([]float64, extent)}
+	b := affine{axis, make([]float64, extent), make([]float64, extent)}
 	switch {
 	case inner%behind == 0 && extent%(inner/behind*channels) == 0: // the axis holds the channels and what is behind them
 		step := inner / behind
@@ -155,12 +155,12 @@ func periodic(a Affine, axis int, inner, behind, extent int64) (Affine, bool) {
 			if c%step == 0 {
 				b.Scale[t], b.Shift[t] = a.Scale[c], a.Shift[c]
 			} else if b.Scale[t] != a.Scale[c] || b.Shift[t] != a.Shift[c] {
-				return Affine{}, false
+				return affine{}, false
 			}
 		}
 		return b, true
 	}
-	return Affine{}, false
+	return affine{}, false
 }
 
 // maxStatic bounds products of extents: files may claim any.
@@ -178,7 +178,7 @@ func sameBefore(from, to []int64, axis int) bool {
 }
 
 // renumbered is the number of an axis on the other side of a Squeeze or Unsqueeze whose axes are known.
-func (m *Move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
+func (m *move) renumbered(n *model.Node, from, to []int64, axis int) (int, bool) {
 	axes, known := m.p.integers(n, "axes", 1)
 	if !known {
 		return 0, false

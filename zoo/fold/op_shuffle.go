@@ -19,7 +19,7 @@ type shuffle struct {
 }
 
 // shuffleFrom is the shuffle that begins with a Reshape.
-func (p *Planner) shuffleFrom(split *model.Node, axis int) *shuffle {
+func (p *planner) shuffleFrom(split *model.Node, axis int) *shuffle {
 	turn := only(split, "Transpose")
 	if turn == nil {
 		return nil
@@ -32,7 +32,7 @@ func (p *Planner) shuffleFrom(split *model.Node, axis int) *shuffle {
 }
 
 // shuffleTo is the shuffle that ends with a Reshape.
-func (p *Planner) shuffleTo(join *model.Node, axis int) *shuffle {
+func (p *planner) shuffleTo(join *model.Node, axis int) *shuffle {
 	turn := join.In(0).Producer
 	if turn == nil || turn.Type != "Transpose" || turn.In(0) == nil || turn.In(0).Producer == nil {
 		return nil
@@ -59,7 +59,7 @@ func only(n *model.Node, typ string) *model.Node {
 
 // shuffle is the permutation that three nodes make of the channels on an axis; nil if they make none. The extents around the
 // channels have to be the same ones throughout.
-func (p *Planner) shuffle(split, turn, join *model.Node, axis int) *shuffle {
+func (p *planner) shuffle(split, turn, join *model.Node, axis int) *shuffle {
 	if p.operator(split).Back == nil || p.operator(turn).Back == nil || p.operator(join).Back == nil || split.In(0) == nil {
 		return nil
 	}
@@ -103,15 +103,15 @@ func shuffled(extents, perm []int64, first int) []int64 {
 }
 
 // through makes all three nodes part of the move, coming from that side, and asks on.
-func (m *Move) through(s *shuffle, from side, rest []*model.Node, ask func() *Reason) *Reason {
+func (m *move) through(s *shuffle, from side, rest []*model.Node, ask func() *Reason) *Reason {
 	if len(rest) == 0 {
 		return ask()
 	}
-	return m.visit(rest[0], from, func(*Operator) *Reason { return m.through(s, from, rest[1:], ask) })
+	return m.visit(rest[0], from, func(*operator) *Reason { return m.through(s, from, rest[1:], ask) })
 }
 
 // shuffleForward sends a map of the channels before a shuffle on behind it.
-func (m *Move) shuffleForward(s *shuffle, a Affine) *Reason {
+func (m *move) shuffleForward(s *shuffle, a affine) *Reason {
 	if len(a.Scale) != len(s.from) {
 		return because(NotPerChannel, "the map has %d channels, %v shuffles %d", len(a.Scale), s.nodes[0], len(s.from))
 	}
@@ -121,7 +121,7 @@ func (m *Move) shuffleForward(s *shuffle, a Affine) *Reason {
 }
 
 // shuffleBack asks what comes before a shuffle for a map of the channels behind it.
-func (m *Move) shuffleBack(s *shuffle, a Affine) *Reason {
+func (m *move) shuffleBack(s *shuffle, a affine) *Reason {
 	b, why := scattered(s.nodes[2], a, s.from, int64(len(s.from)))
 	if why != nil {
 		return why

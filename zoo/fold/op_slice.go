@@ -8,21 +8,21 @@ import (
 )
 
 func init() {
-	register(&Operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees, Again: true})
+	register(&operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees, Again: true})
 }
 
 // A Slice, and a Gather with constant indices, hands on some channels: those that it sees, in the order in which it does.
 
 // scattered is the map of all channels of an axis that is a for the seen ones and nothing for the others. A channel that is
 // seen twice needs the same map twice.
-func scattered(n *model.Node, a Affine, seen []int64, channels int64) (Affine, *Reason) {
+func scattered(n *model.Node, a affine, seen []int64, channels int64) (affine, *Reason) {
 	if len(seen) != len(a.Scale) {
 		return a, because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, len(seen))
 	}
 	if channels > maxValues {
 		return a, because(NotPerChannel, "%v hands on some of %d channels", n, channels)
 	}
-	b, set := Affine{a.Axis, ones(int(channels)), make([]float64, channels)}, make([]bool, channels)
+	b, set := affine{a.Axis, ones(int(channels)), make([]float64, channels)}, make([]bool, channels)
 	for k, c := range seen {
 		if set[c] && (b.Scale[c] != a.Scale[k] || b.Shift[c] != a.Shift[k]) {
 			return a, because(NotPerChannel, "%v hands channel %d on more than once, for different maps", n, c)
@@ -33,8 +33,8 @@ func scattered(n *model.Node, a Affine, seen []int64, channels int64) (Affine, *
 }
 
 // picked is a map of all channels for the seen ones.
-func picked(a Affine, seen []int64) Affine {
-	b := Affine{a.Axis, make([]float64, len(seen)), make([]float64, len(seen))}
+func picked(a affine, seen []int64) affine {
+	b := affine{a.Axis, make([]float64, len(seen)), make([]float64, len(seen))}
 	for k, c := range seen {
 		b.Scale[k], b.Shift[k] = a.Scale[c], a.Shift[c]
 	}
@@ -42,7 +42,7 @@ func picked(a Affine, seen []int64) Affine {
 }
 
 // sliceSees are the positions along an axis that a Slice takes.
-func sliceSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
+func sliceSees(m *move, n *model.Node, k, axis int) ([]int64, *Reason) {
 	x := n.In(0)
 	if k != 0 || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] < 0 {
 		return nil, because(NotPerChannel, "the input of %v has an unknown extent along axis %d", n, axis)
@@ -79,7 +79,7 @@ func sliceSees(m *Move, n *model.Node, k, axis int) ([]int64, *Reason) {
 }
 
 // slicedAxes are the axes that a Slice cuts, counted from 0.
-func (m *Move) slicedAxes(n *model.Node) ([]int64, *Reason) {
+func (m *move) slicedAxes(n *model.Node) ([]int64, *Reason) {
 	rank := int64(len(n.In(0).Shape))
 	axes, ok := m.p.integers(n, "axes", 3)
 	if !ok {
@@ -99,8 +99,8 @@ func (m *Move) slicedAxes(n *model.Node) ([]int64, *Reason) {
 	return axes, nil
 }
 
-func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
-	if a.Axis == Uniform {
+func sliceBack(m *move, n *model.Node, _ int, a affine) *Reason {
+	if a.Axis == uniform {
 		along, why := m.slicedAxes(n)
 		if why != nil {
 			return why
@@ -111,7 +111,7 @@ func sliceBack(m *Move, n *model.Node, _ int, a Affine) *Reason {
 }
 
 // backSeen asks the input of n for a map over an axis of which n hands on some channels.
-func (m *Move) backSeen(n *model.Node, a Affine) *Reason {
+func (m *move) backSeen(n *model.Node, a affine) *Reason {
 	seen, why := m.p.operator(n).Sees(m, n, 0, a.Axis)
 	if why != nil {
 		return why
@@ -125,7 +125,7 @@ func (m *Move) backSeen(n *model.Node, a Affine) *Reason {
 
 // backUniform asks the input of n for a map that is the same for all elements, or, where others read the input too, for
 // one of what n alone hands on along an axis.
-func (m *Move) backUniform(n *model.Node, along []int64, a Affine) *Reason {
+func (m *move) backUniform(n *model.Node, along []int64, a affine) *Reason {
 	first := m.Try(func() *Reason { return m.Back(n, 0, a) })
 	if first == nil || len(n.In(0).Uses) == 1 {
 		return first
@@ -145,11 +145,11 @@ func (m *Move) backUniform(n *model.Node, along []int64, a Affine) *Reason {
 	return first
 }
 
-func sliceForward(m *Move, n *model.Node, k int, a Affine) *Reason {
+func sliceForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(Nonlinear, "%v takes its range from there", n)
 	}
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		seen, why := sliceSees(m, n, 0, a.Axis)
 		if why != nil {
 			return why

@@ -8,14 +8,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Operator is all that folding knows of some operator types.
-type Operator struct {
+// operator is all that folding knows of some operator types.
+type operator struct {
 	Family string   // the name under which a manifest switches it off
 	Types  []string // ONNX operator types, of ONNX's own domain
 
 	// Map says that the node is itself an affine map of its input k. A nil Map, or a Reason with empty Text, means that the
 	// node is no affine map; a Reason with Text, that it would be one but for that, which is reported.
-	Map func(*Planner, *model.Node) (k int, a Affine, why *Reason)
+	Map func(*planner, *model.Node) (k int, a affine, why *Reason)
 
 	// Cost is the work of a node that is a map; the zero value stands for that of a Mul or an Add.
 	Cost cost
@@ -25,23 +25,23 @@ type Operator struct {
 
 	// Tail is the affine map in which a node ends that is no affine map itself: γ and β of a LayerNormalization. sendTail
 	// moves it into the readers.
-	Tail func(*Planner, *model.Node) (Affine, *Reason)
+	Tail func(*planner, *model.Node) (affine, *Reason)
 
 	// Sees are the channels of input k, along an axis, that the node's output depends on: those that a Slice takes.
-	Sees func(m *Move, n *model.Node, k, axis int) ([]int64, *Reason)
+	Sees func(m *move, n *model.Node, k, axis int) ([]int64, *Reason)
 
 	// Again says that a move may reach the node more than once, each time for other channels.
 	Again bool
 
 	// Back makes the node's output k become a(output): by editing the node's constants, or by asking its inputs.
-	Back func(m *Move, n *model.Node, k int, a Affine) *Reason
+	Back func(m *move, n *model.Node, k int, a affine) *Reason
 
 	// Forward makes the node do with input k as it did when that input came as a(input): by editing its constants, or by
 	// asking the readers of its outputs.
-	Forward func(m *Move, n *model.Node, k int, a Affine) *Reason
+	Forward func(m *move, n *model.Node, k int, a affine) *Reason
 }
 
-var operators = map[string]*Operator{}
+var operators = map[string]*operator{}
 
 // Families are the names that Options.Off and a manifest's fold: know, sorted: those of the operators' families, and
 // "branches", the merging of parallel convolutions.
@@ -53,7 +53,7 @@ func Families() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-func register(ops ...*Operator) {
+func register(ops ...*operator) {
 	for _, o := range ops {
 		for _, t := range o.Types {
 			if operators[t] != nil {
@@ -65,13 +65,13 @@ func register(ops ...*Operator) {
 }
 
 // operator is what folding knows of a node: never nil. It knows nothing of a node that lacks its first input or output.
-func (p *Planner) operator(n *model.Node) *Operator {
+func (p *planner) operator(n *model.Node) *operator {
 	if n.Domain != "" && n.Domain != "ai.onnx" || n.In(0) == nil || len(n.Outputs) == 0 || n.Outputs[0] == nil {
-		return &Operator{}
+		return &operator{}
 	}
 	o := operators[n.Type]
 	if o == nil || p.opt.Off[o.Family] {
-		return &Operator{}
+		return &operator{}
 	}
 	return o
 }

@@ -21,7 +21,7 @@ const mostSteps = 8
 
 // blocked says whether a runtime has the image v in blocks: a convolution computes it, with blockwise operators and idioms
 // behind.
-func (p *Planner) blocked(v *model.Value, steps int) bool {
+func (p *planner) blocked(v *model.Value, steps int) bool {
 	n := v.Producer
 	if len(v.Shape) != 4 || n == nil || n.Domain != "" || steps > mostSteps {
 		return false
@@ -46,13 +46,13 @@ func (p *Planner) blocked(v *model.Value, steps int) bool {
 
 // leavesBlocks says whether an Add in the place of a run would be slower than one batch normalisation, though it is less
 // work.
-func (p *Planner) leavesBlocks(r *run) bool {
+func (p *planner) leavesBlocks(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	return len(x.Shape) == 4 && (slices.ContainsFunc(r.nodes, isBatchNorm) || p.normalises(r))
 }
 
 // normalises says whether one batch normalisation can do what a run of several nodes does between convolutions.
-func (p *Planner) normalises(r *run) bool {
+func (p *planner) normalises(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	_, fits := r.a.Over(1, channelsOf(x))
 	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Place == nil && !p.opt.Neutralize && !p.opt.Off["norm"] && p.model.Opset[""] >= 9 &&
@@ -70,7 +70,7 @@ func channelsOf(x *model.Value) int {
 }
 
 // normalise puts a batch normalisation in the place of a run: with μ = 0 and σ² = 1 − ε, rounded, γ = s·√(σ² + ε) and β = t.
-func (p *Planner) normalise(r *run) bool {
+func (p *planner) normalise(r *run) bool {
 	if !p.normalises(r) {
 		return false
 	}

@@ -16,7 +16,7 @@ type branch struct {
 	nodes  []*model.Node // what goes when the branch is merged
 	sums   []*model.Node // the Adds on the way from conv to the Add in question
 	conv   *model.Node   // nil for the input itself and maps of it
-	a      Affine        // the map, where conv is nil
+	a      affine        // the map, where conv is nil
 	bounds []axisBounds  // of the convolution, by spatial axis
 	weight []float64     // [O, I/G, kernel…]
 	shape  []int64
@@ -27,7 +27,7 @@ type branch struct {
 type axisBounds struct{ kernel, begin, end, stride, dilation int64 }
 
 // mergeBranches merges one operand of an Add into a convolution that is added to it, and says whether it did.
-func (p *Planner) mergeBranches(n *model.Node) bool {
+func (p *planner) mergeBranches(n *model.Node) bool {
 	if !p.adds(n) || p.opt.Off["branches"] || p.opt.Off["conv"] {
 		return false
 	}
@@ -46,7 +46,7 @@ func (p *Planner) mergeBranches(n *model.Node) bool {
 }
 
 // adds says whether the node is an Add of two values.
-func (p *Planner) adds(n *model.Node) bool {
+func (p *planner) adds(n *model.Node) bool {
 	return n.Type == "Add" && n.Domain == "" && len(n.Inputs) == 2 && !p.kept(n) && p.idioms[n] == nil
 }
 
@@ -54,7 +54,7 @@ func (p *Planner) adds(n *model.Node) bool {
 const maxAddends = 4
 
 // addends are the convolutions that input k of an Add is the sum of, through Adds that nobody else reads.
-func (p *Planner) addends(n *model.Node, k, depth int) []*branch {
+func (p *planner) addends(n *model.Node, k, depth int) []*branch {
 	b := p.branch(n, k)
 	switch {
 	case b == nil || depth == 0:
@@ -78,7 +78,7 @@ func (p *Planner) addends(n *model.Node, k, depth int) []*branch {
 }
 
 // mergePair merges b, an operand of an Add, into a, a convolution that the other operand k is or sums up.
-func (p *Planner) mergePair(n *model.Node, k int, a, b *branch) bool {
+func (p *planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 	if b.conv == nil && !p.dirac(a, b) {
 		return false
 	}
@@ -133,13 +133,13 @@ func (p *Planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 }
 
 // branch reads input k of an Add as a branch, or is nil.
-func (p *Planner) branch(n *model.Node, k int) *branch {
+func (p *planner) branch(n *model.Node, k int) *branch {
 	v := n.In(k)
 	if v == nil || v.Producer == nil {
 		if v == nil || p.isConstant(v) {
 			return nil
 		}
-		return &branch{x: v, a: Affine{Uniform, []float64{1}, []float64{0}}}
+		return &branch{x: v, a: affine{uniform, []float64{1}, []float64{0}}}
 	}
 	c := v.Producer
 	alone := len(v.Uses) == 1 && !v.Output && c.Graph == n.Graph && !p.kept(c)
@@ -151,11 +151,11 @@ func (p *Planner) branch(n *model.Node, k int) *branch {
 			return b
 		}
 	}
-	return &branch{x: v, a: Affine{Uniform, []float64{1}, []float64{0}}}
+	return &branch{x: v, a: affine{uniform, []float64{1}, []float64{0}}}
 }
 
 // convBranch reads a convolution with constant weights and explicit padding.
-func (p *Planner) convBranch(c *model.Node) *branch {
+func (p *planner) convBranch(c *model.Node) *branch {
 	w := c.In(1)
 	if w == nil || w.Const == nil || !w.DType.Float() || c.Str("auto_pad", "NOTSET") != "NOTSET" {
 		return nil
@@ -173,7 +173,7 @@ func (p *Planner) convBranch(c *model.Node) *branch {
 }
 
 // readBranch reads a convolution's weight and bias.
-func (p *Planner) readBranch(b *branch) (ok bool) {
+func (p *planner) readBranch(b *branch) (ok bool) {
 	if b.conv == nil {
 		return true
 	}
@@ -189,7 +189,7 @@ func count(shape []int64) int64 {
 }
 
 // dirac makes b, a map of the input, a convolution like a's with one tap: it needs as many outputs as inputs.
-func (p *Planner) dirac(a, b *branch) bool {
+func (p *planner) dirac(a, b *branch) bool {
 	groups := a.conv.Int("group", 1)
 	out, in := a.shape[0], a.shape[1]
 	affine, ok := b.a.Over(1, int(out))

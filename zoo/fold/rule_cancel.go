@@ -8,7 +8,7 @@ import (
 
 // cancelTransposes removes Transposes that stood around maps which are gone, where the second undoes the first: networks
 // with channels last have a pair of them around every batch normalisation. Pairs that the model came with stay.
-func (p *Planner) cancelTransposes() {
+func (p *planner) cancelTransposes() {
 	p.graphs(func(g *model.Graph) {
 		for _, n := range g.Nodes {
 			if !n.Removed() {
@@ -19,7 +19,7 @@ func (p *Planner) cancelTransposes() {
 	p.model.Walk((*model.Graph).Compact)
 }
 
-func (p *Planner) cancel(n *model.Node) {
+func (p *planner) cancel(n *model.Node) {
 	if n.Type != "Transpose" || n.In(0) == nil || n.In(0).Producer == nil {
 		return
 	}
@@ -56,7 +56,7 @@ func (p *Planner) cancel(n *model.Node) {
 }
 
 // mayGo says whether the model's file can do without a node that is no map.
-func (p *Planner) mayGo(n *model.Node) bool {
+func (p *planner) mayGo(n *model.Node) bool {
 	if n.Domain != "" || p.kept(n) {
 		return false
 	}

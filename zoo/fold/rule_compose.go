@@ -9,7 +9,7 @@ import (
 // An affine map that is left somewhere takes on another that reaches it: both are one.
 
 // composeBack makes a node that is an affine map do a after its own.
-func (m *Move) composeBack(n *model.Node, a Affine) *Reason {
+func (m *move) composeBack(n *model.Node, a affine) *Reason {
 	own := m.p.find(n)
 	if own.why != nil {
 		return because(Nonlinear, "%v does not let a map through", n)
@@ -18,7 +18,7 @@ func (m *Move) composeBack(n *model.Node, a Affine) *Reason {
 }
 
 // composeForward makes a node that is an affine map of input k do a before its own.
-func (m *Move) composeForward(n *model.Node, k int, a Affine) *Reason {
+func (m *move) composeForward(n *model.Node, k int, a affine) *Reason {
 	own := m.p.find(n)
 	if own.why != nil || own.data != k {
 		return because(Nonlinear, "%v does not let a map through", n)
@@ -28,7 +28,7 @@ func (m *Move) composeForward(n *model.Node, k int, a Affine) *Reason {
 
 // backThrough makes a node that is an affine map do a after its own: by becoming both, if that costs nothing, or else by
 // passing on what a is before it, s·x + t = own⁻¹(a(own(x))), or else at a cost.
-func (m *Move) backThrough(n *model.Node, a Affine) *Reason {
+func (m *move) backThrough(n *model.Node, a affine) *Reason {
 	own := m.p.find(n)
 	compose := func() *Reason { return m.composeBack(n, a) }
 	return m.cheapest(compose, func() *Reason {
@@ -48,7 +48,7 @@ func (m *Move) backThrough(n *model.Node, a Affine) *Reason {
 }
 
 // forwardThrough is backThrough for a map that comes before the node's own.
-func (m *Move) forwardThrough(n *model.Node, k int, a Affine) *Reason {
+func (m *move) forwardThrough(n *model.Node, k int, a affine) *Reason {
 	own := m.p.find(n)
 	compose := func() *Reason { return m.composeForward(n, k, a) }
 	return m.cheapest(compose, func() *Reason {
@@ -68,7 +68,7 @@ func (m *Move) forwardThrough(n *model.Node, k int, a Affine) *Reason {
 }
 
 // cheapest tries to compose at no cost, then to pass on, then to compose at a cost.
-func (m *Move) cheapest(compose, pass func() *Reason) *Reason {
+func (m *move) cheapest(compose, pass func() *Reason) *Reason {
 	before := m.added
 	why := m.Try(func() *Reason {
 		why := compose()
@@ -84,7 +84,7 @@ func (m *Move) cheapest(compose, pass func() *Reason) *Reason {
 }
 
 // become leaves the edit that a node, now the map own, is the map first and then second.
-func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
+func (m *move) become(n *model.Node, own *found, first, second affine) *Reason {
 	a, ok := first.Then(second)
 	if !ok || !a.Finite() {
 		return because(NotPerChannel, "%v is a map over another axis", n)
@@ -133,7 +133,7 @@ func (m *Move) become(n *model.Node, own *found, first, second Affine) *Reason {
 }
 
 // identity makes a node one that hands x on. It goes in the end, unless it joins x to a graph output.
-func (p *Planner) identity(n *model.Node, x *model.Value) {
+func (p *planner) identity(n *model.Node, x *model.Value) {
 	p.identities = append(p.identities, n)
 	for k := range n.Inputs {
 		n.Set(k, nil)
@@ -144,7 +144,7 @@ func (p *Planner) identity(n *model.Node, x *model.Value) {
 
 // backConstant makes input k of n, a constant, the constant a(input). The map is over an axis of a value of shape y with
 // which the constant is broadcast, aligned to the right. One number for all channels becomes one for each.
-func (m *Move) backConstant(n *model.Node, k int, a Affine, y []int64) *Reason {
+func (m *move) backConstant(n *model.Node, k int, a affine, y []int64) *Reason {
 	v := n.In(k)
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
@@ -154,7 +154,7 @@ func (m *Move) backConstant(n *model.Node, k int, a Affine, y []int64) *Reason {
 		return because(Unsupported, "the constant %q of %v is too large or not of a floating-point type", v.Name, n)
 	}
 	channels, inner := int64(len(a.Scale)), int64(max(len(old), 1))
-	if a.Axis != Uniform {
+	if a.Axis != uniform {
 		axis := a.Axis - len(y) + len(shape)
 		if len(old) == 1 && a.Axis < len(y) {
 			shape, axis = slices.Repeat([]int64{1}, max(len(shape), len(y)-a.Axis)), max(axis, 0)

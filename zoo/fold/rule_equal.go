@@ -11,7 +11,7 @@ const maxReaders = 64
 
 // mergeEqual merges a map with an equal one of the same value, and says whether it did: dynamic quantisation, for one, writes
 // every scale twice. It is tried last, since two readers of one output stand in each other's way.
-func (p *Planner) mergeEqual(r *run) bool {
+func (p *planner) mergeEqual(r *run) bool {
 	n := r.first()
 	f, out := p.find(n), n.Outputs[0]
 	in := n.In(f.data)

@@ -9,12 +9,12 @@ import (
 
 // part moves the scale of a run alone, or its shift, where the whole cannot go, and leaves the other half in one node:
 // s·x + t = s·(x + t/s). It does so only if that leaves fewer or cheaper nodes than the run has.
-func (p *Planner) part(r *run) bool {
+func (p *planner) part(r *run) bool {
 	if !costSimple.less(r.cost) || p.newMove(r.nodes).Rebuild(r.first()) != nil {
 		return false
 	}
-	scale, shift := r.a.OnlyScale(), Shifting(r.a.Axis, r.a.Shift)
-	before := Shifting(r.a.Axis, make([]float64, len(r.a.Shift))) // the shift that comes before the scale
+	scale, shift := r.a.OnlyScale(), shifting(r.a.Axis, r.a.Shift)
+	before := shifting(r.a.Axis, make([]float64, len(r.a.Shift))) // the shift that comes before the scale
 	for c := range before.Shift {
 		before.Shift[c] = r.a.Shift[c] / r.a.Scale[c]
 	}
@@ -22,19 +22,19 @@ func (p *Planner) part(r *run) bool {
 }
 
 // partBack moves half of a run's map backward and leaves the other.
-func (p *Planner) partBack(r *run, half, rest Affine) bool {
+func (p *planner) partBack(r *run, half, rest affine) bool {
 	m := p.newMove(r.nodes)
 	return half.Finite() && m.Back(r.first(), p.find(r.first()).data, half) == nil && p.leave(m, r, rest)
 }
 
 // partForward moves half of a run's map forward and leaves the other.
-func (p *Planner) partForward(r *run, half, rest Affine) bool {
+func (p *planner) partForward(r *run, half, rest affine) bool {
 	m := p.newMove(r.nodes)
 	return rest.Finite() && m.Forward(r.last().Outputs[0], half) == nil && p.leave(m, r, rest)
 }
 
 // leave accepts a move that puts what is left of a run's map in its place.
-func (p *Planner) leave(m *Move, r *run, rest Affine) bool {
+func (p *planner) leave(m *move, r *run, rest affine) bool {
 	if rest.Shifts() && p.leavesBlocks(r) {
 		return false
 	}
@@ -46,7 +46,7 @@ func (p *Planner) leave(m *Move, r *run, rest Affine) bool {
 }
 
 // merge writes a run of several nodes as fewer or cheaper ones, where it stands.
-func (p *Planner) merge(r *run) bool {
+func (p *planner) merge(r *run) bool {
 	bn := -1
 	for k, n := range r.nodes {
 		if len(r.nodes) == 1 || p.model.Place == nil && !(r.a.Scales() && r.a.Shifts()) || !isBatchNorm(n) {
@@ -74,7 +74,7 @@ func (p *Planner) merge(r *run) bool {
 }
 
 // keepOne removes all nodes of a run but one, which now does the work of all.
-func (p *Planner) keepOne(r *run, k int) {
+func (p *planner) keepOne(r *run, k int) {
 	for _, n := range slices.Backward(r.nodes[:k]) {
 		n.Graph.Bypass(n, p.find(n).data)
 	}
@@ -85,12 +85,12 @@ func (p *Planner) keepOne(r *run, k int) {
 }
 
 // succeed makes a node stand for a run in the plan: what becomes of it becomes of the run's nodes.
-func (p *Planner) succeed(n *model.Node, r *run) {
+func (p *planner) succeed(n *model.Node, r *run) {
 	p.successors = append(p.successors, successor{n, p.accounts.of(r.nodes)})
 }
 
 // replace puts a Mul, an Add or both in the place of a run.
-func (p *Planner) replace(r *run, a Affine) {
+func (p *planner) replace(r *run, a affine) {
 	g, last := r.last().Graph, r.last()
 	in, out := r.first().In(p.find(r.first()).data), last.Outputs[0]
 	for _, n := range r.nodes {
@@ -120,14 +120,14 @@ func (p *Planner) replace(r *run, a Affine) {
 
 // shape is the shape of a constant that holds one number for each of the map's channels and broadcasts over x along them:
 // [C, 1, 1] for axis 1 of four. It needs x's element type and, unless the map is uniform, its rank.
-func (p *Planner) shape(a Affine, x *model.Value) ([]int64, bool) {
+func (p *planner) shape(a affine, x *model.Value) ([]int64, bool) {
 	if x.DType == tensor.Undefined || !x.DType.Float() {
 		return nil, false
 	}
 	if p.model.Opset[""] < 7 { // these need to be told how to broadcast
 		return nil, false
 	}
-	if a.Axis == Uniform {
+	if a.Axis == uniform {
 		return []int64{}, true
 	}
 	if x.Shape == nil || a.Axis >= len(x.Shape) {

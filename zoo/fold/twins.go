@@ -14,7 +14,7 @@ import (
 
 // twins are the nodes of all places of n's layer; nil where there is one, or where every layer stays: layers that are used in
 // several places are left alone then.
-func (p *Planner) twins(n *model.Node) (list []*model.Node, together bool) {
+func (p *planner) twins(n *model.Node) (list []*model.Node, together bool) {
 	if p.opt.Neutralize || p.model.Twins == nil {
 		return nil, false
 	}
@@ -22,7 +22,7 @@ func (p *Planner) twins(n *model.Node) (list []*model.Node, together bool) {
 }
 
 // hasTwins says whether n's layer is used in several places.
-func (p *Planner) hasTwins(n *model.Node) bool {
+func (p *planner) hasTwins(n *model.Node) bool {
 	if p.model.Twins == nil {
 		return false
 	}
@@ -31,13 +31,13 @@ func (p *Planner) hasTwins(n *model.Node) bool {
 }
 
 // together says whether a run's nodes leave the file with those of other places, or not at all.
-func (p *Planner) together(r *run) bool {
+func (p *planner) together(r *run) bool {
 	_, yes := p.twins(r.first())
 	return yes
 }
 
 // twinsFollow says whether the twins of next follow those of n as next follows n, each the only reader.
-func (p *Planner) twinsFollow(n, next *model.Node) bool {
+func (p *planner) twinsFollow(n, next *model.Node) bool {
 	a, _ := p.twins(n)
 	b, _ := p.twins(next)
 	if len(a) != len(b) {
@@ -54,7 +54,7 @@ func (p *Planner) twinsFollow(n, next *model.Node) bool {
 
 // twinRuns are the runs of a run's twins, itself among them; nil where its layer is used once, or where other nodes follow it
 // elsewhere.
-func (p *Planner) twinRuns(r *run) []*run {
+func (p *planner) twinRuns(r *run) []*run {
 	first, _ := p.twins(r.first())
 	if len(first) < 2 {
 		return nil
@@ -74,7 +74,7 @@ func (p *Planner) twinRuns(r *run) []*run {
 }
 
 // moveAll moves the runs of all places at once, backward or forward.
-func (p *Planner) moveAll(places []*run, back bool) *Reason {
+func (p *planner) moveAll(places []*run, back bool) *Reason {
 	whole := &run{a: places[0].a}
 	for _, r := range places {
 		whole.nodes, whole.cost = append(whole.nodes, r.nodes...), whole.cost.plus(r.cost)
@@ -118,7 +118,7 @@ func (c *change) equal(d *change) bool {
 }
 
 // changesOf are the changes of a node, in order.
-func (m *Move) changesOf(n *model.Node) (list []*change) {
+func (m *move) changesOf(n *model.Node) (list []*change) {
 	for k := range m.changes {
 		if m.changes[k].node == n {
 			list = append(list, &m.changes[k])
@@ -128,7 +128,7 @@ func (m *Move) changesOf(n *model.Node) (list []*change) {
 }
 
 // alike refuses a move that changes a layer's constants in one place otherwise than in another.
-func (m *Move) alike() *Reason {
+func (m *move) alike() *Reason {
 	for _, c := range m.changes {
 		all, _ := m.p.twins(c.node)
 		for _, t := range all {
@@ -141,7 +141,7 @@ func (m *Move) alike() *Reason {
 }
 
 // unite makes the constants of twins that were one constant one again.
-func (m *Move) unite() {
+func (m *move) unite() {
 	for _, c := range m.changes {
 		all, _ := m.p.twins(c.node)
 		if len(all) == 0 || all[0] == c.node {

@@ -6,11 +6,11 @@ import (
 )
 
 // A weight may be a product of constants: torch's weight_norm is g·v/‖v‖, or v·(g/‖v‖). It is one constant that the file
-// stores in parts. Where it is small, a constant of its own takes its place when something folds into it (Move.weight). Where
+// stores in parts. Where it is small, a constant of its own takes its place when something folds into it (move.weight). Where
 // it is too large to be computed here, a scale goes into the smallest part, and the file does not grow.
 
 // fixed says whether a value is the same in every run, be it too large to be computed here. What is dequantised is none.
-func (p *Planner) fixed(v *model.Value) bool {
+func (p *planner) fixed(v *model.Value) bool {
 	if v == nil || v.Const != nil {
 		return p.isConstant(v)
 	}
@@ -19,10 +19,10 @@ func (p *Planner) fixed(v *model.Value) bool {
 
 // varies says whether an input of a node may be another one in another run: a node without such inputs is no map, but part
 // of a constant.
-func (p *Planner) varies(v *model.Value) bool { return v != nil && !p.fixed(v) }
+func (p *planner) varies(v *model.Value) bool { return v != nil && !p.fixed(v) }
 
 // isProduct says whether a value is a weight that is stored in parts and too large to be one constant.
-func (p *Planner) isProduct(v *model.Value) bool {
+func (p *planner) isProduct(v *model.Value) bool {
 	if v == nil || v.Producer == nil || !p.fixed(v) || p.isConstant(v) {
 		return false
 	}
@@ -31,11 +31,11 @@ func (p *Planner) isProduct(v *model.Value) bool {
 }
 
 // rescaleProduct leaves the edit that such a weight is multiplied by the factor, in one of its parts.
-func (m *Move) rescaleProduct(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
+func (m *move) rescaleProduct(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
 	for axis := range v.Shape {
 		if tensor.AxisLayout(v.Shape, axis) == f.Layout {
 			size, _ := static(v.Shape)
-			return m.rescalePart(n, v, size/2, Scaling(axis, f.Scale))
+			return m.rescalePart(n, v, size/2, scaling(axis, f.Scale))
 		}
 	}
 	return because(NotConstant, "the weight %q of %v is computed of constants, and would need scales that are not of one axis", v.Name, n)
@@ -43,7 +43,7 @@ func (m *Move) rescaleProduct(n *model.Node, v *model.Value, f tensor.Factor) *R
 
 // rescalePart asks the operands of what computes v, a product that only n reads, for a scale. A part of more than so many
 // elements stays: it would be copied for whoever else reads it.
-func (m *Move) rescalePart(n *model.Node, v *model.Value, most int64, a Affine) *Reason {
+func (m *move) rescalePart(n *model.Node, v *model.Value, most int64, a affine) *Reason {
 	x := v.Producer
 	why := because(NotConstant, "the weight %q of %v is computed of constants, none of which takes a scale", v.Name, n)
 	switch {
@@ -67,7 +67,7 @@ func (m *Move) rescalePart(n *model.Node, v *model.Value, most int64, a Affine) 
 }
 
 // rescaleOperand takes a scale of x's result into x's operand k: a constant, or itself a product.
-func (m *Move) rescaleOperand(x *model.Node, k int, most int64, a Affine) *Reason {
+func (m *move) rescaleOperand(x *model.Node, k int, most int64, a affine) *Reason {
 	part := x.In(k)
 	if !m.p.isConstant(part) {
 		b, why := operand(x, k, a)

@@ -53,7 +53,7 @@ func isDequantized(v *model.Value) bool {
 }
 
 // quantized says whether an expression of constants holds a DequantizeLinear.
-func (p *Planner) quantized(v *model.Value) bool {
+func (p *planner) quantized(v *model.Value) bool {
 	if v == nil || v.Const != nil || v.Producer == nil {
 		return false
 	}
@@ -66,7 +66,7 @@ func (p *Planner) quantized(v *model.Value) bool {
 }
 
 // dequantizedWeight checks that input k of n is a stored weight that a DequantizeLinear of its own brings to n.
-func (m *Move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
+func (m *move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.Inputs[k]
 	d, way, axes := dequantizer(v)
 	q := d.In(0)
@@ -95,7 +95,7 @@ func (m *Move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *
 
 // rescaleDequantized leaves the edit that a dequantised weight of n, of that shape, is multiplied by the factor in its
 // DequantizeLinear: one scale per channel of one axis.
-func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
+func (m *move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
 	d, way, axes := dequantizer(v)
 	stored := d.In(0).Const.Shape
 	shape := make([]int64, len(axes))
@@ -165,7 +165,7 @@ func (m *Move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 
 // blockScales are the scales of a weight that is quantised in blocks along axis per, multiplied by the absolute values of
 // one scale per channel of axis. Along the blocks' own axis these may differ from block to block only.
-func (m *Move) blockScales(d *model.Node, shape []int64, old []float64, per, axis int, scale []float64) ([]float64, *Reason) {
+func (m *move) blockScales(d *model.Node, shape []int64, old []float64, per, axis int, scale []float64) ([]float64, *Reason) {
 	stored, block := d.In(0).Const.Shape, int(d.Int("block_size", 0))
 	if len(shape) != len(stored) || block < 0 {
 		return nil, because(Unsupported, "the scales of %v have shape %v for a weight of %v", d, shape, stored)
@@ -196,7 +196,7 @@ func (m *Move) blockScales(d *model.Node, shape []int64, old []float64, per, axi
 // mirror leaves the edit that the channels of a quantised weight whose scale is negative are mirrored at their zero point:
 // −(q − z) = (2·z − q) − z. The zero points stay, since runtimes have fast paths for some. A type has one number more on one
 // side: a weight that holds it stays.
-func (m *Move) mirror(d *model.Node, axis int, scale []float64) *Reason {
+func (m *move) mirror(d *model.Node, axis int, scale []float64) *Reason {
 	v := d.In(0)
 	c := v.Const
 	low, high := -128.0, 127.0

@@ -12,7 +12,7 @@ import (
 
 // Sum leaves the edit that input b of n, a bias over the channels of layout out (0 where omitted), gains
 // alpha·Σ W·t, where W is input k and t gives each element of W its shift. The sum is tensor.Sum's.
-func (m *Move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, out tensor.Layout, t tensor.Factor) *Reason {
+func (m *move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, out tensor.Layout, t tensor.Factor) *Reason {
 	channels := int(out.Blocks * out.Channels)
 	if v := n.In(b); v != nil {
 		dtype = v.DType
@@ -39,7 +39,7 @@ func (m *Move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, o
 
 // sums are Σ w·t over the elements of each channel of the layout, with t's scale as the shift of each element. What fails in
 // the backend fails the plan: it is no property of the model.
-func (p *Planner) sums(w *model.Value, out tensor.Layout, t tensor.Factor) ([]float64, error) {
+func (p *planner) sums(w *model.Value, out tensor.Layout, t tensor.Factor) ([]float64, error) {
 	job := tensor.Sum{Out: out, Rescale: tensor.Rescale{DType: tensor.Float64, Factors: []tensor.Factor{t}}}
 	var src io.ReaderAt
 	if w.Const != nil && w.Const.Data != nil {

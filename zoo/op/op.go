@@ -1,6 +1,6 @@
 // Package op is all that is known of ONNX's operators: what a node computes, in float64 and on integers exactly; which
 // shapes and types its outputs have; how far rounding errors may carry; and which elements of its inputs an output needs.
-// Folding has a table of its own, of how maps pass an operator (fold.Operator): the proof of a fold shares nothing with it.
+// Folding has a table of its own, of how maps pass an operator (operator in zoo/fold): the proof of a fold shares nothing with it.
 //
 // An operator is one value, an Operator, in the file of its family. To add one:
 //
