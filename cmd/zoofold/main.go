@@ -205,7 +205,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
-	if device, ok := backend.(interface{ Close() }); ok {
+	if device, ok := backend.(tensor.Closer); ok {
 		defer device.Close()
 	}
 	ctx, stop := interruptible(c.note)
