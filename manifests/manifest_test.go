@@ -230,7 +230,7 @@ func TestEveryFieldOfSettingsIsInTheFingerprintOrLeftOutByName(t *testing.T) {
 	}
 }
 
-func TestAFamilyThatIsOnByNameIsNoOtherDecision(t *testing.T) {
+func TestFingerprint_FamilySwitchedOnIsTheDefault(t *testing.T) {
 	got := rules(t, head+"models:\n  - match: a\n  - match: b\n    fold: {conv: on}\n")
 	if got[0].Fingerprint() != got[1].Fingerprint() {
 		t.Error("fold: {conv: on} changes the fingerprint")
