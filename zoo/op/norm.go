@@ -66,6 +66,8 @@ func vectors(in []*Array, from, to, n int) error {
 	return nil
 }
 
+// batchNorm is γ·(x − μ)/√(σ² + ε) + β for each channel, with stored statistics (Ioffe and Szegedy 2015, arXiv:1502.03167);
+// training_mode is not evaluated.
 func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	if len(x.Shape) < 2 || n.Int("training_mode", 0) != 0 {
@@ -123,6 +125,8 @@ func normalize(x *Array, stretch int, epsilon float64) (out *Array, means, inver
 	return out, means, inverses
 }
 
+// instanceNorm normalises each channel of each image by its own mean and variance, then multiplies by γ and adds β (Ulyanov
+// et al. 2016, arXiv:1607.08022).
 func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	if len(x.Shape) < 3 {
@@ -136,6 +140,8 @@ func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// layerNorm normalises over the axes from axis on, then multiplies by γ and adds β; the mean and the inverse deviation are
+// outputs too (Ba et al. 2016, arXiv:1607.06450).
 func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))

@@ -2,6 +2,9 @@
 // shapes and types its outputs have; how far rounding errors may carry; and which elements of its inputs an output needs.
 // Folding has a table of its own, of how maps pass an operator (operator in zoo/fold): the proof of a fold shares nothing with it.
 //
+// What an operator computes and the shapes of its outputs are those of its page in https://onnx.ai/onnx/operators/, in all
+// versions; the functions say the formula, and where ONNX leaves something open, the comment says what is done.
+//
 // An operator is one value, an Operator, in the file of its family. To add one:
 //
 //  1. Put its value into the family's register call. A function of one number is a line in a table of activation.go, or a

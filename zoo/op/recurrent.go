@@ -207,6 +207,7 @@ func recurrentShapes(x []int64, directions, hidden int64, batchFirst bool) [][]i
 	return shapes([]int64{x[0], directions, x[1], hidden}, state, state)
 }
 
+// recurrentShape is Y [T, D, N, H], Y_h and Y_c [D, N, H] of an input [T, N, I]; with layout 1 the batch comes first.
 func recurrentShape(in *Inference, n *model.Node) [][]int64 {
 	x, directions := in.of(n.In(0)), int64(1)
 	if n.Str("direction", "forward") == "bidirectional" {
