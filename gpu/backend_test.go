@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -41,17 +42,7 @@ func TestMain(m *testing.M) {
 	case "sum":
 		os.Exit(often(sums))
 	}
-	folder, err := os.MkdirTemp("", "zoofold-")
-	if err == nil {
-		err = os.Setenv("ZOOFOLD_EMULATOR_COVERAGE", filepath.Join(folder, "coverage"))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(folder) // it is in the system's temporary folder
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // said is the exit code of a child that ended so.
@@ -62,9 +53,6 @@ func said(err error) int {
 	}
 	return 0
 }
-
-// ran says which of the tests that the kernels' instructions are counted over have run.
-var ran struct{ suite, far, chunks bool }
 
 const emulator = "bin/libcuda.so.1"
 
@@ -101,10 +89,36 @@ func open(t *testing.T, o Options) *Backend {
 	return b
 }
 
-func TestTheDevicePassesTheSuiteOfAllBackends(t *testing.T) {
+func TestKernels(t *testing.T) {
+	coverage := filepath.Join(t.TempDir(), "coverage")
+	t.Setenv("ZOOFOLD_EMULATOR_COVERAGE", coverage)
+	passed := t.Run("PassTheSuiteOfAllBackends", suiteOfBackends)
+	passed = t.Run("SumSeveralChunksExactly", sumsOfSeveralChunks) && passed
+	passed = t.Run("ScaleElementsBeyond32Bits", elementsBeyond32Bits) && passed
+	t.Run("ExecuteEveryInstruction", func(t *testing.T) {
+		f, err := os.Open(coverage)
+		if !passed || errors.Is(err, fs.ErrNotExist) {
+			t.Skip("a test before failed or did not run, or the driver is no emulator, which counts instructions")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		lines, total := map[string]bool{}, 0
+		for s := bufio.NewScanner(f); s.Scan(); {
+			if _, err := fmt.Sscanf(s.Text(), "total %d", &total); err != nil {
+				lines[s.Text()] = true
+			}
+		}
+		t.Logf("%d of %d PTX instructions", len(lines), total)
+		if total == 0 || len(lines) < total {
+			t.Errorf("only %d of %d PTX instructions were executed; not: line %v", len(lines), total, unexecuted(lines))
+		}
+	})
+}
+
+func suiteOfBackends(t *testing.T) {
 	b := open(t, Options{})
 	tensortest.Backend(t, b)
-	ran.suite = true
 	if notes := b.Notes(); len(notes) > 0 {
 		t.Errorf("the CPU took over: %v", notes)
 	}
@@ -262,7 +276,7 @@ func beyond(d *device, dtype tensor.DType) error {
 	return err
 }
 
-func TestSumsOfSeveralChunksAreExact(t *testing.T) {
+func sumsOfSeveralChunks(t *testing.T) {
 	b := open(t, Options{Memory: 1 << 20})
 	for _, d := range floats {
 		for _, j := range sumJobs(t, d) {
@@ -278,7 +292,6 @@ func TestSumsOfSeveralChunksAreExact(t *testing.T) {
 	if chunk := b.all[0].chunk; chunk*2 > int64(len(sumJobs(t, tensor.Float16)[1].src)) {
 		t.Errorf("chunks of %d bytes: there was one", chunk)
 	}
-	ran.chunks = true
 }
 
 // sumBeyond adds elements whose numbers, and numbers within their channels, have more than 32 bits.
@@ -322,14 +335,13 @@ func sumBeyond(d *device, dtype tensor.DType) error {
 	return nil
 }
 
-func TestElementsBeyond32BitsHaveTheirScales(t *testing.T) {
+func elementsBeyond32Bits(t *testing.T) {
 	b := open(t, Options{})
 	for _, dtype := range floats {
 		if err := errors.Join(beyond(b.all[0], dtype), sumBeyond(b.all[0], dtype)); err != nil {
 			t.Errorf("%v: %v", dtype, err)
 		}
 	}
-	ran.far = true
 }
 
 // A file fails while the chunks before it are under way; the next tensor takes their lanes.
@@ -350,27 +362,6 @@ func TestErrorsOfFilesAreNotTheDevices(t *testing.T) {
 	}
 	if notes := b.Notes(); len(notes) > 0 {
 		t.Error(notes)
-	}
-}
-
-func TestZEveryInstructionOfTheKernelsRan(t *testing.T) {
-	if !ran.suite || !ran.far || !ran.chunks {
-		t.Skip("only some of the tests ran")
-	}
-	f, err := os.Open(os.Getenv("ZOOFOLD_EMULATOR_COVERAGE"))
-	if err != nil {
-		t.Skip("the driver does not count instructions: it is no emulator")
-	}
-	defer f.Close()
-	lines, total := map[string]bool{}, 0
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if _, err := fmt.Sscanf(s.Text(), "total %d", &total); err != nil {
-			lines[s.Text()] = true
-		}
-	}
-	t.Logf("%d of %d PTX instructions", len(lines), total)
-	if total == 0 || len(lines) < total {
-		t.Errorf("only %d of %d PTX instructions were executed; not: line %v", len(lines), total, unexecuted(lines))
 	}
 }
 

@@ -187,7 +187,7 @@ func noted(t *testing.T, what string, faults []fault) {
 	}
 }
 
-func TestWhateverFailsOnTheDeviceTheBytesAreRight(t *testing.T) {
+func TestDeviceFailures_BytesAreRight(t *testing.T) {
 	emulated(t, "")
 	const tookOver, anew, lost = "; the CPU took over a tensor of which ", "emulator 0 was started anew", "emulator 0 was lost twice: "
 	noted(t, "rescale", []fault{
@@ -231,7 +231,7 @@ func sums(b *Backend) error {
 	return nil
 }
 
-func TestWhateverFailsOnTheDeviceTheSumsAreRight(t *testing.T) {
+func TestDeviceFailures_SumsAreRight(t *testing.T) {
 	emulated(t, "")
 	const tookOver, anew, lost = "; the CPU took over a tensor of which 0 ", "emulator 0 was started anew", "emulator 0 was lost twice: "
 	noted(t, "sum", []fault{

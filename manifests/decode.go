@@ -13,6 +13,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 // keys are what a mapping may hold: what reads the value of each key.
@@ -223,7 +226,7 @@ func (f *source) settings(s *Settings, p *places) keys {
 			p.verify = spotOf(n)
 			s.Verify = f.checks(n)
 		},
-		"proof":       func(n ast.Node) { s.Proof = f.word(n, "proof", Proofs) },
+		"proof":       func(n ast.Node) { s.Proof = f.word(n, "proof", proofs) },
 		"overwrite":   func(n ast.Node) { s.Overwrite = f.truth(n, "overwrite") },
 		"device":      func(n ast.Node) { s.Device = f.word(n, "device", Devices) },
 		"unfoldable":  func(n ast.Node) { s.Unfoldable = f.word(n, "unfoldable", []string{"copy", "skip"}) },
@@ -246,13 +249,13 @@ func (f *source) settings(s *Settings, p *places) keys {
 			list := f.list(n, "export")
 			s.Export = patterns(list)
 			for _, to := range list {
-				f.among(to.spot, to.pattern, Exports)
+				f.among(to.spot, to.pattern, exports)
 			}
 		},
 		"darknet": func(n ast.Node) {
 			p.darknet = spotOf(n)
 			f.mapping(n, "darknet", keys{
-				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", Epsilons) },
+				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", format.Epsilons) },
 			})
 		},
 		"state": func(n ast.Node) {
@@ -260,14 +263,14 @@ func (f *source) settings(s *Settings, p *places) keys {
 			s.State = f.state(n, p)
 		},
 		"norms":   func(n ast.Node) { s.Norms = f.word(n, "norms", Norms) },
-		"latency": func(n ast.Node) { s.Latency = f.word(n, "latency", Latencies) },
+		"latency": func(n ast.Node) { s.Latency = f.word(n, "latency", latencies) },
 		"keep": func(n ast.Node) {
 			p.keep = f.globs(n, "keep")
 			s.Keep = patterns(p.keep)
 		},
 		"fold": func(n ast.Node) {
 			known := keys{}
-			for _, family := range Families {
+			for _, family := range fold.Families() {
 				known[family] = func(n ast.Node) { s.Fold[family] = f.truth(n, family) }
 			}
 			f.mapping(n, "fold", known)

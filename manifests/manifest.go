@@ -13,6 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 // Manifest is a manifest that was read and checked.
@@ -87,7 +90,7 @@ type Settings struct {
 	Keep              []string        // globs over names of nodes that are left alone
 	Fold              map[string]bool // operator families switched on or off
 	Export            []string        // of Exports: forms that are written beside the folded model
-	Epsilon           string          // of Epsilons: how Darknet networks were trained
+	Epsilon           string          // of format.Epsilons: how Darknet networks were trained
 	Latency           string          // of Latencies: whether a model that folding makes slower is copied instead
 	Norms             string          // of Norms: what becomes of batch normalisations
 	State             State           // where the structure of checkpoints is from
@@ -119,28 +122,22 @@ func (r *Rule) Required(named bool) bool {
 	return named || r.verify != (spot{})
 }
 
-// The words that a manifest may use.
+// The words that a manifest may use, besides format.Epsilons, state.Presets and fold.Families.
 var (
-	Checks   = []string{"parity", "algebra", "predictions"}
-	Proofs   = []string{"require", "try"}
-	Devices  = []string{"auto", "cpu", "cuda"}
-	Exports  = []string{"metal", "onnx"}
-	Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
-	Norms    = []string{"remove", "neutralize"}
-	Presets  = []string{
-		"efficientnet-lite", "timm/efficientnet", "timm/resnet", "timm/tf_efficientnet", "torchvision/densenet", "torchvision/efficientnet", "torchvision/efficientnet_v2",
-		"torchvision/inception", "torchvision/mobilenet_v2", "torchvision/mobilenet_v3", "torchvision/regnet", "torchvision/resnet", "torchvision/vgg", "ultralytics/yolo",
-	}
+	Checks  = []string{"parity", "algebra", "predictions"}
+	proofs  = []string{"require", "try"}
+	Devices = []string{"auto", "cpu", "cuda"}
+	exports = []string{"metal", "onnx"}
+	Norms   = []string{"remove", "neutralize"}
 
-	Latencies = []string{"off", "gate"}
-	Families  = []string{"activation", "branches", "concat", "conv", "elementwise", "gemm", "matmul", "norm", "pad", "pool", "recurrent", "resize", "shape"}
+	latencies = []string{"off", "gate"}
 )
 
 // Defaults are the settings of a rule that says nothing.
 func Defaults() Settings {
 	return Settings{
 		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
-		MaxDuplicateBytes: 64 << 20, Fold: map[string]bool{}, Epsilon: "pjreddie", Norms: "remove", Latency: "off",
+		MaxDuplicateBytes: fold.DefaultMaxDuplicateBytes, Fold: map[string]bool{}, Epsilon: format.Epsilons[0], Norms: "remove", Latency: "off",
 	}
 }
 

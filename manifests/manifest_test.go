@@ -18,6 +18,8 @@ import (
 
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/format/state"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -228,7 +230,7 @@ func TestEveryFieldOfSettingsIsInTheFingerprintOrLeftOutByName(t *testing.T) {
 	}
 }
 
-func TestAFamilyThatIsOnByNameIsNoOtherDecision(t *testing.T) {
+func TestFingerprint_FamilySwitchedOnIsTheDefault(t *testing.T) {
 	got := rules(t, head+"models:\n  - match: a\n  - match: b\n    fold: {conv: on}\n")
 	if got[0].Fingerprint() != got[1].Fingerprint() {
 		t.Error("fold: {conv: on} changes the fingerprint")
@@ -301,11 +303,13 @@ func TestManyMistakesAreCutShort(t *testing.T) {
 	}
 }
 
-func TestTheFamiliesAreThoseOfFolding(t *testing.T) {
-	want := append(fold.Families(), "branches")
-	slices.Sort(want)
-	if !slices.Equal(manifests.Families, slices.Compact(want)) {
-		t.Errorf("the manifest knows %v, folding %v", manifests.Families, want)
+func TestSchema_KnowsEveryName(t *testing.T) {
+	for what, names := range map[string][]string{"epsilon": format.Epsilons, "preset": state.Presets(), "family": fold.Families()} {
+		for _, name := range names {
+			if !strings.Contains(string(manifests.Schema()), `"`+name+`"`) {
+				t.Errorf("schema.json does not know the %s %q", what, name)
+			}
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/zoofold/zoofold/zoo/format/state"
 )
 
 // maxPairs bounds the pairs of a rule.
@@ -30,7 +32,7 @@ func (f *source) state(n ast.Node, p *places) (s State) {
 			list := f.list(n, "preset")
 			s.Presets = patterns(list)
 			for _, name := range list {
-				f.among(name.spot, name.pattern, Presets)
+				f.among(name.spot, name.pattern, state.Presets())
 			}
 		},
 		"epsilon": func(n ast.Node) { s.Epsilon = f.positive(n, "epsilon") },

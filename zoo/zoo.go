@@ -93,7 +93,7 @@ func (o Options) rule() manifests.Rule {
 // Plan says what folding would change in a model file, and for every per-channel node what becomes of it, and why. It does not
 // read large weights, and writes nothing.
 func Plan(ctx context.Context, path string, o Options) (Changes, error) {
-	f, err := format.Open(ctx, path, format.Options{Weights: o.Weights, Epsilon: o.Epsilon, Neutralize: o.Neutralize})
+	f, err := format.Open(ctx, path, format.Options{Weights: o.Weights, Epsilon: o.Epsilon})
 	if err != nil {
 		return Changes{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -87,7 +87,7 @@ func (c *console) fail(err error) {
 
 // lost is the error that kept some of what the run said from standard output, or nil.
 func (c *console) lost() error {
-	if s, ok := c.Sink.(interface{ Err() error }); ok {
+	if s, ok := c.Sink.(outcome.Fallible); ok {
 		return s.Err()
 	}
 	return nil

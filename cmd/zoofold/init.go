@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -264,7 +263,7 @@ func (f *kindred) write(b *strings.Builder) {
 		fmt.Fprintf(b, "    weights: %s\n", quoted("{dir}/{stem}"+extension))
 	}
 	if f.format.Name == "darknet" {
-		fmt.Fprintf(b, "    darknet: {epsilon: %s}  # how the networks were trained: %s\n", manifests.Epsilons[0], strings.Join(manifests.Epsilons, ", "))
+		fmt.Fprintf(b, "    darknet: {epsilon: %s}  # how the networks were trained: %s\n", format.Epsilons[0], strings.Join(format.Epsilons, ", "))
 	}
 	if len(f.refused) > 0 {
 		b.WriteString("    exclude:\n")

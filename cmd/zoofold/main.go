@@ -255,7 +255,7 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 		c.fail(fmt.Errorf("device cuda: %w", err))
 		return exitUsage
 	}
-	if device, ok := backend.(interface{ Close() }); ok {
+	if device, ok := backend.(tensor.Closer); ok {
 		defer device.Close()
 	}
 	ctx, stop := interruptible(c.stopping, c.gone)

@@ -50,7 +50,7 @@ func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 }
 
 // moved notes who took a run, after the edits of the move.
-func (a *accounts) moved(m *Move, r *run, heirs []heir) {
+func (a *accounts) moved(m *move, r *run, successors []successor) {
 	gone := slices.Clone(r.nodes)
 	for _, n := range m.into {
 		if n.Type == "Identity" { // it was the inverse map: the takers stand for both
@@ -71,7 +71,7 @@ func (a *accounts) moved(m *Move, r *run, heirs []heir) {
 			a.take(n, entries)
 		}
 	}
-	for _, h := range heirs {
+	for _, h := range successors {
 		a.take(h.node, h.entries)
 		for _, e := range h.entries {
 			e.moved, e.into = true, append(e.into, h.node)
@@ -96,17 +96,17 @@ func (a *accounts) take(n *model.Node, more []*entry) {
 }
 
 // close writes the accounts into the plan. What stands in the folded model decides what became of each entry.
-func (a *accounts) close(p *Planner) {
+func (a *accounts) close(p *planner) {
 	rest := counted(p.model)
 	p.plan.Before, p.plan.After = len(a.list), len(rest)
 	standing := map[*entry][]int{}
-	natural, functions := p.natural(), functionGraphs(p.model)
+	whyNoMap, functions := p.whyNoMap(), functionGraphs(p.model)
 	for k, n := range rest {
 		one := Remaining{Graph: n.Graph.Path(), Node: n.String()}
 		if functions[n.Graph] {
 			one.Reason = because(Subgraph, "%v is in a function that stays one: where it is called nothing of it folds, or the call cannot be replaced", n)
 		} else {
-			one.Reason = p.staying(n, natural)
+			one.Reason = p.whyLeft(n, whyNoMap)
 		}
 		for _, e := range a.entries[n] {
 			one.Maps = append(one.Maps, e.number)
@@ -158,19 +158,19 @@ func (a *accounts) final(into []*model.Node, seen map[*model.Node]bool) (list []
 	return list
 }
 
-// staying is why a per-channel node stands in the folded model.
-func (p *Planner) staying(n *model.Node, natural func(*model.Node) *Reason) *Reason {
+// whyLeft is why a per-channel node stands in the folded model.
+func (p *planner) whyLeft(n *model.Node, whyNoMap func(*model.Node) *Reason) *Reason {
 	if why := p.find(n).why; why != nil && why.Text != "" {
 		return why
 	}
 	if why := p.accounts.why[n]; why != nil {
 		return why
 	}
-	return natural(n)
+	return whyNoMap(n)
 }
 
-// natural says why nodes that no pass tries to move, since they are no maps, are none.
-func (p *Planner) natural() func(*model.Node) *Reason {
+// whyNoMap answers, for a per-channel node that no pass tries to move, why it is no affine map.
+func (p *planner) whyNoMap() func(*model.Node) *Reason {
 	constant := constants(p.model)
 	stays := func(n *model.Node) bool {
 		if p.model.Stays == nil {
@@ -190,7 +190,7 @@ func (p *Planner) natural() func(*model.Node) *Reason {
 			return because(Unsupported, "%v lacks an input or its output", n)
 		case stays(n):
 			return because(Unsupported, "%v is no layer of its own, but what a layer of the file computes", n)
-		case p.off[o.Family]:
+		case p.opt.Off[o.Family]:
 			return because(Keep, "%v is of the family %q, which is switched off", n, o.Family)
 		case o.Tail != nil:
 			return because(NoGain, "%v multiplies by 1 and adds 0 already", n)
@@ -200,7 +200,7 @@ func (p *Planner) natural() func(*model.Node) *Reason {
 }
 
 // noMap says why a node with a constant operand is no map.
-func (p *Planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
+func (p *planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
 	x, c := n.Inputs[0], n.Inputs[1]
 	if constant[x] {
 		x, c = c, x

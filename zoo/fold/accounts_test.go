@@ -24,7 +24,7 @@ import (
 // planFile plans a model file and fails the test if its numbers do not add up.
 func planFile(t *testing.T, path string, neutralize bool) *fold.Plan {
 	t.Helper()
-	f, err := format.Open(t.Context(), path, format.Options{Neutralize: neutralize})
+	f, err := format.Open(t.Context(), path, format.Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -71,7 +71,7 @@ func TestTheNumbersOfPublishedModelsAddUp(t *testing.T) {
 	}
 }
 
-func TestWhatIsCountedAndNoMapHasAReason(t *testing.T) {
+func TestRemaining_CountedNodesThatAreNoMapsHaveAReason(t *testing.T) {
 	conv := func(m *b) *v { return m.Conv(m.Input(1, 3, 5, 5), 3, 4, 3, 1) }
 	for _, test := range []struct {
 		name  string
@@ -105,7 +105,7 @@ func TestWhatIsCountedAndNoMapHasAReason(t *testing.T) {
 			return call(m, "F", "", in(conv(m)))
 		}},
 		{"it joins an input to an output, and the file has no other operators", fold.Unsupported, fold.Options{}, func(m *b) *v {
-			m.Model.Takes = func(*model.Node, int) bool { return true }
+			m.Model.Place = func(*model.Node, int) model.Place { return model.Stored }
 			return m.Op("Mul", in(m.Input(1, 4), m.Const([]float64{1})))
 		}},
 		{"norms: neutralize leaves functions", fold.Subgraph, fold.Options{Neutralize: true}, func(m *b) *v {
@@ -128,7 +128,7 @@ func TestWhatIsCountedAndNoMapHasAReason(t *testing.T) {
 	}
 }
 
-func TestWhatBecameOfEachNodeIsSaidAsItIs(t *testing.T) {
+func TestMaps_VerdictOfEachNode(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fates string // of the nodes, in order
@@ -191,7 +191,7 @@ func TestWhatBecameOfEachNodeIsSaidAsItIs(t *testing.T) {
 	}
 }
 
-func TestANodeOfAFunctionCountsForEachOfItsCalls(t *testing.T) {
+func TestCount_NodeOfAFunctionCountsOncePerCall(t *testing.T) {
 	m := modeltest.New(5)
 	function(m, "F", "", 2, func(f *b, x []*v) *v { return f.Op("Mul", x) })
 	x := m.Op("Tanh", in(image(m)))
@@ -214,9 +214,9 @@ func TestANodeOfAFunctionCountsForEachOfItsCalls(t *testing.T) {
 	}
 }
 
-// TestTheReasonOfARefusalSaysWhatHappened: a constant that would overflow is another thing than one that would be rounded to
+// TestReason_OverflowAndUnderflowDiffer: a constant that would overflow is another thing than one that would be rounded to
 // almost nothing.
-func TestAReasonSaysWhatAnOperandIs(t *testing.T) {
+func TestReason_NamesWhatTheOperandIs(t *testing.T) {
 	conv := func(m *b) *v { return m.Conv(m.Input(1, 3, 5, 5), 3, 4, 3, 1) }
 	for words, build := range map[string]func(m *b) *v{
 		"is a sparse tensor": func(m *b) *v {
@@ -256,7 +256,7 @@ func TestAReasonSaysWhatAnOperandIs(t *testing.T) {
 	}
 }
 
-func TestTheReasonOfARefusalSaysWhatHappened(t *testing.T) {
+func TestReason_OverflowAndUnderflowDiffer(t *testing.T) {
 	for code, words := range map[fold.Code]string{
 		fold.Overflow: "would overflow float16", fold.Underflow: "would become subnormal in float16", fold.Statistics: "not finite",
 	} {
@@ -284,7 +284,7 @@ func TestTheReasonOfARefusalSaysWhatHappened(t *testing.T) {
 	}
 }
 
-func TestMapsThatMeetWhereTheyAreLeftAreMergedNotFolded(t *testing.T) {
+func TestMaps_MeetingMapsAreMergedNotFolded(t *testing.T) {
 	m := modeltest.New(3)
 	x, c := m.Op("Tanh", in(m.Input(2, 3, 4))), m.Const(m.Signed(4), 4)
 	mean := m.Op("Mean", in(m.Op("Mul", in(x, c)), m.Op("Mul", in(m.Op("Sin", in(x)), c))))

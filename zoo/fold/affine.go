@@ -5,38 +5,38 @@ import (
 	"slices"
 )
 
-// Affine is a map on one channel axis: z_c = Scale_c·x_c + Shift_c. A uniform map, the same for every element, has Axis
-// Uniform and one scale and one shift.
-type Affine struct {
+// affine is a map on one channel axis: z_c = Scale_c·x_c + Shift_c. A uniform map, the same for every element, has Axis
+// uniform and one scale and one shift.
+type affine struct {
 	Axis         int // of the value it applies to, counted from 0
 	Scale, Shift []float64
 }
 
-// Uniform is the Axis of a map that treats all elements alike.
-const Uniform = -1
+// uniform is the Axis of a map that treats all elements alike.
+const uniform = -1
 
-// Scaling is the map that only scales.
-func Scaling(axis int, scale []float64) Affine {
-	return Affine{axis, scale, make([]float64, len(scale))}
+// scaling is the map that only scales.
+func scaling(axis int, scale []float64) affine {
+	return affine{axis, scale, make([]float64, len(scale))}
 }
 
-// Shifting is the map that only shifts.
-func Shifting(axis int, shift []float64) Affine {
-	return Affine{axis, ones(len(shift)), shift}
+// shifting is the map that only shifts.
+func shifting(axis int, shift []float64) affine {
+	return affine{axis, ones(len(shift)), shift}
 }
 
 func ones(n int) []float64 { return slices.Repeat([]float64{1}, n) }
 
 // Then is the map that applies a first and b to its result. It needs both on one axis with as many channels, or one of
 // them uniform. What the rounding of float64 leaves of a map and its inverse counts as nothing.
-func (a Affine) Then(b Affine) (Affine, bool) {
+func (a affine) Then(b affine) (affine, bool) {
 	n := max(len(a.Scale), len(b.Scale))
 	a, okA := a.Over(max(a.Axis, b.Axis), n)
 	b, okB := b.Over(max(a.Axis, b.Axis), n)
 	if !okA || !okB {
-		return Affine{}, false
+		return affine{}, false
 	}
-	z := Affine{a.Axis, make([]float64, n), make([]float64, n)}
+	z := affine{a.Axis, make([]float64, n), make([]float64, n)}
 	for c := range z.Scale {
 		if z.Scale[c] = b.Scale[c] * a.Scale[c]; math.Abs(z.Scale[c]-1) <= rounding {
 			z.Scale[c] = 1
@@ -52,8 +52,8 @@ func (a Affine) Then(b Affine) (Affine, bool) {
 const rounding = 0x1p-50
 
 // Inverse is the map that undoes a, and false where a scale is 0.
-func (a Affine) Inverse() (Affine, bool) {
-	z := Affine{a.Axis, make([]float64, len(a.Scale)), make([]float64, len(a.Scale))}
+func (a affine) Inverse() (affine, bool) {
+	z := affine{a.Axis, make([]float64, len(a.Scale)), make([]float64, len(a.Scale))}
 	for c, s := range a.Scale {
 		z.Scale[c], z.Shift[c] = 1/s, -a.Shift[c]/s
 	}
@@ -62,72 +62,72 @@ func (a Affine) Inverse() (Affine, bool) {
 
 // Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays. A file may claim
 // any n: more than maxValues are refused.
-func (a Affine) Over(axis, n int) (Affine, bool) {
+func (a affine) Over(axis, n int) (affine, bool) {
 	switch {
 	case a.Axis == axis && len(a.Scale) == n:
 		return a, true
-	case a.Axis == Uniform && 0 <= n && n <= maxValues:
-		return Affine{axis, slices.Repeat(a.Scale, n), slices.Repeat(a.Shift, n)}, true
+	case a.Axis == uniform && 0 <= n && n <= maxValues:
+		return affine{axis, slices.Repeat(a.Scale, n), slices.Repeat(a.Shift, n)}, true
 	}
-	return Affine{}, false
+	return affine{}, false
 }
 
 // On is the same map on another axis of a value whose axes were moved; a uniform map stays uniform.
-func (a Affine) On(axis int) Affine {
-	if a.Axis != Uniform {
+func (a affine) On(axis int) affine {
+	if a.Axis != uniform {
 		a.Axis = axis
 	}
 	return a
 }
 
 // Flat is the map as a uniform one, and false if its channels differ.
-func (a Affine) Flat() (Affine, bool) {
+func (a affine) Flat() (affine, bool) {
 	for c := range a.Scale {
 		if a.Scale[c] != a.Scale[0] || a.Shift[c] != a.Shift[0] {
-			return Affine{}, false
+			return affine{}, false
 		}
 	}
 	if len(a.Scale) == 0 {
-		return Affine{}, false
+		return affine{}, false
 	}
-	return Affine{Uniform, a.Scale[:1], a.Shift[:1]}, true
+	return affine{uniform, a.Scale[:1], a.Shift[:1]}, true
 }
 
 // Slice is the map of channels from to to.
-func (a Affine) Slice(from, to int) Affine {
-	if a.Axis == Uniform {
+func (a affine) Slice(from, to int) affine {
+	if a.Axis == uniform {
 		return a
 	}
-	return Affine{a.Axis, a.Scale[from:to], a.Shift[from:to]}
+	return affine{a.Axis, a.Scale[from:to], a.Shift[from:to]}
 }
 
 // Scales says whether some scale is not 1.
-func (a Affine) Scales() bool {
+func (a affine) Scales() bool {
 	return slices.ContainsFunc(a.Scale, func(s float64) bool { return s != 1 })
 }
 
 // Shifts says whether some shift is not 0.
-func (a Affine) Shifts() bool {
+func (a affine) Shifts() bool {
 	return slices.ContainsFunc(a.Shift, func(t float64) bool { return t != 0 })
 }
 
 // Identity says whether the map does nothing.
-func (a Affine) Identity() bool { return !a.Scales() && !a.Shifts() }
+func (a affine) Identity() bool { return !a.Scales() && !a.Shifts() }
 
-func (a Affine) equal(b Affine) bool {
+func (a affine) equal(b affine) bool {
 	return a.Axis == b.Axis && slices.Equal(a.Scale, b.Scale) && slices.Equal(a.Shift, b.Shift)
 }
 
 // Positive says whether every scale is above 0.
-func (a Affine) Positive() bool {
+func (a affine) Positive() bool {
 	return !slices.ContainsFunc(a.Scale, func(s float64) bool { return !(s > 0) })
 }
 
 // Finite says whether every scale and shift is a finite number.
-func (a Affine) Finite() bool {
+func (a affine) Finite() bool {
 	infinite := func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 	return !slices.ContainsFunc(a.Scale, infinite) && !slices.ContainsFunc(a.Shift, infinite)
 }
 
 // OnlyScale is the map's scale without its shift.
-func (a Affine) OnlyScale() Affine { return Scaling(a.Axis, a.Scale) }
+func (a affine) OnlyScale() affine { return scaling(a.Axis, a.Scale) }

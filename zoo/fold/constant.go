@@ -16,7 +16,7 @@ const maxValues = 1 << 22
 
 // constant are a value's elements in float64, where the value is a constant or an expression of constants that has not
 // too many of them.
-func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok bool) {
+func (p *planner) constant(v *model.Value) (shape []int64, values []float64, ok bool) {
 	if v == nil {
 		return nil, nil, false
 	}
@@ -32,7 +32,7 @@ func (p *Planner) constant(v *model.Value) (shape []int64, values []float64, ok 
 
 // isConstant says whether the value is a constant or an expression of constants. What a quantised weight is dequantised to is
 // none: it would be larger than what the file holds.
-func (p *Planner) isConstant(v *model.Value) bool {
+func (p *planner) isConstant(v *model.Value) bool {
 	if v == nil {
 		return false
 	}
@@ -47,7 +47,7 @@ func (p *Planner) isConstant(v *model.Value) bool {
 }
 
 // notConstant says why a value that n reads is no constant.
-func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
+func (p *planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
 	switch {
 	case v.Const != nil && v.Input && !p.opt.Overridable:
 		return because(NotConstant, "the %s %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", what, v.Name, n)
@@ -69,7 +69,7 @@ func (p *Planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 const maxExpression = 1000
 
 // ofConstants says whether a value is computed of constants alone.
-func (p *Planner) ofConstants(v *model.Value) bool {
+func (p *planner) ofConstants(v *model.Value) bool {
 	seen, todo := map[*model.Node]bool{}, []*model.Value{v}
 	for len(todo) > 0 {
 		v := todo[len(todo)-1]
@@ -97,7 +97,7 @@ type made struct {
 }
 
 // constant are the elements of input k of n as the move leaves them, where that is a constant.
-func (m *Move) constant(n *model.Node, k int) (shape []int64, values []float64, ok bool) {
+func (m *move) constant(n *model.Node, k int) (shape []int64, values []float64, ok bool) {
 	for _, c := range slices.Backward(m.made) {
 		if c.node == n && c.input == k {
 			return c.shape, c.values, true
@@ -108,7 +108,7 @@ func (m *Move) constant(n *model.Node, k int) (shape []int64, values []float64, 
 
 // vector are the elements of input k of n, as the move leaves them, where that is a constant of so many along one axis; one
 // element stands for all, and what is omitted is 0.
-func (m *Move) vector(n *model.Node, k, count int) ([]float64, *Reason) {
+func (m *move) vector(n *model.Node, k, count int) ([]float64, *Reason) {
 	shape, values, ok := m.constant(n, k)
 	switch {
 	case !ok && n.In(k) == nil:
@@ -124,7 +124,7 @@ func (m *Move) vector(n *model.Node, k, count int) ([]float64, *Reason) {
 }
 
 // vector are a value's elements where it is a constant of n elements along one axis; one element stands for all.
-func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
+func (p *planner) vector(v *model.Value, n int) ([]float64, bool) {
 	shape, values, ok := p.constant(v)
 	if !ok || len(shape) != 1 {
 		return nil, false
@@ -137,7 +137,7 @@ func (p *Planner) vector(v *model.Value, n int) ([]float64, bool) {
 
 // integers are a list that old operator sets give as an attribute and new ones as input k: nil where it is omitted, and
 // false where it is computed at run time.
-func (p *Planner) integers(n *model.Node, attr string, k int) ([]int64, bool) {
+func (p *planner) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 	if n.In(k) == nil {
 		return n.Ints(attr), true
 	}
@@ -146,7 +146,7 @@ func (p *Planner) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 }
 
 // weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
-func (m *Move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
+func (m *move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.In(k)
 	if v == nil {
 		return nil, nil, because(Unsupported, "%v has no input %d", n, k)
@@ -198,7 +198,7 @@ func refused(code Code, d tensor.DType) string {
 
 // Rescale leaves the edit that input k of n, a weight, is multiplied by the factor. A quantised weight takes it into the
 // scale that dequantises it, where that can be.
-func (m *Move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
+func (m *move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if !slices.ContainsFunc(f.Scale, func(s float64) bool { return s != 1 }) {
 		return nil
 	}
@@ -255,7 +255,7 @@ func withFactor(factors []tensor.Factor, f tensor.Factor) []tensor.Factor {
 
 // setConst makes input k of n the constant. A constant that only n reads changes in place and keeps its name; one with
 // other readers, and an expression, gets a successor.
-func (p *Planner) setConst(n *model.Node, k int, c *model.Constant) {
+func (p *planner) setConst(n *model.Node, k int, c *model.Constant) {
 	v := n.In(k)
 	if v != nil && v.Const != nil && v.Producer == nil && !v.Output && len(v.Uses) == 1 {
 		v.Const, v.Shape = c, c.Shape
@@ -273,7 +273,7 @@ func (p *Planner) setConst(n *model.Node, k int, c *model.Constant) {
 
 // Bias leaves the edit that input k of n, a bias of that many channels, becomes scale·bias + shift; an omitted bias is 0,
 // and stays omitted where nothing is added. dtype is what a new bias is stored as.
-func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Affine) *Reason {
+func (m *move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a affine) *Reason {
 	old, why := m.vector(n, k, channels)
 	if why != nil {
 		return why
@@ -291,7 +291,7 @@ func (m *Move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a Af
 }
 
 // Values leaves the edit that input k of n becomes a constant of these elements. It refuses what the type cannot hold.
-func (m *Move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, values []float64) *Reason {
+func (m *move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, values []float64) *Reason {
 	if !dtype.Float() {
 		return because(Unsupported, "input %d of %v is of type %v", k, n, dtype)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestNoClaimOfAFileMakesPlanningFailOrTakeMuchMemory(t *testing.T) {
+func TestFold_HostileShapesTakeLittleMemory(t *testing.T) {
 	const huge = 1 << 40
 	claim := func(v *model.Value, shape ...int64) *model.Value {
 		v.DType, v.Shape = tensor.Float32, shape

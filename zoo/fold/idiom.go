@@ -7,21 +7,21 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Idiom is a set of nodes with one input and one output that runtimes recognise and run as one operator: x·½·(1+erf(x/√2)) is
+// idiom is a set of nodes with one input and one output that runtimes recognise and run as one operator: x·½·(1+erf(x/√2)) is
 // Gelu. A runtime that no longer finds the set runs node after node, and a convolution's blocked layout ends there besides:
 // taking the ½ away saves a node and costs up to a third of a model's time. So an idiom is whole or untouched. Its nodes are
 // no maps, and no map goes in or through.
-type Idiom struct {
+type idiom struct {
 	Name  string // as reasons say it: "a Gelu"
 	Forms []call // the expressions that it is written as; the outermost operator is its last node
 }
 
 // idioms are looked for in this order; each is declared in a file of its own.
-var idioms = []*Idiom{gelu, fastGelu, swish, hardSwish, layerNorm, rmsNorm, attention}
+var idioms = []*idiom{gelu, fastGelu, swish, hardSwish, layerNorm, rmsNorm, attention}
 
 // form is one expression of an idiom.
 type form struct {
-	*Idiom
+	*idiom
 	call
 }
 
@@ -38,11 +38,11 @@ var forms = func() map[string][]form {
 
 // findIdioms notes the idioms that stand in the model now. Later nodes go first, so that a set that is part of a larger one
 // does not hide it.
-func (p *Planner) findIdioms() {
+func (p *planner) findIdioms() {
 	for n := range p.idioms {
 		delete(p.maps, n)
 	}
-	p.idioms = map[*model.Node]*Idiom{}
+	p.idioms = map[*model.Node]*idiom{}
 	p.graphs(func(g *model.Graph) {
 		for _, n := range slices.Backward(g.Nodes) {
 			if p.idioms[n] == nil {
@@ -53,7 +53,7 @@ func (p *Planner) findIdioms() {
 }
 
 // findIdiom notes the idiom that ends in n, if one does.
-func (p *Planner) findIdiom(n *model.Node) {
+func (p *planner) findIdiom(n *model.Node) {
 	if len(n.Outputs) != 1 || n.Outputs[0] == nil {
 		return
 	}
@@ -63,7 +63,7 @@ func (p *Planner) findIdiom(n *model.Node) {
 			continue
 		}
 		for _, n := range s.nodes {
-			p.idioms[n] = f.Idiom
+			p.idioms[n] = f.idiom
 			delete(p.maps, n)
 		}
 		return
@@ -71,7 +71,7 @@ func (p *Planner) findIdiom(n *model.Node) {
 }
 
 // inIdiom is why the node is no map if it is part of an idiom.
-func (p *Planner) inIdiom(n *model.Node) *Reason {
+func (p *planner) inIdiom(n *model.Node) *Reason {
 	if i := p.idioms[n]; i != nil {
 		return because(InIdiom, "%v is part of %s, which runtimes run as one operator", n, i.Name)
 	}
@@ -80,7 +80,7 @@ func (p *Planner) inIdiom(n *model.Node) *Reason {
 
 // sighting is what a pattern has matched so far.
 type sighting struct {
-	p     *Planner
+	p     *planner
 	graph *model.Graph
 	input *model.Value // what the idiom reads
 	nodes []*model.Node

@@ -185,7 +185,7 @@ func types(m *model.Model) string {
 	return strings.Join(list, " ")
 }
 
-func TestWhatOnlyLooksLikeAnIdiomFolds(t *testing.T) {
+func TestIdioms_NearMissesFold(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		left  int

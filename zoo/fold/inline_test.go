@@ -131,7 +131,7 @@ func TestFunctionsInWhichNothingFoldsStay(t *testing.T) {
 	}
 }
 
-func TestAMapInAFunctionThatStaysHasItsReason(t *testing.T) {
+func TestRemaining_MapInAFunctionThatStaysHasAReason(t *testing.T) {
 	m := modeltest.New(5)
 	function(m, "Stuck", "", 1, func(f *b, x []*v) *v {
 		return f.Op("Tanh", in(f.Op("Mul", in(f.Op("Tanh", x), f.Const([]float64{2, 3, 4}, 3, 1, 1)))))

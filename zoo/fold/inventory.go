@@ -15,15 +15,15 @@ import (
 // inventory is what a model held before it was folded.
 type inventory struct {
 	order     []*model.Node
-	nodes     map[*model.Node]place
+	nodes     map[*model.Node]described
 	constants []*model.Value
 	consts    map[*model.Value]*model.Constant
 	read      map[*model.Value]bool // values that somebody read or that were graph outputs
 	paths     map[*model.Graph]string
 }
 
-// place is where a node stands: the path of its graph, and what it is called; and its attributes.
-type place struct {
+// described is a node as the plan names it, by the path of its graph and its name, with the attributes that it had.
+type described struct {
 	path, name string
 	attrs      []model.Attr
 }
@@ -31,14 +31,14 @@ type place struct {
 func takeInventory(m *model.Model) *inventory {
 	nodes, consts := sizeOf(m)
 	i := &inventory{
-		nodes: make(map[*model.Node]place, nodes), consts: make(map[*model.Value]*model.Constant, consts),
+		nodes: make(map[*model.Node]described, nodes), consts: make(map[*model.Value]*model.Constant, consts),
 		read: make(map[*model.Value]bool, nodes+consts), paths: map[*model.Graph]string{},
 	}
 	m.Walk(func(g *model.Graph) {
 		i.paths[g] = g.Path()
 		for _, n := range g.Nodes {
 			i.order = append(i.order, n)
-			i.nodes[n] = place{i.paths[g], n.String(), slices.Clone(n.Attrs)}
+			i.nodes[n] = described{i.paths[g], n.String(), slices.Clone(n.Attrs)}
 			for _, v := range n.Outputs {
 				i.read[v] = v != nil && (len(v.Uses) > 0 || v.Output)
 			}
@@ -54,7 +54,7 @@ func takeInventory(m *model.Model) *inventory {
 
 // dropIdentities drops maps that became nothing: they would stand between readers of one value that are alike. What changes
 // the value that one hands on changes what it output, so both are of one region.
-func (p *Planner) dropIdentities() {
+func (p *planner) dropIdentities() {
 	for _, n := range p.identities {
 		if n.Removed() || n.Type != "Identity" || n.Outputs[0].Output {
 			continue
@@ -71,7 +71,7 @@ func (p *Planner) dropIdentities() {
 
 // prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
 // and have none any more.
-func (p *Planner) prune(before *inventory) {
+func (p *planner) prune(before *inventory) {
 	p.dropIdentities()
 	var unread []*model.Node
 	dead := func(n *model.Node) bool {
@@ -128,7 +128,7 @@ func (p *Planner) prune(before *inventory) {
 }
 
 // shareAlike makes copies of a weight that were folded alike one constant again.
-func (p *Planner) shareAlike() {
+func (p *planner) shareAlike() {
 	type key struct {
 		graph *model.Graph
 		data  any

@@ -7,10 +7,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/op"
 )
 
-// Move is the transaction that carries one map. Operators ask it to take the map on (Back, Forward), and leave edits with
+// move is the transaction that carries one map. Operators ask it to take the map on (Back, Forward), and leave edits with
 // it. Nothing of the graph changes until the planner accepts the move.
-type Move struct {
-	p       *Planner
+type move struct {
+	p       *planner
 	start   *model.Node   // a node of the map's own
 	nodes   []*model.Node // all that the move touches, the map's own nodes first
 	seen    map[*model.Node]side
@@ -50,8 +50,8 @@ var (
 	costSimple    = cost{1, 1} // Mul, Add and their like
 )
 
-func (p *Planner) newMove(run []*model.Node) *Move {
-	m := &Move{p: p, start: run[0], seen: map[*model.Node]side{}, asked: new(int)}
+func (p *planner) newMove(run []*model.Node) *move {
+	m := &move{p: p, start: run[0], seen: map[*model.Node]side{}, asked: new(int)}
 	for _, n := range run {
 		m.seen[n] = noSide
 		m.nodes = append(m.nodes, n)
@@ -60,7 +60,7 @@ func (p *Planner) newMove(run []*model.Node) *Move {
 }
 
 // Back asks for input k of n to become a(input): of what computes it.
-func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
+func (m *move) Back(n *model.Node, k int, a affine) *Reason {
 	if a.Identity() {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 	case len(v.Uses) != 1 && !m.unseen(v, n, k, a):
 		return because(SharedOutput, "the output of %v has other readers, %v among them", producer, otherReader(v, n))
 	}
-	return m.visit(producer, outputSide, func(o *Operator) *Reason {
+	return m.visit(producer, outputSide, func(o *operator) *Reason {
 		if o.Back == nil {
 			return because(Nonlinear, "no scale or offset can pass %v", producer)
 		}
@@ -101,13 +101,13 @@ func (m *Move) Back(n *model.Node, k int, a Affine) *Reason {
 
 // channelled says whether v has the axis of a map and as many channels on it, as far as its shape is known: a damaged file
 // may say otherwise before and behind a node.
-func channelled(v *model.Value, a Affine) bool {
-	return a.Axis == Uniform || v.Shape == nil || a.Axis < len(v.Shape) && (v.Shape[a.Axis] < 0 || v.Shape[a.Axis] == int64(len(a.Scale)))
+func channelled(v *model.Value, a affine) bool {
+	return a.Axis == uniform || v.Shape == nil || a.Axis < len(v.Shape) && (v.Shape[a.Axis] < 0 || v.Shape[a.Axis] == int64(len(a.Scale)))
 }
 
 // unseen says whether nobody who reads v, but n as its input k, sees a channel that the map changes. Those readers are part
 // of the move.
-func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
+func (m *move) unseen(v *model.Value, n *model.Node, k int, a affine) bool {
 	var others []*model.Node
 	for _, u := range v.Uses {
 		if u.Node == n && (u.Index == k || n.Type == "Add" && m.p.doubles(n)) {
@@ -130,7 +130,7 @@ func (m *Move) unseen(v *model.Value, n *model.Node, k int, a Affine) bool {
 }
 
 // Forward asks the readers of v to do as if they read a(v).
-func (m *Move) Forward(v *model.Value, a Affine) *Reason {
+func (m *move) Forward(v *model.Value, a affine) *Reason {
 	if a.Identity() {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 		if u.Node.Graph != m.start.Graph {
 			return because(Subgraph, "%v reads it in another graph body", u.Node)
 		}
-		why := m.visit(u.Node, inputSide, func(o *Operator) *Reason {
+		why := m.visit(u.Node, inputSide, func(o *operator) *Reason {
 			if o.Forward == nil {
 				return because(Nonlinear, "no scale or offset can pass %v", u.Node)
 			}
@@ -167,7 +167,7 @@ func (m *Move) Forward(v *model.Value, a Affine) *Reason {
 }
 
 // visit makes the node part of the move. A node takes one map in a move, or several from the same side if it says so.
-func (m *Move) visit(n *model.Node, from side, ask func(*Operator) *Reason) *Reason {
+func (m *move) visit(n *model.Node, from side, ask func(*operator) *Reason) *Reason {
 	o := m.p.operator(n)
 	if s := m.seen[n]; s != 0 && !(o.Again && s == from) {
 		return because(Unsupported, "the map would reach %v twice", n)
@@ -189,7 +189,7 @@ func (m *Move) visit(n *model.Node, from side, ask func(*Operator) *Reason) *Rea
 }
 
 // Try asks for something that the move can do without: if it is refused, nothing of it remains.
-func (m *Move) Try(ask func() *Reason) *Reason {
+func (m *move) Try(ask func() *Reason) *Reason {
 	saved := *m
 	why := ask()
 	if why != nil {
@@ -202,13 +202,13 @@ func (m *Move) Try(ask func() *Reason) *Reason {
 }
 
 // Edit leaves an edit with the move, to be made if it is accepted.
-func (m *Move) Edit(edit func()) { m.edits = append(m.edits, edit) }
+func (m *move) Edit(edit func()) { m.edits = append(m.edits, edit) }
 
 // Check leaves a check that is made when the whole way is free: one that reads many elements, say.
-func (m *Move) Check(check func() *Reason) { m.late = append(m.late, check) }
+func (m *move) Check(check func() *Reason) { m.late = append(m.late, check) }
 
 // Absorbed notes that the node takes the map into its constants. It refuses nodes that the user wants kept.
-func (m *Move) Absorbed(n *model.Node) *Reason {
+func (m *move) Absorbed(n *model.Node) *Reason {
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
 	}
@@ -220,22 +220,22 @@ func (m *Move) Absorbed(n *model.Node) *Reason {
 
 // Rebuild refuses what changes more of the graph than constants, new nodes and other types or attributes of n among it,
 // where the model's file stores layers and has no place for that.
-func (m *Move) Rebuild(n *model.Node) *Reason {
+func (m *move) Rebuild(n *model.Node) *Reason {
 	switch {
 	case m.p.opt.Neutralize:
 		return because(Keep, "%v would have to become other operators, which norms: neutralize rules out", n)
-	case m.p.model.Takes == nil:
+	case m.p.model.Place == nil:
 		return nil
 	}
 	return because(Unsupported, "%v would have to become other operators, which its file cannot store", n)
 }
 
 // stores refuses another constant as input k of n where the model's file has no place for it.
-func (m *Move) stores(n *model.Node, k int) *Reason {
+func (m *move) stores(n *model.Node, k int) *Reason {
 	if v := n.In(k); m.p.opt.Neutralize && (v == nil || v.Const == nil || v.Producer != nil || v.Output || len(v.Uses) != 1) {
 		return because(Keep, "%v has no stored %s of its own, and norms: neutralize adds none", n, op.Of(n).Input(k))
 	}
-	if takes := m.p.model.Takes; takes == nil || takes(n, k) {
+	if m.p.hasPlace(n, k) {
 		return nil
 	}
 	if shares := m.p.model.Shares; shares != nil {
@@ -244,6 +244,21 @@ func (m *Move) stores(n *model.Node, k int) *Reason {
 		}
 	}
 	return because(Unsupported, "the file of %v has no place for another %s", n, op.Of(n).Input(k))
+}
+
+// hasPlace says whether the model's file can store another constant as input k of n. Where every layer and weight stays, it
+// has to be stored already, for one place alone.
+func (p *planner) hasPlace(n *model.Node, k int) bool {
+	if p.model.Place == nil {
+		return true
+	}
+	switch p.model.Place(n, k) {
+	case model.Stored:
+		return !p.opt.Neutralize || !p.hasTwins(n)
+	case model.Gained:
+		return !p.opt.Neutralize
+	}
+	return false
 }
 
 func otherReader(v *model.Value, n *model.Node) *model.Node {

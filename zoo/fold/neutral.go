@@ -12,7 +12,7 @@ import (
 // input end in. A batch normalisation is left with γ = 1, μ = 0, σ² = 1 − ε and for β the shift of its map.
 
 // neutralPass is pass where Options.Neutralize holds.
-func (p *Planner) neutralPass() bool {
+func (p *planner) neutralPass() bool {
 	changed := false
 	p.graphs(func(g *model.Graph) {
 		done := map[*model.Node]bool{}
@@ -36,25 +36,25 @@ func (p *Planner) neutralPass() bool {
 }
 
 // neutralize moves the scale of a run of batch normalisations, backward or else forward, and says whether it did.
-func (p *Planner) neutralize(r *run) bool {
-	sent, back := p.sendScale(r, outputSide, func(m *Move, a Affine) *Reason {
+func (p *planner) neutralize(r *run) bool {
+	sent, back := p.sendScale(r, outputSide, func(m *move, a affine) *Reason {
 		return m.Back(r.first(), p.find(r.first()).data, a)
 	})
 	if back == nil {
 		return sent
 	}
-	sent, forward := p.sendScale(r, inputSide, func(m *Move, a Affine) *Reason {
+	sent, forward := p.sendScale(r, inputSide, func(m *move, a affine) *Reason {
 		return m.Forward(r.last().Outputs[0], a)
 	})
 	if forward == nil {
 		return sent
 	}
-	p.explain(r, &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
+	p.explain(r, &Reason{moreSpecific(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text})
 	return false
 }
 
 // sendScale sends the scale of a run to that side of linear operators, if it has one that can go.
-func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (sent bool, why *Reason) {
+func (p *planner) sendScale(r *run, to side, send func(*move, affine) *Reason) (sent bool, why *Reason) {
 	m := p.newMove(r.nodes)
 	scale, why := m.neutral(r, to)
 	if why != nil {
@@ -62,10 +62,10 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 	}
 	unit := 2 * r.first().In(1).DType.Unit()
 	if !slices.ContainsFunc(scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
-		p.explain(r, m.staying(r, unit))
+		p.explain(r, m.whyScaleStays(r, unit))
 		return false, nil
 	}
-	if why := send(m, Scaling(1, scale)); why != nil {
+	if why := send(m, scaling(1, scale)); why != nil {
 		return false, why
 	}
 	if why := m.settle(r, func() {}); why != nil {
@@ -74,8 +74,8 @@ func (p *Planner) sendScale(r *run, to side, send func(*Move, Affine) *Reason) (
 	return true, nil
 }
 
-// staying is why the scale of a run stays, or that it has none.
-func (m *Move) staying(r *run, unit float64) *Reason {
+// whyScaleStays is why the scale of a run cannot be taken out of it, or that there is no scale but 1.
+func (m *move) whyScaleStays(r *run, unit float64) *Reason {
 	if slices.ContainsFunc(r.a.Scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
 		for _, n := range r.nodes {
 			if why := m.stores(n, 1); why != nil {
@@ -86,9 +86,9 @@ func (m *Move) staying(r *run, unit float64) *Reason {
 	return because(Keep, "norms: neutralize keeps the node, which only adds")
 }
 
-// neutral leaves the edits that the run's nodes do what is left of its map when its scale has gone to that side, and is the
-// scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
-func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
+// neutral edits the run's nodes so that they compute what is left of its map once its scale has gone to that side, and returns
+// the scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
+func (m *move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	holder, nodes := -1, make([]*parameters, len(r.nodes))
 	for k, n := range r.nodes {
 		b, why := m.parameters(n)
@@ -101,7 +101,7 @@ func (m *Move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 		}
 	}
 	channels := len(r.a.Scale)
-	left := Scaling(1, ones(channels)) // what the nodes do without the holder's shift
+	left := scaling(1, ones(channels)) // what the nodes do without the holder's shift
 	after := ones(channels)            // what multiplies the holder's shift
 	for k, n := range r.nodes {
 		b := nodes[k]
@@ -161,7 +161,7 @@ type parameters struct {
 	stored [5]bool
 }
 
-func (m *Move) parameters(n *model.Node) (*parameters, *Reason) {
+func (m *move) parameters(n *model.Node) (*parameters, *Reason) {
 	b, why := m.p.batchNorm(n)
 	if why != nil {
 		return nil, why
@@ -187,7 +187,7 @@ func (b *parameters) unscale(n *model.Node) {
 }
 
 // setParameters leaves the edits that a batch normalisation has these parameters, where they are others.
-func (m *Move) setParameters(n *model.Node, b *parameters) *Reason {
+func (m *move) setParameters(n *model.Node, b *parameters) *Reason {
 	for k, values := range [][]float64{b.gamma, b.beta, b.mean, b.variance} {
 		v := n.In(k + 1)
 		if _, old, _ := m.p.constant(v); slices.Equal(old, values) {
@@ -204,7 +204,7 @@ func (m *Move) setParameters(n *model.Node, b *parameters) *Reason {
 // perhaps to where it came from.
 
 // backThroughNorm: s·(e·(x − μ) + β) = e·(s·x − s·μ) + s·β.
-func (m *Move) backThroughNorm(n *model.Node, a Affine) *Reason {
+func (m *move) backThroughNorm(n *model.Node, a affine) *Reason {
 	if why := m.scaleNorm(n, a); why != nil {
 		return why
 	}
@@ -212,7 +212,7 @@ func (m *Move) backThroughNorm(n *model.Node, a Affine) *Reason {
 }
 
 // forwardThroughNorm: e·(s·x − μ) + β = s·(e·(x − μ/s) + β/s).
-func (m *Move) forwardThroughNorm(n *model.Node, a Affine) *Reason {
+func (m *move) forwardThroughNorm(n *model.Node, a affine) *Reason {
 	inverse, ok := a.Inverse()
 	if !ok {
 		return because(Sign, "%v would have to be divided by zero", n)
@@ -224,7 +224,7 @@ func (m *Move) forwardThroughNorm(n *model.Node, a Affine) *Reason {
 }
 
 // scaleNorm leaves the edit that μ and β of a batch normalisation are multiplied.
-func (m *Move) scaleNorm(n *model.Node, a Affine) *Reason {
+func (m *move) scaleNorm(n *model.Node, a affine) *Reason {
 	b, why := m.parameters(n)
 	if why != nil {
 		return why

@@ -30,7 +30,7 @@ func parameters(t *testing.T, m *model.Model) (gamma, beta, mean, variance []flo
 	return
 }
 
-func TestANeutralBatchNormalizationOnlyAdds(t *testing.T) {
+func TestNeutralize_BatchNormalizationOnlyAdds(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		build func(m *b) *v
@@ -75,7 +75,7 @@ func TestANeutralBatchNormalizationOnlyAdds(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeNeutralStaysAsItIs(t *testing.T) {
+func TestNeutralize_LeavesWhatCannotMove(t *testing.T) {
 	for _, test := range []struct {
 		name, why string
 		build     func(m *b) *v
@@ -110,7 +110,7 @@ func TestWhatCannotBeNeutralStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestNormalizationsOverTheirInputAreNeutralToo(t *testing.T) {
+func TestNeutralize_MovesTheScaleOfLayerNormalization(t *testing.T) {
 	build := func() *model.Model {
 		m := modeltest.New(4)
 		x := m.Op("LayerNormalization", in(m.Input(1, 3, 4), m.Const(m.Signed(4), 4), m.Const(make([]float64, 4), 4)))

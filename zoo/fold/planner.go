@@ -32,30 +32,29 @@ type Options struct {
 }
 
 // ended says why planning ends before it is done, or nil.
-func (p *Planner) ended() error {
+func (p *planner) ended() error {
 	return cmp.Or(p.failed, p.context().Err())
 }
 
 // context is that of planning.
-func (p *Planner) context() context.Context {
+func (p *planner) context() context.Context {
 	if p.opt.Context == nil {
 		return context.Background()
 	}
 	return p.opt.Context
 }
 
-// Planner holds the state of planning one model.
-type Planner struct {
+// planner holds the state of planning one model.
+type planner struct {
 	opt         Options
-	off         map[string]bool
 	model       *model.Model
 	consts      *op.Folder
 	maps        map[*model.Node]*found
-	idioms      map[*model.Node]*Idiom // of the nodes that are part of one
+	idioms      map[*model.Node]*idiom // of the nodes that are part of one
 	dequantized map[*model.Value]bool
 	accounts    *accounts
 	regions     *regions
-	heirs       []heir // of the move that is being made
+	successors  []successor // of the move that is being made
 	plan        *Plan
 
 	identities []*model.Node // maps that became nothing
@@ -65,7 +64,7 @@ type Planner struct {
 // found is what is known of a node as an affine map.
 type found struct {
 	data  int
-	a     Affine
+	a     affine
 	why   *Reason // not a map that can be moved
 	fixed bool    // it is a map all the same, which others pass
 }
@@ -103,10 +102,10 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	return p.plan, nil
 }
 
-func newPlanner(m *model.Model, o Options) *Planner {
+func newPlanner(m *model.Model, o Options) *planner {
 	nodes, _ := sizeOf(m)
-	p := &Planner{
-		opt: o, off: o.Off, model: m, plan: &Plan{},
+	p := &planner{
+		opt: o, model: m, plan: &Plan{},
 		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
 		consts: op.Constants(m),
 	}
@@ -115,7 +114,7 @@ func newPlanner(m *model.Model, o Options) *Planner {
 }
 
 // fold edits the model until no move is accepted. before is what the model held.
-func (p *Planner) fold(before *inventory) error {
+func (p *planner) fold(before *inventory) error {
 	op.Infer(p.model, p.consts)
 	p.regions, p.accounts = newRegions(p.model), newAccounts(p.model)
 	pass := p.pass
@@ -141,7 +140,7 @@ func (p *Planner) fold(before *inventory) error {
 }
 
 // graphs calls f for the main graph and the bodies in it: functions are left as they are.
-func (p *Planner) graphs(f func(*model.Graph)) {
+func (p *planner) graphs(f func(*model.Graph)) {
 	own := functionGraphs(p.model)
 	p.model.Walk(func(g *model.Graph) {
 		if !own[g] {
@@ -151,7 +150,7 @@ func (p *Planner) graphs(f func(*model.Graph)) {
 }
 
 // find says what the node is as an affine map.
-func (p *Planner) find(n *model.Node) *found {
+func (p *planner) find(n *model.Node) *found {
 	if f := p.maps[n]; f != nil {
 		return f
 	}
@@ -178,7 +177,7 @@ func (p *Planner) find(n *model.Node) *found {
 }
 
 // pass tries every run of affine maps once, in the order of the nodes, and says whether something changed.
-func (p *Planner) pass() bool {
+func (p *planner) pass() bool {
 	changed := false
 	p.graphs(func(g *model.Graph) {
 		done := map[*model.Node]bool{}
@@ -208,7 +207,7 @@ func (p *Planner) pass() bool {
 // run is a chain of affine maps, each the only reader of the one before, and the one map that they make together.
 type run struct {
 	nodes []*model.Node
-	a     Affine
+	a     affine
 	cost  cost
 }
 
@@ -216,7 +215,7 @@ func (r *run) first() *model.Node { return r.nodes[0] }
 func (r *run) last() *model.Node  { return r.nodes[len(r.nodes)-1] }
 
 // run is the chain that starts at n, of nodes that may be in it; nil allows any.
-func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
+func (p *planner) run(n *model.Node, may func(*model.Node) bool) *run {
 	f := p.find(n)
 	r := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
 	for {
@@ -226,7 +225,7 @@ func (p *Planner) run(n *model.Node, may func(*model.Node) bool) *run {
 		}
 		next := out.Uses[0].Node
 		f := p.find(next)
-		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) || !p.abreast(r.last(), next) {
+		if next.Graph != n.Graph || f.why != nil || f.data != out.Uses[0].Index || may != nil && !may(next) || !p.twinsFollow(r.last(), next) {
 			return r
 		}
 		a, ok := r.a.Then(f.a)
@@ -246,7 +245,7 @@ func costOf(n *model.Node) cost {
 }
 
 // costOfMap is the cost of a map written as a Mul, an Add or both.
-func costOfMap(a Affine) (c cost) {
+func costOfMap(a affine) (c cost) {
 	if a.Scales() {
 		c = c.plus(costSimple)
 	}
@@ -257,9 +256,9 @@ func costOfMap(a Affine) (c cost) {
 }
 
 // try moves a run, or part of its map, and says whether it did.
-func (p *Planner) try(r *run) bool {
+func (p *planner) try(r *run) bool {
 	var back, forward *Reason
-	places := p.places(r)
+	places := p.twinRuns(r)
 	if places != nil {
 		if back = p.moveAll(places, true); back == nil {
 			return true
@@ -294,7 +293,7 @@ func (p *Planner) try(r *run) bool {
 	if r.a.Scales() && r.a.Shifts() && p.part(r) {
 		return true
 	}
-	if p.merge(r) || p.mergeTwin(r) {
+	if p.merge(r) || p.mergeEqual(r) {
 		return true
 	}
 	p.explain(r, obstacles(back, forward))
@@ -306,11 +305,11 @@ func obstacles(back, forward *Reason) *Reason {
 	if back.Text == forward.Text {
 		return back
 	}
-	return &Reason{telling(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
+	return &Reason{moreSpecific(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
 }
 
 // explain notes why the run's nodes stay where they are.
-func (p *Planner) explain(r *run, why *Reason) {
+func (p *planner) explain(r *run, why *Reason) {
 	for _, n := range r.nodes {
 		p.accounts.why[n] = why
 	}
@@ -319,8 +318,8 @@ func (p *Planner) explain(r *run, why *Reason) {
 // byWeight are the codes that a map's two obstacles can have, the one that says most first.
 var byWeight = []Code{Keep, InIdiom, Overflow, Underflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
-// telling is the code of two that says more.
-func telling(a, b Code) Code {
+// moreSpecific is the code of two that says more.
+func moreSpecific(a, b Code) Code {
 	if slices.Index(byWeight, b) < slices.Index(byWeight, a) {
 		return b
 	}
@@ -328,7 +327,7 @@ func telling(a, b Code) Code {
 }
 
 // moveBack makes what comes before the run compute a on top.
-func (p *Planner) moveBack(r *run, a Affine) *Reason {
+func (p *planner) moveBack(r *run, a affine) *Reason {
 	m := p.newMove(r.nodes)
 	if why := m.Back(r.first(), p.find(r.first()).data, a); why != nil {
 		return why
@@ -337,7 +336,7 @@ func (p *Planner) moveBack(r *run, a Affine) *Reason {
 }
 
 // moveForward makes what comes after the run do a itself.
-func (p *Planner) moveForward(r *run, a Affine) *Reason {
+func (p *planner) moveForward(r *run, a affine) *Reason {
 	m := p.newMove(r.nodes)
 	if why := m.Forward(r.last().Outputs[0], a); why != nil {
 		return why
@@ -346,7 +345,7 @@ func (p *Planner) moveForward(r *run, a Affine) *Reason {
 }
 
 // settle accepts the move if its late checks hold and it lowers the work, makes its edits, and takes the run away.
-func (m *Move) settle(r *run, remove func()) *Reason {
+func (m *move) settle(r *run, remove func()) *Reason {
 	if !m.added.less(r.cost) {
 		return because(NoGain, "absorbing it into %v would save nothing", m.nodes[len(m.nodes)-1])
 	}
@@ -368,37 +367,37 @@ func (m *Move) settle(r *run, remove func()) *Reason {
 }
 
 // accepted notes what became of the run, and forgets what was known of the nodes that changed.
-func (p *Planner) accepted(m *Move, r *run) {
+func (p *planner) accepted(m *move, r *run) {
 	p.regions.join(m.nodes)
 	for _, n := range m.nodes {
 		delete(p.maps, n)
 	}
-	p.accounts.moved(m, r, p.heirs)
-	p.heirs = nil
+	p.accounts.moved(m, r, p.successors)
+	p.successors = nil
 }
 
-// heir is a node that takes over what a run leaves, and the entries that it stands for from then on.
-type heir struct {
+// successor is a node that takes over what a run leaves, and the entries that it stands for from then on.
+type successor struct {
 	node    *model.Node
 	entries []*entry
 }
 
 // absorb removes the run: the producer of its input outputs its output.
-func (p *Planner) absorb(r *run) {
+func (p *planner) absorb(r *run) {
 	for _, n := range r.nodes {
 		n.Graph.Absorb(n, p.find(n).data)
 	}
 }
 
 // bypass removes the run: the readers of its output read its input.
-func (p *Planner) bypass(r *run) {
+func (p *planner) bypass(r *run) {
 	for _, n := range slices.Backward(r.nodes) {
 		n.Graph.Bypass(n, p.find(n).data)
 	}
 }
 
 // drop removes a run that does nothing.
-func (p *Planner) drop(r *run) bool {
+func (p *planner) drop(r *run) bool {
 	m := p.newMove(r.nodes)
 	in, out := r.first().In(p.find(r.first()).data), r.last().Outputs[0]
 	switch {
@@ -423,7 +422,7 @@ func (p *Planner) drop(r *run) bool {
 }
 
 // kept says whether the user wants the node left alone.
-func (p *Planner) kept(n *model.Node) bool {
+func (p *planner) kept(n *model.Node) bool {
 	return slices.ContainsFunc(p.opt.Keep, func(glob string) bool {
 		return doublestar.MatchUnvalidated(glob, n.Name)
 	})

@@ -83,7 +83,7 @@ func (r *regions) name(v *model.Value) string {
 }
 
 // describe writes the groups into the plan, in the order of their first nodes.
-func (r *regions) describe(p *Planner) {
+func (r *regions) describe(p *planner) {
 	producer := make(map[*model.Value]*model.Node, len(r.order))
 	for k, n := range r.order {
 		for _, v := range r.wires[k][1] {

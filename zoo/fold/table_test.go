@@ -48,7 +48,7 @@ func pool(op string, attrs ...any) func(m *b, x *v) *v {
 	}
 }
 
-func TestWhatCommutesAndWhatDoesNot(t *testing.T) {
+func TestOperators_PassOrRefuseMaps(t *testing.T) {
 	type step = func(m *b, x *v) *v
 	op := func(name string, attrs ...any) step {
 		return func(m *b, x *v) *v { return m.Op(name, in(x), attrs...) }
@@ -864,7 +864,7 @@ func TestParallelConvolutionsBecomeOne(t *testing.T) {
 	}
 }
 
-func TestTheUnitCoversNewAttributes(t *testing.T) {
+func TestPlanUnit_CoversNewAttributes(t *testing.T) {
 	m := modeltest.New(2)
 	y := m.Op("HardSigmoid", in(uniform(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 2, 0.3)), "alpha", 0.3)
 	plan, err := fold.Fold(m.Output(y), fold.Options{})

@@ -37,10 +37,9 @@ type Format struct {
 
 // Options are what a format cannot learn from the model file alone.
 type Options struct {
-	Weights    string // path of the file with the weights; "": the one beside the model file that has its name
-	Neutralize bool   // every layer, and every weight with its name and shape, has to stay: the statistics of normalisations may change
-	Epsilon    string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
-	State      State  // where the structure of a checkpoint is from
+	Weights string // path of the file with the weights; "": the one beside the model file that has its name
+	Epsilon string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
+	State   State  // where the structure of a checkpoint is from
 }
 
 // State says where the structure of a checkpoint is from, which stores nothing but tensors with names: a graph, or else

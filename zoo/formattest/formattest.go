@@ -67,6 +67,7 @@ type subject struct {
 	seed   uint64
 	path   string
 	o      format.Options
+	fold   fold.Options
 	inputs []string
 	before map[string][]byte
 }
@@ -151,9 +152,9 @@ func (x *subject) write(t *testing.T, f format.File, backend tensor.Backend) wri
 	return w
 }
 
-func (x *subject) fold(t *testing.T, f format.File) *fold.Plan {
+func (x *subject) folded(t *testing.T, f format.File) *fold.Plan {
 	t.Helper()
-	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: x.o.Neutralize})
+	p, err := fold.Fold(f.Model(), x.fold)
 	if err != nil {
 		t.Fatalf("seed %d: %v", x.seed, err)
 	}
@@ -183,7 +184,7 @@ func (s Suite) unedited(t *testing.T, x *subject) {
 
 func (s Suite) folded(t *testing.T, x *subject) {
 	f := x.open(t, x.path, x.o)
-	p := x.fold(t, f)
+	p := x.folded(t, f)
 	w := x.write(t, f, verify.NewParity(cpu.New(2)))
 	original, folded := x.open(t, x.path, x.o), x.open(t, w.path, w.o)
 	verify.Rename(folded.Model(), w.renamed)
@@ -195,7 +196,7 @@ func (s Suite) folded(t *testing.T, x *subject) {
 		t.Errorf("seed %d: inputs and outputs %v became %v", x.seed, a, b)
 	}
 	again := x.open(t, w.path, w.o)
-	if q := x.fold(t, again); len(q.Nodes)+len(q.Consts) > 0 || q.Before != p.After {
+	if q := x.folded(t, again); len(q.Nodes)+len(q.Consts) > 0 || q.Before != p.After {
 		t.Errorf("seed %d: folded again: %d -> %d -> %d, %v %v", x.seed, p.Before, q.Before, q.After, q.Nodes, q.Consts)
 	}
 	if v := x.write(t, again, cpu.New(1)); !s.Rewritten {
@@ -214,11 +215,11 @@ func (s Suite) folded(t *testing.T, x *subject) {
 // neutralized folds a model whose layers stay: the same layers and weights are in the written one, which computes the same,
 // and each batch normalisation that gave its scale away only adds.
 func (s Suite) neutralized(t *testing.T, x *subject) {
-	x.o.Neutralize = true
+	x.fold.Neutralize = true
 	s.folded(t, x)
 	f := x.open(t, x.path, x.o)
 	before := skeleton(f.Model())
-	x.fold(t, f)
+	x.folded(t, f)
 	w := x.write(t, f, cpu.New(2))
 	folded := x.open(t, w.path, w.o)
 	if after := skeleton(folded.Model()); !slices.Equal(before, after) {
@@ -261,7 +262,7 @@ func (s Suite) equal(t *testing.T, x *subject) {
 	var all [][]byte
 	for _, backend := range []tensor.Backend{cpu.New(1), cpu.New(3), tensor.Reference{}} {
 		f := x.open(t, x.path, x.o)
-		x.fold(t, f)
+		x.folded(t, f)
 		w := x.write(t, f, backend)
 		var bytes []byte
 		for _, p := range x.open(t, w.path, w.o).Inputs() {
@@ -297,7 +298,6 @@ func (s Suite) damaged(t *testing.T) {
 			}
 		}
 		o := x.o
-		o.Neutralize = rng.IntN(4) == 0
 		if len(x.inputs) > 1 {
 			o.Weights = filepath.Join(folder, format.Beside(x.path, x.inputs[1]))
 		}
@@ -343,7 +343,7 @@ func Damage(rng *rand.Rand, data []byte) []byte {
 // maxDamaged is the memory that opening, folding and writing a small damaged file may allocate.
 const maxDamaged = 1 << 30
 
-// Try opens a model, folds it and writes it, whatever it is.
+// Try opens a model, folds it, with and without normalisations that stay, and writes it, whatever it is.
 func Try(t testing.TB, path string, o format.Options) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -364,12 +364,21 @@ func Try(t testing.TB, path string, o format.Options) {
 }
 
 func try(path string, o format.Options) error {
+	for _, neutralize := range []bool{false, true} {
+		if err := tryOnce(path, o, fold.Options{Neutralize: neutralize}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tryOnce(path string, o format.Options, how fold.Options) error {
 	f, err := format.Open(context.Background(), path, o)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{Neutralize: o.Neutralize}); err != nil {
+	if _, err := fold.Fold(f.Model(), how); err != nil {
 		return err
 	}
 	_, err = f.Write(context.Background(), &discard{}, tensor.Reference{})
@@ -391,6 +400,6 @@ func Written(t *testing.T, path string, o format.Options) string {
 	x := &subject{path: path, o: o}
 	f := x.open(t, path, o)
 	x.inputs = f.Inputs()
-	x.fold(t, f)
+	x.folded(t, f)
 	return x.write(t, f, cpu.New(1)).path
 }

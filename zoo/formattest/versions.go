@@ -49,9 +49,9 @@ func (s Suite) versions(t *testing.T) {
 	for seed := range uint64(8) {
 		for _, neutralize := range []bool{false, true} {
 			x := s.subject(t, seed)
-			x.o.Neutralize = neutralize
+			x.fold.Neutralize = neutralize
 			f := x.open(t, x.path, x.o)
-			x.fold(t, f)
+			x.folded(t, f)
 			w := x.write(t, f, cpu.New(1))
 			of, err := format.Find(x.path)
 			if err != nil {

@@ -18,13 +18,13 @@ type Model struct {
 	Functions []*Function
 	Opset     map[string]int64 // operator set version by domain; "" is ONNX's own
 
-	// Takes says whether the model's file can store another constant as input k of a node. Files of formats that store
+	// Place says whether the model's file can store another constant as input k of a node. Files of formats that store
 	// layers, not operators, have places for some constants only, and neither for new nodes nor for nodes of other types or
 	// attributes. It is nil where the file stores whatever the graph holds.
-	Takes func(n *Node, k int) bool
+	Place func(n *Node, k int) Place
 
-	// Shares names what else reads the stored constant that is input k of a node, where Takes refuses another one for that; "" says
-	// that nothing does. It is nil where constants may be copied.
+	// Shares names what else reads the stored constant that is input k of a node, where that is why Place answers NoPlace; ""
+	// says that nothing does. It is nil where constants may be copied.
 	Shares func(n *Node, k int) string
 
 	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
@@ -38,6 +38,16 @@ type Model struct {
 
 	names map[string]bool // every value and node name in use, for NewName
 }
+
+// Place says where a model's file has an input of a node.
+type Place uint8
+
+// The places.
+const (
+	NoPlace Place = iota // the file cannot store another constant there
+	Gained               // it can once its layer is described otherwise: a bias that the layer has none of yet, a number among its settings
+	Stored               // it is a tensor of the file, and can have other elements
+)
 
 // Function is a model-local function: an operator type whose definition the model brings along.
 type Function struct {

@@ -57,27 +57,33 @@ func byAttributes(f func(n *model.Node) func(float64) float64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) { return unary(f(n))(n, in) }
 }
 
+// leakyRelu is x for x ≥ 0, alpha·x below.
 func leakyRelu(n *model.Node) func(float64) float64 {
 	return sloped(n.Float("alpha", stored(0.01)), func(x float64) float64 { return x })
 }
 
+// elu is x for x ≥ 0, alpha·(eˣ − 1) below (Clevert et al. 2015, arXiv:1511.07289).
 func elu(n *model.Node) func(float64) float64 { return sloped(n.Float("alpha", 1), math.Expm1) }
 
+// selu is gamma·ELU with the constants of Klambauer et al. 2017 (arXiv:1706.02515).
 func selu(n *model.Node) func(float64) float64 {
 	f, gamma := sloped(n.Float("alpha", stored(1.67326319217681884765625)), math.Expm1), n.Float("gamma", stored(1.05070102214813232421875))
 	return func(x float64) float64 { return gamma * f(x) }
 }
 
+// celu is max(0, x) + min(0, alpha·(e^(x/alpha) − 1)) (Barron 2017, arXiv:1704.07483).
 func celu(n *model.Node) func(float64) float64 {
 	alpha := n.Float("alpha", 1)
 	return func(x float64) float64 { return math.Max(0, x) + math.Min(0, alpha*math.Expm1(x/alpha)) }
 }
 
+// hardSigmoid is max(0, min(1, alpha·x + beta)).
 func hardSigmoid(n *model.Node) func(float64) float64 {
 	alpha, beta := n.Float("alpha", stored(0.2)), n.Float("beta", 0.5)
 	return func(x float64) float64 { return math.Max(0, math.Min(1, alpha*x+beta)) }
 }
 
+// thresholdedRelu is x for x > alpha, 0 elsewhere.
 func thresholdedRelu(n *model.Node) func(float64) float64 {
 	alpha := n.Float("alpha", 1)
 	return func(x float64) float64 {
@@ -88,6 +94,7 @@ func thresholdedRelu(n *model.Node) func(float64) float64 {
 	}
 }
 
+// shrink is x + bias for x < −lambd, x − bias for x > lambd, 0 between.
 func shrink(n *model.Node) func(float64) float64 {
 	bias, lambda := n.Float("bias", 0), n.Float("lambd", 0.5)
 	return func(x float64) float64 {
@@ -101,11 +108,13 @@ func shrink(n *model.Node) func(float64) float64 {
 	}
 }
 
+// swish is x·sigmoid(alpha·x) (Ramachandran et al. 2017, arXiv:1710.05941).
 func swish(n *model.Node) func(float64) float64 {
 	alpha := n.Float("alpha", 1)
 	return func(x float64) float64 { return x * sigmoid(alpha*x) }
 }
 
+// gelu is ½·x·(1 + erf(x/√2)), or its approximation by tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 func gelu(n *model.Node) func(float64) float64 {
 	if n.Str("approximate", "none") == "tanh" {
 		return func(x float64) float64 {
@@ -115,6 +124,7 @@ func gelu(n *model.Node) func(float64) float64 {
 	return func(x float64) float64 { return 0.5 * x * (1 + math.Erf(x/math.Sqrt2)) }
 }
 
+// isInf is 1 for the infinities that the attributes ask for, 0 elsewhere.
 func isInf(n *model.Node) func(float64) float64 {
 	negative, positive := n.Int("detect_negative", 1) != 0, n.Int("detect_positive", 1) != 0
 	return func(x float64) float64 { return truth(negative && math.IsInf(x, -1) || positive && math.IsInf(x, 1)) }
@@ -133,6 +143,7 @@ func sloped(alpha float64, f func(float64) float64) func(float64) float64 {
 	}
 }
 
+// sign is −1, 0 or 1; a NaN stays.
 func sign(x float64) float64 {
 	switch {
 	case x > 0:
@@ -143,11 +154,13 @@ func sign(x float64) float64 {
 	return x
 }
 
+// sigmoid is 1/(1 + e⁻ˣ).
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 // softplus is log(1 + eˣ), without overflow.
 func softplus(x float64) float64 { return math.Log1p(math.Exp(-math.Abs(x))) + math.Max(x, 0) }
 
+// clip is min(max(x, lo), hi), whose limits are attributes before operator set 11 and scalar inputs since.
 func clip(n *model.Node, in []*Array) ([]*Array, error) {
 	lo, hi := n.Float("min", math.Inf(-1)), n.Float("max", math.Inf(1))
 	for k, limit := range []*float64{&lo, &hi} {

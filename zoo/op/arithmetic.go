@@ -73,6 +73,7 @@ func prelu(n *model.Node, in []*Array) ([]*Array, error) {
 	return out, err
 }
 
+// mean is the sum of the operands, broadcast, divided by how many they are.
 func mean(n *model.Node, in []*Array) ([]*Array, error) {
 	out, err := binary(add)(n, in)
 	if err == nil {
@@ -103,6 +104,7 @@ func mod(n *model.Node, in []*Array) ([]*Array, error) {
 	})(n, in)
 }
 
+// where takes an element of input 1 where the condition is true, of input 2 elsewhere; all three are broadcast.
 func where(_ *model.Node, in []*Array) ([]*Array, error) {
 	shape, err := broadcastShape(in[1].Shape, in[2].Shape)
 	if err == nil {

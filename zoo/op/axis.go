@@ -203,6 +203,7 @@ func arg(better func(a, b float64) bool) evaluator {
 	}
 }
 
+// argShape has extent 1 on the axis, or lacks it.
 func argShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axis, err := axisOf(n.Int("axis", 0), len(x))
@@ -261,6 +262,7 @@ func topK(n *model.Node, in []*Array) ([]*Array, error) {
 	return []*Array{values, places}, nil
 }
 
+// topKShape has k elements on the axis, in both outputs: values and indices.
 func topKShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axis, err := axisOf(n.Int("axis", -1), len(x))

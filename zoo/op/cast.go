@@ -44,14 +44,17 @@ func dropout(n *model.Node, in []*Array) ([]*Array, error) {
 	return []*Array{in[0], mask}, nil
 }
 
+// dropoutShape is the input's for the output and the mask.
 func dropoutShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(in.of(n.In(0)), in.of(n.In(0)))
 }
 
+// castNode converts to the type of the attribute to.
 func castNode(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
 }
 
+// castLike converts to the type of input 1.
 func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
 	if in[1].DType == tensor.Undefined {
 		return nil, fmt.Errorf("cast to an unknown type: %w", ErrUnsupported)

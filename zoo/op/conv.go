@@ -243,6 +243,8 @@ func convolution(n *model.Node, in []*Array) (x, w *Array, groups int64, err err
 	return x, w, groups, nil
 }
 
+// conv is Y[b, o, p] = Σ W[o, i, t]·X[b, g(o)·I + i, p·stride + t·dilation − pad] + B[o], over the I input channels of o's
+// group and the taps t, with W of shape [O, I, kernel…] and zeros outside of X.
 func conv(n *model.Node, in []*Array) ([]*Array, error) {
 	x, w, groups, err := convolution(n, in)
 	if err != nil {
@@ -324,6 +326,8 @@ func (c *convolver) group(b, g int) {
 	}
 }
 
+// convTranspose adds W[i, j, t]·X[b, i, p] to Y[b, g(i)·J + j, p·stride + t·dilation − pad] for the J output channels of i's
+// group: the gradient of conv, with W of shape [I, J, kernel…].
 func convTranspose(n *model.Node, in []*Array) ([]*Array, error) {
 	x, w, groups, err := convolution(n, in)
 	if err != nil {
@@ -482,6 +486,7 @@ func windowExtents(n *model.Node, x, kernel []int64) []int64 {
 	return out
 }
 
+// convShape is [N, O] and the places of the window.
 func convShape(in *Inference, n *model.Node) [][]int64 {
 	x, w := in.of(n.In(0)), in.of(n.In(1))
 	if len(w) < 3 {
@@ -494,6 +499,8 @@ func convShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// convTransposeShape is [N, J·group] and (x − 1)·stride + output_padding + (kernel − 1)·dilation + 1 − pads per axis, or what
+// output_shape or auto_pad say.
 func convTransposeShape(in *Inference, n *model.Node) [][]int64 {
 	x, w := in.of(n.In(0)), in.of(n.In(1))
 	if len(w) < 3 {

@@ -88,6 +88,7 @@ func eachNamed(x, index *Array, axis int, f func(e int, at int64)) error {
 	return failed
 }
 
+// gather is numpy.take: slices along an axis, in the order of the indices; negative ones count from the end.
 func gather(n *model.Node, in []*Array) ([]*Array, error) {
 	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
@@ -117,6 +118,7 @@ func take(x *Array, axis int, indices *Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// gatherShape has the indices' shape in the place of the axis.
 func gatherShape(in *Inference, n *model.Node) [][]int64 {
 	x, index := in.of(n.In(0)), in.of(n.In(1))
 	axis, err := axisOf(n.Int("axis", 0), len(x))
@@ -127,6 +129,7 @@ func gatherShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(append(append(out, index...), x[axis+1:]...))
 }
 
+// gatherElements is numpy.take_along_axis.
 func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
 	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
@@ -139,6 +142,7 @@ func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, eachNamed(in[0], in[1], axis, func(e int, at int64) { out.Data[e] = in[0].Data[at] }))
 }
 
+// gatherElementsShape is the indices'.
 func gatherElementsShape(in *Inference, n *model.Node) [][]int64 { return shapes(in.of(n.In(1))) }
 
 // reductionOf is how a scattered element joins the one that is there.
@@ -159,6 +163,7 @@ func reductionOf(n *model.Node) (func(a, b float64) float64, error) {
 	}
 }
 
+// scatterElements puts the updates where numpy.put_along_axis does, joined with what is there as reduction says.
 func scatterElements(n *model.Node, in []*Array) ([]*Array, error) {
 	axis, err := axisOf(n.Int("axis", 0), len(in[0].Shape))
 	if err != nil {
@@ -202,6 +207,7 @@ func named(x, index *Array, batch int, f func(k int, at int64)) (size int64, err
 	return size, nil
 }
 
+// gatherND takes the slice that each index tuple names, behind batch_dims axes in common.
 func gatherND(n *model.Node, in []*Array) ([]*Array, error) {
 	var starts []int64
 	batch := int(n.Int("batch_dims", 0))
@@ -220,6 +226,7 @@ func gatherND(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// gatherNDShape has the indices' shape but its last axis, and what the tuples leave of the data's.
 func gatherNDShape(in *Inference, n *model.Node) [][]int64 {
 	x, index, batch := in.of(n.In(0)), in.of(n.In(1)), int(n.Int("batch_dims", 0))
 	last := len(index) - 1
@@ -229,6 +236,7 @@ func gatherNDShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(slices.Concat([]int64{}, index[:last], x[batch+int(index[last]):]))
 }
 
+// scatterND puts an update into the slice that each index tuple names, joined as reduction says.
 func scatterND(n *model.Node, in []*Array) ([]*Array, error) {
 	join, err := reductionOf(n)
 	if err != nil {
@@ -282,6 +290,7 @@ func oneHot(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// oneHotShape has depth positions on the new axis.
 func oneHotShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axis, err := axisOf(n.Int("axis", -1), len(x)+1)
@@ -308,6 +317,7 @@ func nonZero(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(&Array{Shape: []int64{int64(len(rows)), count}, Data: slices.Concat(rows...)}, nil)
 }
 
+// nonZeroShape is [rank, count], where the count depends on the elements.
 func nonZeroShape(in *Inference, n *model.Node) [][]int64 {
 	out := freeShape(2)
 	if x := in.of(n.In(0)); x != nil {
@@ -337,6 +347,7 @@ func compress(n *model.Node, in []*Array) ([]*Array, error) {
 	return take(x, axis, index)
 }
 
+// compressShape is known but for the axis, whose extent depends on the condition.
 func compressShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	a := n.Attr("axis")

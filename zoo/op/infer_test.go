@@ -94,7 +94,7 @@ func TestShapesFollowFromOperators(t *testing.T) {
 	}
 }
 
-func TestEachTellsShapesOnTheWay(t *testing.T) {
+func TestEach_InfersShapesOfAppendedNodes(t *testing.T) {
 	m := modeltest.New(1)
 	x := m.Input(-1, 3, 8, 8)
 	node := op.Each(m.Model, op.Constants(m.Model))
@@ -110,7 +110,7 @@ func TestEachTellsShapesOnTheWay(t *testing.T) {
 	}
 }
 
-func TestWhatIsDeclaredOfComputedValuesDecidesNothing(t *testing.T) {
+func TestInfer_IgnoresDeclaredShapesOfComputedValues(t *testing.T) {
 	build := func(height int64) (*v, *v) {
 		m := modeltest.New(1)
 		x := m.Input(-1, 3, height, height)

@@ -26,7 +26,7 @@ func array(shape []int64, values ...float64) *op.Array {
 	return a
 }
 
-func TestWhatAFileAsksForIsRefusedWhereItIsTooMuch(t *testing.T) {
+func TestEval_RefusesOutputsBeyondTheLimit(t *testing.T) {
 	const huge = 1 << 40
 	image := array([]int64{1, 1, 8, 8})
 	for _, test := range []struct {
@@ -90,7 +90,7 @@ func TestExpressionsOfConstantsHaveABudget(t *testing.T) {
 	}
 }
 
-func TestWhatSaysToTheEndStaysLarge(t *testing.T) {
+func TestSlice_EndBeyondRange(t *testing.T) {
 	a := array([]int64{5}, math.MaxInt64, math.MinInt64, math.Inf(1), math.NaN(), -3)
 	if got, want := a.Ints(), []int64{op.Huge, -op.Huge, op.Huge, 0, -3}; !slices.Equal(got, want) {
 		t.Errorf("%d, want %d", got, want)

@@ -57,6 +57,8 @@ func multiply(y, a, b []float64, m, k, n, aRow, aCol, bRow, bCol int) {
 	}
 }
 
+// gemm is alpha·A'·B' + beta·C, with A' of shape [M, K], B' of shape [K, N], each transposed as its flag says, and C
+// broadcast to [M, N].
 func gemm(n *model.Node, in []*Array) ([]*Array, error) {
 	a, b := in[0], in[1]
 	if len(a.Shape) != 2 || len(b.Shape) != 2 {
@@ -102,6 +104,8 @@ func scaleAndShift(n *model.Node, out, c *Array) (err error) {
 	return nil
 }
 
+// matMul is numpy.matmul: Σₖ A[…, i, k]·B[…, k, j], leading axes broadcast; a vector is a row on the left, a column on the
+// right.
 func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 	a, b := in[0], in[1]
 	if len(a.Shape) == 0 || len(b.Shape) == 0 {
@@ -187,6 +191,7 @@ func ofIntegers(product evaluator, axis int64) evaluator {
 	}
 }
 
+// gemmShape is [M, N].
 func gemmShape(in *Inference, n *model.Node) [][]int64 {
 	a, b := in.of(n.In(0)), in.of(n.In(1))
 	out := freeShape(2)
@@ -207,6 +212,7 @@ func transposed(n *model.Node, flag string) int {
 	return 0
 }
 
+// matMulShape is numpy.matmul's: the broadcast leading axes, rows of A, columns of B.
 func matMulShape(in *Inference, n *model.Node) [][]int64 {
 	a, b := in.of(n.In(0)), in.of(n.In(1))
 	if len(a) == 0 || len(b) == 0 {

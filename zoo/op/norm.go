@@ -11,6 +11,10 @@ import (
 
 // Normalisations.
 
+// DefaultEpsilon is the epsilon of ONNX's normalisations where the attribute is omitted, a float32:
+// https://onnx.ai/onnx/operators/onnx__BatchNormalization.html.
+const DefaultEpsilon = float64(float32(1e-5))
+
 func init() {
 	parameters := []string{"input", "scale", "bias"}
 	register(
@@ -62,6 +66,8 @@ func vectors(in []*Array, from, to, n int) error {
 	return nil
 }
 
+// batchNorm is γ·(x − μ)/√(σ² + ε) + β for each channel, with stored statistics (Ioffe and Szegedy 2015, arXiv:1502.03167);
+// training_mode is not evaluated.
 func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	if len(x.Shape) < 2 || n.Int("training_mode", 0) != 0 {
@@ -70,7 +76,7 @@ func batchNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 5, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	epsilon := n.Float("epsilon", float64(float32(1e-5)))
+	epsilon := n.Float("epsilon", DefaultEpsilon)
 	out := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	perChannel(x, func(e, c int) {
 		out.Data[e] = in[1].Data[c]*(x.Data[e]-in[3].Data[c])/math.Sqrt(in[4].Data[c]+epsilon) + in[2].Data[c]
@@ -83,7 +89,7 @@ func batchNormMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) {
 	if err := need(m, 5); err != nil {
 		return nil, err
 	}
-	x, epsilon := m[0], n.Float("epsilon", float64(float32(1e-5)))
+	x, epsilon := m[0], n.Float("epsilon", DefaultEpsilon)
 	if len(x.Shape) < 2 {
 		return nil, ErrUnsupported
 	}
@@ -119,6 +125,8 @@ func normalize(x *Array, stretch int, epsilon float64) (out *Array, means, inver
 	return out, means, inverses
 }
 
+// instanceNorm normalises each channel of each image by its own mean and variance, then multiplies by γ and adds β (Ulyanov
+// et al. 2016, arXiv:1607.08022).
 func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	if len(x.Shape) < 3 {
@@ -127,18 +135,20 @@ func instanceNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])); err != nil {
 		return nil, err
 	}
-	out, _, _ := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(product(x.Shape[2:])), n.Float("epsilon", DefaultEpsilon))
 	perChannel(out, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c] + in[2].Data[c] })
 	return one(out, nil)
 }
 
+// layerNorm normalises over the axes from axis on, then multiplies by γ and adds β; the mean and the inverse deviation are
+// outputs too (Ba et al. 2016, arXiv:1607.06450).
 func layerNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
 	if err != nil {
 		return nil, err
 	}
-	out, means, inverses := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, means, inverses := normalize(x, int(product(x.Shape[axis:])), n.Float("epsilon", DefaultEpsilon))
 	if out, err = combine(times, out, in[1]); err != nil {
 		return nil, err
 	}
@@ -172,7 +182,7 @@ func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, size, epsilon := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", float64(float32(1e-5)))
+	out, size, epsilon := &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}, int(product(x.Shape[axis:])), n.Float("epsilon", DefaultEpsilon)
 	for first := 0; size > 0 && first+size <= len(x.Data); first += size {
 		square := 0.0
 		for _, v := range x.Data[first : first+size] {
@@ -199,7 +209,7 @@ func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := vectors(in, 1, 3, int(x.Shape[1])/each); err != nil {
 		return nil, err
 	}
-	out, _, _ := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", float64(float32(1e-5))))
+	out, _, _ := normalize(x, int(x.Shape[1]/groups*product(x.Shape[2:])), n.Float("epsilon", DefaultEpsilon))
 	perChannel(x, func(e, c int) { out.Data[e] = out.Data[e]*in[1].Data[c/each] + in[2].Data[c/each] })
 	return one(out, nil)
 }

@@ -1,6 +1,9 @@
 // Package op is all that is known of ONNX's operators: what a node computes, in float64 and on integers exactly; which
 // shapes and types its outputs have; how far rounding errors may carry; and which elements of its inputs an output needs.
-// Folding has a table of its own, of how maps pass an operator (fold.Operator): the proof of a fold shares nothing with it.
+// Folding has a table of its own, of how maps pass an operator (operator in zoo/fold): the proof of a fold shares nothing with it.
+//
+// What an operator computes and the shapes of its outputs are those of its page in https://onnx.ai/onnx/operators/, in all
+// versions; the functions say the formula, and where ONNX leaves something open, the comment says what is done.
 //
 // An operator is one value, an Operator, in the file of its family. To add one:
 //

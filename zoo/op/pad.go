@@ -21,6 +21,7 @@ func init() {
 
 func padMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return pad(positive(n), m) }
 
+// pad surrounds the input by a constant, or by elements of its own: reflect, edge and wrap as numpy.pad has them.
 func pad(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	begin, shape, err := padded(n, in)
@@ -97,6 +98,7 @@ func padded(n *model.Node, in []*Array) (begin, shape []int64, err error) {
 	return begin, shape, nil
 }
 
+// padShape is the input's and what pads add at both ends of an axis; negative ones take away.
 func padShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	if x == nil {
@@ -185,6 +187,7 @@ func centred(n *model.Node, in []*Array) (shape, shift []int64, err error) {
 	return shape, shift, nil
 }
 
+// centerCropPadShape is the input's with the wanted extents.
 func centerCropPadShape(in *Inference, n *model.Node) [][]int64 {
 	x, want := in.of(n.In(0)), in.ints(n.In(1))
 	axes, err := axesOf(n.Ints("axes"), len(x))
@@ -203,6 +206,8 @@ func centerCropPadShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// depthToSpace moves channels into blocks of b×b positions: channel (i·b + j)·C + c becomes position (i, j) of a block of
+// channel c (DCR); with CRD it is channel c·b² + i·b + j.
 func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 	x, b := in[0], n.Int("blocksize", 0)
 	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[1]%(b*b) != 0 {
@@ -227,6 +232,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// depthToSpaceShape is [N, C/b², H·b, W·b].
 func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
 	if len(x) != 4 || b < 1 || b > maxBlock {
@@ -245,6 +251,7 @@ func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// spaceToDepth moves blocks of b×b positions into channels: the inverse of depthToSpace with DCR.
 func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 	x, b := in[0], n.Int("blocksize", 0)
 	if len(x.Shape) != 4 || b < 1 || b > maxBlock || x.Shape[2]%b != 0 || x.Shape[3]%b != 0 {
@@ -267,6 +274,7 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// spaceToDepthShape is [N, C·b², H/b, W/b].
 func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
 	if len(x) != 4 || b < 1 || b > maxBlock {
@@ -317,6 +325,7 @@ func col2im(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// col2imShape is [N, C, image…] for an input [N, C·block, positions].
 func col2imShape(in *Inference, n *model.Node) [][]int64 {
 	x, image, block := in.of(n.In(0)), in.ints(n.In(1)), in.ints(n.In(2))
 	if len(x) != 3 || image == nil {

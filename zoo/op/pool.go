@@ -155,6 +155,8 @@ func lpPool(sums evaluator) evaluator {
 	}
 }
 
+// poolShape has a position for each place of the window: ⌊(x + pads − dilation·(kernel − 1) − 1)/stride⌋ + 1 per axis,
+// rounded up where ceil_mode says so.
 func poolShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	if len(x) < 3 {
@@ -164,6 +166,7 @@ func poolShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out, out)
 }
 
+// globalPoolShape has extent 1 on all axes behind the channels.
 func globalPoolShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	if len(x) < 2 {

@@ -27,6 +27,7 @@ func init() {
 	)
 }
 
+// reshape gives the elements another shape: 0 copies an extent unless allowzero says otherwise, −1 stands for what is left.
 func reshape(n *model.Node, in []*Array) ([]*Array, error) {
 	want := slices.Clone(ints(n, "shape", in, 1))
 	rest, known := -1, int64(1)
@@ -52,6 +53,7 @@ func reshape(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], want))
 }
 
+// reshapeShape is the wanted one, as far as it is known.
 func reshapeShape(in *Inference, n *model.Node) [][]int64 {
 	x, want := in.of(n.In(0)), in.ints(n.In(1))
 	if in.opset < 5 {
@@ -115,6 +117,7 @@ func quotientOf(others []int64, known int64) int64 {
 	return free
 }
 
+// flatten is a matrix: the axes before axis, and the others.
 func flatten(n *model.Node, in []*Array) ([]*Array, error) {
 	shape, axis := in[0].Shape, n.Int("axis", 1)
 	if axis < 0 {
@@ -126,6 +129,7 @@ func flatten(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], []int64{product(shape[:axis]), product(shape[axis:])}))
 }
 
+// flattenShape is [product before axis, product from axis on].
 func flattenShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	out := freeShape(2)
@@ -140,6 +144,7 @@ func flattenShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// squeeze drops axes of extent 1: those named, or all.
 func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
 	axes := slices.Clone(ints(n, "axes", in, 1))
 	for k := range axes {
@@ -159,6 +164,7 @@ func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], shape))
 }
 
+// squeezeShape lacks those axes.
 func squeezeShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axes, ok := in.axes(n, 1, len(x))
@@ -178,6 +184,7 @@ func squeezeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// unsqueeze adds axes of extent 1.
 func unsqueeze(n *model.Node, in []*Array) ([]*Array, error) {
 	axes := ints(n, "axes", in, 1)
 	rank := len(in[0].Shape) + len(axes)
@@ -201,6 +208,7 @@ func unsqueeze(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], shape))
 }
 
+// unsqueezeShape has 1 at the new axes.
 func unsqueezeShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	count := len(n.Ints("axes"))
@@ -223,6 +231,7 @@ func unsqueezeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// transpose permutes the axes: output axis k is input axis perm[k]; without perm they are reversed.
 func transpose(n *model.Node, in []*Array) ([]*Array, error) {
 	rank := len(in[0].Shape)
 	perm, err := permutation(n, rank)
@@ -256,6 +265,7 @@ func permutation(n *model.Node, rank int) ([]int64, error) {
 	return perm, nil
 }
 
+// transposeShape is the input's, permuted.
 func transposeShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	perm := n.Ints("perm")
@@ -276,6 +286,7 @@ func transposeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// expand broadcasts the input with a shape.
 func expand(n *model.Node, in []*Array) ([]*Array, error) {
 	shape, err := broadcastShape(in[0].Shape, in[1].Ints())
 	if err != nil {
@@ -284,6 +295,7 @@ func expand(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(broadcastTo(in[0], shape))
 }
 
+// expandShape is the broadcast of both.
 func expandShape(in *Inference, n *model.Node) [][]int64 {
 	want := in.ints(n.In(1))
 	want = slices.Clone(want)
@@ -293,6 +305,7 @@ func expandShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(broadcastExtents(in.of(n.In(0)), want))
 }
 
+// tile is numpy.tile.
 func tile(_ *model.Node, in []*Array) ([]*Array, error) {
 	x, times := in[0], in[1].Ints()
 	if len(times) != len(x.Shape) {
@@ -321,6 +334,7 @@ func tile(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// tileShape is the input's times the repeats.
 func tileShape(in *Inference, n *model.Node) [][]int64 {
 	x, times := in.of(n.In(0)), in.ints(n.In(1))
 	if x == nil {
@@ -339,6 +353,7 @@ func tileShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// concat joins the operands along an axis.
 func concat(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, max(1, len(in))); err != nil {
 		return nil, err
@@ -374,6 +389,7 @@ func concat(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// concatShape adds their extents up on the axis.
 func concatShape(in *Inference, n *model.Node) [][]int64 {
 	var out []int64
 	axis := -1
@@ -413,6 +429,7 @@ func concatShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// slice is numpy's x[start:end:step] on the named axes; ends beyond the axis are cut to it.
 func slice(n *model.Node, in []*Array) ([]*Array, error) {
 	cuts, err := cutsOf(n, in)
 	if err != nil {
@@ -493,6 +510,7 @@ func Sliced(from, to, step, extent int64) (first, count int64) {
 	return max(from, 0), (from-to-1)/-max(step, -math.MaxInt64) + 1
 }
 
+// sliceShape is how many steps each slice takes.
 func sliceShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	if x == nil {
@@ -530,6 +548,8 @@ func sliceShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// split cuts an axis into parts of the sizes that split says, or into num_outputs equal ones of which the last may be
+// smaller.
 func split(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", 0), len(x.Shape))
@@ -554,6 +574,7 @@ func split(n *model.Node, in []*Array) ([]*Array, error) {
 	return out, nil
 }
 
+// splitShape is each part's.
 func splitShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axis, err := axisOf(n.Int("axis", 0), len(x))

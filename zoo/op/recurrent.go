@@ -46,6 +46,7 @@ func recurrentNeeds(n *model.Node, in []*Array, out Part) []Box {
 	return boxes
 }
 
+// recurrentShape is Y [T, D, N, H], Y_h and Y_c [D, N, H] of an input [T, N, I]; with layout 1 the batch comes first.
 func recurrentShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	directions := int64(1)

@@ -157,6 +157,8 @@ func logSumExp(n *model.Node, in []*Array) ([]*Array, error) {
 	return out, nil
 }
 
+// reduceShape has extent 1 on the reduced axes, or lacks them; without axes all are reduced, or none where
+// noop_with_empty_axes says so.
 func reduceShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axes, ok := in.axes(n, 1, len(x))

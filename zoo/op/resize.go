@@ -32,6 +32,7 @@ func resize(n *model.Node, in []*Array) ([]*Array, error) {
 	return resizeBy(n, in, func(weight float64) float64 { return weight })
 }
 
+// resizeBy interpolates as resize does, with other weights: absolute ones bound what errors may add up to.
 func resizeBy(n *model.Node, in []*Array, by func(weight float64) float64) ([]*Array, error) {
 	x := in[0]
 	factors, shape, err := resized(n, in)
@@ -217,6 +218,7 @@ func keys(d, a float64) float64 {
 	return ((a+2)*d-(a+3))*d*d + 1
 }
 
+// nearest is the whole position that nearest_mode rounds a position to.
 func nearest(n *model.Node, at float64) float64 {
 	mode := n.Str("nearest_mode", "round_prefer_floor")
 	if n.Type == "Upsample" || opset(n) < 11 {
@@ -257,6 +259,7 @@ func along(x *Array, axis int, taps [][]tap) (*Array, error) {
 	return out, nil
 }
 
+// resizeShape is the input's times the scales, rounded down, or the sizes.
 func resizeShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axes, err := axesOf(n.Ints("axes"), len(x))

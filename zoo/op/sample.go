@@ -132,6 +132,7 @@ func mirrored(at, low, high float64) float64 {
 	return high - rest
 }
 
+// gridSampleShape is [N, C] of the image and the positions of the grid [N, …, rank].
 func gridSampleShape(in *Inference, n *model.Node) [][]int64 {
 	x, grid := in.of(n.In(0)), in.of(n.In(1))
 	if len(x) < 3 || len(grid) != len(x) {
@@ -193,6 +194,7 @@ func affineGridMagnitude(_ *model.Node, _, m, out []*Array) ([]*Array, error) {
 	return one(largest, nil)
 }
 
+// affineGridShape is [N, …, rank] for a size [N, C, …].
 func affineGridShape(in *Inference, n *model.Node) [][]int64 {
 	size := in.ints(n.In(1))
 	if len(size) < 3 {

@@ -21,6 +21,7 @@ func init() {
 	)
 }
 
+// sizeNode is the number of elements.
 func sizeNode(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(Scalar(float64(len(in[0].Data))), nil)
 }
@@ -33,6 +34,7 @@ func constantType(n *model.Node, _ Types, _ int) tensor.DType {
 	return tensor.Float32
 }
 
+// shapeNode is the input's shape from start to end.
 func shapeNode(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(shapeOf(n, in[0].Shape))
 }
@@ -54,6 +56,7 @@ func shapeOf(n *model.Node, shape []int64) (*Array, error) {
 	return out, nil
 }
 
+// shapeNodeShape is [end − start].
 func shapeNodeShape(in *Inference, n *model.Node) [][]int64 {
 	if x := in.of(n.In(0)); x != nil {
 		from, to := clampRange(n.Int("start", 0), n.Int("end", int64(len(x))), int64(len(x)))
@@ -62,8 +65,10 @@ func shapeNodeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(freeShape(1))
 }
 
+// sizeShape is a scalar's.
 func sizeShape(_ *Inference, n *model.Node) [][]int64 { return shapes([]int64{}) }
 
+// constantOfShape is filled with value, 0 where there is none.
 func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
 	out, err := NewArray(in[0].Ints())
 	if err != nil {
@@ -88,6 +93,7 @@ func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
+// constantOfShapeShape is what the input says.
 func constantOfShapeShape(in *Inference, n *model.Node) [][]int64 {
 	want := in.ints(n.In(0))
 	if want == nil {
@@ -100,6 +106,7 @@ func constantOfShapeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// rangeNode is start, start + delta, … below limit.
 func rangeNode(_ *model.Node, in []*Array) ([]*Array, error) {
 	for _, a := range in[:3] {
 		if len(a.Data) != 1 {
@@ -143,6 +150,7 @@ func rangeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
+// eyeLike is 1 on diagonal k, 0 elsewhere.
 func eyeLike(n *model.Node, in []*Array) ([]*Array, error) {
 	if len(in[0].Shape) != 2 {
 		return nil, fmt.Errorf("shape %v", in[0].Shape)

@@ -83,7 +83,7 @@ func TestExpressionsOfIntegersAreIntegers(t *testing.T) {
 	}
 }
 
-func TestWhatONNXLeavesOpenIsNoConstant(t *testing.T) {
+func TestConstants_RefuseWhatONNXLeavesUndefined(t *testing.T) {
 	type v = model.Value
 	for name, build := range map[string]func(m *modeltest.Builder) *v{
 		"a quotient by 0":             func(m *modeltest.Builder) *v { return m.Op("Div", []*v{m.Ints(1), m.Ints(0)}) },

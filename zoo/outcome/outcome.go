@@ -13,6 +13,13 @@ type Sink interface {
 	End(End)        // once, last
 }
 
+// Fallible is a Sink that writes to something that may fail: a terminal that is gone, a full disk.
+type Fallible interface {
+	Sink
+	// Err is the first error of its writing, or nil.
+	Err() error
+}
+
 // Start describes the run before its first model.
 type Start struct {
 	Time     time.Time `json:"time"`

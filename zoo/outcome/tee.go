@@ -6,7 +6,7 @@ type Tee []Sink
 // Err is the first of them that has one: what kept an output from being written, or nil.
 func (t Tee) Err() error {
 	for _, s := range t {
-		if o, ok := s.(interface{ Err() error }); ok && o.Err() != nil {
+		if o, ok := s.(Fallible); ok && o.Err() != nil {
 			return o.Err()
 		}
 	}

@@ -288,7 +288,7 @@ func copyFile(ctx context.Context, path, rel string, out *stage) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := io.Copy(to, io.LimitReader(from, 64<<20))
+		n, err := io.Copy(to, io.LimitReader(from, stretch))
 		if err != nil || n == 0 {
 			return err
 		}

@@ -195,7 +195,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 func (r *runner) finish(ctx context.Context, started time.Time) {
 	r.end.Seconds = time.Since(started).Seconds()
 	r.end.PeakMemory = peakMemory()
-	if b, ok := r.Backend.(interface{ Notes() []string }); ok {
+	if b, ok := r.Backend.(tensor.Noter); ok {
 		r.end.Notes = append(r.end.Notes, b.Notes()...)
 	}
 	c := r.end.Counts

@@ -68,6 +68,9 @@ func (s *seen) fetch(file io.ReaderAt, to int64) {
 	s.err = err
 }
 
+// stretch is how many bytes are read between two looks at whether the run ends.
+const stretch = 64 << 20
+
 // whole reads the rest of a file of that many bytes, and is the hash of all.
 func (s *seen) whole(ctx context.Context, file io.ReaderAt, size int64) (string, error) {
 	s.lock.Lock()
@@ -76,7 +79,7 @@ func (s *seen) whole(ctx context.Context, file io.ReaderAt, size int64) (string,
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		s.fetch(file, min(size, s.until+64<<20))
+		s.fetch(file, min(size, s.until+stretch))
 	}
 	if s.err == nil && s.until > size {
 		s.err = io.ErrUnexpectedEOF

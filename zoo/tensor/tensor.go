@@ -247,3 +247,17 @@ type Backend interface {
 	// Rescale's.
 	Sum(ctx context.Context, src io.ReaderAt, job *Sum) ([]float64, error)
 }
+
+// Noter is a Backend that may have something to tell at the end of a run: a device that failed and was done without.
+type Noter interface {
+	Backend
+	// Notes are whole sentences without a full stop. It may be called at any time.
+	Notes() []string
+}
+
+// Closer is a Backend that holds a device.
+type Closer interface {
+	Backend
+	// Close gives the device back. No work may be under way, and none may come.
+	Close()
+}

@@ -65,9 +65,6 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 		w.File.Close()
 		return nil, err
 	}
-	if o.Neutralize {
-		f.model.Takes, f.model.Twins = alone, nil
-	}
 	return f, nil
 }
 
@@ -131,14 +128,14 @@ func (f *file) read() error {
 	for x, v := range b.values {
 		f.blobs[v] = x
 	}
-	f.model.Takes, f.model.Stays, f.model.Twins = takes, stays, twins
+	f.model.Place, f.model.Stays, f.model.Twins = place, stays, twins
 	f.model.Shares = f.sharers
 	return nil
 }
 
 // sharers names the layers that share weight k of a node's layer.
 func (f *file) sharers(n *model.Node, k int) string {
-	l, w, _ := placeOf(n, k)
+	l, w, _ := weightOf(n, k)
 	if l == nil || !l.shared[w] {
 		return ""
 	}
@@ -257,10 +254,16 @@ func (l *layer) paramNames() (names []string) {
 	return names
 }
 
-// takes says whether the files can store another constant as input k of a node.
-func takes(n *model.Node, k int) bool {
-	l, w, ok := placeOf(n, k)
-	return ok && (w < len(l.weights) || l.gains != "" && w == len(l.weights))
+// place says what the files have of input k of a node: a weight, or one that its layer can have behind the others.
+func place(n *model.Node, k int) model.Place {
+	l, w, ok := weightOf(n, k)
+	switch {
+	case ok && w < len(l.weights):
+		return model.Stored
+	case ok && w == len(l.weights) && l.gains != "":
+		return model.Gained
+	}
+	return model.NoPlace
 }
 
 // stays says that a node is not left out by itself: one of several that do a layer's work.
@@ -269,15 +272,9 @@ func stays(n *model.Node) (why string, yes bool) {
 	return "", !ok || len(l.nodes) > 1
 }
 
-// alone says whether the files store a constant as input k of a node, for no other layer.
-func alone(n *model.Node, k int) bool {
-	l, w, ok := placeOf(n, k)
-	return ok && w < len(l.weights) && !l.shared[w]
-}
-
-// placeOf is the layer of a node and the number of its weight that is input k, where no other layer shares that, or one that
+// weightOf is the layer of a node and the number of its weight that is input k, where no other layer shares that, or one that
 // is known to do the same with it.
-func placeOf(n *model.Node, k int) (l *layer, w int, ok bool) {
+func weightOf(n *model.Node, k int) (l *layer, w int, ok bool) {
 	if l, ok = n.Source.(*layer); !ok || n != l.main {
 		return l, 0, false
 	}

@@ -275,7 +275,7 @@ func inside(t *testing.T, data []byte, path ...protowire.Number) []byte {
 	return data
 }
 
-func TestTheCaffemodelSaysOfALayerWhatThePrototxtSays(t *testing.T) {
+func TestWrite_CaffemodelAndPrototxtDescribeLayersAlike(t *testing.T) {
 	text12 := "a field that nobody knows"
 	prototxt := conv("num_output: 4 kernel_size: 1 bias_term: false") +
 		"layer { name: 'bn' type: 'BatchNorm' bottom: 'conv' top: 'y' }\nlayer { name: 'bn2' type: 'BatchNorm' bottom: 'data' top: 'z' }\n" +
@@ -309,7 +309,7 @@ func TestTheCaffemodelSaysOfALayerWhatThePrototxtSays(t *testing.T) {
 	}
 }
 
-func TestALayerThatThePrototxtLacksIsIgnoredAndKept(t *testing.T) {
+func TestWrite_KeepsLayersThatOnlyTheCaffemodelHas(t *testing.T) {
 	extra := weights("training only", random(7))
 	path := net(t, conv("num_output: 4 kernel_size: 1"), extra, weights("conv", random(4, 4, 1, 1), random(4)))
 	written, _ := folded(t, path)
@@ -498,7 +498,7 @@ func TestABatchNormOfTheBatchsStatisticsIsLeftAsTraining(t *testing.T) {
 	}
 }
 
-func TestFactorZeroIsThatOfALayerThatWasNeverTrained(t *testing.T) {
+func TestBatchNorm_FactorZeroMeansMeanAndVarianceZero(t *testing.T) {
 	text := conv("num_output: 4 kernel_size: 1 bias_term: false") + "layer { name: 'bn' type: 'BatchNorm' bottom: 'conv' top: 'conv' batch_norm_param { eps: 0.25 } }"
 	ones := blob([]int64{4, 4, 1, 1}, slices.Repeat([]float64{1}, 16)...)
 	written, plan := folded(t, net(t, text, weights("conv", ones), weights("bn", random(4), random(4), blob([]int64{1}, 0))))

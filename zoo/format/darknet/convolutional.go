@@ -158,13 +158,13 @@ func batchnorm(l *layer) func(*builder) {
 
 // parametric builds a layer of weights: the operator, the batch normalisation and the activation. Where a batch normalisation
 // follows, the operator's bias is −μ and the mean of the normalisation 0: so the operator can take a bias for which the file
-// has a place, whether the normalisation stays or goes. A normalisation that is neutralised has the mean itself.
+// has a place, whether the normalisation stays or goes.
 func (b *builder) parametric(l *layer, typ string, x *model.Value, attrs []model.Attr, norm bool, shape []int64) {
 	inputs, y := []*model.Value{x, b.stored(l, "weights"), nil}, l.beforeActivation()
 	var mean *model.Value
 	if !norm {
 		inputs[2] = b.stored(l, "biases")
-	} else if inputs[2] = b.negated(l); inputs[2] != nil && !b.neutralize {
+	} else if inputs[2] = b.negated(l); inputs[2] != nil {
 		y, mean = l.name+"/sum", b.zeros(l, "mean")
 	} else {
 		y, mean, inputs = l.name+"/sum", b.stored(l, "mean"), inputs[:2]

@@ -25,7 +25,7 @@ import (
 
 func init() {
 	format.Register(format.Format{
-		Name: "darknet", Version: 1, Extensions: []string{".cfg"},
+		Name: "darknet", Version: 2, Extensions: []string{".cfg"},
 		Open: func(_ context.Context, path string, o format.Options) (format.File, error) { return open(path, o) },
 	})
 }
@@ -81,12 +81,9 @@ func open(path string, o format.Options) (_ *file, err error) {
 		return nil, err
 	}
 	f.floats = io.NewSectionReader(f.weights, f.header, f.net.floats*floatSize)
-	f.model = &model.Model{Opset: map[string]int64{"": 17}, Takes: f.takes}
+	f.model = &model.Model{Opset: map[string]int64{"": 17}, Place: f.place}
 	f.epsilon = e
-	if o.Neutralize {
-		f.model.Takes = f.holds
-	}
-	b := &builder{net: f.net, model: f.model, floats: f.floats, transposed: transposed, epsilon: e, neutralize: o.Neutralize}
+	b := &builder{net: f.net, model: f.model, floats: f.floats, transposed: transposed, epsilon: e}
 	if err := b.graph(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), err)
 	}
@@ -159,29 +156,17 @@ func (f *file) layers(c *cfg, maybeBare bool) error {
 	return nil
 }
 
-// takes says what the files have a place for: weights, a bias, and the scales and biases of a batch normalisation. Layers
-// that share their parts get parts of their own where they do not change alike.
-func (f *file) takes(n *model.Node, k int) bool {
+// place says what the files have of input k of a node: one of its layer's parts. Layers that share their parts get parts of
+// their own where they do not change alike.
+func (f *file) place(n *model.Node, k int) model.Place {
 	l, ok := n.Source.(*layer)
-	if !ok {
-		return false
+	if !ok || !slices.ContainsFunc(l.parts, func(p *part) bool { return p.node == n && p.input == k }) {
+		return model.NoPlace
 	}
-	switch n {
-	case l.linear:
-		return k == 1 || k == 2 && n.In(2) != nil
-	case l.norm:
-		return k == 1 || k == 2 && l.part("biases") != nil
+	if l.lender != nil || slices.ContainsFunc(f.net.layers, func(o *layer) bool { return o.lender == l }) {
+		return model.Gained
 	}
-	return false
-}
-
-// holds says what the files store of a layer with parts of its own: weights, a bias, and all that a batch normalisation has.
-func (f *file) holds(n *model.Node, k int) bool {
-	l, ok := n.Source.(*layer)
-	if !ok || l.lender != nil || slices.ContainsFunc(f.net.layers, func(o *layer) bool { return o.lender == l }) {
-		return false
-	}
-	return f.takes(n, k) || n == l.norm && (k == 3 && l.part("mean").node == n || k == 4)
+	return model.Stored
 }
 
 // Model is the network.

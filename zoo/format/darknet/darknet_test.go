@@ -228,7 +228,7 @@ func TestFoldedNumbersAreRoundedOnceFromTheFormula(t *testing.T) {
 	}
 }
 
-func TestWhatIsLeftAndWhy(t *testing.T) {
+func TestFold_WhatIsLeftHasAReason(t *testing.T) {
 	conv := "[convolutional]\nfilters=3\nbatch_normalize=1\nactivation=linear\n"
 	for _, test := range []struct {
 		name, text string
@@ -426,7 +426,7 @@ func TestHeadersOfAllVersionsAreKept(t *testing.T) {
 }
 
 // batchnorm layers are stored with biases by one program and without by the other: the number of floats tells.
-func TestBatchnormsWithAndWithoutBiasesAreTold(t *testing.T) {
+func TestOpen_BatchnormWithAndWithoutBiases(t *testing.T) {
 	text := net3x8x8 + "[convolutional]\nfilters=2\nactivation=linear\n[batchnorm]\n"
 	for _, floats := range []int{2 + 6 + 8, 2 + 6 + 6} {
 		got := foldedBy(t, network(t, text, some(floats)), format.Options{}, fold.Options{})

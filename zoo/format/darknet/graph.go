@@ -19,7 +19,6 @@ type builder struct {
 	floats     io.ReaderAt // what the layers store
 	transposed bool        // connected layers store their weights [inputs, outputs]
 	epsilon    epsilon
-	neutralize bool // batch normalisations stay, and have the mean
 	input      *model.Value
 	handed     []*model.Value // what each layer hands on
 	err        error

@@ -131,7 +131,7 @@ func (c *changes) inputs(p *part) error {
 		if now == given {
 			continue
 		}
-		if now == nil || k >= len(p.roles) || p.roles[k] == "" || !takes(p.node, k) {
+		if now == nil || k >= len(p.roles) || p.roles[k] == "" || place(p.node, k) == model.NoPlace {
 			return fmt.Errorf("%v: its input %d is another one, for which a Keras file has no place", p.node, k)
 		}
 		key := weightKey{p.site.layer, p.roles[k]}

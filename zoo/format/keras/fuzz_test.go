@@ -58,7 +58,7 @@ func tryConfig(t *testing.T, over *file, text string) {
 		}
 		return
 	}
-	h.built.m.Takes, h.built.m.Stays = takes, stays
+	h.built.m.Place, h.built.m.Stays = place, stays
 	if _, err := fold.Fold(h.built.m, fold.Options{}); err != nil {
 		t.Fatal(err)
 	}

@@ -52,9 +52,6 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if o.Neutralize {
-		h.built.m.Takes, h.built.m.Twins = holds, nil
-	}
 	return h, nil
 }
 
@@ -105,7 +102,7 @@ func (h *file) read(config *jsontext.Value) (err error) {
 		return err
 	}
 	h.built.m.Shares = sharers
-	h.built.m.Takes, h.built.m.Stays, h.built.m.Twins = takes, stays, twins
+	h.built.m.Place, h.built.m.Stays, h.built.m.Twins = place, stays, twins
 	return nil
 }
 

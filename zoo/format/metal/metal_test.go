@@ -259,7 +259,7 @@ func TestFactorsAndOtherTypesAreWrittenAsFloat32(t *testing.T) {
 	same(t, got, []float64{2, 4, 6, 8, -5, -6, -7, -8})
 }
 
-func TestWhatNoFileHoldsIsListedWithItsReason(t *testing.T) {
+func TestIndex_ListsWhatMetalCannotHold(t *testing.T) {
 	b := modeltest.New(1)
 	x := b.BatchNorm(b.Conv(b.Input(1, 2, 5, 5), 2, 3, 3, 1), 3)
 	x = b.Op("Conv", []*model.Value{x, b.Weight(2, 3, 1, 1, 1)})

@@ -20,7 +20,7 @@ type builder struct {
 	tensors  []*Tensor
 	named    map[string]map[string]*Tensor // of each dict
 	dicts    []string
-	keep     bool // every tensor stays
+	complete bool // no tensor may come beside those that are there
 	places   []*place
 	taken    map[*Tensor]bool  // normalisations' and weights, which are in one chain each
 	odd      map[string]string // modules of a language model that have more than a weight and a bias: what
@@ -40,10 +40,10 @@ type place struct {
 	offset float64 // what is stored is so much less than what the node reads
 }
 
-func newBuilder(tensors []*Tensor, keep bool) *builder {
-	b := &builder{m: &model.Model{Opset: map[string]int64{"": 23}}, tensors: tensors, named: map[string]map[string]*Tensor{}, keep: keep, taken: map[*Tensor]bool{}}
+func newBuilder(tensors []*Tensor) *builder {
+	b := &builder{m: &model.Model{Opset: map[string]int64{"": 23}}, tensors: tensors, named: map[string]map[string]*Tensor{}, taken: map[*Tensor]bool{}}
 	b.m.Graph = &model.Graph{Name: "state", Model: b.m}
-	b.m.Takes = b.takes
+	b.m.Place = b.place
 	for _, t := range tensors {
 		if b.named[t.Dict] == nil {
 			b.named[t.Dict] = map[string]*Tensor{}
@@ -212,24 +212,29 @@ func (w within) conv(l *linear, x *model.Value, channels int64, output string) *
 	return n.Outputs[0]
 }
 
-// takes says whether the checkpoint has a place for another constant as that input of a node.
-func (b *builder) takes(n *model.Node, k int) bool {
+// place says what the checkpoint has of input k of a node.
+func (b *builder) place(n *model.Node, k int) model.Place {
 	s, ok := n.Source.(*sited)
-	return ok && b.holds(s, k)
+	if !ok {
+		return model.NoPlace
+	}
+	return b.placeOf(s, k)
 }
 
-// holds says whether input k is a tensor that can change, or may be a new one.
-func (b *builder) holds(s *sited, k int) bool {
+// placeOf says whether input k is a tensor that can change, or may be a new one.
+func (b *builder) placeOf(s *sited, k int) model.Place {
 	for _, p := range s.places {
-		if p.input != k {
-			continue
+		switch {
+		case p.input != k:
+		case p.tensor != nil && p.tensor.Fixed == "":
+			return model.Stored
+		case p.tensor == nil && !b.complete:
+			return model.Gained
+		default:
+			return model.NoPlace
 		}
-		if p.tensor != nil {
-			return p.tensor.Fixed == ""
-		}
-		return !b.keep
 	}
-	return false
+	return model.NoPlace
 }
 
 // sited are the places of a node.

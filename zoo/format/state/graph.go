@@ -16,8 +16,8 @@ import (
 // several state dicts one has to have them.
 func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (net *Net, err error) {
 	var dicts []string
-	for _, dict := range newBuilder(tensors, false).dicts {
-		n, fails := within{newBuilder(tensors, o.Neutralize), dict}.along(ctx, o)
+	for _, dict := range newBuilder(tensors).dicts {
+		n, fails := within{newBuilder(tensors), dict}.along(ctx, o)
 		switch {
 		case fails != nil:
 			err = errors.Join(err, fails)
@@ -52,7 +52,7 @@ func (w within) along(ctx context.Context, o format.Options) (*Net, error) {
 		asked[prefix+name] = true
 		return format.Stored{DType: t.DType, Shape: t.Shape, Data: t.Data, Fixed: t.Fixed != ""}, true
 	}
-	f, err := format.Open(ctx, o.State.Graph, format.Options{Neutralize: o.Neutralize, State: format.State{Tensors: find}})
+	f, err := format.Open(ctx, o.State.Graph, format.Options{State: format.State{Tensors: find}})
 	if err != nil {
 		return nil, fmt.Errorf("along the graph: %w", err)
 	}
@@ -141,7 +141,12 @@ func (w within) bind(m *model.Model, find func(string) (format.Stored, bool)) er
 		sites[p.node].places = append(sites[p.node].places, p)
 	}
 	m.Stays = func(n *model.Node) (string, bool) { return format.InCode, n.Type != "BatchNormalization" }
-	m.Takes = func(n *model.Node, k int) bool { return sites[n] != nil && w.holds(sites[n], k) }
+	m.Place = func(n *model.Node, k int) model.Place {
+		if sites[n] == nil {
+			return model.NoPlace
+		}
+		return w.placeOf(sites[n], k)
+	}
 	return nil
 }
 

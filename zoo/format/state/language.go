@@ -73,7 +73,7 @@ func (b *builder) language(path, at string) error {
 		at = filepath.Join(filepath.Dir(path), "config.json")
 	}
 	b.used = append(b.used, at)
-	b.keep = true // its code has no bias where the file has none
+	b.complete = true // its code has no bias where the file has none
 	c, err := readConfig(at)
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func run[T any](t *testing.T, python string, questions []question, args ...strin
 }
 
 // folded folds a checkpoint, proves it, and returns where it was written.
-func folded(t *testing.T, path string, o format.Options) (*fold.Plan, string) {
+func folded(t *testing.T, path string, o format.Options, neutral bool) (*fold.Plan, string) {
 	t.Helper()
 	open := func(path string) format.File {
 		f, err := format.Open(t.Context(), path, o)
@@ -88,7 +88,7 @@ func folded(t *testing.T, path string, o format.Options) (*fold.Plan, string) {
 		return f
 	}
 	f := open(path)
-	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: o.Neutralize})
+	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: neutral})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestTorchNetworksComputeTheSameWithCheckpointsThatPresetsFolded(t *testing.
 			continue
 		}
 		for _, neutral := range []bool{false, true} {
-			p, written := folded(t, m.Path, format.Options{State: format.State{Presets: []string{m.Preset}}, Neutralize: neutral})
+			p, written := folded(t, m.Path, format.Options{State: format.State{Presets: []string{m.Preset}}}, neutral)
 			tally := p.Tally()
 			t.Logf("%-30s neutral %-5v %3d normalisations, %3d left", m.Name, neutral, len(p.Maps), tally.Left)
 			if len(p.Maps) == 0 || m.Left >= 0 && tally.Left != m.Left || m.Left < 0 && tally.Left == 0 {
@@ -159,8 +159,8 @@ func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
 	var questions []question
 	for _, m := range run[made](t, path, nil, "language", t.TempDir()) {
 		for _, neutral := range []bool{false, true} {
-			o := format.Options{Neutralize: neutral, State: format.State{Config: filepath.Join(filepath.Dir(m.Path), "config.json")}}
-			p, written := folded(t, m.Path, o)
+			o := format.Options{State: format.State{Config: filepath.Join(filepath.Dir(m.Path), "config.json")}}
+			p, written := folded(t, m.Path, o, neutral)
 			want, known := gone[m.Name]
 			tails := 0
 			for _, r := range p.Regions {
@@ -195,9 +195,9 @@ func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Neutralize = seed%4 == 3
-		_, written := folded(t, original, o)
-		questions = append(questions, question{"form", original, original, written, o.Neutralize})
+		neutral := seed%4 == 3
+		_, written := folded(t, original, o, neutral)
+		questions = append(questions, question{"form", original, original, written, neutral})
 	}
 	for k, a := range run[answer](t, path, questions, "judge") {
 		switch q := questions[k]; {
@@ -216,7 +216,7 @@ func TestTorchProgramsAreTheGraphsOfCheckpoints(t *testing.T) {
 	var questions []question
 	for _, m := range run[made](t, path, nil, "along", t.TempDir()) {
 		for _, neutral := range []bool{false, true} {
-			p, written := folded(t, m.Path, format.Options{State: format.State{Graph: m.Graph}, Neutralize: neutral})
+			p, written := folded(t, m.Path, format.Options{State: format.State{Graph: m.Graph}}, neutral)
 			if tally := p.Tally(); len(p.Maps) == 0 || !neutral && tally.Left != m.Left {
 				t.Errorf("%s: %d of %d per-channel nodes are left, want %d: %v", m.Name, tally.Left, len(p.Maps), m.Left, p.Remaining)
 			}

@@ -84,7 +84,7 @@ func Open(ctx context.Context, path string, tensors []*Tensor, o format.Options)
 	if o.State.Graph != "" {
 		return alongGraph(ctx, tensors, o)
 	}
-	b := newBuilder(tensors, o.Neutralize)
+	b := newBuilder(tensors)
 	pairs, err := pairsOf(o.State)
 	switch {
 	case err != nil:

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
@@ -67,7 +67,7 @@ func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, written := foldedAs(t, path, format.Options{Neutralize: seed%4 == 3})
+		_, _, written := foldedAs(t, path, fold.Options{Neutralize: seed%4 == 3})
 		pairs = append(pairs, [2]string{path, written})
 	}
 	gone, worst := 0, 0.0

@@ -42,13 +42,14 @@ func (h *file) substitute(tensors func(string) (format.Stored, bool)) error {
 
 // bare bounds what may change to what a checkpoint says: elements of tensors that are read in one place, biases, and batch
 // normalisations, which become Identity where the checkpoint is loaded. All else is code, and stays.
-func (b *builder) bare(neutralize bool) {
-	b.m.Takes = func(n *model.Node, k int) bool {
-		if b.holds(n, k) {
-			return len(n.In(k).Uses) == 1
+func (b *builder) bare() {
+	b.m.Place = func(n *model.Node, k int) model.Place {
+		place := b.place(n, k)
+		p, _ := n.Source.(*part)
+		if place == model.Stored && len(n.In(k).Uses) != 1 || place == model.Gained && p.gains[k] != "bias" {
+			return model.NoPlace
 		}
-		p, ok := n.Source.(*part)
-		return ok && !neutralize && k < len(p.gains) && p.gains[k] == "bias" && b.takes(n, k)
+		return place
 	}
 	b.m.Stays = func(n *model.Node) (string, bool) {
 		if n.Type != "BatchNormalization" {

@@ -6,17 +6,20 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// takes says whether the file can store another constant as that input of a node: a stored tensor that is read in one form,
-// or one that the operator has an argument for that was left out.
-func (b *builder) takes(n *model.Node, k int) bool {
+// place says what the file has of input k of a node: a stored tensor that is read in one form, or one that the operator has
+// an argument for that was left out.
+func (b *builder) place(n *model.Node, k int) model.Place {
 	if b.holds(n, k) {
-		return true
+		return model.Stored
 	}
 	p, ok := n.Source.(*part)
 	if !ok || k >= len(p.gains) || p.gains[k] == "" || p.site.like() == nil {
-		return false
+		return model.NoPlace
 	}
-	return k >= len(p.given) || p.given[k] == nil && (n.In(k) == nil || n.In(k).Const != nil && b.stored[n.In(k)] == nil)
+	if k >= len(p.given) || p.given[k] == nil && (n.In(k) == nil || n.In(k).Const != nil && b.stored[n.In(k)] == nil) {
+		return model.Gained
+	}
+	return model.NoPlace
 }
 
 // holds says whether that input of a node is a stored tensor that is read in one form.

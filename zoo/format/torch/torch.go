@@ -95,12 +95,9 @@ func (h *file) open(o format.Options) error {
 	if h.built, err = read(h.text, h.configs); err != nil {
 		return fmt.Errorf("models/%s.json: %w", h.name, err)
 	}
-	h.built.m.Takes, h.built.m.Stays = h.built.takes, h.built.stays
-	if o.Neutralize {
-		h.built.m.Takes = h.built.holds
-	}
+	h.built.m.Place, h.built.m.Stays = h.built.place, h.built.stays
 	if o.State.Tensors != nil {
-		h.built.bare(o.Neutralize)
+		h.built.bare()
 	}
 	return nil
 }

@@ -245,13 +245,13 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 // folded folds a program, and returns what it was and what was written.
 func folded(t *testing.T, path string) (before, after *model.Model, written string) {
 	t.Helper()
-	return foldedAs(t, path, format.Options{})
+	return foldedAs(t, path, fold.Options{})
 }
 
-func foldedAs(t *testing.T, path string, o format.Options) (before, after *model.Model, written string) {
+func foldedAs(t *testing.T, path string, o fold.Options) (before, after *model.Model, written string) {
 	t.Helper()
 	open := func(path string) format.File {
-		f, err := format.Open(t.Context(), path, o)
+		f, err := format.Open(t.Context(), path, format.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +259,7 @@ func foldedAs(t *testing.T, path string, o format.Options) (before, after *model
 		return f
 	}
 	f := open(path)
-	if _, err := fold.Fold(f.Model(), fold.Options{Neutralize: o.Neutralize}); err != nil {
+	if _, err := fold.Fold(f.Model(), o); err != nil {
 		t.Fatal(err)
 	}
 	out := formattest.Folder{Path: t.TempDir(), Name: "folded.pt2"}

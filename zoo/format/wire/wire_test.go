@@ -61,7 +61,7 @@ func TestAMessageOfNewAndCopiedFieldsIsWhatProtowireReads(t *testing.T) {
 	}
 }
 
-func TestNoLengthIsTrusted(t *testing.T) {
+func TestParse_RefusesLengthsBeyondTheMessage(t *testing.T) {
 	tag := func(kind protowire.Type) []byte { return protowire.AppendTag(nil, 1, kind) }
 	for name, data := range map[string][]byte{
 		"text longer than the file":     append(tag(protowire.BytesType), 5, 'a'),

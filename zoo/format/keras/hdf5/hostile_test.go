@@ -140,7 +140,7 @@ func TestTreesThatContainThemselvesAreRefused(t *testing.T) {
 	refusedWithin(t, e.rooted(t, node, heap), 1<<20, format.ErrCorrupt)
 }
 
-func TestTextsThatAreOneTextAreBounded(t *testing.T) {
+func TestHostile_SharedTextsTakeBoundedMemory(t *testing.T) {
 	const length, count = 1 << 20, 4000 // 4 GB of text in 1 MB
 	e := newEncoder()
 	var one, all encoded
@@ -188,7 +188,7 @@ func TestTextLongerThanItsPlaceIsRefused(t *testing.T) {
 	}
 }
 
-func TestContinuationsThatLeadToThemselvesAreBounded(t *testing.T) {
+func TestHostile_HeaderContinuationsThatCycle(t *testing.T) {
 	e := newEncoder()
 	var m encoded
 	m.u64(uint64(superblockSize+headerSize), 24)

@@ -96,7 +96,7 @@ func TestNumbersOfEveryType(t *testing.T) {
 	}
 }
 
-func TestTypesOfNumbersGoBothWays(t *testing.T) {
+func TestTypeOf_IsTheInverseOfDType(t *testing.T) {
 	for d := tensor.DType(0); d < 32; d++ {
 		kind := TypeOf(d)
 		switch d {

@@ -45,7 +45,7 @@ func TestWhatIsWrittenReadsBackEqual(t *testing.T) {
 	}
 }
 
-func TestAnObjectThatSeveralLinksNameIsOneObject(t *testing.T) {
+func TestHardLinks_NameOneObject(t *testing.T) {
 	data := written(t, small())
 	root, err := hdf5.Open(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -249,7 +249,7 @@ func TestChunksAreReadByManyAtOnce(t *testing.T) {
 	}
 }
 
-func TestElementsEndWhereTheyEnd(t *testing.T) {
+func TestReadAt_EndsWithTheElements(t *testing.T) {
 	root := open(t, "testdata/seeds/old.h5")
 	for _, name := range []string{"all", "compact", "g/0", "never", "sparse"} { // of every layout
 		d := root.Get(name).(*hdf5.Dataset)

@@ -1,0 +1,130 @@
+package fold
+
+import (
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+func init() {
+	register(
+		&operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward, Again: true},
+		&operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward, Again: true},
+		&operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward, Again: true},
+	)
+}
+
+// interpolates says why the operator's results are not sums of its input's channel with weights that add up to 1, or nil.
+func interpolates(n *model.Node, a affine) *Reason {
+	x, y := n.In(0), n.Outputs[0]
+	if a.Axis != uniform && (a.Axis >= len(x.Shape) || a.Axis >= len(y.Shape) || x.Shape[a.Axis] != y.Shape[a.Axis] || x.Shape[a.Axis] < 0) {
+		return because(NotPerChannel, "%v may resize the channels", n)
+	}
+	switch mode := n.Str("mode", "nearest"); {
+	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (a.Shifts() || n.Float("extrapolation_value", 0) != 0):
+		return because(Border, "%v fills in what lies outside its input", n)
+	case mode != "nearest" && mode != "linear" && mode != "bilinear" && mode != "cubic":
+		return because(Unsupported, "%v has mode %s", n, mode)
+	}
+	return nil
+}
+
+func resizeBack(m *move, n *model.Node, _ int, a affine) *Reason {
+	if why := interpolates(n, a); why != nil {
+		return why
+	}
+	return m.Back(n, 0, a)
+}
+
+func resizeForward(m *move, n *model.Node, k int, a affine) *Reason {
+	if k != 0 {
+		return because(Nonlinear, "%v takes its size from there", n)
+	}
+	if why := interpolates(n, a); why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], a)
+}
+
+// Both operators move between channels (axis 1) and blocks of b×b positions. channelOf gives, for a channel of the side
+// with many of them, the channel of the side with few.
+func channelOf(n *model.Node, few int) func(many int) int {
+	b := int(n.Int("blocksize", 1))
+	if n.Type == "DepthToSpace" && n.Str("mode", "DCR") == "CRD" {
+		return func(many int) int { return many / (b * b) }
+	}
+	return func(many int) int { return many % few }
+}
+
+// spread is a map over few channels for the many that hold them.
+func spread(n *model.Node, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
+		return a, nil
+	}
+	if a.Axis != 1 {
+		return a, because(NotPerChannel, "the map is over axis %d, %v moves channels", a.Axis, n)
+	}
+	b := int(n.Int("blocksize", 1))
+	few := len(a.Scale)
+	if b < 1 || b > maxValues || few*b > maxValues/b {
+		return a, because(NotPerChannel, "%v has blocks of %d positions", n, b)
+	}
+	of := channelOf(n, few)
+	out := affine{1, make([]float64, few*b*b), make([]float64, few*b*b)}
+	for c := range out.Scale {
+		out.Scale[c], out.Shift[c] = a.Scale[of(c)], a.Shift[of(c)]
+	}
+	return out, nil
+}
+
+// gathered is a map over many channels for the few that they become: all that become one must agree.
+func gathered(n *model.Node, a affine) (affine, *Reason) {
+	if a.Axis == uniform {
+		return a, nil
+	}
+	b := int(n.Int("blocksize", 1))
+	if a.Axis != 1 || b < 1 || b > len(a.Scale) || len(a.Scale)%(b*b) != 0 {
+		return a, because(NotPerChannel, "the map is over axis %d, %v moves channels", a.Axis, n)
+	}
+	few := len(a.Scale) / (b * b)
+	of := channelOf(n, few)
+	out, set := affine{1, make([]float64, few), make([]float64, few)}, make([]bool, few)
+	for c := range a.Scale {
+		k := of(c)
+		if set[k] && (out.Scale[k] != a.Scale[c] || out.Shift[k] != a.Shift[c]) {
+			return a, because(NotPerChannel, "%v puts channels of different scale side by side", n)
+		}
+		out.Scale[k], out.Shift[k], set[k] = a.Scale[c], a.Shift[c], true
+	}
+	return out, nil
+}
+
+func depthToSpaceBack(m *move, n *model.Node, _ int, a affine) *Reason {
+	b, why := spread(n, a)
+	if why != nil {
+		return why
+	}
+	return m.Back(n, 0, b)
+}
+
+func depthToSpaceForward(m *move, n *model.Node, _ int, a affine) *Reason {
+	b, why := gathered(n, a)
+	if why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], b)
+}
+
+func spaceToDepthBack(m *move, n *model.Node, _ int, a affine) *Reason {
+	b, why := gathered(n, a)
+	if why != nil {
+		return why
+	}
+	return m.Back(n, 0, b)
+}
+
+func spaceToDepthForward(m *move, n *model.Node, _ int, a affine) *Reason {
+	b, why := spread(n, a)
+	if why != nil {
+		return why
+	}
+	return m.Forward(n.Outputs[0], b)
+}

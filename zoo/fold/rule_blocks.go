@@ -1,0 +1,104 @@
+package fold
+
+import (
+	"slices"
+
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// ONNX Runtime keeps images in blocks of channels from convolution to convolution. A batch normalisation is a convolution
+// of one tap there; an Add or a Mul of a constant brings the whole image into ONNX's order and back, which takes longer
+// than what it computes. The operators that work on blocks are those of core/optimizer/nchwc_transformer.cc.
+
+// blockwise are operators whose outputs are in blocks where their images are; an Identity is gone when the model runs.
+var blockwise = []string{"Identity", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish", "MaxPool", "AveragePool", "GlobalMaxPool",
+	"GlobalAveragePool", "BatchNormalization", "Concat", "Upsample", "Resize", "Add", "Sum", "Mul"}
+
+// mostSteps bounds how far back blocked looks for a convolution.
+const mostSteps = 8
+
+// blocked says whether a runtime has the image v in blocks: a convolution computes it, with blockwise operators and idioms
+// behind.
+func (p *planner) blocked(v *model.Value, steps int) bool {
+	n := v.Producer
+	if len(v.Shape) != 4 || n == nil || n.Domain != "" || steps > mostSteps {
+		return false
+	}
+	if n.Type == "Conv" {
+		return true
+	}
+	if !slices.Contains(blockwise, n.Type) && p.idioms[n] == nil {
+		return false
+	}
+	images := 0
+	for _, x := range n.Inputs {
+		if x == nil || p.isConstant(x) || len(x.Shape) != 4 {
+			continue
+		}
+		if images++; !p.blocked(x, steps+1) {
+			return false
+		}
+	}
+	return images > 0
+}
+
+// leavesBlocks says whether an Add in the place of a run would be slower than one batch normalisation, though it is less
+// work.
+func (p *planner) leavesBlocks(r *run) bool {
+	x := r.first().In(p.find(r.first()).data)
+	return len(x.Shape) == 4 && (slices.ContainsFunc(r.nodes, isBatchNorm) || p.normalises(r))
+}
+
+// normalises says whether one batch normalisation can do what a run of several nodes does between convolutions.
+func (p *planner) normalises(r *run) bool {
+	x := r.first().In(p.find(r.first()).data)
+	_, fits := r.a.Over(1, channelsOf(x))
+	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Place == nil && !p.opt.Neutralize && !p.opt.Off["norm"] && p.model.Opset[""] >= 9 &&
+		x.DType == tensor.Float32 && p.blocked(x, 0) && slices.ContainsFunc(r.last().Outputs[0].Uses, func(u model.Use) bool {
+		return u.Node.Type == "Conv" && u.Node.Domain == "" && u.Index == 0
+	})
+}
+
+// channelsOf is the number of an image's channels; 0 where it is not known.
+func channelsOf(x *model.Value) int {
+	if len(x.Shape) != 4 || x.Shape[1] < 1 || x.Shape[1] > maxValues {
+		return 0
+	}
+	return int(x.Shape[1])
+}
+
+// normalise puts a batch normalisation in the place of a run: with μ = 0 and σ² = 1 − ε, rounded, γ = s·√(σ² + ε) and β = t.
+func (p *planner) normalise(r *run) bool {
+	if !p.normalises(r) {
+		return false
+	}
+	first, last := r.first(), r.last()
+	in, out := first.In(p.find(first).data), last.Outputs[0]
+	a, _ := r.a.Over(1, channelsOf(in))
+	b := batchNorm{beta: a.Shift, mean: make([]float64, len(a.Scale)), variance: make([]float64, len(a.Scale)), gamma: make([]float64, len(a.Scale)), epsilon: op.DefaultEpsilon}
+	for c := range a.Scale {
+		b.variance[c] = in.DType.Round(1 - b.epsilon)
+		b.gamma[c] = a.Scale[c] * b.deviation(c)
+	}
+	if !fits(b.gamma, in.DType) || !fits(b.beta, in.DType) {
+		return false
+	}
+	m := p.newMove(r.nodes)
+	m.added = costBatchNorm
+	return m.settle(r, func() {
+		g := last.Graph
+		for _, n := range r.nodes {
+			n.Remove()
+		}
+		inputs := []*model.Value{in}
+		for k, values := range [][]float64{b.gamma, b.beta, b.mean, b.variance} {
+			name := out.Name + "_" + []string{"scale", "bias", "mean", "variance"}[k]
+			inputs = append(inputs, g.NewConst(name, &model.Constant{DType: in.DType, Shape: []int64{int64(len(values))}, Values: values}))
+		}
+		node := g.NewNode(last, "BatchNormalization", out.Name+"_normalised", inputs, []*model.Value{out})
+		p.regions.join([]*model.Node{first, node})
+		p.succeed(node, r)
+	}) == nil
+}
