@@ -74,6 +74,7 @@ func (b *builder) language(path, at string) error {
 	}
 	b.used = append(b.used, at)
 	b.keep = true // its code has no bias where the file has none
+	b.m.ScaleAlone = true
 	c, err := readConfig(at)
 	if err != nil {
 		return err

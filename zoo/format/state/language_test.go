@@ -132,3 +132,19 @@ func TestNormalisationsWithUnknownReadersStay(t *testing.T) {
 		}
 	}
 }
+
+// The numbers of a plan tell what went: a γ that is 1 is no work any more.
+func TestWhatWentIsCounted(t *testing.T) {
+	f, err := format.Open(t.Context(), write(t, `{"model_type": "llama"}`, llama(), nil), format.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p, err := fold.Fold(f.Model(), fold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tally := p.Tally(); p.Before != 3 || p.After != 1 || tally.Folded != 2 || tally.Left != 1 {
+		t.Errorf("%d -> %d per-channel nodes, %+v", p.Before, p.After, tally)
+	}
+}
