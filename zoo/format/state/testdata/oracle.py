@@ -228,8 +228,26 @@ def language(folder):
         at = os.path.join(folder, name)
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             model.save_pretrained(at, max_shard_size="8KB" if k % 3 == 0 else "1GB")
+        if k % 6 == 3:
+            pickled(at)
         files = sorted(f for f in os.listdir(at) if f.endswith(".index.json")) or sorted(f for f in os.listdir(at) if f.endswith(".safetensors"))
         print(json.dumps({"Name": name, "Path": os.path.join(at, files[0])}), flush=True)
+
+
+def pickled(folder):
+    """Makes pytorch_model.bin.index.json and its shards of model.safetensors.index.json and those."""
+    from safetensors.torch import load_file
+    index = os.path.join(folder, "model.safetensors.index.json")
+    with open(index) as f:
+        text = json.load(f)
+    rename = lambda file: file.replace("model-", "pytorch_model-").replace(".safetensors", ".bin")
+    for file in set(text["weight_map"].values()):
+        torch.save(load_file(os.path.join(folder, file)), os.path.join(folder, rename(file)))
+        os.remove(os.path.join(folder, file))
+    text["weight_map"] = {k: rename(v) for k, v in text["weight_map"].items()}
+    os.remove(index)
+    with open(os.path.join(folder, "pytorch_model.bin.index.json"), "w") as f:
+        json.dump(text, f, indent=2)
 
 
 def answer(name, folder):
@@ -279,7 +297,22 @@ def shapes(value):
 
 def judge_form(q):
     """Loads a folded checkpoint and tells what is in it."""
-    return {"Before": json.dumps(shapes(torch.load(q["Original"], weights_only=True))), "After": json.dumps(shapes(torch.load(q["Folded"], weights_only=True)))}
+    return {"Before": json.dumps(whole(q["Original"])), "After": json.dumps(whole(q["Folded"]))}
+
+
+def whole(path):
+    """The shapes of a checkpoint, or of the shards that an index lists, each with the tensors that it says."""
+    if not path.endswith(".index.json"):
+        return shapes(torch.load(path, weights_only=True))
+    with open(path) as f:
+        places = json.load(f)["weight_map"]
+    found = {}
+    for file in sorted(set(places.values())):
+        state = torch.load(os.path.join(os.path.dirname(path), file), weights_only=True)
+        if set(state) != {k for k, v in places.items() if v == file}:
+            raise ValueError(f"{file} holds {sorted(state)[:3]}, by the index others")
+        found[file] = shapes(state)
+    return found
 
 
 def judge():
