@@ -278,6 +278,12 @@ def judge_language(q):
     for f in os.listdir(original):
         if not os.path.exists(os.path.join(folded, f)):
             shutil.copy(os.path.join(original, f), folded)
+    if q["Untied"]:
+        at = os.path.join(folded, "config.json")
+        with open(at) as f:
+            config = json.load(f)
+        with open(at, "w") as f:
+            json.dump(config | {"tie_word_embeddings": False}, f)
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
         before, after = answer(q["Name"], original), answer(q["Name"], folded)
     return {"Off": max(off(a, b) for a, b in zip(before, after))}
