@@ -47,7 +47,7 @@ fetch: ## ONNX Runtime's library and published models into .cache, by hash
 networks: ## generated networks of the formats of which no package publishes files
 	@$(GO) run ./cmd/zoogen -networks $(CACHE)/zoo/networks
 
-demo: build fetch networks ## fold published ONNX models, or generated ones where no registry answers, and generated Caffe, Darknet and Keras networks
+demo: build fetch networks ## fold published ONNX models, or generated ones where no registry answers, and generated Caffe, Darknet, Keras and PyTorch networks
 	@if ! find $(CACHE)/zoo -name '*.onnx' 2>/dev/null | grep -q .; then \
 		echo "no published model could be fetched: the demo folds generated ones"; \
 		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi

@@ -26,6 +26,22 @@ func AlongProgram(seed uint64, folder string) (path string, o format.Options, er
 	return path, o, writeSafetensors(path, s.tensors, false)
 }
 
+// Trained writes a program of 17 batch normalisations, network.pt2, and a checkpoint whose graph it is, trained.pth.
+func Trained(folder string) (path string, o format.Options, err error) {
+	s, o, err := alongProgram(140, folder)
+	if err != nil {
+		return "", o, err
+	}
+	program := filepath.Join(folder, "network.pt2")
+	if err := os.Rename(o.State.Graph, program); err != nil {
+		return "", o, err
+	}
+	o.State.Graph = program
+	c := &checkpoint{state: s}
+	path = filepath.Join(folder, "trained.pth")
+	return path, o, c.zip(path, c.object(false))
+}
+
 // alongProgram writes a program, and makes other elements for its parameters and buffers.
 func alongProgram(seed uint64, folder string) (s *state, o format.Options, err error) {
 	p := &torchProgram{rng: rand.New(rand.NewPCG(seed, 47)), metas: map[string]string{}, counts: map[string]int{}, free: seed%5 == 4}

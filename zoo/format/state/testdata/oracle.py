@@ -104,25 +104,33 @@ def networks(folder):
 def along(folder):
     """Writes a program of random weights, and a checkpoint with others."""
     torch.manual_seed(3)
-    for name, left, extension in ("timm:resnet18", 0, ".pth"), ("timm:mixnet_s", 0, ".ckpt"):
+    for name, left, extension in ("timm:resnet18", 0, ".pth"), ("timm:mixnet_s", 0, ".ckpt"), ("timm:mobilenetv2_050", 0, ".pt"):
         path = os.path.join(folder, name.replace(":", "_"))
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             torch.export.save(torch.export.export(network(name), (torch.zeros(1, 3, 64, 64),)), path + ".pt2")
         model = network(name)
         randomise(model)
         state = model.state_dict()
-        torch.save(state if extension == ".pth" else {"state_dict": {"module." + key: v for key, v in state.items()}}, path + extension)
+        whole = state if extension == ".pth" else {"state_dict": {"module." + key: v for key, v in state.items()}}
+        if extension == ".pt":
+            average = network(name)
+            randomise(average)
+            whole = {"model": state, "ema": average.state_dict(), "epoch": 3}
+        torch.save(whole, path + extension)
         print(json.dumps({"Name": name, "Graph": path + ".pt2", "Path": path + extension, "Left": left}), flush=True)
 
 
 def load(path):
+    """The state dicts of a checkpoint."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
-        return load_file(path)
+        return [load_file(path)]
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if "ema" in state:
+        return [state["model"], state["ema"]]
     if "state_dict" in state:
         state = {key.removeprefix("module."): v for key, v in state["state_dict"].items()}
-    return state
+    return [state]
 
 
 def fill(model, state):
@@ -152,15 +160,17 @@ def judge_network(q):
     torch.manual_seed(5)
     size = 96 if "inception" in q["Name"] or "googlenet" in q["Name"] else 64
     x = torch.randn(1, 3, size, size)
-    before, after = network(q["Name"]), network(q["Name"])
-    fill(before, load(q["Original"]))
-    state = load(q["Folded"])
-    if q["Neutral"]:
-        after.load_state_dict(state, strict=not q["Original"].endswith(".safetensors"))
-    else:
-        fill(after, state)
-    with torch.no_grad():
-        return {"Off": max(off(a, b) for a, b in zip(tensors(before(x)), tensors(after(x)), strict=True))}
+    worst = 0
+    for original, folded in zip(load(q["Original"]), load(q["Folded"]), strict=True):
+        before, after = network(q["Name"]), network(q["Name"])
+        fill(before, original)
+        if q["Neutral"]:
+            after.load_state_dict(folded, strict=not q["Original"].endswith(".safetensors"))
+        else:
+            fill(after, folded)
+        with torch.no_grad():
+            worst = max([worst, *(off(a, b) for a, b in zip(tensors(before(x)), tensors(after(x)), strict=True))])
+    return {"Off": worst}
 
 
 def tensors(value):
