@@ -47,7 +47,7 @@ fetch: ## ONNX Runtime's library and published models into .cache, by hash
 networks: ## generated networks of the formats of which no package publishes files
 	@$(GO) run ./cmd/zoogen -networks $(CACHE)/zoo/networks
 
-demo: build fetch networks ## fold published ONNX models, or generated ones where no registry answers, and generated Caffe, Darknet and Keras networks
+demo: build fetch networks ## fold published ONNX models, or generated ones where no registry answers, and generated Caffe, Darknet, Keras and PyTorch networks
 	@if ! find $(CACHE)/zoo -name '*.onnx' 2>/dev/null | grep -q .; then \
 		echo "no published model could be fetched: the demo folds generated ones"; \
 		$(GO) run ./cmd/zoogen $(CACHE)/zoo/generated; fi
@@ -101,9 +101,10 @@ torch: $(CACHE)/modern/done ## folded programs, checkpoints and language models 
 modern: build $(CACHE)/modern/done ## export 85 timm architectures, fold them, and hold them against the originals; installs torch
 	sh build/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md
 
-$(CACHE)/modern/done: build/modern.txt
+$(CACHE)/modern/done: build/modern.txt build/torch.txt
 	python3 -m venv $(CACHE)/modern
 	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r build/modern.txt
+	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r build/torch.txt
 	touch $@
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing

@@ -73,7 +73,8 @@ func modelName(rel string) bool {
 
 // checkpoint says whether a name is that of a file of tensors without a graph.
 func checkpoint(rel string) bool {
-	return slices.Contains([]string{".safetensors", ".pt", ".pth", ".ckpt", ".bin"}, extension(rel)) || strings.HasSuffix(strings.ToLower(rel), ".safetensors.index.json")
+	whole := strings.TrimSuffix(strings.ToLower(rel), ".index.json")
+	return slices.Contains([]string{".safetensors", ".bin"}, path.Ext(whole)) || slices.Contains([]string{".pt", ".pth", ".ckpt"}, extension(rel))
 }
 
 func extension(rel string) string { return strings.ToLower(path.Ext(rel)) }

@@ -102,6 +102,7 @@ type State struct {
 	Presets []string
 	Pairs   []Pair
 	Epsilon float64 // of pairs without one of their own, and of presets in place of theirs; 0: not given
+	Untie   bool    // the head of a language model may get a weight of its own where it shares the embedding's
 }
 
 // Pair is a linear operator and the batch normalisation beside it, by names.

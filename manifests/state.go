@@ -25,7 +25,7 @@ func (f *source) positive(n ast.Node, what string) float64 {
 // state reads where the structure of checkpoints is from.
 func (f *source) state(n ast.Node, p *places) (s State) {
 	p.graph = spot{}
-	var pairs ast.Node
+	var pairs, untie ast.Node
 	f.mapping(n, "state", keys{
 		"graph": func(n ast.Node) { p.graph, s.Graph = spotOf(n), f.template(n, "graph") },
 		"preset": func(n ast.Node) {
@@ -37,6 +37,7 @@ func (f *source) state(n ast.Node, p *places) (s State) {
 		},
 		"epsilon": func(n ast.Node) { s.Epsilon = f.positive(n, "epsilon") },
 		"pairs":   func(n ast.Node) { pairs = n },
+		"untie":   func(n ast.Node) { untie, s.Untie = n, f.truth(n, "untie") },
 	})
 	if pairs != nil { // behind the epsilon, wherever that stands
 		list, ok := pairs.(*ast.SequenceNode)
@@ -55,7 +56,9 @@ func (f *source) state(n ast.Node, p *places) (s State) {
 	if s.Graph != "" && (len(s.Pairs) > 0 || len(s.Presets) > 0 || s.Epsilon > 0) {
 		f.fail(p.graph, "graph says all there is: leave out pairs, preset and epsilon")
 	}
-	if s.Graph == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 {
+	if named := s.Graph != "" || len(s.Pairs) > 0 || len(s.Presets) > 0; named && s.Untie {
+		f.fail(spotOf(untie), "untie is of language models, whose config.json names their architecture: leave out graph, pairs and preset")
+	} else if !named && untie == nil {
 		f.fail(spotOf(n), "state names neither a graph nor pairs nor a preset")
 	}
 	return s

@@ -124,7 +124,7 @@ func (w *walker) enter(rel string, e fs.DirEntry) error {
 }
 
 // shard is the name of one of several files of a checkpoint.
-var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}\.safetensors$`)
+var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.safetensors|\.bin)$`)
 
 // whole is the path of the index of shards that a file is one of; the file's own where it is none.
 func (w *walker) whole(rel string) string {
@@ -132,7 +132,7 @@ func (w *walker) whole(rel string) string {
 	if at == nil {
 		return rel
 	}
-	index := path.Join(path.Dir(rel), at[1]+".safetensors.index.json")
+	index := path.Join(path.Dir(rel), at[1]+at[2]+".index.json")
 	if _, err := os.Stat(w.at(index)); err != nil {
 		return rel
 	}

@@ -32,7 +32,15 @@ func main() {
 	published := flag.String("published", ".cache/zoo", "folder of published models, measured too; one that is not there is passed over")
 	python := flag.String("python", ".cache/compare/bin/python", "the Python with ONNX Runtime, onnxslim and onnxsim, whose processor time is put beside; one that is not there is passed over")
 	huge := flag.Float64("huge", 0, "GB of one more model, with external data, beside one of 0.1 GB; 0: none")
+	checkpoint := flag.Float64("checkpoint", 0, "GB of a language model in shards, measured beside cp -r and nothing else; 0: none")
 	flag.Parse()
+	if *checkpoint > 0 {
+		if err := shards(*program, *checkpoint, *rounds); err != nil {
+			fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := measure(*program, *models, *width, *many, *rounds, *published, *python, *huge); err != nil {
 		fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
 		os.Exit(1)
@@ -249,7 +257,7 @@ type ended struct {
 // fold runs zoofold over a zoo. Every model has to be folded, or unchanged.
 func (b *bench) fold(zoo, out, checks string) (ended, error) {
 	manifest := filepath.Join(b.folder, "models.yaml")
-	text := fmt.Sprintf("version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.onnx'\n", zoo, out)
+	text := fmt.Sprintf("version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.{onnx,safetensors}'\n", zoo, out)
 	if err := os.WriteFile(manifest, []byte(text), 0o666); err != nil {
 		return ended{}, err
 	}

@@ -17,7 +17,7 @@ func main() {
 	count := flag.Int("count", 10, "how many models")
 	width := flag.Int64("width", 32, "channels")
 	depth := flag.Int64("depth", 6, "blocks")
-	networks := flag.Bool("networks", false, "networks of the other formats instead, in caffe, darknet and keras below FOLDER")
+	networks := flag.Bool("networks", false, "networks of the other formats instead, in caffe, darknet, keras and torch below FOLDER")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: zoogen [-networks] [-count n] [-width n] [-depth n] FOLDER")

@@ -16,9 +16,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 
 	_ "github.com/zoofold/zoofold/zoo/format/caffe"
+	_ "github.com/zoofold/zoofold/zoo/format/checkpoint"
 	_ "github.com/zoofold/zoofold/zoo/format/darknet"
 	_ "github.com/zoofold/zoofold/zoo/format/keras"
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
+	_ "github.com/zoofold/zoofold/zoo/format/torch"
 )
 
 // planFile plans a model file and fails the test if its numbers do not add up.

@@ -6,8 +6,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization and InstanceNormalization
-// whose γ and β are not 1 and 0, Mul, Div, Add and Sub of one constant and one other operand, and layers with statistics that
+// Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization, RMSNormalization and
+// InstanceNormalization whose γ and β are not 1 and 0, Mul, Div, Add and Sub of one constant and one other operand, and layers with statistics that
 // ONNX has no operator for. It counts what could be looked at, foldable or not, so that numbers of different programs compare.
 func Count(m *model.Model) int { return len(counted(m)) }
 

@@ -9,7 +9,7 @@ func init() {
 		{Types: []string{"LayerNormalization"}, Tail: layerNormTail, Counts: scalesOrShifts},
 		{Types: []string{"InstanceNormalization"}, Tail: channelNormTail, Counts: scalesOrShifts},
 		{Types: []string{"GroupNormalization"}, Tail: groupNormTail},
-		{Types: []string{"RMSNormalization", "SimplifiedLayerNormalization"}, Tail: rmsNormTail},
+		{Types: []string{"RMSNormalization", "SimplifiedLayerNormalization"}, Tail: rmsNormTail, Counts: scalesOrShifts},
 	} {
 		o.Family, o.Back = "norm", tailBack
 		register(o)
@@ -98,7 +98,8 @@ func tailBack(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.setTail(n, b)
 }
 
-// sendTail moves the tail of a normalisation into what reads it, and says whether it did.
+// sendTail moves the tail of a normalisation into what reads it, and says whether it did. Where its shift has to stay, the
+// scale goes alone if the model has a use for that: γ·x + β = γ·(x + β/γ).
 func (p *planner) sendTail(n *model.Node) bool {
 	a, why := p.operator(n).Tail(p, n)
 	if why == nil && a.Identity() {
@@ -108,19 +109,33 @@ func (p *planner) sendTail(n *model.Node) bool {
 		why = because(Statistics, "%v has a scale or bias that is not a finite number", n)
 	}
 	r := &run{nodes: []*model.Node{n}, a: a, cost: costSimple}
-	m := p.newMove(r.nodes)
 	if why == nil {
-		why = m.setTail(n, affine{a.Axis, ones(len(a.Scale)), make([]float64, len(a.Scale))})
-		m.into = nil
+		why = p.send(r, a, affine{a.Axis, ones(len(a.Scale)), make([]float64, len(a.Scale))})
 	}
-	if why == nil {
-		why = m.Forward(n.Outputs[0], a)
-	}
-	if why == nil {
-		why = m.settle(r, func() {})
+	if why != nil && p.model.ScaleAlone && a.Scales() && a.Shifts() {
+		left := shifting(a.Axis, make([]float64, len(a.Scale)))
+		for c, s := range a.Scale {
+			left.Shift[c] = a.Shift[c] / s
+		}
+		if left.Finite() && p.send(r, a.OnlyScale(), left) == nil {
+			return true
+		}
 	}
 	if why != nil {
 		p.explain(r, why)
 	}
 	return why == nil
+}
+
+// send moves a map into what reads a normalisation, which ends in another one then.
+func (p *planner) send(r *run, a, left affine) *Reason {
+	m, n := p.newMove(r.nodes), r.first()
+	if why := m.setTail(n, left); why != nil {
+		return why
+	}
+	m.into = nil
+	if why := m.Forward(n.Outputs[0], a); why != nil {
+		return why
+	}
+	return m.settle(r, func() {})
 }

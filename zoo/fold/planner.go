@@ -14,7 +14,7 @@ import (
 )
 
 // Version names the rules of folding: a result of another version is made anew.
-const Version = "6"
+const Version = "7"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
 const DefaultMaxDuplicateBytes = 64 << 20

@@ -50,6 +50,7 @@ type State struct {
 	Pairs   []Pair
 	Epsilon float64                          // of pairs without one of their own; 0: none is given
 	Tensors func(name string) (Stored, bool) // of a program that is a graph: its parameters, in the place of its own
+	Untie   bool                             // the head of a language model may get a weight of its own where it shares the embedding's
 	Config  string                           // path of the config.json that names the architecture; "": the one beside the model file
 }
 

@@ -31,6 +31,9 @@ type Model struct {
 	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
 	Stays func(n *Node) (why string, stays bool)
 
+	// ScaleAlone says that the scale of a normalisation over its input is worth moving even where its shift stays.
+	ScaleAlone bool
+
 	// Twins are the nodes that do the same with the same stored constants as n, n among them, in an order of their own: those
 	// of one layer in all places where it is used. Their constants change alike or not at all. Together says that they leave
 	// the file together or not at all, too. It is nil where constants may be copied, and answers nil where there is one place.

@@ -318,7 +318,7 @@ func options(j *manifests.Job) format.Options {
 	s := j.Rule.State
 	o := format.Options{
 		Weights: j.Weights, Epsilon: j.Rule.Epsilon,
-		State: format.State{Graph: j.Graph, Presets: s.Presets, Epsilon: s.Epsilon, Config: filepath.Join(filepath.Dir(j.Source), "config.json")},
+		State: format.State{Graph: j.Graph, Presets: s.Presets, Epsilon: s.Epsilon, Untie: s.Untie, Config: filepath.Join(filepath.Dir(j.Source), "config.json")},
 	}
 	for _, p := range s.Pairs {
 		o.State.Pairs = append(o.State.Pairs, format.Pair{Linear: p.Linear, Norm: p.Norm, First: p.First, Transposed: p.Transposed, Epsilon: p.Epsilon})

@@ -18,7 +18,7 @@ import (
 
 // Checkpoint writes one small checkpoint of torch.save into a folder, a ZIP file or one in the older form, and returns its
 // path: a state dict, or several with other things beside them; parameters, tensors that share a storage, and tensors whose
-// axes are stored in another order. Equal seeds make equal files, which torch.load(weights_only=True) loads.
+// axes are stored in another order; or an index with its shards. Equal seeds make equal files, which torch.load(weights_only=True) loads.
 func Checkpoint(seed uint64, folder string) (path string, o format.Options, err error) {
 	s := newState(seed)
 	c := &checkpoint{state: s}
@@ -28,6 +28,10 @@ func Checkpoint(seed uint64, folder string) (path string, o format.Options, err 
 		}
 	} else {
 		s.network()
+	}
+	if seed%12 == 10 {
+		path = filepath.Join(folder, fmt.Sprintf("checkpoint%d.bin.index.json", seed))
+		return path, s.o, c.sharded(path, 3)
 	}
 	value := c.object(seed%3 == 0)
 	if o, ok := value.(*pickle.Object); ok && s.rng.IntN(2) == 0 { // two names of one tensor
@@ -136,6 +140,17 @@ func (c *checkpoint) object(several bool) pickle.Value {
 		pickle.Item{Key: "names", Value: &pickle.List{Items: []pickle.Value{"a", "b", pickle.None{}}}},
 		pickle.Item{Key: "big", Value: new(big.Int).Lsh(big.NewInt(-3), 70)})
 	return all
+}
+
+// sharded writes several files with their index.
+func (c *checkpoint) sharded(path string, count int) error {
+	all := c.tensors
+	defer func() { c.tensors = all }()
+	return c.shards(path, ".bin", count, func(at string, list []stateTensor) error {
+		one := &checkpoint{state: c.state}
+		one.tensors = list
+		return one.zip(at, one.object(false))
+	})
 }
 
 // zip writes a ZIP file.

@@ -15,7 +15,7 @@ import (
 
 // networks are one for each format that is not ONNX, by the folder that it is written to.
 var networks = map[string]func(folder string) (string, format.Options, error){
-	"caffe": MobileNetSSD, "darknet": TinyYOLO, "keras": MiniXception,
+	"caffe": MobileNetSSD, "darknet": TinyYOLO, "keras": MiniXception, "torch": Trained,
 }
 
 // WriteNetworks writes all of them below a folder and returns their paths.
@@ -26,9 +26,12 @@ func WriteNetworks(folder string) ([]string, error) {
 		if err := os.MkdirAll(below, 0o777); err != nil {
 			return nil, err
 		}
-		path, _, err := networks[name](below)
+		path, o, err := networks[name](below)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if o.State.Graph != "" {
+			paths = append(paths, o.State.Graph)
 		}
 		paths = append(paths, path)
 	}

@@ -32,7 +32,9 @@ func Safetensors(seed uint64, folder string) (path string, o format.Options, err
 		return path, s.o, writeSafetensors(path, s.tensors, seed%2 == 0)
 	}
 	path = filepath.Join(folder, fmt.Sprintf("model%d.safetensors.index.json", seed))
-	return path, s.o, s.sharded(path, 3)
+	return path, s.o, s.shards(path, ".safetensors", 3, func(at string, list []stateTensor) error {
+		return writeSafetensors(at, list, true)
+	})
 }
 
 // stateTensor is a tensor of a checkpoint.
@@ -227,19 +229,20 @@ func writeSafetensors(path string, tensors []stateTensor, metadata bool) error {
 	return os.WriteFile(path, append(append(out, header.String()...), body...), 0o666)
 }
 
-// sharded writes several files with their index.
-func (s *state) sharded(path string, count int) error {
-	stem := strings.TrimSuffix(path, ".safetensors.index.json")
-	shards := make([][]stateTensor, count)
+// shards writes several files of that extension, each with some of the tensors, and their index.
+func (s *state) shards(path, extension string, count int, write func(path string, list []stateTensor) error) error {
+	stem := strings.TrimSuffix(path, extension+".index.json")
+	lists := make([][]stateTensor, count)
 	weights, total := map[string]string{}, 0
+	name := func(at int) string { return fmt.Sprintf("%s-%05d-of-%05d%s", stem, at+1, count, extension) }
 	for k, t := range s.tensors {
 		at := k * count / len(s.tensors)
-		shards[at] = append(shards[at], t)
-		weights[t.name] = fmt.Sprintf("%s-%05d-of-%05d.safetensors", filepath.Base(stem), at+1, count)
+		lists[at] = append(lists[at], t)
+		weights[t.name] = filepath.Base(name(at))
 		total += len(t.data)
 	}
-	for k, list := range shards {
-		if err := writeSafetensors(fmt.Sprintf("%s-%05d-of-%05d.safetensors", stem, k+1, count), list, true); err != nil {
+	for at, list := range lists {
+		if err := write(name(at), list); err != nil {
 			return err
 		}
 	}

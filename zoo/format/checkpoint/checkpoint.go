@@ -9,6 +9,8 @@
 // pickle names tensors is that of torch/_utils.py. Nothing of a pickle is executed (package pickle), and what is neither
 // data nor a tensor is refused by name.
 //
+// Large models are in several such files, each a dict of tensors, that MODEL.bin.index.json lists: it is the model file then.
+//
 // A checkpoint has no graph: package state finds one. Each dict with tensors is one state dict.
 package checkpoint
 
@@ -18,7 +20,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"path/filepath"
+	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/state"
@@ -26,52 +29,106 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "checkpoint", Version: 1, Extensions: []string{".pt", ".pth", ".ckpt", ".bin"}, Bare: true, Open: Open})
+	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: Open})
 }
 
 // file is an open checkpoint.
 type file struct {
+	path   string
+	index  *state.Index // nil where there is one file
+	shards []*shard
+	net    *state.Net
+}
+
+// shard is one open file.
+type shard struct {
 	path string
 	f    *os.File
 	size int64
 	box  container
 	tree *tree
-	net  *state.Net
 }
 
-// Open reads the pickle, and finds the structure. The storages stay in the file.
+// Open reads the pickles, and finds the structure. The storages stay in the files.
 func Open(ctx context.Context, path string, o format.Options) (format.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	h := &file{path: path, f: f}
+	h := &file{path: path}
 	if err := h.open(ctx, o); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), h.Close())
 	}
 	return h, nil
 }
 
 func (h *file) open(ctx context.Context, o format.Options) error {
-	info, err := h.f.Stat()
+	paths := []string{h.path}
+	if strings.HasSuffix(strings.ToLower(h.path), ".json") {
+		var err error
+		if h.index, err = state.ReadIndex(h.path, ".bin"); err != nil {
+			return err
+		}
+		paths = h.index.Paths
+	}
+	var list []*state.Tensor
+	in := map[*state.Tensor]string{}
+	for _, p := range paths {
+		s, err := openShard(p)
+		if err != nil && h.index != nil {
+			return fmt.Errorf("a shard that it lists: %s: %w", filepath.Base(p), err)
+		}
+		if err != nil {
+			return err
+		}
+		h.shards = append(h.shards, s)
+		if h.index != nil && (len(s.tree.dicts) > 1 || s.tree.dicts[0].name != "") {
+			return fmt.Errorf("a shard that it lists: %s: it holds dicts of tensors within each other: %w", filepath.Base(p), format.ErrLimit)
+		}
+		for _, t := range s.tree.list() {
+			in[t] = p
+			list = append(list, t)
+		}
+	}
+	if h.index != nil {
+		if err := h.index.Holds(list, func(t *state.Tensor) string { return in[t] }); err != nil {
+			return err
+		}
+	}
+	var err error
+	h.net, err = state.Open(ctx, h.path, list, o)
+	return err
+}
+
+// openShard opens a file and reads its pickle.
+func openShard(path string) (*shard, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Unwrap(err) // the path is said already
+	}
+	s := &shard{path: path, f: f}
+	if err := s.read(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *shard) read() error {
+	info, err := s.f.Stat()
 	switch {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
-	h.size = info.Size()
+	s.size = info.Size()
 	var magic [512]byte
-	n, err := h.f.ReadAt(magic[:], 0)
+	n, err := s.f.ReadAt(magic[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	switch head := magic[:n]; {
 	case n >= 4 && string(head[:4]) == "PK\x03\x04":
-		h.box, err = openZip(h.f)
+		s.box, err = openZip(s.f)
 	case n >= 2 && head[0] == 0x80:
-		h.box, err = openLegacy(h.f, h.size)
+		s.box, err = openLegacy(s.f, s.size)
 	case n >= 262 && string(head[257:262]) == "ustar":
 		return fmt.Errorf("in the form of PyTorch before 0.1.10: load it with torch.load and save it again: %w", format.ErrLimit)
 	default:
@@ -80,10 +137,7 @@ func (h *file) open(ctx context.Context, o format.Options) error {
 	if err != nil {
 		return err
 	}
-	if h.tree, err = parse(h.box); err != nil {
-		return err
-	}
-	h.net, err = state.Open(ctx, h.path, h.tree.list(), o)
+	s.tree, err = parse(s.box)
 	return err
 }
 
@@ -94,10 +148,28 @@ func (h *file) Model() *model.Model { return h.net.Model }
 func (h *file) Partial() string { return h.net.Partial }
 
 // Notes are about what the structure was found in.
-func (h *file) Notes() []string { return slices.Concat(h.tree.warnings, h.net.Warnings) }
+func (h *file) Notes() (list []string) {
+	for _, s := range h.shards {
+		list = append(list, s.tree.warnings...)
+	}
+	return append(list, h.net.Warnings...)
+}
 
-// Inputs is the file.
-func (h *file) Inputs() []string { return []string{h.path} }
+// Inputs are the file, or the index and its shards.
+func (h *file) Inputs() []string {
+	if h.index == nil {
+		return []string{h.path}
+	}
+	return append([]string{h.path}, h.index.Paths...)
+}
 
-// Close closes the file.
-func (h *file) Close() error { return errors.Join(h.f.Close(), h.net.Close()) }
+// Close closes the files.
+func (h *file) Close() (err error) {
+	for _, s := range h.shards {
+		err = errors.Join(err, s.f.Close())
+	}
+	if h.net != nil {
+		err = errors.Join(err, h.net.Close())
+	}
+	return err
+}

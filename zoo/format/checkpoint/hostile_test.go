@@ -231,3 +231,40 @@ func FuzzPickle(f *testing.F) {
 		formattest.Try(t, path, format.Options{State: format.State{Epsilon: 1e-5, Pairs: []format.Pair{{Linear: "conv", Norm: "bn"}}}})
 	})
 }
+
+// index writes an index of one shard, m.bin, which is a file that zipOf wrote.
+func index(t *testing.T, shard, text string) string {
+	t.Helper()
+	if err := os.Rename(shard, filepath.Join(filepath.Dir(shard), "m.bin")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(filepath.Dir(shard), "pytorch_model.bin.index.json")
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestHostileIndexesAreRefused(t *testing.T) {
+	a := tensorOf(storage("FloatStorage", "0", 2), 0, []int64{2}, []int64{1})
+	for name, test := range map[string]struct {
+		value pickle.Value
+		text  string
+		says  string
+	}{
+		"a shard that is missing":         {dict("a", a), `{"weight_map": {"a": "m.bin", "b": "n.bin"}}`, "n.bin"},
+		"a tensor that is missing":        {dict("a", a), `{"weight_map": {"a": "m.bin", "b": "m.bin"}}`, "does not hold"},
+		"a tensor that is not said":       {dict("a", a, "b", a), `{"weight_map": {"a": "m.bin"}}`, "does not list"},
+		"a shard elsewhere":               {dict("a", a), `{"weight_map": {"a": "../m.bin"}}`, "outside"},
+		"shards of another kind":          {dict("a", a), `{"weight_map": {"a": "m.safetensors"}}`, "no .bin file"},
+		"a shard with dicts in it":        {dict("model", dict("a", a)), `{"weight_map": {"a": "m.bin"}}`, "within each other"},
+		"a shard that is no dict":         {a, `{"weight_map": {"a": "m.bin"}}`, "m.bin: it holds no dict"},
+		"a shard that calls for a system": {dict("a", a, "b", call(global("os", "system"), "true")), `{"weight_map": {"a": "m.bin"}}`, "os.system"},
+	} {
+		path := index(t, zipOf(t, test.value, "data/0", "12345678"), test.text)
+		_, err := format.Open(t.Context(), path, format.Options{})
+		if err == nil || !errors.Is(err, format.ErrCorrupt) && !errors.Is(err, format.ErrLimit) || !strings.Contains(err.Error(), test.says) || strings.Count(err.Error(), path) != 1 {
+			t.Errorf("%s: %v, want one that says %q", name, err, test.says)
+		}
+	}
+}

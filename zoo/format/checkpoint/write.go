@@ -17,33 +17,58 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Write writes the file as it was if nothing was edited. Otherwise a tensor that has changed gets its elements anew, in its
-// storage where that is its own, and the dicts lose and gain what the edits say: the pickle is written anew only then.
+// Write writes the files: those in which nothing was edited as they were. In another, a tensor that has changed gets its
+// elements anew, in its storage where that is its own, and the dicts lose and gain what the edits say: the pickle is
+// written anew only then.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	edits, err := h.net.Edits()
 	if err != nil {
 		return nil, err
 	}
-	if len(edits) == 0 {
-		return h.net.Renamed, format.Splice(ctx, out, "", h.f, []format.Piece{{Copied: format.Span{To: h.size}}}, backend)
+	for _, s := range h.shards {
+		rel := ""
+		if h.index != nil {
+			rel = format.Beside(h.path, s.path)
+		}
+		var own []state.Edit
+		for _, e := range edits {
+			if s.tree.views[e.Tensor] != nil {
+				own = append(own, e)
+			}
+		}
+		if err := s.write(ctx, out, rel, own, backend); err != nil {
+			return nil, err
+		}
 	}
-	w := &edition{tree: h.tree, fresh: map[string][]format.Piece{}, beside: map[string][]string{}}
+	if h.index == nil {
+		return h.net.Renamed, nil
+	}
+	return h.net.Renamed, h.index.Write(ctx, out, edits, backend)
+}
+
+// write writes one file.
+func (s *shard) write(ctx context.Context, out format.Output, rel string, edits []state.Edit, backend tensor.Backend) error {
+	if len(edits) == 0 {
+		return format.Splice(ctx, out, rel, s.f, []format.Piece{{Copied: format.Span{To: s.size}}}, backend)
+	}
+	w := &edition{tree: s.tree, rel: rel, fresh: map[string][]format.Piece{}, beside: map[string][]string{}}
 	text, err := w.edit(edits)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	switch box := h.box.(type) {
+	switch box := s.box.(type) {
 	case *zipFile:
 		err = w.zip(ctx, box, text, out, backend)
 	case *legacyFile:
 		err = w.legacy(ctx, box, text, out, backend)
 	}
-	return h.net.Renamed, err
+	return err
 }
 
 // edition is an edited checkpoint.
 type edition struct {
 	*tree
+	rel    string                    // the file, beside the model file; "" for that itself
 	fresh  map[string][]format.Piece // storages that are new or others, by key
 	beside map[string][]string       // new keys, by that behind which they stand
 	live   map[string]bool           // keys that the pickle still names
@@ -137,7 +162,7 @@ func (v *view) like(key string, shape []int64) pickle.Value {
 
 // zip writes a ZIP file: members in their order, new storages behind those that they stand beside.
 func (w *edition) zip(ctx context.Context, z *zipFile, text []byte, out format.Output, backend tensor.Backend) error {
-	to, err := out.Create("")
+	to, err := out.Create(w.rel)
 	if err != nil {
 		return err
 	}
@@ -236,7 +261,7 @@ func (w *edition) legacy(ctx context.Context, l *legacyFile, text []byte, out fo
 		pieces = append(pieces, format.Piece{Made: binary.LittleEndian.AppendUint64(nil, count)})
 		pieces = append(pieces, own...)
 	}
-	return format.Splice(ctx, out, "", l.f, pieces, backend)
+	return format.Splice(ctx, out, w.rel, l.f, pieces, backend)
 }
 
 // width is the size of an element of a storage, or of that beside which it stands.

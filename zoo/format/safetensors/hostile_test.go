@@ -79,10 +79,10 @@ func TestHostileIndexesAreRefused(t *testing.T) {
 		"a tensor that is missing":  {`{"weight_map":{"a":"a.safetensors","x":"a.safetensors"}}`, "does not hold"},
 		"a shard outside":           {`{"weight_map":{"a":"../a.safetensors"}}`, "outside"},
 		"an absolute path":          {`{"weight_map":{"a":"/a.safetensors"}}`, "outside"},
-		"no file of tensors":        {`{"weight_map":{"a":"/etc/passwd"}}`, "no safetensors file"},
+		"no file of tensors":        {`{"weight_map":{"a":"/etc/passwd"}}`, "no .safetensors file"},
 		"no list":                   {`{"weight_map":[]}`, "weight_map"},
 		"nothing":                   {`{"weight_map":{}}`, "no shards"},
-		"itself":                    {`{"weight_map":{"a":"m.safetensors.index.json"}}`, "no safetensors file"},
+		"itself":                    {`{"weight_map":{"a":"m.safetensors.index.json"}}`, "no .safetensors file"},
 	} {
 		folder := t.TempDir()
 		write(t, filepath.Join(folder, "a.safetensors"), shard("a"))

@@ -12,12 +12,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/state"
 	"github.com/zoofold/zoofold/zoo/model"
 )
@@ -29,7 +26,7 @@ func init() {
 // file is an open checkpoint.
 type file struct {
 	path   string
-	index  *index // nil where there is one file
+	index  *state.Index // nil where there is one file
 	shards []*shard
 	of     map[*state.Tensor]*stored
 	net    *state.Net
@@ -54,10 +51,10 @@ func (h *file) open(ctx context.Context, o format.Options) error {
 	paths := []string{h.path}
 	if strings.HasSuffix(strings.ToLower(h.path), ".json") {
 		var err error
-		if h.index, err = readIndex(h.path); err != nil {
+		if h.index, err = state.ReadIndex(h.path, ".safetensors"); err != nil {
 			return err
 		}
-		paths = h.index.paths
+		paths = h.index.Paths
 	}
 	for _, p := range paths {
 		s, err := openShard(p)
@@ -66,17 +63,17 @@ func (h *file) open(ctx context.Context, o format.Options) error {
 		}
 		h.shards = append(h.shards, s)
 	}
-	if h.index != nil {
-		if err := h.index.holds(h.shards); err != nil {
-			return err
-		}
-	}
 	var list []*state.Tensor
 	for _, s := range h.shards {
 		for _, e := range s.entries {
 			t := &state.Tensor{Name: e.name, DType: dtypes[e.dtype], Shape: e.shape, Data: io.NewSectionReader(s.f, s.from+e.from, e.to-e.from)}
 			h.of[t] = &stored{s, e}
 			list = append(list, t)
+		}
+	}
+	if h.index != nil {
+		if err := h.index.Holds(list, func(t *state.Tensor) string { return h.of[t].shard.path }); err != nil {
+			return err
 		}
 	}
 	var err error
@@ -109,7 +106,7 @@ func (h *file) Inputs() []string {
 	if h.index == nil {
 		return []string{h.path}
 	}
-	return append([]string{h.path}, h.index.paths...)
+	return append([]string{h.path}, h.index.Paths...)
 }
 
 // Close closes the files.
@@ -121,106 +118,4 @@ func (h *file) Close() (err error) {
 		err = errors.Join(err, h.net.Close())
 	}
 	return err
-}
-
-// index is an index of shards.
-type index struct {
-	raw   []byte
-	text  *jsontext.Value
-	paths []string          // of the shards, sorted
-	shard map[string]string // path of each tensor's
-}
-
-const (
-	maxIndex  = 64 << 20
-	maxShards = 4096
-)
-
-// readIndex reads an index: {"metadata": {"total_size": …}, "weight_map": {TENSOR: FILE}}.
-func readIndex(path string) (*index, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("not a file: %w", format.ErrCorrupt)
-	case info.Size() > maxIndex:
-		return nil, fmt.Errorf("an index of %d bytes: %w", info.Size(), format.ErrLimit)
-	}
-	text, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	x := &index{raw: text, shard: map[string]string{}}
-	if x.text, err = jsontext.Parse(string(text)); err != nil {
-		return nil, err
-	}
-	list := x.text.Get("weight_map")
-	if list == nil || list.Kind != '{' {
-		return nil, fmt.Errorf("it has no weight_map: no index of safetensors: %w", format.ErrCorrupt)
-	}
-	folder := filepath.Dir(path)
-	var infos []os.FileInfo
-	for k, v := range list.Items {
-		name, ok := v.Str()
-		switch {
-		case !ok || !strings.HasSuffix(strings.ToLower(name), ".safetensors"):
-			return nil, fmt.Errorf("tensor %.100q is in no safetensors file: %w", list.Keys[k], format.ErrCorrupt)
-		case filepath.Base(name) != name:
-			return nil, fmt.Errorf("tensor %.100q is in %.100q: %w: %w", list.Keys[k], name, format.ErrOutside, format.ErrCorrupt)
-		}
-		if x.shard[list.Keys[k]] != "" {
-			return nil, fmt.Errorf("tensor %.100q is listed twice: %w", list.Keys[k], format.ErrCorrupt)
-		}
-		at := filepath.Join(folder, name)
-		x.shard[list.Keys[k]] = at
-		if slices.Contains(x.paths, at) {
-			continue
-		}
-		info, err := os.Stat(at)
-		if err != nil {
-			return nil, fmt.Errorf("shard %.100q of tensor %.100q: %w: %w", name, list.Keys[k], errors.Unwrap(err), format.ErrCorrupt)
-		}
-		for j, other := range infos {
-			if os.SameFile(info, other) {
-				return nil, fmt.Errorf("shards %.100q and %.100q are one file: %w", filepath.Base(x.paths[j]), name, format.ErrCorrupt)
-			}
-		}
-		if len(x.paths) >= maxShards {
-			return nil, fmt.Errorf("more than %d shards: %w", maxShards, format.ErrLimit)
-		}
-		x.paths, infos = append(x.paths, at), append(infos, info)
-	}
-	if len(x.paths) == 0 {
-		return nil, fmt.Errorf("it lists no shards: %w", format.ErrCorrupt)
-	}
-	slices.Sort(x.paths)
-	return x, nil
-}
-
-// holds says whether each shard has the tensors that the index says, and no others.
-func (x *index) holds(shards []*shard) error {
-	found := map[string]bool{}
-	for _, s := range shards {
-		for _, e := range s.entries {
-			switch at := x.shard[e.name]; {
-			case at == "":
-				return fmt.Errorf("%s holds tensor %.100q, which the index does not list: %w", filepath.Base(s.path), e.name, format.ErrCorrupt)
-			case at != s.path:
-				return fmt.Errorf("%s holds tensor %.100q, which is in %s by the index: %w", filepath.Base(s.path), e.name, filepath.Base(at), format.ErrCorrupt)
-			}
-			found[e.name] = true
-		}
-	}
-	for name, at := range x.shard {
-		if !found[name] {
-			return fmt.Errorf("%s does not hold tensor %.100q, which is in it by the index: %w", filepath.Base(at), name, format.ErrCorrupt)
-		}
-	}
-	return nil
 }

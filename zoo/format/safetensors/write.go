@@ -3,10 +3,8 @@ package safetensors
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/format/jsontext"
 	"github.com/zoofold/zoofold/zoo/format/state"
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
@@ -48,7 +46,7 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	if h.index == nil {
 		return h.net.Renamed, nil
 	}
-	return h.net.Renamed, h.index.write(ctx, out, edits, h.of, backend)
+	return h.net.Renamed, h.index.Write(ctx, out, edits, backend)
 }
 
 // pieces are those of an edited file. Each tensor stands where it stood, in the header and behind it.
@@ -96,32 +94,4 @@ func appended(pieces []format.Piece, span format.Span) []format.Piece {
 		return pieces
 	}
 	return append(pieces, format.Piece{Copied: span})
-}
-
-// write writes the index: as it was, but for tensors that are gone or new, and for their sum.
-func (x *index) write(ctx context.Context, out format.Output, edits []state.Edit, of map[*state.Tensor]*stored, backend tensor.Backend) error {
-	text := x.text
-	list, size := text.Get("weight_map"), text.Get("metadata", "total_size")
-	total, known := size.Int()
-	same := true
-	for _, e := range edits {
-		switch at := of[e.Tensor]; {
-		case e.New != "":
-			same = false
-			file, _ := list.Get(e.Tensor.Name).Str()
-			list.Set(e.New, jsontext.Quote(file))
-			total += format.Size(e.Pieces)
-		case e.Gone:
-			same = false
-			list.Remove(list.Get(e.Tensor.Name))
-			total -= at.entry.to - at.entry.from
-		}
-	}
-	if same {
-		return format.Splice(ctx, out, "", nil, []format.Piece{{Made: x.raw}}, backend)
-	}
-	if known {
-		text.Get("metadata").Set("total_size", strconv.FormatInt(total, 10))
-	}
-	return format.Splice(ctx, out, "", nil, []format.Piece{{Made: []byte(text.String())}}, backend)
 }

@@ -20,7 +20,7 @@ const rotary = "the rotation of queries and keys"
 // gated is the architecture of Llama and its like: RMS normalisations before attention and before a gated MLP.
 func gated(attention, mlp, others string, more ...reading) architecture {
 	return architecture{
-		rms: true,
+		rms: true, embeds: "embed_tokens",
 		layers: []layer{{
 			prefix: decoder,
 			norms: append([]reading{
@@ -123,7 +123,7 @@ var architectures = map[string]architecture{
 	"deepseek_v3": deepseek,
 
 	"gpt2": {
-		conv1d: true, tied: true,
+		conv1d: true, tied: true, embeds: "wte",
 		layers: []layer{{
 			prefix: `(|transformer\.)h\.\d+\.`,
 			norms: []reading{
@@ -133,9 +133,10 @@ var architectures = map[string]architecture{
 			},
 			others: "attn attn.c_proj mlp.c_proj crossattention crossattention.c_attn crossattention.c_proj",
 		}},
-		final: reading{norm: "ln_f", stays: "the head, whose weight is the embedding's"},
+		final: reading{norm: "ln_f", readers: "lm_head", others: "wte wpe"},
 	},
 	"gpt_neox": {
+		embeds: "embed_in",
 		layers: []layer{{
 			prefix: `(|gpt_neox\.)` + numbered,
 			norms: []reading{

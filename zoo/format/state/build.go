@@ -24,6 +24,7 @@ type builder struct {
 	places   []*place
 	taken    map[*Tensor]bool  // normalisations' and weights, which are in one chain each
 	odd      map[string]string // modules of a language model that have more than a weight and a bias: what
+	untie    bool
 	used     []string
 	warnings []string
 }
@@ -38,6 +39,7 @@ type place struct {
 	rows   [2]int64
 	was    *model.Constant
 	offset float64 // what is stored is so much less than what the node reads
+	apart  bool    // what else has the tensor's elements keeps them when it changes
 }
 
 func newBuilder(tensors []*Tensor) *builder {
@@ -226,7 +228,7 @@ func (b *builder) placeOf(s *sited, k int) model.Place {
 	for _, p := range s.places {
 		switch {
 		case p.input != k:
-		case p.tensor != nil && p.tensor.Fixed == "":
+		case p.apart || p.tensor != nil && p.tensor.Fixed == "":
 			return model.Stored
 		case p.tensor == nil && !b.complete:
 			return model.Gained
@@ -365,10 +367,13 @@ func gain(beside *Tensor, places []*place) (e Edit, ok bool, err error) {
 		count := p.rows[1] - p.rows[0]
 		c := part{&model.Constant{DType: beside.DType, Shape: []int64{count}, Values: make([]float64, count)}, p.name}
 		if v := p.node.In(p.input); !p.node.Removed() && v != nil && v.Const != nil {
-			c, ok = part{v.Const, v.Name}, true
+			c, ok = part{v.Const, v.Name}, ok || v.Const != p.was
 		}
 		parts = append(parts, c)
 		e.Shape[0] += count
+	}
+	if places[0].was != nil { // of an embedding
+		e.Shape = slices.Clone(beside.Shape)
 	}
 	e.Pieces, err = pieces(e.New, beside.DType, parts)
 	return e, ok, err

@@ -13,27 +13,36 @@ import (
 )
 
 // alongGraph takes the structure from an exported program or model: its parameters become the checkpoint's tensors. Of
-// several state dicts one has to have them.
-func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (net *Net, err error) {
+// several state dicts one has to have them; each that has them is folded.
+func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (*Net, error) {
 	var dicts []string
+	var nets []*Net
+	var failed []error
+	var left []string
 	for _, dict := range newBuilder(tensors).dicts {
-		n, fails := within{newBuilder(tensors), dict}.along(ctx, o)
-		switch {
-		case fails != nil:
-			err = errors.Join(err, fails)
+		n, err := within{newBuilder(tensors), dict}.along(ctx, o)
+		if err != nil {
+			failed = append(failed, err)
+			left = append(left, fmt.Sprintf("the state dict %q stays as it is: %v", dict, err))
 			continue
-		case net != nil:
-			return nil, errors.Join(fmt.Errorf("the state dicts %q and %q both have the graph's tensors: save each in a file of its own: %w", dicts[0], dict, format.ErrLimit), net.Close(), n.Close())
 		}
-		net, dicts = n, append(dicts, dict)
+		nets, dicts = append(nets, n), append(dicts, dict)
 	}
-	if net == nil {
-		list := []error{err}
-		if j, ok := err.(interface{ Unwrap() []error }); ok {
-			list = j.Unwrap()
+	switch len(nets) {
+	case 0:
+		return nil, failed[0] // one line says enough
+	case 1:
+		nets[0].Warnings = append(nets[0].Warnings, left...)
+		return nets[0], nil
+	}
+	net, err := side(dicts, nets)
+	if err != nil {
+		for _, n := range nets {
+			err = errors.Join(err, n.Close())
 		}
-		return nil, list[0] // one line says enough
+		return nil, err
 	}
+	net.Warnings = append(net.Warnings, left...)
 	return net, nil
 }
 

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,12 +69,14 @@ func (c *config) tied(byDefault bool) bool {
 }
 
 // language makes a chain of every normalisation of a language model, if the config.json says that it is one.
-func (b *builder) language(path, at string) error {
+func (b *builder) language(path string, o format.State) error {
+	at, untie := o.Config, o.Untie
 	if at == "" {
 		at = filepath.Join(filepath.Dir(path), "config.json")
 	}
 	b.used = append(b.used, at)
 	b.complete = true // its code has no bias where the file has none
+	b.m.ScaleAlone = true
 	c, err := readConfig(at)
 	if err != nil {
 		return err
@@ -89,6 +92,7 @@ func (b *builder) language(path, at string) error {
 		} else if len(b.dicts) > 1 {
 			b.warnings = append(b.warnings, "the checkpoint holds several state dicts: a language model's is one")
 		} else {
+			w.untie = untie
 			w.transformer(&a, c)
 		}
 	}
@@ -108,6 +112,7 @@ type architecture struct {
 	offset float64 // what γ is more than what is stored
 	conv1d bool    // weights have their inputs first
 	tied   bool    // the head's weight is that of the embedding, where the config does not say
+	embeds string  // the embedding, where the head's weight can be another one than that
 }
 
 // layer is one kind of layer.
@@ -124,6 +129,13 @@ type reading struct {
 	readers string
 	stays   string
 	others  string // of a final one: modules outside layers that do not read it
+	head    *untied
+}
+
+// untied is a head that shares its weight with the embedding, and gets one of its own when it changes.
+type untied struct {
+	*linear
+	stored *Tensor // its weight, or nil where the embedding's alone is stored
 }
 
 // instance is one layer, or what is outside layers.
@@ -210,11 +222,61 @@ func (w within) head(a *architecture, c *config, root string, outer *instance) {
 	}
 	if r.stays == "" && c.tied(a.tied) {
 		r.stays = "the head, whose weight is the embedding's"
+		if w.untie && a.embeds != "" && root != "" {
+			r.head, r.stays = w.untied(a, r.norm, root+a.embeds, readers[0])
+		}
 	}
-	if r.stays == "" && !slices.ContainsFunc(readers, func(name string) bool { return outer.seen[name] }) {
+	if r.stays == "" && r.head == nil && !slices.ContainsFunc(readers, func(name string) bool { return outer.seen[name] }) {
 		r.stays = "whoever runs the model: no head is stored"
 	}
 	w.reading(a, "", r, readers, outer.unknown(known))
+}
+
+// untied is the head of an architecture whose config ties it to the embedding, or why it stays that.
+func (w within) untied(a *architecture, norm, embedding, name string) (u *untied, stays string) {
+	e, gamma := w.linear(embedding, false), w.get(norm+".weight")
+	if e == nil || gamma == nil {
+		return nil, "the head, whose embedding is not stored as a matrix of floats"
+	}
+	w.warnings = append(w.warnings, fmt.Sprintf("untie: %s.weight is a tensor of its own: whoever loads the output has to say tie_word_embeddings: false in its config.json", name))
+	u = &untied{linear: &linear{name: name, weight: e.weight}}
+	if u.stored = w.get(name + ".weight"); u.stored == nil {
+		return u, ""
+	}
+	if l := w.linear(name, false); l != nil {
+		u.linear = l
+	}
+	if scale := w.scale(gamma); slices.ContainsFunc(scale, func(x float64) bool { return x+a.offset != 1 }) && !same(u.stored, e.weight) {
+		return nil, "the head, whose stored weight is not the embedding's, although the config ties them,"
+	}
+	return u, ""
+}
+
+// scale are a tensor's elements; nil where they cannot be read.
+func (w within) scale(t *Tensor) []float64 {
+	c := &model.Constant{DType: t.DType, Shape: t.Shape, Data: t.Data}
+	values, _ := c.Float64s(maxGamma) // one that is too large, or damaged, is refused where it is used
+	return values
+}
+
+// same says whether two tensors have the same elements.
+func same(a, b *Tensor) bool {
+	if a.DType != b.DType || !slices.Equal(a.Shape, b.Shape) {
+		return false
+	}
+	n, _ := tensor.Elements(a.Shape)
+	size := n * int64(a.DType.Size())
+	var x, y [1 << 16]byte
+	for at := int64(0); at < size; at += int64(len(x)) {
+		part := min(size-at, int64(len(x)))
+		if _, err := io.ReadFull(io.NewSectionReader(a.Data, at, part), x[:part]); err != nil {
+			return false
+		}
+		if _, err := io.ReadFull(io.NewSectionReader(b.Data, at, part), y[:part]); err != nil || !bytes.Equal(x[:part], y[:part]) {
+			return false
+		}
+	}
+	return true
 }
 
 // moduleOf is the module that a tensor is of: its name without the last part.
@@ -298,7 +360,10 @@ func (w within) reading(a *architecture, prefix string, r reading, readers []str
 		return
 	}
 	for _, reader := range readers {
-		l := w.linear(prefix+reader, a.conv1d)
+		l := w.linear(prefix+reader, a.conv1d && prefix != "")
+		if r.head != nil {
+			l = r.head.linear
+		}
 		switch {
 		case w.odd[prefix+reader] != "": // scales of a quantised input, say
 			opaque("Reader", fmt.Sprintf("%s, which has a tensor %q besides its weight,", prefix+reader, w.odd[prefix+reader]))
@@ -307,9 +372,28 @@ func (w within) reading(a *architecture, prefix string, r reading, readers []str
 		case l.inputs() != channels || l.bias != nil && (l.bias.Shape[0] != l.outputs(0) || l.bias.DType != l.weight.DType):
 			opaque("Reader", prefix+reader+", whose weight does not fit,")
 		default:
+			from := len(w.places)
 			for _, y := range w.fully(l, y, l.blocks(), prefix+reader+".output") {
 				w.output(y)
 			}
+			if r.head != nil {
+				w.apart(r.head, from)
+			}
+		}
+	}
+}
+
+// apart says of the places of a head, those from a number on, that its weight changes without the embedding. A bias that it
+// has not, it does not gain.
+func (w within) apart(u *untied, from int) {
+	w.places = slices.DeleteFunc(w.places, func(p *place) bool { return p.beside == u.weight })
+	for _, p := range w.places[from:] {
+		if p.input != 1 {
+			continue
+		}
+		p.apart = true
+		if u.stored == nil {
+			p.tensor, p.name, p.beside = nil, u.name+".weight", u.weight
 		}
 	}
 }

@@ -132,3 +132,69 @@ func TestNormalisationsWithUnknownReadersStay(t *testing.T) {
 		}
 	}
 }
+
+// The numbers of a plan tell what went: a γ that is 1 is no work any more.
+func TestWhatWentIsCounted(t *testing.T) {
+	f, err := format.Open(t.Context(), write(t, `{"model_type": "llama"}`, llama(), nil), format.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p, err := fold.Fold(f.Model(), fold.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tally := p.Tally(); p.Before != 3 || p.After != 1 || tally.Folded != 2 || tally.Left != 1 {
+		t.Errorf("%d -> %d per-channel nodes, %+v", p.Before, p.After, tally)
+	}
+}
+
+// A head that shares the embedding's weight gets one of its own where that is asked for; the embedding stays.
+func TestTiedHeadsAreUntied(t *testing.T) {
+	head := func(s map[string][]int64, _ map[string]string) { s["lm_head.weight"] = []int64{8, 4} }
+	for name, test := range map[string]struct {
+		config string
+		change func(map[string][]int64, map[string]string)
+		untie  bool
+		left   int
+		says   string
+	}{
+		"not asked for":        {`{"model_type": "llama", "tie_word_embeddings": true}`, nil, false, 1, "the head, whose weight is the embedding's"},
+		"asked for":            {`{"model_type": "llama", "tie_word_embeddings": true}`, nil, true, 0, ""},
+		"the same, stored":     {`{"model_type": "llama", "tie_word_embeddings": true}`, head, true, 0, ""},
+		"another one, stored":  {`{"model_type": "llama", "tie_word_embeddings": true}`, func(s map[string][]int64, types map[string]string) { head(s, types); types["lm_head.weight"] = "I8" }, true, 1, "is not the embedding's"},
+		"one of another size":  {`{"model_type": "llama", "tie_word_embeddings": true}`, func(s map[string][]int64, _ map[string]string) { s["lm_head.weight"] = []int64{6, 4} }, true, 1, "is not the embedding's"},
+		"nothing is tied":      {`{"model_type": "llama", "tie_word_embeddings": false}`, head, true, 0, ""},
+		"no embedding":         {`{"model_type": "llama", "tie_word_embeddings": true}`, func(s map[string][]int64, _ map[string]string) { delete(s, "model.embed_tokens.weight") }, true, 1, "the head, whose embedding"},
+		"something reads more": {`{"model_type": "llama", "tie_word_embeddings": true}`, func(s map[string][]int64, _ map[string]string) { s["score.weight"] = []int64{2, 4} }, true, 1, "score"},
+	} {
+		shapes, types := llama(), map[string]string{}
+		if test.change != nil {
+			test.change(shapes, types)
+		}
+		for _, neutral := range []bool{false, true} {
+			p, written := folded(t, write(t, test.config, shapes, types), format.Options{State: format.State{Untie: test.untie, Config: configOf(t, test.config)}}, neutral)
+			tally := p.Tally()
+			if tally.Left != test.left || test.left > 0 && !strings.Contains(p.Remaining[0].Reason.Text, test.says) {
+				t.Errorf("%s, neutral %v: %d left, %v", name, neutral, tally.Left, p.Remaining)
+			}
+			header, err := os.ReadFile(written)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if has, want := strings.Contains(string(header), `"lm_head.weight"`), test.untie && test.left == 0 || shapes["lm_head.weight"] != nil; has != want {
+				t.Errorf("%s, neutral %v: a head is stored: %v, want %v", name, neutral, has, want)
+			}
+		}
+	}
+}
+
+// configOf is a config.json that stays where it is.
+func configOf(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -92,7 +92,7 @@ func Open(ctx context.Context, path string, tensors []*Tensor, o format.Options)
 	case pairs != nil:
 		b.pairs(pairs)
 	default:
-		if err := b.language(path, o.State.Config); err != nil {
+		if err := b.language(path, o.State); err != nil {
 			return nil, err
 		}
 	}

@@ -1,7 +1,11 @@
 package state_test
 
 import (
+	"regexp"
 	"testing"
+
+	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/format"
 
 	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 	_ "github.com/zoofold/zoofold/zoo/format/torch"
@@ -17,4 +21,35 @@ func TestSuiteAlongPrograms(t *testing.T) {
 func TestSuiteAlongONNXModels(t *testing.T) {
 	t.Chdir("testdata/onnx")
 	formattest.Suite{Generate: zootest.AlongONNX, Seeds: 20, Damages: 160}.Run(t)
+}
+
+func TestSuiteOfSeveralStatesAlongOneGraph(t *testing.T) {
+	t.Chdir("testdata/both")
+	formattest.Suite{Generate: zootest.AlongBoth, Seeds: 20, Damages: 80}.Run(t)
+}
+
+// Every state dict that has the graph's tensors is folded, and one that has others is named.
+func TestEveryStateDictIsFoldedAlongTheGraph(t *testing.T) {
+	path, o, err := zootest.AlongBoth(0, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, written := folded(t, path, o, false)
+	counts := map[string]int{}
+	for _, m := range p.Maps {
+		if m.Verdict == fold.Folded {
+			counts[regexp.MustCompile(`"(model|ema): `).FindString(m.Node)]++
+		}
+	}
+	if len(counts) != 2 || counts[`"model: `] == 0 || counts[`"model: `] != counts[`"ema: `] {
+		t.Errorf("folded are %v", counts)
+	}
+	f, err := format.Open(t.Context(), written, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if left := fold.Count(f.Model()); left != p.After {
+		t.Errorf("%d per-channel nodes are left, %d by the plan", left, p.After)
+	}
 }

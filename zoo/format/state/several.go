@@ -1,0 +1,125 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+)
+
+// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a network,
+// and they are one model, side by side. What a network knows of its nodes it knows by their names in the graph. So it gets
+// its nodes back, under these names, when it is asked what becomes of its tensors.
+
+// several are networks that are one model.
+type several struct {
+	m    *model.Model
+	nets []*alone
+	of   map[*model.Node]*alone
+}
+
+// alone is one of the networks.
+type alone struct {
+	*Net
+	prefix string // of the names that its nodes and values have in the common model
+	graph  *model.Graph
+}
+
+// side makes one network of those of several dicts.
+func side(dicts []string, nets []*Net) (*Net, error) {
+	first := nets[0].Model
+	s := &several{m: &model.Model{Opset: first.Opset}, of: map[*model.Node]*alone{}}
+	s.m.Graph = &model.Graph{Name: "state", Model: s.m}
+	for k, net := range nets {
+		if len(net.Model.Functions) > 0 || slices.ContainsFunc(net.Model.Graph.Nodes, func(n *model.Node) bool { return len(n.Bodies) > 0 }) {
+			return nil, fmt.Errorf("the state dicts %q and %q both have the graph's tensors, and the graph has others within it: save each in a file of its own: %w", dicts[0], dicts[1], format.ErrLimit)
+		}
+		a := &alone{net, dicts[k] + ": ", net.Model.Graph}
+		s.nets = append(s.nets, a)
+		for _, n := range a.graph.Nodes {
+			s.of[n] = a
+		}
+	}
+	s.join()
+	s.rules()
+	all := &Net{Model: s.m, Partial: nets[0].Partial, Used: nets[0].Used, edits: s.edits, close: s.close}
+	for _, net := range nets {
+		all.Warnings = append(all.Warnings, net.Warnings...)
+	}
+	return all, nil
+}
+
+// join puts all nodes into the common graph.
+func (s *several) join() {
+	g := s.m.Graph
+	g.Nodes, g.Inputs, g.Outputs, g.Consts = nil, nil, nil, nil
+	for _, a := range s.nets {
+		g.Nodes, g.Inputs = append(g.Nodes, a.graph.Nodes...), append(g.Inputs, a.graph.Inputs...)
+		g.Outputs, g.Consts = append(g.Outputs, a.graph.Outputs...), append(g.Consts, a.graph.Consts...)
+		a.move(g, func(name string) string { return a.prefix + name })
+	}
+}
+
+// part gives each network what it has in the common graph.
+func (s *several) part() {
+	for _, a := range s.nets {
+		g := a.graph
+		g.Nodes = slices.DeleteFunc(slices.Clone(s.m.Graph.Nodes), func(n *model.Node) bool { return s.of[n] != a })
+		g.Consts = slices.DeleteFunc(slices.Clone(s.m.Graph.Consts), func(v *model.Value) bool {
+			return !slices.Contains(g.Consts, v) && !slices.ContainsFunc(v.Uses, func(u model.Use) bool { return s.of[u.Node] == a })
+		})
+		a.move(g, func(name string) string { return strings.TrimPrefix(name, a.prefix) })
+	}
+}
+
+// move makes a graph that of the network's nodes and values, under other names.
+func (a *alone) move(to *model.Graph, name func(string) string) {
+	for _, n := range a.graph.Nodes {
+		n.Graph = to
+		if n.Name != "" {
+			n.Name = name(n.Name)
+		}
+		for _, v := range n.Outputs {
+			if v != nil {
+				v.Graph, v.Name = to, name(v.Name)
+			}
+		}
+	}
+	for _, v := range slices.Concat(a.graph.Inputs, a.graph.Consts) {
+		v.Graph, v.Name = to, name(v.Name)
+	}
+}
+
+// rules are those of the network that a node is of.
+func (s *several) rules() {
+	of := func(n *model.Node) *model.Model { return s.of[n].Model }
+	s.m.Place = func(n *model.Node, k int) model.Place { return of(n).Place(n, k) }
+	s.m.Stays = func(n *model.Node) (string, bool) { return of(n).Stays(n) }
+	if s.nets[0].Model.Shares != nil {
+		s.m.Shares = func(n *model.Node, k int) string { return of(n).Shares(n, k) }
+	}
+	if s.nets[0].Model.Twins != nil {
+		s.m.Twins = func(n *model.Node) ([]*model.Node, bool) { return of(n).Twins(n) }
+	}
+}
+
+// edits are those of all networks.
+func (s *several) edits() (list []Edit, err error) {
+	s.part()
+	defer s.join()
+	for _, a := range s.nets {
+		own, fails := a.Edits()
+		list, err = append(list, own...), errors.Join(err, fails)
+	}
+	return list, err
+}
+
+func (s *several) close() (err error) {
+	for _, a := range s.nets {
+		err = errors.Join(err, a.Close())
+	}
+	return err
+}
