@@ -9,6 +9,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
+var (
+	_ tensor.Noter  = (*Later)(nil)
+	_ tensor.Closer = (*Later)(nil)
+)
+
 // Later is the backend of a run that need not use a device. It begins on the CPU, and opens the devices, beside the work, when
 // there was as much of it as would have paid for that: so a run that has little to do never starts a driver, and none waits
 // for it.

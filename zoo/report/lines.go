@@ -8,6 +8,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
+var (
+	_ outcome.Fallible = (*Lines)(nil)
+	_ outcome.Fallible = (*JSON)(nil)
+)
+
 // Lines writes one plain line a model, for logs.
 type Lines struct {
 	w       *Output
