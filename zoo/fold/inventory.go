@@ -1,9 +1,6 @@
 package fold
 
 import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -132,38 +129,31 @@ func (p *planner) shareAlike() {
 	type key struct {
 		graph *model.Graph
 		data  any
-		scale string
 	}
-	seen := map[key]*model.Value{}
+	seen := map[key][]*model.Value{}
 	p.model.Walk(func(g *model.Graph) {
 		for _, v := range g.Consts {
 			c := v.Const
 			if c.Data == nil || !reflect.TypeOf(c.Data).Comparable() || len(c.Factors) == 0 || v.Output || v.Input {
 				continue
 			}
-			k := key{g, c.Data, fingerprint(c)}
-			first := seen[k]
-			if first == nil {
-				seen[k] = v
+			k := key{g, c.Data}
+			at := slices.IndexFunc(seen[k], func(w *model.Value) bool { return slices.EqualFunc(w.Const.Factors, c.Factors, alikeFactors) })
+			if at < 0 {
+				seen[k] = append(seen[k], v)
 				continue
 			}
 			for len(v.Uses) > 0 {
 				u := v.Uses[len(v.Uses)-1]
-				u.Node.Set(u.Index, first)
+				u.Node.Set(u.Index, seen[k][at])
 			}
 		}
 	})
 }
 
-func fingerprint(c *model.Constant) string {
-	var b bytes.Buffer
-	for _, f := range c.Factors {
-		fmt.Fprint(&b, f.Layout)
-		for _, s := range f.Scale {
-			_ = binary.Write(&b, binary.LittleEndian, math.Float64bits(s))
-		}
-	}
-	return b.String()
+// alikeFactors says whether two factors are the same, bit for bit.
+func alikeFactors(f, g tensor.Factor) bool {
+	return f.Layout == g.Layout && slices.EqualFunc(f.Scale, g.Scale, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
 // newFloat says whether an attribute is a number, stored as float32, that was not there before.
