@@ -13,19 +13,20 @@ const maxConstant = 1 << 22
 // maxKept bounds the elements of a stored constant that is remembered.
 const maxKept = 1 << 12
 
-// What a model's expressions of constants may take in all: elements that are remembered, and multiplications.
+// What a model's expressions of constants may take in all: elements that are remembered at a time, and multiplications.
 const (
-	maxMemory = 1 << 24
+	maxMemory = 1 << 23
 	maxEffort = 1 << 32
 )
 
-// Folder evaluates expressions of constants, each value once.
+// Folder evaluates expressions of constants. It remembers what it knows; of large values, as long as there is room for them.
 type Folder struct {
 	Overridable bool // initializers that callers may override count as constants
 	known       map[*model.Value]*Array
 	busy        map[*model.Value]bool
 	depth       int
-	memory      int64
+	memory      int64          // elements remembered
+	large       []*model.Value // those of more than maxKept elements among them
 	effort      float64
 }
 
@@ -50,12 +51,28 @@ func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	f.depth--
 	delete(f.busy, v)
 	if v.Const == nil || a == nil || len(a.Data) <= maxKept { // stored constants can be read again
-		f.known[v] = a
-		if a != nil {
-			f.memory += int64(len(a.Data))
-		}
+		f.remember(v, a)
 	}
 	return a, a != nil
+}
+
+// remember keeps a value, and forgets all large ones where there is no room for another. They are evaluated again when
+// somebody asks.
+func (f *Folder) remember(v *model.Value, a *Array) {
+	f.known[v] = a
+	if a == nil {
+		return
+	}
+	if f.memory += int64(len(a.Data)); f.memory > maxMemory {
+		for _, old := range f.large {
+			f.memory -= int64(len(f.known[old].Data))
+			delete(f.known, old)
+		}
+		f.large = nil
+	}
+	if len(a.Data) > maxKept {
+		f.large = append(f.large, v)
+	}
 }
 
 // Learn makes elements of a value known that follow from more than constants: from extents that are known where others of
