@@ -95,8 +95,9 @@ $(CACHE)/compare/done: build/compare.txt
 	$(CACHE)/compare/bin/python -m pip install --quiet --disable-pip-version-check -r build/compare.txt
 	touch $@
 
-torch: $(CACHE)/modern/done ## folded programs, checkpoints and language models in PyTorch itself; installs torch
+torch: build $(CACHE)/modern/done ## folded programs, checkpoints and language models in PyTorch itself, and eager latency; installs torch
 	TORCH_PYTHON=$(abspath $(CACHE)/modern/bin/python) $(GO) test -count=1 -timeout 60m -v -run 'Torch|Transformers' ./zoo/format/torch ./zoo/format/state
+	$(CACHE)/modern/bin/python build/eager.py bin/zoofold $(CACHE)/eager $(CACHE)/eager.md
 
 modern: build $(CACHE)/modern/done ## export 85 timm architectures, fold them, and hold them against the originals; installs torch
 	sh build/modern.sh $(CACHE)/modern/bin/python bin/zoofold $(CACHE)/modern/models docs/modern.md

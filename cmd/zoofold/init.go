@@ -265,6 +265,9 @@ func (f *kindred) write(b *strings.Builder) {
 	if f.format.Name == "darknet" {
 		fmt.Fprintf(b, "    darknet: {epsilon: %s}  # how the networks were trained: %s\n", format.Epsilons[0], strings.Join(format.Epsilons, ", "))
 	}
+	if f.format.Bare {
+		b.WriteString("    # state: {preset: torchvision/resnet}  # or graph: net.pt2, or pairs: where the structure is from; without, nothing is folded\n")
+	}
 	if len(f.refused) > 0 {
 		b.WriteString("    exclude:\n")
 		for _, model := range sorted(f.refused) {

@@ -144,7 +144,7 @@ func checkpoints(s *testscript.TestScript, neg bool, args []string) {
 	for name, write := range map[string]struct {
 		seed uint64
 		make func(uint64, string) (string, format.Options, error)
-	}{"pairs": {1, zootest.Checkpoint}, "shards": {2, zootest.Safetensors}, "along": {0, zootest.AlongProgram}} {
+	}{"pairs": {1, zootest.Checkpoint}, "shards": {2, zootest.Safetensors}, "pickled": {10, zootest.Checkpoint}, "along": {0, zootest.AlongProgram}} {
 		folder := filepath.Join(s.MkAbs(args[0]), name)
 		s.Check(os.MkdirAll(folder, 0o777))
 		_, _, err := write.make(write.seed, folder)
