@@ -94,7 +94,7 @@ func stays(n *model.Node) (string, bool) {
 	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // something takes the map if it is the whole model
 		return "the model that it is in would have no layer without it", true
 	case turns(n):
-		return "what reads it would be computed in another order of axes without it", true
+		return "it normalises an axis that is not that of the channels around it, and what reads it works along that axis too", true
 	}
 	return "", false
 }
