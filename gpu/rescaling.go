@@ -3,9 +3,9 @@
 package gpu
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -155,7 +155,7 @@ func (r *rescaling) chunk(_ context.Context, l *lane, k int64, at span) error {
 		}
 		binary.LittleEndian.PutUint64(counts[8*k:], none)
 	}
-	if err := errors.Join(
+	if err := cmp.Or(
 		cu.MemcpyHtoDAsync(l.from, l.host, int64(len(data)), l.stream),
 		cu.MemcpyHtoDAsync(l.counts, unsafe.Pointer(unsafe.SliceData(counts)), tallyBytes, l.stream),
 	); err != nil {
@@ -164,7 +164,7 @@ func (r *rescaling) chunk(_ context.Context, l *lane, k int64, at span) error {
 	if err := r.launch(l, at); err != nil {
 		return onDevice("launch", err)
 	}
-	if err := errors.Join(
+	if err := cmp.Or(
 		cu.MemcpyDtoHAsync(l.host, l.to, int64(len(data)), l.stream),
 		cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(counts)), l.counts, tallyBytes, l.stream),
 	); err != nil {
