@@ -34,7 +34,7 @@ func (c *checker) steps() []step {
 		{"models on the CPU", 60 * s, false, c.onCPU},
 		{"models on the device, same bytes", 60 * s, true, c.sameBytes},
 		{"models with -device auto", 30 * s, true, c.auto},
-		test("the suite of all backends", "Kernels|ErrorsOfFiles|SmallTensors/Suite|SeveralChunks|Beyond32", 60*s),
+		test("the suite of all backends", "Kernels|ErrorsOfFiles|SmallTensors/Suite|SeveralChunks|Beyond32", 110*s),
 		test("large tensors", "LargeTensors", 40*s),
 		test("bounds of memory", "BoundsOfDeviceMemory", 30*s),
 		test("no memory left behind", "NoMemoryIsLeft", 30*s),
