@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -146,6 +147,14 @@ type OutputFile interface {
 	io.WriterAt
 	io.Seeker
 	io.Closer
+}
+
+// Regular is what Stat says of a file, or an error that wraps ErrCorrupt where it is a folder, a pipe or another that is none.
+func Regular(info fs.FileInfo, err error) (fs.FileInfo, error) {
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("not a file: %w", ErrCorrupt)
+	}
+	return info, err
 }
 
 // Beside is the path, relative to a model file's folder, of another file that the model is made of: where it is written

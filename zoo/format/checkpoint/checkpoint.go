@@ -111,12 +111,9 @@ func openShard(path string) (*shard, error) {
 }
 
 func (s *shard) read() error {
-	info, err := s.f.Stat()
-	switch {
-	case err != nil:
+	info, err := format.Regular(s.f.Stat())
+	if err != nil {
 		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	s.size = info.Size()
 	var magic [512]byte

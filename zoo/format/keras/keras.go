@@ -72,12 +72,9 @@ func open(path, weights string) (*file, error) {
 }
 
 func (h *file) open() error {
-	info, err := h.f.Stat()
-	switch {
-	case err != nil:
+	info, err := format.Regular(h.f.Stat())
+	if err != nil {
 		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	var text string
 	if h.layered = strings.EqualFold(filepath.Ext(h.path), ".keras"); h.layered {

@@ -84,12 +84,8 @@ func readConfig(path string) (string, error) {
 		return "", errors.Unwrap(err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
+	if _, err := format.Regular(f.Stat()); err != nil {
 		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if len(text) > maxConfig {
@@ -100,12 +96,9 @@ func readConfig(path string) (string, error) {
 
 // openWeights reads the tree of a file of weights alone.
 func (h *file) openWeights(config *jsontext.Value) error {
-	info, err := h.f.Stat()
-	switch {
-	case err != nil:
+	info, err := format.Regular(h.f.Stat())
+	if err != nil {
 		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	if h.root, err = hdf5.Open(h.f, info.Size()); err != nil {
 		return err

@@ -63,12 +63,9 @@ func openShard(path string) (s *shard, err error) {
 }
 
 func (s *shard) header() error {
-	info, err := s.f.Stat()
-	switch {
-	case err != nil:
+	info, err := format.Regular(s.f.Stat())
+	if err != nil {
 		return err
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	s.size = info.Size()
 	var length [8]byte

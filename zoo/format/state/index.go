@@ -37,13 +37,11 @@ func ReadIndex(path, extension string) (*Index, error) {
 		return nil, errors.Unwrap(err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
+	info, err := format.Regular(f.Stat())
+	if err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("not a file: %w", format.ErrCorrupt)
-	case info.Size() > maxIndex:
+	}
+	if info.Size() > maxIndex {
 		return nil, fmt.Errorf("an index of %d bytes: %w", info.Size(), format.ErrLimit)
 	}
 	text, err := io.ReadAll(f)

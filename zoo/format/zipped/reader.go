@@ -42,12 +42,9 @@ const (
 
 // Open reads the directory of a file.
 func Open(f *os.File) (*Archive, error) {
-	info, err := f.Stat()
-	switch {
-	case err != nil:
+	info, err := format.Regular(f.Stat())
+	if err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("not a file: %w", format.ErrCorrupt)
 	}
 	z, err := zip.NewReader(f, info.Size())
 	if err != nil {
