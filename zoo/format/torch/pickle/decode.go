@@ -386,18 +386,21 @@ func (d *decoder) dict(code byte) error {
 	return d.pushed(&Dict{items}, err)
 }
 
-func (d *decoder) appends(code byte) error {
-	var items []Value
-	var err error
-	if code == 'a' {
-		items, err = d.last(1)
+// added are values that go into the one below them: the last few, or all behind the mark.
+func (d *decoder) added(few bool, n int) (values []Value, to Value, err error) {
+	if few {
+		values, err = d.last(n)
 	} else {
-		items, err = d.marked()
+		values, err = d.marked()
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		to, err = d.top()
 	}
-	to, err := d.top()
+	return values, to, err
+}
+
+func (d *decoder) appends(code byte) error {
+	items, to, err := d.added(code == 'a', 1)
 	if err != nil {
 		return err
 	}
@@ -413,21 +416,11 @@ func (d *decoder) appends(code byte) error {
 }
 
 func (d *decoder) setItems(code byte) error {
-	var list []Value
-	var err error
-	if code == 's' {
-		list, err = d.last(2)
-	} else {
-		list, err = d.marked()
-	}
+	list, to, err := d.added(code == 's', 2)
 	if err != nil {
 		return err
 	}
 	items, err := pairs(list)
-	if err != nil {
-		return err
-	}
-	to, err := d.top()
 	if err != nil {
 		return err
 	}
