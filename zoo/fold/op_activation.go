@@ -196,8 +196,8 @@ func setHardSigmoid(n *model.Node, alpha, beta float64) {
 	n.SetAttr(model.Float("beta", beta))
 }
 
-// uniformPositive is a map as one for all channels, with a positive scale: what a HardSigmoid takes.
-func uniformPositive(n *model.Node, a affine) (s, t float64, why *Reason) {
+// intoHardSigmoid is a map as one for all channels, with a positive scale, where a HardSigmoid takes that into its attributes.
+func (m *move) intoHardSigmoid(n *model.Node, a affine) (s, t float64, why *Reason) {
 	b, ok := a.Flat()
 	if !ok {
 		return 0, 0, because(Nonlinear, "%v has one slope, the map differs from channel to channel", n)
@@ -205,19 +205,16 @@ func uniformPositive(n *model.Node, a affine) (s, t float64, why *Reason) {
 	if !b.Positive() {
 		return 0, 0, because(Sign, "a scale that is not positive cannot pass %v", n)
 	}
-	return b.Scale[0], b.Shift[0], nil
+	if why := m.Absorbed(n); why != nil {
+		return 0, 0, why
+	}
+	return b.Scale[0], b.Shift[0], m.Rebuild(n)
 }
 
 // hardSigmoidBack: s·HardSigmoid(x; α, β) + t = clip(s·α·x + s·β + t; t, s + t).
 func hardSigmoidBack(m *move, n *model.Node, _ int, a affine) *Reason {
-	s, t, why := uniformPositive(n, a)
+	s, t, why := m.intoHardSigmoid(n, a)
 	if why != nil {
-		return why
-	}
-	if why := m.Absorbed(n); why != nil {
-		return why
-	}
-	if why := m.Rebuild(n); why != nil {
 		return why
 	}
 	alpha, beta := slope(n)
@@ -231,14 +228,8 @@ func hardSigmoidBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 // hardSigmoidForward: HardSigmoid(s·x + t; α, β) = HardSigmoid(x; α·s, α·t + β).
 func hardSigmoidForward(m *move, n *model.Node, k int, a affine) *Reason {
-	s, t, why := uniformPositive(n, a)
+	s, t, why := m.intoHardSigmoid(n, a)
 	if why != nil {
-		return why
-	}
-	if why := m.Absorbed(n); why != nil {
-		return why
-	}
-	if why := m.Rebuild(n); why != nil {
 		return why
 	}
 	alpha, beta := slope(n)

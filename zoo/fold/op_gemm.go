@@ -22,16 +22,21 @@ func gemmAxes(n *model.Node) (k, cols int) {
 	return 0, 1
 }
 
+// gemmWeight is the weight of a Gemm, B, with its two extents.
+func (m *move) gemmWeight(n *model.Node) (w *model.Value, shape []int64, why *Reason) {
+	if w, shape, why = m.weight(n, 1); why == nil && len(shape) != 2 {
+		why = because(Unsupported, "the weight of %v has %d dimensions, want 2", n, len(shape))
+	}
+	return w, shape, why
+}
+
 func gemmBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if m.p.leftWeighted(n) {
 		return gemmLeftBack(m, n, a)
 	}
-	w, shape, why := m.weight(n, 1)
+	w, shape, why := m.gemmWeight(n)
 	if why != nil {
 		return why
-	}
-	if len(shape) != 2 {
-		return because(Unsupported, "the weight of %v has %d dimensions, want 2", n, len(shape))
 	}
 	_, cols := gemmAxes(n)
 	if a, why = channels(n, a, shape[cols]); why != nil {
@@ -57,12 +62,9 @@ func gemmForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
 		return because(NotConstant, "the map is on input %d of %v", k, n)
 	}
-	w, shape, why := m.weight(n, 1)
+	w, shape, why := m.gemmWeight(n)
 	if why != nil {
 		return why
-	}
-	if len(shape) != 2 {
-		return because(Unsupported, "the weight of %v has %d dimensions, want 2", n, len(shape))
 	}
 	rows, cols := gemmAxes(n)
 	axis := 1

@@ -7,8 +7,8 @@ import (
 func init() {
 	register(
 		&operator{Family: "resize", Types: []string{"Resize", "Upsample"}, Back: resizeBack, Forward: resizeForward, Again: true},
-		&operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: depthToSpaceBack, Forward: depthToSpaceForward, Again: true},
-		&operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: spaceToDepthBack, Forward: spaceToDepthForward, Again: true},
+		&operator{Family: "resize", Types: []string{"DepthToSpace"}, Back: backAs(spread), Forward: forwardAs(gathered), Again: true},
+		&operator{Family: "resize", Types: []string{"SpaceToDepth"}, Back: backAs(gathered), Forward: forwardAs(spread), Again: true},
 	)
 }
 
@@ -97,34 +97,23 @@ func gathered(n *model.Node, a affine) (affine, *Reason) {
 	return out, nil
 }
 
-func depthToSpaceBack(m *move, n *model.Node, _ int, a affine) *Reason {
-	b, why := spread(n, a)
-	if why != nil {
-		return why
+// backAs is a Back that hands a map on as another, and forwardAs is a Forward that does.
+func backAs(other func(*model.Node, affine) (affine, *Reason)) func(*move, *model.Node, int, affine) *Reason {
+	return func(m *move, n *model.Node, _ int, a affine) *Reason {
+		b, why := other(n, a)
+		if why != nil {
+			return why
+		}
+		return m.Back(n, 0, b)
 	}
-	return m.Back(n, 0, b)
 }
 
-func depthToSpaceForward(m *move, n *model.Node, _ int, a affine) *Reason {
-	b, why := gathered(n, a)
-	if why != nil {
-		return why
+func forwardAs(other func(*model.Node, affine) (affine, *Reason)) func(*move, *model.Node, int, affine) *Reason {
+	return func(m *move, n *model.Node, _ int, a affine) *Reason {
+		b, why := other(n, a)
+		if why != nil {
+			return why
+		}
+		return m.Forward(n.Outputs[0], b)
 	}
-	return m.Forward(n.Outputs[0], b)
-}
-
-func spaceToDepthBack(m *move, n *model.Node, _ int, a affine) *Reason {
-	b, why := gathered(n, a)
-	if why != nil {
-		return why
-	}
-	return m.Back(n, 0, b)
-}
-
-func spaceToDepthForward(m *move, n *model.Node, _ int, a affine) *Reason {
-	b, why := spread(n, a)
-	if why != nil {
-		return why
-	}
-	return m.Forward(n.Outputs[0], b)
 }
