@@ -107,7 +107,7 @@ func newPlanner(m *model.Model, o Options) *planner {
 	p := &planner{
 		opt: o, model: m, plan: &Plan{},
 		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
-		consts: op.Constants(m),
+		consts: op.Constants(),
 	}
 	p.consts.Overridable = o.Overridable
 	return p

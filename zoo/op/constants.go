@@ -30,8 +30,8 @@ type Folder struct {
 	effort      float64
 }
 
-// Constants is a Folder for a model's values.
-func Constants(*model.Model) *Folder {
+// Constants is a Folder that knows no value yet.
+func Constants() *Folder {
 	return &Folder{known: map[*model.Value]*Array{}, busy: map[*model.Value]bool{}}
 }
 

@@ -83,7 +83,7 @@ func TestShapesFollowFromOperators(t *testing.T) {
 			m := modeltest.New(1)
 			y := test.build(m)
 			m.Model.Opset[""] = 18
-			op.Infer(m.Output(y), op.Constants(m.Model))
+			op.Infer(m.Output(y), op.Constants())
 			for k, d := range y.Shape { // which free extent it is
 				y.Shape[k] = max(d, op.Unknown)
 			}
@@ -97,7 +97,7 @@ func TestShapesFollowFromOperators(t *testing.T) {
 func TestEach_InfersShapesOfAppendedNodes(t *testing.T) {
 	m := modeltest.New(1)
 	x := m.Input(-1, 3, 8, 8)
-	node := op.Each(m.Model, op.Constants(m.Model))
+	node := op.Each(m.Model, op.Constants())
 	y := m.Op("Conv", in(x, m.Weight(4, 3, 3, 3)))
 	node(y.Producer)
 	z := m.Op("Flatten", in(y))
@@ -118,7 +118,7 @@ func TestInfer_IgnoresDeclaredShapesOfComputedValues(t *testing.T) {
 		z := m.Op("SomethingOfNoStandard", in(y))
 		y.Shape, z.Shape = []int64{1, 4, 320, 320}, []int64{1, 4, 320, 320} // of the size at which the model was exported
 		y.Producer.Inputs[0].Shape[0] = 1
-		op.Infer(m.Output(z), op.Constants(m.Model))
+		op.Infer(m.Output(z), op.Constants())
 		return y, z
 	}
 	y, z := build(-1)
@@ -136,7 +136,7 @@ func TestABiasOfZerosIsSeenAsTorchWritesIt(t *testing.T) {
 	x, w := m.Input(-1, 3, -1, -1), m.Weight(4, 3, 3, 3)
 	zero := m.Op("CastLike", in(m.Op("Squeeze", in(m.Ints(0))), x))
 	bias := m.Op("Expand", in(zero, m.Op("Shape", in(w), "start", 0, "end", 1)))
-	consts := op.Constants(m.Model)
+	consts := op.Constants()
 	op.Infer(m.Output(m.Op("Conv", in(x, w, bias))), consts)
 	if a, ok := consts.Value(bias); !ok || !slices.Equal(a.Data, make([]float64, 4)) || !a.DType.Float() {
 		t.Errorf("the bias is %v, known: %v", a, ok)

@@ -289,7 +289,7 @@ func shapesOf(t *testing.T, list []example) {
 			if constants && !e.settled(t, m) {
 				continue
 			}
-			op.Infer(m, op.Constants(m))
+			op.Infer(m, op.Constants())
 			for k, v := range m.Graph.Outputs {
 				want := e.Outputs[k]
 				if want.constant() == nil {

@@ -234,18 +234,21 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 
 // depthToSpaceShape is [N, C/b², H·b, W·b].
 func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
+	return blockShape(in, n, func(c, b int64) int64 { return c / (b * b) }, func(d, b int64) int64 { return d * b })
+}
+
+// blockShape is the shape of an image in whose channels blocks of b×b positions are, or of one out of whose they were moved,
+// by what becomes of known extents.
+func blockShape(in *Inference, n *model.Node, channels, positions func(d, b int64) int64) [][]int64 {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
 	if len(x) != 4 || b < 1 || b > maxBlock {
 		return nil
 	}
 	out := freeShape(4)
 	out[0] = x[0]
-	if x[1] >= 0 {
-		out[1] = x[1] / (b * b)
-	}
-	for k := 2; k < 4; k++ {
-		if x[k] >= 0 {
-			out[k] = x[k] * b
+	for k, becomes := range []func(d, b int64) int64{1: channels, 2: positions, 3: positions} {
+		if k > 0 && x[k] >= 0 {
+			out[k] = becomes(x[k], b)
 		}
 	}
 	return shapes(out)
@@ -276,21 +279,7 @@ func spaceToDepth(n *model.Node, in []*Array) ([]*Array, error) {
 
 // spaceToDepthShape is [N, C·b², H/b, W/b].
 func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
-	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
-	if len(x) != 4 || b < 1 || b > maxBlock {
-		return nil
-	}
-	out := freeShape(4)
-	out[0] = x[0]
-	if x[1] >= 0 {
-		out[1] = x[1] * b * b
-	}
-	for k := 2; k < 4; k++ {
-		if x[k] >= 0 {
-			out[k] = x[k] / b
-		}
-	}
-	return shapes(out)
+	return blockShape(in, n, func(c, b int64) int64 { return c * b * b }, func(d, b int64) int64 { return d / b })
 }
 
 // col2im adds up what windows hold, each at its place in the image.

@@ -110,7 +110,7 @@ func settle(m *model.Model) *op.Folder {
 			}
 		}
 	}
-	consts := op.Constants(m)
+	consts := op.Constants()
 	op.Infer(m, consts)
 	return consts
 }

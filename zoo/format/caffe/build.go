@@ -62,7 +62,7 @@ func build(net *network, weights *weightsFile) (*builder, error) {
 	m := &model.Model{Opset: map[string]int64{"": opset}}
 	m.Graph = &model.Graph{Name: net.name, Model: m}
 	b := &builder{
-		net: net, weights: weights, graph: m.Graph, infer: op.Each(m, op.Constants(m)),
+		net: net, weights: weights, graph: m.Graph, infer: op.Each(m, op.Constants()),
 		taken: map[string]int{}, values: map[*blob]*model.Value{},
 	}
 	for _, v := range net.blobs {

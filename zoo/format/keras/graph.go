@@ -48,7 +48,7 @@ func build(n *network, v version) (*builder, error) {
 		}
 		inputs = append(inputs, &value{name: x.Name, rank: rank, main: 1, forms: map[int]*model.Value{1: x}})
 	}
-	b.infer = op.Each(b.m, op.Constants(b.m))
+	b.infer = op.Each(b.m, op.Constants())
 	outputs, err := b.network(n, inputs, "", true)
 	if err != nil {
 		return nil, err

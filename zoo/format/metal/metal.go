@@ -75,7 +75,7 @@ type Left struct {
 // Export writes the folder rel of the output. Constants that carry factors are rescaled by the backend first. Weights are
 // held in memory one at a time.
 func Export(ctx context.Context, m *model.Model, out format.Output, rel string, backend tensor.Backend) error {
-	consts := op.Constants(m)
+	consts := op.Constants()
 	op.Infer(m, consts)
 	e := &exporter{ctx: ctx, out: out, folder: rel, backend: backend, consts: consts, index: Index{Version: 1, Layers: []Layer{}, Left: []Left{}}, names: map[string]bool{}, biases: map[*model.Node]bool{}}
 	for _, n := range m.Graph.Nodes {

@@ -51,7 +51,7 @@ func Export(ctx context.Context, m *model.Model, out format.Output, rel string, 
 
 // exported is the main graph as a new GraphProto.
 func exported(m *model.Model) (*wire.Message, error) {
-	op.Infer(m, op.Constants(m))
+	op.Infer(m, op.Constants())
 	g, e := m.Graph, &encoder{}
 	nodes, outputs, err := expressible(m)
 	if err != nil {

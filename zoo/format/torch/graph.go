@@ -78,7 +78,7 @@ func build(p *program) (*builder, error) {
 	for _, i := range p.inputs {
 		b.input(i)
 	}
-	b.infer = op.Each(b.m, op.Constants(b.m))
+	b.infer = op.Each(b.m, op.Constants())
 	for _, n := range p.nodes {
 		if err := b.node(n); err != nil {
 			return nil, fmt.Errorf("node %q (%s): %w", n.name, n.target, err)
