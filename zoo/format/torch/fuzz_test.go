@@ -2,8 +2,6 @@ package torch_test
 
 import (
 	"archive/zip"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -48,22 +46,5 @@ func FuzzProgram(f *testing.F) {
 
 // FuzzArchive opens, folds and writes files of any bytes.
 func FuzzArchive(f *testing.F) {
-	for seed := range uint64(6) {
-		path, _, err := zootest.Torch(seed, f.TempDir())
-		if err != nil {
-			f.Fatal(err)
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "program.pt2")
-		if err := os.WriteFile(path, data, 0o666); err != nil {
-			t.Fatal(err)
-		}
-		formattest.Try(t, path, format.Options{})
-	})
+	formattest.Fuzz(f, zootest.Torch, "program.pt2", format.Options{}, 0, 1, 2, 3, 4, 5)
 }

@@ -12,17 +12,8 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
-
-// python is a Python that has PyTorch: $TORCH_PYTHON, which make torch sets.
-func python(t *testing.T, modules string) string {
-	t.Helper()
-	path := os.Getenv("TORCH_PYTHON")
-	if path == "" || exec.Command(path, "-c", "import "+modules).Run() != nil {
-		t.Skipf("TORCH_PYTHON is no Python with %s: make torch sets one up", modules)
-	}
-	return path
-}
 
 // answer is what PyTorch says of an original and a folded program.
 type answer struct {
@@ -40,7 +31,7 @@ func ask(t *testing.T, pairs [][2]string) []answer {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(python(t, "torch"), filepath.Join("testdata", "oracle.py"), "judge")
+	cmd := exec.Command(oracle.Torch(t, "torch"), filepath.Join("testdata", "oracle.py"), "judge")
 	cmd.Stdin, cmd.Stderr = &in, &stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -60,7 +51,7 @@ func ask(t *testing.T, pairs [][2]string) []answer {
 const near = 1e-4
 
 func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
-	python(t, "torch")
+	oracle.Torch(t, "torch")
 	var pairs [][2]string
 	for seed := range uint64(100) {
 		path, _, err := zootest.Torch(seed, t.TempDir())
@@ -87,7 +78,7 @@ func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
 const networks = "resnet18 mobilenetv2_050 efficientnet_b0 test_convnext test_vit densenet121 mobilenetv3_small_050"
 
 func TestTorchExportsPredictTheSameWhenFolded(t *testing.T) {
-	path := python(t, "torch, timm")
+	path := oracle.Torch(t, "torch", "timm")
 	names := strings.Fields(networks)
 	if more := os.Getenv("TORCH_NETWORKS"); more != "" {
 		names = strings.Fields(more)
@@ -116,7 +107,7 @@ func TestTorchExportsPredictTheSameWhenFolded(t *testing.T) {
 // The state of a folded program is that of the network with an Identity for each batch normalisation and a bias for each
 // convolution, by the same names.
 func TestTorchNetworksWithoutNormalisationsLoadTheState(t *testing.T) {
-	path := python(t, "torch, timm")
+	path := oracle.Torch(t, "torch", "timm")
 	folder := t.TempDir()
 	if out, err := exec.Command(path, filepath.Join("testdata", "oracle.py"), "export", folder, "resnet18").CombinedOutput(); err != nil {
 		t.Fatalf("the oracle: %v\n%s", err, out)

@@ -33,6 +33,16 @@ func Python(t testing.TB, modules ...string) string {
 	return ""
 }
 
+// Torch is a Python that has these modules: $TORCH_PYTHON, which make torch sets. Without one the test is skipped.
+func Torch(t testing.TB, modules ...string) string {
+	t.Helper()
+	path, list := os.Getenv("TORCH_PYTHON"), strings.Join(modules, ", ")
+	if path == "" || exec.Command(path, "-c", "import "+list).Run() != nil {
+		t.Skipf("TORCH_PYTHON is no Python with %s: make torch sets one up", list)
+	}
+	return path
+}
+
 // Shared is a file or folder below the folder shared that stands beside a developer's checkout, and CI's. Where it does
 // not the test is skipped.
 func Shared(t testing.TB, path string) string {
