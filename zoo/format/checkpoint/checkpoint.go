@@ -21,11 +21,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/state"
-	"github.com/zoofold/zoofold/zoo/model"
 )
 
 func init() {
@@ -34,10 +32,8 @@ func init() {
 
 // file is an open checkpoint.
 type file struct {
-	path   string
-	index  *state.Index // nil where there is one file
+	state.Files
 	shards []*shard
-	net    *state.Net
 }
 
 // shard is one open file.
@@ -51,7 +47,7 @@ type shard struct {
 
 // Open reads the pickles, and finds the structure. The storages stay in the files.
 func Open(ctx context.Context, path string, o format.Options) (format.File, error) {
-	h := &file{path: path}
+	h := &file{Files: state.Files{Path: path}}
 	if err := h.open(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), h.Close())
 	}
@@ -59,26 +55,23 @@ func Open(ctx context.Context, path string, o format.Options) (format.File, erro
 }
 
 func (h *file) open(ctx context.Context, o format.Options) error {
-	paths := []string{h.path}
-	if strings.HasSuffix(strings.ToLower(h.path), ".json") {
-		var err error
-		if h.index, err = state.ReadIndex(h.path, ".bin"); err != nil {
-			return err
-		}
-		paths = h.index.Paths
+	paths, err := h.Paths(".bin")
+	if err != nil {
+		return err
 	}
 	var list []*state.Tensor
 	in := map[*state.Tensor]string{}
 	for _, p := range paths {
 		s, err := openShard(p)
-		if err != nil && h.index != nil {
+		if err != nil && h.Index != nil {
 			return fmt.Errorf("a shard that it lists: %s: %w", filepath.Base(p), err)
 		}
 		if err != nil {
 			return err
 		}
+		h.Keep(s.f)
 		h.shards = append(h.shards, s)
-		if h.index != nil && (len(s.tree.dicts) > 1 || s.tree.dicts[0].name != "") {
+		if h.Index != nil && (len(s.tree.dicts) > 1 || s.tree.dicts[0].name != "") {
 			return fmt.Errorf("a shard that it lists: %s: it holds dicts of tensors within each other: %w", filepath.Base(p), format.ErrLimit)
 		}
 		for _, t := range s.tree.list() {
@@ -86,14 +79,7 @@ func (h *file) open(ctx context.Context, o format.Options) error {
 			list = append(list, t)
 		}
 	}
-	if h.index != nil {
-		if err := h.index.Holds(list, func(t *state.Tensor) string { return in[t] }); err != nil {
-			return err
-		}
-	}
-	var err error
-	h.net, err = state.Open(ctx, h.path, list, o)
-	return err
+	return h.Structure(ctx, list, func(t *state.Tensor) string { return in[t] }, o)
 }
 
 // openShard opens a file and reads its pickle.
@@ -138,35 +124,10 @@ func (s *shard) read() error {
 	return err
 }
 
-// Model is the checkpoint's graph.
-func (h *file) Model() *model.Model { return h.net.Model }
-
-// Partial is why the model cannot be run.
-func (h *file) Partial() string { return h.net.Partial }
-
-// Notes are about what the structure was found in.
+// Notes are about what the files hold besides, and what the structure was found in.
 func (h *file) Notes() (list []string) {
 	for _, s := range h.shards {
 		list = append(list, s.tree.warnings...)
 	}
-	return append(list, h.net.Warnings...)
-}
-
-// Inputs are the file, or the index and its shards.
-func (h *file) Inputs() []string {
-	if h.index == nil {
-		return []string{h.path}
-	}
-	return append([]string{h.path}, h.index.Paths...)
-}
-
-// Close closes the files.
-func (h *file) Close() (err error) {
-	for _, s := range h.shards {
-		err = errors.Join(err, s.f.Close())
-	}
-	if h.net != nil {
-		err = errors.Join(err, h.net.Close())
-	}
-	return err
+	return append(list, h.Files.Notes()...)
 }

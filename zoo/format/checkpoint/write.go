@@ -21,15 +21,12 @@ import (
 // elements anew, in its storage where that is its own, and the dicts lose and gain what the edits say: the pickle is
 // written anew only then.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
-	edits, err := h.net.Edits()
+	edits, err := h.Net.Edits()
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range h.shards {
-		rel := ""
-		if h.index != nil {
-			rel = format.Beside(h.path, s.path)
-		}
+		rel := h.Rel(s.path)
 		var own []state.Edit
 		for _, e := range edits {
 			if s.tree.views[e.Tensor] != nil {
@@ -40,10 +37,7 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 			return nil, err
 		}
 	}
-	if h.index == nil {
-		return h.net.Renamed, nil
-	}
-	return h.net.Renamed, h.index.Write(ctx, out, edits, backend)
+	return h.Finish(ctx, out, edits, backend)
 }
 
 // write writes one file.

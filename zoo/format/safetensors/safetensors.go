@@ -12,11 +12,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/format/state"
-	"github.com/zoofold/zoofold/zoo/model"
 )
 
 func init() {
@@ -25,11 +23,9 @@ func init() {
 
 // file is an open checkpoint.
 type file struct {
-	path   string
-	index  *state.Index // nil where there is one file
+	state.Files
 	shards []*shard
 	of     map[*state.Tensor]*stored
-	net    *state.Net
 }
 
 // stored is where a tensor is.
@@ -40,7 +36,7 @@ type stored struct {
 
 // Open reads the headers, and finds the structure. The elements stay in the files.
 func Open(ctx context.Context, path string, o format.Options) (format.File, error) {
-	h := &file{path: path, of: map[*state.Tensor]*stored{}}
+	h := &file{Files: state.Files{Path: path}, of: map[*state.Tensor]*stored{}}
 	if err := h.open(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), h.Close())
 	}
@@ -48,19 +44,16 @@ func Open(ctx context.Context, path string, o format.Options) (format.File, erro
 }
 
 func (h *file) open(ctx context.Context, o format.Options) error {
-	paths := []string{h.path}
-	if strings.HasSuffix(strings.ToLower(h.path), ".json") {
-		var err error
-		if h.index, err = state.ReadIndex(h.path, ".safetensors"); err != nil {
-			return err
-		}
-		paths = h.index.Paths
+	paths, err := h.Paths(".safetensors")
+	if err != nil {
+		return err
 	}
 	for _, p := range paths {
 		s, err := openShard(p)
 		if err != nil {
 			return h.missing(err)
 		}
+		h.Keep(s.f)
 		h.shards = append(h.shards, s)
 	}
 	var list []*state.Tensor
@@ -71,51 +64,16 @@ func (h *file) open(ctx context.Context, o format.Options) error {
 			list = append(list, t)
 		}
 	}
-	if h.index != nil {
-		if err := h.index.Holds(list, func(t *state.Tensor) string { return h.of[t].shard.path }); err != nil {
-			return err
-		}
-	}
-	var err error
-	h.net, err = state.Open(ctx, h.path, list, o)
-	return err
+	return h.Structure(ctx, list, func(t *state.Tensor) string { return h.of[t].shard.path }, o)
 }
 
 // missing is the error of opening a file, which says of a shard who asks for it.
 func (h *file) missing(err error) error {
-	if h.index == nil {
+	if h.Index == nil {
 		if pe := (*os.PathError)(nil); errors.As(err, &pe) {
 			return pe.Err // the path is said already
 		}
 		return err
 	}
 	return fmt.Errorf("a shard that it lists: %w", err)
-}
-
-// Model is the checkpoint's graph.
-func (h *file) Model() *model.Model { return h.net.Model }
-
-// Partial is why the model cannot be run.
-func (h *file) Partial() string { return h.net.Partial }
-
-// Notes are about what the structure was found in.
-func (h *file) Notes() []string { return h.net.Warnings }
-
-// Inputs are the file, or the index and its shards.
-func (h *file) Inputs() []string {
-	if h.index == nil {
-		return []string{h.path}
-	}
-	return append([]string{h.path}, h.index.Paths...)
-}
-
-// Close closes the files.
-func (h *file) Close() (err error) {
-	for _, s := range h.shards {
-		err = errors.Join(err, s.f.Close())
-	}
-	if h.net != nil {
-		err = errors.Join(err, h.net.Close())
-	}
-	return err
 }

@@ -12,7 +12,7 @@ import (
 // Write writes the files: those in which nothing was edited as they were, of the others a new header and the tensors, each
 // copied, rescaled or made anew.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
-	edits, err := h.net.Edits()
+	edits, err := h.Net.Edits()
 	if err != nil {
 		return nil, err
 	}
@@ -29,10 +29,7 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 		}
 	}
 	for _, s := range h.shards {
-		rel := ""
-		if h.index != nil {
-			rel = format.Beside(h.path, s.path)
-		}
+		rel := h.Rel(s.path)
 		pieces := []format.Piece{{Copied: format.Span{To: s.size}}}
 		if edited[s] {
 			if pieces, err = s.pieces(changed, fresh); err != nil {
@@ -43,10 +40,7 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 			return nil, err
 		}
 	}
-	if h.index == nil {
-		return h.net.Renamed, nil
-	}
-	return h.net.Renamed, h.index.Write(ctx, out, edits, backend)
+	return h.Finish(ctx, out, edits, backend)
 }
 
 // pieces are those of an edited file. Each tensor stands where it stood, in the header and behind it.

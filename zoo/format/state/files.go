@@ -1,0 +1,91 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
+)
+
+// Files are an open checkpoint's, one file or an index with its shards, and what their tensors make. The rooms of
+// checkpoints embed them.
+type Files struct {
+	Path  string
+	Index *Index // nil where there is one file
+	Net   *Net   // nil until Structure
+
+	files []*os.File // to be closed
+}
+
+// Paths are the files that hold the tensors. Those of an index, whose name ends in .json, have that extension.
+func (c *Files) Paths(extension string) (paths []string, err error) {
+	if !strings.HasSuffix(strings.ToLower(c.Path), ".json") {
+		return []string{c.Path}, nil
+	}
+	if c.Index, err = ReadIndex(c.Path, extension); err != nil {
+		return nil, err
+	}
+	return c.Index.Paths, nil
+}
+
+// Keep closes a file of the checkpoint when that is closed.
+func (c *Files) Keep(f *os.File) { c.files = append(c.files, f) }
+
+// Structure finds the tensors' graph. in is the path of a tensor's file.
+func (c *Files) Structure(ctx context.Context, tensors []*Tensor, in func(*Tensor) string, o format.Options) (err error) {
+	if c.Index != nil {
+		if err := c.Index.Holds(tensors, in); err != nil {
+			return err
+		}
+	}
+	c.Net, err = Open(ctx, c.Path, tensors, o)
+	return err
+}
+
+// Model is the checkpoint's graph.
+func (c *Files) Model() *model.Model { return c.Net.Model }
+
+// Partial is why the model cannot be run.
+func (c *Files) Partial() string { return c.Net.Partial }
+
+// Notes are about what the structure was found in.
+func (c *Files) Notes() []string { return c.Net.Warnings }
+
+// Inputs are the file, or the index and its shards.
+func (c *Files) Inputs() []string {
+	if c.Index == nil {
+		return []string{c.Path}
+	}
+	return append([]string{c.Path}, c.Index.Paths...)
+}
+
+// Rel is where a file is written, relative to the checkpoint's own; "" is that itself.
+func (c *Files) Rel(path string) string {
+	if c.Index == nil {
+		return ""
+	}
+	return format.Beside(c.Path, path)
+}
+
+// Finish writes the index, if there is one, when all files are written, and is what File.Write says of values' names.
+func (c *Files) Finish(ctx context.Context, out format.Output, edits []Edit, backend tensor.Backend) (renamed map[string]string, err error) {
+	if c.Index == nil {
+		return c.Net.Renamed, nil
+	}
+	return c.Net.Renamed, c.Index.Write(ctx, out, edits, backend)
+}
+
+// Close closes the files.
+func (c *Files) Close() (err error) {
+	for _, f := range c.files {
+		err = errors.Join(err, f.Close())
+	}
+	if c.Net != nil {
+		err = errors.Join(err, c.Net.Close())
+	}
+	return err
+}
