@@ -53,17 +53,25 @@ type bench struct {
 	jobs            int
 }
 
-func measure(program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
+// newBench makes the folder, which close removes.
+func newBench(program string, jobs int) (*bench, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	folder, err := os.MkdirTemp("", "zoobench-")
+	return &bench{folder, program, jobs}, err
+}
+
+func (b *bench) close() { _ = os.RemoveAll(b.folder) }
+
+func measure(program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
+	b, err := newBench(program, runtime.NumCPU())
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
-	b := &bench{folder, program, runtime.NumCPU()}
+	defer b.close()
+	folder := b.folder
 	fmt.Printf("%s; page cache warm, -j %d, each ending in a sync; medians of %d rounds after one to warm up, processor time of all processors\n", machine(), b.jobs, rounds)
 	if _, err := zootest.Write(filepath.Join(folder, "zoo"), models, width, 4); err != nil {
 		return err
@@ -126,27 +134,8 @@ func (b *bench) speed(name, zoo string, rounds int) error {
 		{name: "parallel copy", run: func(out string) (ended, error) { return ended{}, b.copy(zoo, out) }},
 		fold("none"), fold("parity"), fold("parity,algebra"),
 	}
-	for round := range rounds + 1 {
-		for _, c := range list {
-			if round > 1 && strings.Contains(c.name, "algebra") { // it takes its time: once to warm up, once measured
-				continue
-			}
-			out := filepath.Join(b.folder, "out")
-			started, before := time.Now(), processor(syscall.RUSAGE_SELF)
-			r, err := c.run(out)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			syscall.Sync()
-			c.took, c.peak = append(c.took, time.Since(started).Seconds()), max(c.peak, r.PeakMemory)
-			if r.spent == 0 {
-				r.spent = processor(syscall.RUSAGE_SELF) - before
-			}
-			c.spent = append(c.spent, r.spent.Seconds())
-			if err := os.RemoveAll(out); err != nil {
-				return err
-			}
-		}
+	if err := b.compete(list, rounds); err != nil {
+		return err
 	}
 	fmt.Printf("\n%-32s %8s %10s %8s %8s %8s %12s\n", fmt.Sprintf("%d %s, %d MB", models, name, bytes/1e6), "seconds", "processor", "GB/s", "x cp -r", "x copy", "peak memory")
 	for _, c := range list {
@@ -154,8 +143,34 @@ func (b *bench) speed(name, zoo string, rounds int) error {
 		if c.peak > 0 {
 			peak = fmt.Sprintf("%d MiB", c.peak>>20)
 		}
-		t := median(c.took[1:])
-		fmt.Printf("%-32s %8.2f %10.2f %8.2f %8.2f %8.2f %12s\n", c.name, t, median(c.spent[1:]), float64(bytes)/1e9/t, t/median(list[0].took[1:]), t/median(list[1].took[1:]), peak)
+		t := median(c.took)
+		fmt.Printf("%-32s %8.2f %10.2f %8.2f %8.2f %8.2f %12s\n", c.name, t, median(c.spent), float64(bytes)/1e9/t, t/median(list[0].took), t/median(list[1].took), peak)
+	}
+	return nil
+}
+
+// compete runs the contestants by turns, so many rounds after one to warm up; where there are no others, that one counts.
+func (b *bench) compete(list []*contestant, rounds int) error {
+	out := filepath.Join(b.folder, "out")
+	for round := range rounds + 1 {
+		for _, c := range list {
+			started, before := time.Now(), processor(syscall.RUSAGE_SELF)
+			r, err := c.run(out)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			syscall.Sync()
+			took := time.Since(started)
+			if r.spent == 0 {
+				r.spent = processor(syscall.RUSAGE_SELF) - before
+			}
+			if c.peak = max(c.peak, r.PeakMemory); round > 0 || rounds == 0 {
+				c.took, c.spent = append(c.took, took.Seconds()), append(c.spent, r.spent.Seconds())
+			}
+			if err := os.RemoveAll(out); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
