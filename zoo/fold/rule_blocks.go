@@ -21,7 +21,14 @@ const mostSteps = 8
 
 // blocked says whether a runtime has the image v in blocks: a convolution computes it, with blockwise operators and idioms
 // behind.
-func (p *planner) blocked(v *model.Value, steps int) bool {
+func (p *planner) blocked(v *model.Value) bool { return p.blockedWithin(v, 0, map[*model.Value]int{}) }
+
+// blockedWithin is blocked so many steps before. at is where values were come to: from there on they are looked at already.
+func (p *planner) blockedWithin(v *model.Value, steps int, at map[*model.Value]int) bool {
+	if before, seen := at[v]; seen && before <= steps {
+		return true
+	}
+	at[v] = steps
 	n := v.Producer
 	if len(v.Shape) != 4 || n == nil || n.Domain != "" || steps > mostSteps {
 		return false
@@ -37,7 +44,7 @@ func (p *planner) blocked(v *model.Value, steps int) bool {
 		if x == nil || p.isConstant(x) || len(x.Shape) != 4 {
 			continue
 		}
-		if images++; !p.blocked(x, steps+1) {
+		if images++; !p.blockedWithin(x, steps+1, at) {
 			return false
 		}
 	}
@@ -56,7 +63,7 @@ func (p *planner) normalises(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	_, fits := r.a.Over(1, channelsOf(x))
 	return fits && channelsOf(x) > 0 && len(r.nodes) > 1 && p.model.Place == nil && !p.opt.Neutralize && !p.opt.Off["norm"] && p.model.Opset[""] >= 9 &&
-		x.DType == tensor.Float32 && p.blocked(x, 0) && slices.ContainsFunc(r.last().Outputs[0].Uses, func(u model.Use) bool {
+		x.DType == tensor.Float32 && p.blocked(x) && slices.ContainsFunc(r.last().Outputs[0].Uses, func(u model.Use) bool {
 		return u.Node.Type == "Conv" && u.Node.Domain == "" && u.Index == 0
 	})
 }

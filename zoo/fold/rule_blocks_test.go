@@ -1,6 +1,7 @@
 package fold_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/fold"
@@ -23,6 +24,13 @@ func TestAScaleAndAShiftBetweenConvolutionsBecomeOneNormalisation(t *testing.T) 
 	}{
 		{"between convolutions", func(m *b) *v { return same(m, stuck(m, image(m))) }, "BatchNormalization"},
 		{"behind an image that no convolution computes", func(m *b) *v { return same(m, stuck(m, m.Input(1, 4, 6, 7))) }, "Add"},
+		{"with 30^6 ways between them", func(m *b) *v {
+			x := image(m)
+			for range 6 {
+				x = m.Op("Sum", slices.Repeat(in(x), 30))
+			}
+			return same(m, stuck(m, x))
+		}, "BatchNormalization"},
 		{"with a reader that is no convolution", func(m *b) *v { return twice(m, image(m)) }, "BatchNormalization"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
