@@ -27,6 +27,9 @@ func init() {
 	format.Register(format.Format{
 		Name: "darknet", Version: 2, Extensions: []string{".cfg"},
 		Open: func(_ context.Context, path string, o format.Options) (format.File, error) { return open(path, o) },
+		Files: func(_ context.Context, path string, o format.Options) ([]string, error) {
+			return format.Named(path, o, ".weights"), nil
+		},
 	})
 }
 

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -30,6 +31,20 @@ func (c *Files) Paths(extension string) (paths []string, err error) {
 		return nil, err
 	}
 	return c.Index.Paths, nil
+}
+
+// Named is what format.Files says of a checkpoint, of which shards have that extension: an index lists them, and a config.json
+// is read where nothing else says what the structure is.
+func Named(path, extension string, o format.Options) (names []string, err error) {
+	if strings.HasSuffix(strings.ToLower(path), ".json") {
+		if _, names, err = readNames(path, extension); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if s := o.State; s.Graph == "" && s.Config == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 {
+		names = append(names, modelConfig)
+	}
+	return names, nil
 }
 
 // Keep closes a file of the checkpoint when that is closed.
