@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -18,12 +17,13 @@ var (
 
 // regular is what a regular file is, or one that a link leads to, wherever it lies. For everything else the error says what it
 // is; nothing is opened.
-func regular(file string) (fs.FileInfo, error) {
-	info, err := os.Lstat(file)
+func (w *walker) regular(rel string) (fs.FileInfo, error) {
+	file := w.at(rel)
+	info, err := w.tree.Lstat(file)
 	verb := "is"
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		verb = "links to"
-		info, err = os.Stat(file)
+		info, err = w.tree.Stat(file)
 	}
 	switch {
 	case err == nil && info.Mode().IsRegular():

@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,31 +14,23 @@ import (
 	"testing"
 	"time"
 
-	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
 	"gocloud.dev/blob/memblob"
 )
 
-// services are buckets to test with, each new and empty.
-var services = map[string]func(*testing.T) service{
-	"memory": func(*testing.T) service { return plainService(memblob.OpenBucket(nil)) },
-	"files": func(t *testing.T) service {
+// services are buckets to test with, each new and empty. They open a folder again and again.
+var services = map[string]func(*testing.T) func(URL) *Folder{
+	"memory": func(*testing.T) func(URL) *Folder {
+		b := memblob.OpenBucket(nil)
+		return func(u URL) *Folder { return Over(u, b) }
+	},
+	"files": func(t *testing.T) func(URL) *Folder {
 		b, err := fileblob.OpenBucket(t.TempDir(), &fileblob.Options{CreateDir: true, NoTempDir: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return plainService(b)
+		return func(u URL) *Folder { return Over(u, b) }
 	},
-}
-
-// plainService is a bucket of gocloud's own, whose versions are times and sizes.
-func plainService(b *blob.Bucket) service {
-	version := func(at time.Time, size int64) string { return fmt.Sprintf("%x-%x", at.UnixNano(), size) }
-	return service{
-		Bucket: b,
-		listed: func(o *blob.ListObject) string { return version(o.ModTime, o.Size) },
-		read:   func(r *blob.Reader) string { return version(r.ModTime(), r.Size()) },
-	}
 }
 
 // everywhere runs a test on each service. open opens a folder of the same bucket anew, and has it listed.
@@ -48,7 +39,7 @@ func everywhere(t *testing.T, test func(t *testing.T, open func() *Folder)) {
 		t.Run(name, func(t *testing.T) {
 			s := make(t)
 			test(t, func() *Folder {
-				f := newFolder(URL{Scheme: "s3", Bucket: "b", Prefix: "a/folder"}, s)
+				f := s(URL{Scheme: "s3", Bucket: "models", Prefix: "a/folder"})
 				if err := f.List(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -266,7 +257,10 @@ func TestAppend_PiecesAreOneFile(t *testing.T) {
 		want := map[string]bool{}
 		for k := range 3 {
 			f := open()
-			a := f.Append(t.Context(), "ledger")
+			a, err := f.Append(t.Context(), "ledger")
+			if err != nil {
+				t.Fatal(err)
+			}
 			var all sync.WaitGroup
 			for j := range 20 {
 				line := fmt.Sprintf("line %d of %d\n", j, k)
@@ -292,7 +286,10 @@ func TestAppend_PiecesAreOneFile(t *testing.T) {
 		if err := f.Replace(t.Context(), "ledger", strings.NewReader("all\n"), 4); err != nil {
 			t.Fatal(err)
 		}
-		a := f.Append(t.Context(), "ledger")
+		a, err := f.Append(t.Context(), "ledger")
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := io.WriteString(a, "more\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -301,13 +298,48 @@ func TestAppend_PiecesAreOneFile(t *testing.T) {
 		if n := len(now.Below("ledger.d")); n != 1 {
 			t.Errorf("%d pieces are left", n)
 		}
-		two := now.Append(t.Context(), "ledger")
+		two, err := now.Append(t.Context(), "ledger")
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := io.WriteString(a, "a"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(two, "b"); !errors.Is(err, ErrChanged) {
 			t.Errorf("two write the same piece: %v", err)
 		}
+	})
+}
+
+func TestAppend_JoinsWhatRunsLeftThatWereKilled(t *testing.T) {
+	everywhere(t, func(t *testing.T, open func() *Folder) {
+		a, err := open().Append(t.Context(), "ledger")
+		want := map[string]bool{}
+		for k := range manyPieces + 5 {
+			line := fmt.Sprintf("line %d\n", k)
+			want[line] = true
+			if err == nil {
+				_, err = io.WriteString(a, line)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := open()
+		lines(t, next, want)
+		b, err := next.Append(t.Context(), "ledger")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(open().Below("ledger.d")); n != 1 {
+			t.Errorf("%d pieces", n)
+		}
+		want["last\n"] = true
+		if _, err := io.WriteString(b, "last\n"); err != nil {
+			t.Fatal(err)
+		}
+		lines(t, next, want)
+		lines(t, open(), want)
 	})
 }
 
@@ -377,8 +409,7 @@ func TestLock_ThatWasNotRenewedIsTakenAndItsOwnerWritesNothing(t *testing.T) {
 	no := func(string) bool { return false }
 	everywhere(t, func(t *testing.T, open func() *Folder) {
 		f := open()
-		f.timing.lease = time.Nanosecond
-		f.timing.pause = func(ctx context.Context, _ time.Duration) error { <-ctx.Done(); return ctx.Err() }
+		f.timing.lease, f.timing.renew = time.Nanosecond, time.Hour
 		unlock, err := f.Lock(t.Context(), "lock", "process 1", no)
 		if err != nil {
 			t.Fatal(err)
@@ -387,7 +418,7 @@ func TestLock_ThatWasNotRenewedIsTakenAndItsOwnerWritesNothing(t *testing.T) {
 			t.Errorf("a write: %v", err)
 		}
 		other := open()
-		other.timing.lease = -time.Hour // the other's is over long since
+		other.timing.lease, other.timing.renew = -time.Hour, time.Hour // the other's is over long since
 		release, err := other.Lock(t.Context(), "lock", "process 2", no)
 		if err != nil {
 			t.Fatal(err)

@@ -101,6 +101,12 @@ func (c *Cache) Workspace() (*Workspace, error) {
 // Path is the workspace's folder.
 func (w *Workspace) Path() string { return w.path }
 
+// View makes an empty folder in the workspace; Drop removes it.
+func (w *Workspace) View() (string, error) { return os.MkdirTemp(w.path, "view-") }
+
+// Drop removes a view.
+func (w *Workspace) Drop(view string) error { return os.RemoveAll(view) }
+
 // Close removes the workspace.
 func (w *Workspace) Close() error {
 	return errors.Join(os.RemoveAll(w.path), os.Remove(w.path+lockName), w.lock.Unlock())

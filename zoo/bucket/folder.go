@@ -58,6 +58,18 @@ func Open(ctx context.Context, u URL) (*Folder, error) {
 	return newFolder(u, s), nil
 }
 
+// Over opens a folder of a bucket that is open already, of a driver without versions or conditions, as those of package blob
+// for files and memory are: its objects' times and sizes tell them apart.
+func Over(u URL, b *blob.Bucket) *Folder {
+	version := func(at time.Time, size int64) string { return fmt.Sprintf("%x-%x", at.UnixNano(), size) }
+	return newFolder(u, service{
+		Bucket: b,
+		listed: func(o *blob.ListObject) string { return version(o.ModTime, o.Size) },
+		stated: func(a *blob.Attributes) string { return version(a.ModTime, a.Size) },
+		read:   func(r *blob.Reader) string { return version(r.ModTime(), r.Size()) },
+	})
+}
+
 func newFolder(u URL, s service) *Folder {
 	if u.Prefix != "" {
 		s.Bucket = blob.PrefixedBucket(s.Bucket, u.Prefix+"/")
@@ -149,6 +161,17 @@ func (f *Folder) List(ctx context.Context) error {
 	defer f.lock.Unlock()
 	f.list, f.folders = list, folders
 	return nil
+}
+
+// Look lists the folder, unless that was done.
+func (f *Folder) Look(ctx context.Context) error {
+	f.lock.Lock()
+	listed := f.list != nil
+	f.lock.Unlock()
+	if listed {
+		return nil
+	}
+	return f.List(ctx)
 }
 
 const pageSize = 1000

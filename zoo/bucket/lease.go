@@ -100,7 +100,7 @@ func (l *lease) write(ctx context.Context, before *Info) error {
 // renew renews the lease until it is released or lost.
 func (l *lease) renew(ctx context.Context) {
 	defer close(l.done)
-	for pause(ctx, l.folder.timing.lease/3) == nil {
+	for pause(ctx, l.folder.timing.renew) == nil {
 		if errors.Is(l.write(ctx, l.info), ErrChanged) {
 			return
 		}

@@ -10,6 +10,8 @@ import (
 	"path"
 	"strconv"
 	"sync"
+
+	"github.com/sourcegraph/conc/iter"
 )
 
 // Objects cannot be appended to. What is appended to a file are objects of their own: the pieces FILE.d/0000000001 and so on,
@@ -19,21 +21,29 @@ const pieces = ".d"
 // OpenWhole reads a file with all that was appended to it.
 func (f *Folder) OpenWhole(ctx context.Context, rel string) (io.ReadCloser, error) {
 	list := f.Below(rel + pieces)
-	if _, err := f.Stat(ctx, rel); err == nil {
-		list = append([]string{rel}, list...)
-	} else if !errors.Is(err, fs.ErrNotExist) || len(list) == 0 {
+	_, err := f.Stat(ctx, rel)
+	if err != nil && (!errors.Is(err, fs.ErrNotExist) || len(list) == 0) {
 		return nil, err
 	}
-	return &whole{folder: f, ctx: ctx, rest: list}, nil
+	w := &whole{folder: f, ctx: ctx, rest: list}
+	if err == nil {
+		if w.now, err = f.Open(ctx, rel); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
 }
 
 // whole reads objects one behind the other.
 type whole struct {
 	folder *Folder
 	ctx    context.Context
-	rest   []string
-	now    io.ReadCloser
+	now    io.ReadCloser // the file, or some pieces
+	rest   []string      // the pieces behind
 }
+
+// together is how many pieces are read at a time: they are small, and each answer takes its time.
+const together = 16
 
 func (w *whole) Read(b []byte) (int, error) {
 	for {
@@ -41,15 +51,24 @@ func (w *whole) Read(b []byte) (int, error) {
 			if len(w.rest) == 0 {
 				return 0, io.EOF
 			}
-			var err error
-			if w.now, err = w.folder.Open(w.ctx, w.rest[0]); err != nil {
+			some := w.rest[:min(together, len(w.rest))]
+			texts, err := iter.MapErr(some, func(rel *string) (io.Reader, error) {
+				r, err := w.folder.Open(w.ctx, *rel)
+				if err != nil {
+					return nil, err
+				}
+				defer r.Close()
+				text, err := io.ReadAll(r)
+				return bytes.NewReader(text), err
+			})
+			if err != nil {
 				return 0, err
 			}
-			w.rest = w.rest[1:]
+			w.now, w.rest = io.NopCloser(io.MultiReader(texts...)), w.rest[len(some):]
 		}
 		n, err := w.now.Read(b)
 		if err == io.EOF {
-			err = errors.Join(w.Close())
+			err = w.Close()
 		}
 		if n > 0 || err != nil {
 			return n, err
@@ -108,15 +127,26 @@ type batch struct {
 	err  error
 }
 
+// manyPieces are more than runs leave that came to their ends: they are joined before others follow.
+const manyPieces = 32
+
 // Append appends to a file, which need not be there.
-func (f *Folder) Append(ctx context.Context, rel string) *Appender {
+func (f *Folder) Append(ctx context.Context, rel string) (*Appender, error) {
 	a := &Appender{folder: f, ctx: ctx, rel: rel}
-	for _, piece := range f.Below(rel + pieces) {
+	list := f.Below(rel + pieces)
+	for _, piece := range list {
 		if n, err := strconv.Atoi(path.Base(piece)); err == nil {
 			a.number = max(a.number, n)
 		}
 	}
-	return a
+	if len(list) <= manyPieces {
+		return a, nil
+	}
+	if _, err := a.all.ReadFrom(&whole{folder: f, ctx: ctx, rest: list}); err != nil {
+		return nil, err
+	}
+	a.made = list
+	return a, a.join()
 }
 
 // Write appends b, in one piece or not at all.
@@ -161,11 +191,17 @@ func (a *Appender) piece(data []byte) error {
 func (a *Appender) Close() error {
 	a.turn.Lock()
 	defer a.turn.Unlock()
-	made := a.made
-	if a.made = nil; len(made) < 2 {
+	if len(a.made) < 2 {
 		return nil
 	}
-	if err := a.piece(a.all.Bytes()); err != nil {
+	return a.join()
+}
+
+// join makes one piece of those that were made. Who is killed on the way leaves what was said twice.
+func (a *Appender) join() error {
+	made, all := a.made, a.all.Bytes()
+	a.made, a.all = nil, bytes.Buffer{}
+	if err := a.piece(all); err != nil {
 		return err
 	}
 	return a.folder.removeAll(a.ctx, made)

@@ -19,13 +19,14 @@ type timing struct {
 	most   time.Duration // the longest one, whatever the service asks for
 	tries  int           // how often something is tried
 	lease  time.Duration // how long a lock is good for
+	renew  time.Duration // how often it is renewed
 
 	pause func(context.Context, time.Duration) error
 }
 
 var usual = timing{
 	answer: time.Minute, stall: time.Minute, upload: 5 * time.Minute,
-	first: 250 * time.Millisecond, most: time.Minute, tries: 7, lease: time.Minute, pause: pause,
+	first: 250 * time.Millisecond, most: time.Minute, tries: 7, lease: time.Minute, renew: 20 * time.Second, pause: pause,
 }
 
 func pause(ctx context.Context, d time.Duration) error {

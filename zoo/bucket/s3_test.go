@@ -17,13 +17,15 @@ import (
 )
 
 func init() {
-	services["S3"] = func(t *testing.T) service {
-		s := buckettest.Start(t)
-		opened, err := open(t.Context(), URL{Scheme: "s3", Bucket: s.Bucket})
-		if err != nil {
-			t.Fatal(err)
+	services["S3"] = func(t *testing.T) func(URL) *Folder {
+		buckettest.Start(t)
+		return func(u URL) *Folder {
+			f, err := Open(t.Context(), u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
 		}
-		return opened
 	}
 }
 

@@ -24,7 +24,7 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 	}
 	o.Report, o.Metrics = "", ""
 	zoo := &manifests.Zoo{Jobs: jobs}
-	p, err := openPlaces(&o, zoo)
+	p, err := openPlaces(&o, zoo, nil)
 	if err != nil {
 		return end, err
 	}

@@ -102,7 +102,7 @@ func (w *work) placed(e *entry) error {
 func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
 		Manifest: w.manifest, Model: w.job.Path, Settings: w.decisive(), Asked: versioned(w.asked), Weights: w.job.Weights,
-		Inputs: inputs, Told: told{w.result, w.kept},
+		Inputs: w.origins(inputs), Told: told{w.result, w.kept},
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
@@ -146,7 +146,7 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 	if there, err := w.standing(path); err != nil || !there || w.job.Rule.Overwrite {
 		return err
 	}
-	hash, err := hashFile(ctx, w.fsys, path)
+	hash, err := w.contentOf(ctx, s.Path)
 	switch {
 	case err != nil:
 		return err

@@ -27,9 +27,10 @@ import (
 type ledger struct {
 	fsys    files
 	out     string
-	lock    sync.Mutex
+	writing sync.Mutex // of file and torn
 	file    writable
-	torn    bool // the file does not end with a whole line
+	torn    bool       // the file does not end with a whole line
+	lock    sync.Mutex // of the rest
 	entries map[owner]*entry
 	makers  map[string][]owner  // by output, relative to the output folder: whose entries have it, now or formerly
 	begun   map[string][]string // by output: contents that were about to be put there
@@ -194,8 +195,9 @@ func (l *ledger) drop(o owner) {
 }
 
 func line(e *entry) ([]byte, error) {
-	e.Version = ledgerVersion
-	text, err := json.Marshal(e.renamed(written))
+	named := e.renamed(written)
+	named.Version = ledgerVersion
+	text, err := json.Marshal(named)
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +225,8 @@ func parseLine(line []byte) *entry {
 // lost costs the work of its model, and so does one whose outputs are lost.
 func (l *ledger) add(e *entry) error {
 	l.lock.Lock()
-	defer l.lock.Unlock()
 	l.take(e)
+	l.lock.Unlock()
 	return l.write(e)
 }
 
@@ -234,7 +236,6 @@ func (l *ledger) add(e *entry) error {
 func (l *ledger) begin(e *entry) error {
 	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
-	defer l.lock.Unlock()
 	for _, s := range e.Outputs {
 		for _, o := range l.makers[s.Path] {
 			if old := l.entries[o].hashOf(s.Path); old != "" && old != s.Hash {
@@ -243,6 +244,7 @@ func (l *ledger) begin(e *entry) error {
 		}
 	}
 	l.take(&now)
+	l.lock.Unlock()
 	return l.write(&now)
 }
 
@@ -280,8 +282,8 @@ func (l *ledger) leftOver(now *entry) []stamp {
 // forget drops a model.
 func (l *ledger) forget(o owner) error {
 	l.lock.Lock()
-	defer l.lock.Unlock()
 	l.drop(o)
+	l.lock.Unlock()
 	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
 }
 
@@ -293,7 +295,8 @@ func (l *ledger) takeBack(o owner, before *entry) error {
 	return l.add(before)
 }
 
-// write adds a line, in one piece. What a failed write left of another line is ended first.
+// write adds a line, in one piece. What a failed write left of another line is ended first. Lines of different models may
+// come in any order. A file in a bucket takes those of several models at once: each answer of a bucket takes its time.
 func (l *ledger) write(e *entry) error {
 	if l.file == nil { // it is kept nowhere
 		return nil
@@ -302,6 +305,12 @@ func (l *ledger) write(e *entry) error {
 	if err != nil {
 		return err
 	}
+	if _, several := l.file.(interface{ together() }); several {
+		_, err := l.file.Write(text)
+		return err
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	if l.torn {
 		text = append([]byte("\n"), text...)
 	}

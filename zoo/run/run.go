@@ -20,6 +20,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/store"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -69,7 +70,11 @@ type Options struct {
 	Keep     int      // how many runs the report's history has, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
-	over func(files) files // tests put their own file system over the host's
+	Cache     string // folder for what is brought of buckets; see bucket.Cache
+	CacheSize int64  // the most bytes that are kept there
+
+	over   func(files) files               // tests put their own file system over the host's
+	bucket func(bucket.URL) *bucket.Folder // tests have their own buckets
 }
 
 // Predictor compares what two model files predict; predict.Processes are one.
@@ -99,14 +104,17 @@ var ErrPlace = errors.New("nothing was folded")
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
-	zoo, err := o.Manifest.Walk(ctx)
+	zoo, from, err := walk(ctx, &o)
+	if from != nil {
+		defer from.Close()
+	}
 	if err != nil && ctx.Err() != nil {
 		return outcome.End{Exit: ExitInterrupted, Seconds: time.Since(started).Seconds()}, nil
 	}
 	if err != nil {
 		return end, err
 	}
-	p, err := openPlaces(&o, zoo)
+	p, err := openPlaces(&o, zoo, from)
 	if err != nil {
 		return end, err
 	}
@@ -122,7 +130,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	if err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	r := newRunner(o, p, books, statePath(o.Manifest.Out, stagePlace))
+	r := newRunner(o, p, books, p.staging)
 	r.end.Notes = zoo.Notes
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
@@ -146,10 +154,25 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	r.note("ledger", books.close())
 	r.finish(ctx, started)
 	if o.Report != "" {
-		r.end.Report = filepath.Join(o.Report, reportFiles[0])
+		r.end.Report = bucket.Shown(filepath.Join(o.Report, reportFiles[0]))
 	}
 	r.Sink.End(r.end)
 	return r.end, errors.Join(p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+}
+
+// walk lists the zoo; from is where it lies, if that is a bucket.
+func walk(ctx context.Context, o *Options) (zoo *manifests.Zoo, from *bucket.Folder, err error) {
+	if o.Manifest.ZooURL == nil {
+		zoo, err = o.Manifest.Walk(ctx)
+		return zoo, nil, err
+	}
+	if from, err = openBucket(ctx, o, *o.Manifest.ZooURL); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrPlace, err)
+	}
+	if err = from.List(ctx); err == nil {
+		zoo, err = o.Manifest.WalkIn(ctx, &mounted{ctx: ctx, folders: []*bucket.Folder{from}})
+	}
+	return zoo, from, err
 }
 
 // runner is a run under way.
@@ -157,7 +180,9 @@ type runner struct {
 	Options
 	fsys     files
 	guard    *store.Guard
-	manifest string // path relative to the output folder
+	zoo      *bucket.Folder    // see places
+	local    *bucket.Workspace // the same
+	manifest string            // path relative to the output folder
 	books    *ledger
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // that the zoo has
@@ -181,7 +206,7 @@ type runner struct {
 func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
-		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
+		Options: o, fsys: p.fsys, guard: p.guard, zoo: p.zoo, local: p.work, books: books, stages: &stages{fsys: p.fsys, below: staging},
 		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
@@ -282,7 +307,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		defer r.lock.Unlock()
 		r.Sink.Progress(n)
 	}}
-	w := &work{runner: r, job: j, asked: r.checks(j.Rule), meter: meter}
+	w := &work{runner: r, job: j, near: j, asked: r.checks(j.Rule), meter: meter}
 	defer func() {
 		if w.waits {
 			<-r.waiting
@@ -369,7 +394,7 @@ func (w *work) within(ctx context.Context) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(inner)
 		}
-		w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
+		w.result.Status, w.result.Error = outcome.Failed, w.named(oneLine(err))
 	}
 }
 
@@ -394,7 +419,7 @@ func where(stack []byte) string {
 const maxError = 1000
 
 func oneLine(err error) string {
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := bucket.Shown(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	if len(text) > maxError {
 		text = text[:maxError*3/4] + " ... " + text[len(text)-maxError/4:]
 	}

@@ -15,13 +15,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
-// fromOut is a manifest's path relative to its output folder: a tree that is moved or copied as a whole knows its outputs.
+// fromOut is a manifest's path relative to its output folder: a tree that is moved or copied as a whole knows its outputs. No
+// path leads from a bucket to a manifest: it is the absolute one.
 func fromOut(m *manifests.Manifest) (string, error) {
 	path, err := filepath.Abs(m.Path)
 	if err != nil {
 		return "", err
 	}
-	if rel, err := filepath.Rel(m.Out, path); err == nil {
+	if rel, err := filepath.Rel(m.Out, path); err == nil && m.OutURL == nil {
 		path = rel
 	}
 	return filepath.ToSlash(path), nil
@@ -124,7 +125,7 @@ func (w *work) remembered(e *entry) {
 	w.keeps(e.Told.Kept)
 	for _, s := range e.Inputs[1:] { // the model file is guarded from the start
 		if info, err := w.fsys.Stat(s.Path); err == nil {
-			w.guard.Files(info)
+			w.shield(info)
 		}
 	}
 }

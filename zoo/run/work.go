@@ -28,11 +28,14 @@ var ErrUnproven = errors.New("the folded model is not proven and was not kept")
 // work is one model in hand: open, plan, write, prove and commit are its steps.
 type work struct {
 	*runner
-	job    *manifests.Job
-	asked  []string      // the checks
-	beside string        // what other files that say how the model is read are like
-	result outcome.Model // what is told of it
-	meter  *meter
+	job     *manifests.Job
+	near    *manifests.Job // the job with files of the host: where originals are read
+	view    string         // the folder of the cache in which they are; "" where they are the zoo's own
+	viewing bool           // it is there
+	asked   []string       // the checks
+	beside  string         // what other files that say how the model is read are like
+	result  outcome.Model  // what is told of it
+	meter   *meter
 
 	before  []stamp           // its files as they were before they were opened
 	source  format.File       // the original
@@ -56,10 +59,13 @@ func (w *work) do(ctx context.Context) error {
 		}
 	}
 	w.begin(w.job)
+	defer w.close()
+	if err := w.bring(ctx); err != nil {
+		return err
+	}
 	if err := w.open(ctx); err != nil {
 		return w.disagreed(err)
 	}
-	defer w.close()
 	w.result.Bytes = total(w.before)
 	switch {
 	case w.DryRun:
@@ -79,6 +85,7 @@ func (w *work) close() {
 		w.source.Close()
 	}
 	w.source, w.plan = nil, nil
+	w.release()
 }
 
 // handOn lets another model be worked on while this one, which is written and proven, waits for the disk.
@@ -124,7 +131,7 @@ func (w *work) skip(ctx context.Context) error {
 
 // make writes the model's output, proves it and puts it in its place.
 func (w *work) make(ctx context.Context) (err error) {
-	like, err := w.fsys.Stat(w.job.Source)
+	like, err := w.fsys.Stat(w.near.Source)
 	if err != nil {
 		return err
 	}
@@ -238,7 +245,7 @@ func (w *work) compare(read []stamp, written []string) {
 // open opens the model and plans its folding. Which files a model is made of is known when it is open: one of several is
 // opened twice.
 func (w *work) open(ctx context.Context) (err error) {
-	j := w.job
+	j := w.near
 	if w.before, err = watch(ctx, w.fsys, j.Source); err != nil {
 		return err
 	}
@@ -248,6 +255,7 @@ func (w *work) open(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && w.source != nil {
 			w.source.Close()
+			w.source = nil
 		}
 	}()
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
@@ -271,6 +279,9 @@ func (w *work) open(ctx context.Context) (err error) {
 
 // protect makes the files that the model is made of originals, wherever they lie.
 func (w *work) protect() error {
+	if w.view != "" { // in the cache no output can be; and another file may have the number of one that has left it
+		return nil
+	}
 	for _, path := range w.source.Inputs() {
 		info, err := w.fsys.Stat(path)
 		if err != nil {
@@ -339,7 +350,7 @@ func (w *work) consult() {
 	w.beside = " beside=none"
 	if info, err := w.fsys.Stat(path); err == nil {
 		w.beside = fmt.Sprintf(" beside=%d@%d", info.Size(), info.ModTime().UnixNano())
-		w.guard.Files(info)
+		w.shield(info)
 	}
 }
 
@@ -348,7 +359,7 @@ func (w *work) decisive() string { return w.settings(w.job.Rule, w.job.Source) +
 
 // staged are the options with which the model in the stage is opened.
 func (w *work) staged() format.Options {
-	o := options(w.job)
+	o := options(w.near)
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
 		o.Weights = w.out.path(format.Beside(inputs[0], inputs[1]))
 	}
@@ -426,7 +437,7 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 	if err := w.out.restart(); err != nil {
 		return err
 	}
-	again, err := format.Open(ctx, w.job.Source, options(w.job))
+	again, err := format.Open(ctx, w.near.Source, options(w.near))
 	if err != nil {
 		return err
 	}
