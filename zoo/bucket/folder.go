@@ -295,12 +295,12 @@ func (f *Folder) leave(rel string) {
 	}
 }
 
-// Below are the paths of all objects below a folder, in order.
+// Below are the paths of all objects below a folder, in order; "" is the Folder itself.
 func (f *Folder) Below(rel string) (list []string) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	for other := range f.list {
-		if strings.HasPrefix(other, rel+"/") {
+		if rel == "" || strings.HasPrefix(other, rel+"/") {
 			list = append(list, other)
 		}
 	}

@@ -29,6 +29,12 @@ var usual = timing{
 	first: 250 * time.Millisecond, most: time.Minute, tries: 7, lease: time.Minute, renew: 20 * time.Second, pause: pause,
 }
 
+// Hurry has the folder wait so long for an answer, and not at all before it tries again: for tests.
+func (f *Folder) Hurry(answer time.Duration) {
+	f.timing.answer, f.timing.stall, f.timing.upload = answer, answer, answer
+	f.timing.pause = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+}
+
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
