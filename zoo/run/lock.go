@@ -26,6 +26,8 @@ func lock(fsys files, out string) (unlock func(), err error) {
 		return lockByName(fsys, out, note)
 	case err == ErrLocked: // which does not say by whom
 		return nil, lockedBy(fsys, out, note)
+	case errors.Is(err, ErrLocked):
+		return nil, fmt.Errorf("%s is %w", out, err)
 	case err != nil:
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (s *Server) Environment() map[string]string {
 	}
 }
 
-// Fail makes requests fail as f says of each, counted from 0 from now on; nil: none does.
+// Fail makes requests fail as f says of each, counted from 0 from now on; nil: none does. f is called for several at once.
 func (s *Server) Fail(f func(number int, r *http.Request) Fault) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -92,12 +92,12 @@ func (s *Server) Requests() []string {
 func (s *Server) faulty(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.lock.Lock()
-		number, fault := len(s.requests), None
-		if s.fault != nil {
-			fault = s.fault(number, r)
-		}
+		number, fault, says := len(s.requests), None, s.fault
 		s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
 		s.lock.Unlock()
+		if says != nil {
+			fault = says(number, r)
+		}
 		switch fault {
 		case None:
 			inner.ServeHTTP(w, r)
