@@ -99,9 +99,9 @@ func Plan(ctx context.Context, path string, o Options) (Changes, error) {
 	}
 	defer f.Close()
 	r := o.rule()
-	p, err := fold.Fold(f.Model(), fold.Options{
+	p, err := fold.Fold(ctx, f.Model(), fold.Options{
 		Overridable: o.Overridable, Keep: o.Keep, MaxDuplicateBytes: r.MaxDuplicateBytes, Neutralize: o.Neutralize,
-		Backend: cpu.New(o.workers()), Context: ctx,
+		Backend: cpu.New(o.workers()),
 	})
 	if err != nil {
 		return Changes{}, fmt.Errorf("%s: %w", path, err)

@@ -139,11 +139,12 @@ func foldFlags(set *flag.FlagSet) (overridable *bool, norms *string) {
 
 // planOf plans one model file by itself.
 func planOf(path string, o *format.Options, overridable bool, norms string, stderr io.Writer) (*fold.Plan, bool) {
-	f, err := format.Open(context.Background(), path, *o)
+	ctx := context.Background()
+	f, err := format.Open(ctx, path, *o)
 	if err == nil {
 		defer f.Close()
 		var p *fold.Plan
-		if p, err = fold.Fold(f.Model(), fold.Options{Overridable: overridable, Neutralize: norms == "neutralize", Backend: cpu.New(runtime.NumCPU())}); err == nil {
+		if p, err = fold.Fold(ctx, f.Model(), fold.Options{Overridable: overridable, Neutralize: norms == "neutralize", Backend: cpu.New(runtime.NumCPU())}); err == nil {
 			return p, true
 		}
 	}

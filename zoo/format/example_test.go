@@ -77,7 +77,7 @@ func ExampleFile() {
 		return
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(context.Background(), f.Model(), fold.Options{}); err != nil {
 		fmt.Println(err)
 		return
 	}

@@ -154,7 +154,7 @@ func (x *subject) write(t *testing.T, f format.File, backend tensor.Backend) wri
 
 func (x *subject) folded(t *testing.T, f format.File) *fold.Plan {
 	t.Helper()
-	p, err := fold.Fold(f.Model(), x.fold)
+	p, err := fold.Fold(t.Context(), f.Model(), x.fold)
 	if err != nil {
 		t.Fatalf("seed %d: %v", x.seed, err)
 	}
@@ -400,7 +400,7 @@ func tryOnce(path string, o format.Options, how fold.Options) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), how); err != nil {
+	if _, err := fold.Fold(context.Background(), f.Model(), how); err != nil {
 		return err
 	}
 	_, err = f.Write(context.Background(), &discard{}, tensor.Reference{})

@@ -300,9 +300,9 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	w.heard = l
 	backend, _ := w.checked()
 	rule := w.job.Rule
-	plan, err := fold.Fold(w.source.Model(), fold.Options{
+	plan, err := fold.Fold(ctx, w.source.Model(), fold.Options{
 		Overridable: rule.Overridable == "constant", Keep: rule.Keep,
-		MaxDuplicateBytes: rule.MaxDuplicateBytes, Off: rule.Off(), Refuse: refuse, Context: ctx,
+		MaxDuplicateBytes: rule.MaxDuplicateBytes, Off: rule.Off(), Refuse: refuse,
 		Neutralize: rule.Norms == "neutralize", Backend: backend,
 	})
 	if err := errors.Join(err, l.failure()); err != nil {

@@ -74,7 +74,7 @@ type folded struct {
 func foldedBy(t *testing.T, path string, o format.Options, how fold.Options) folded {
 	t.Helper()
 	f := open(t, path, o)
-	plan, err := fold.Fold(f.Model(), how)
+	plan, err := fold.Fold(t.Context(), f.Model(), how)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestAWeightThatWouldOverflowIsNamed(t *testing.T) {
 	floats := some(4 + 3)
 	floats[1], floats[5] = 1e3, 1e38
 	f := open(t, network(t, net3x8x8+"[convolutional]\nbatch_normalize=1\nactivation=linear\n", floats), format.Options{})
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := f.Write(context.Background(), formattest.Folder{Path: t.TempDir(), Name: "net.cfg"}, tensor.Reference{})
@@ -408,7 +408,7 @@ func TestHeadersOfAllVersionsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := open(t, path, format.Options{})
-		if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+		if _, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()

@@ -73,7 +73,7 @@ func prepare(t *testing.T, path string, o format.Options, all bool) job {
 		t.Fatal(err)
 	}
 	var err error
-	if j.plan, err = fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if j.plan, err = fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	out := formattest.Folder{Path: dir, Name: filepath.Base(path)}

@@ -57,7 +57,7 @@ func tryConfig(t *testing.T, over *file, text string) {
 		return
 	}
 	h.built.m.Place, h.built.m.Stays = place, stays
-	if _, err := fold.Fold(h.built.m, fold.Options{}); err != nil {
+	if _, err := fold.Fold(t.Context(), h.built.m, fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	var overflow *format.OverflowError
