@@ -43,14 +43,14 @@ import (
 	_ "github.com/zoofold/zoofold/zoo/format/torch"
 )
 
-// The exit codes.
+// The exit codes, by short names.
 const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitLocked      = 3
-	exitUnproven    = 4
-	exitInterrupted = 130
+	exitDone        = run.ExitDone
+	exitFailed      = run.ExitFailed
+	exitUsage       = run.ExitUsage
+	exitLocked      = run.ExitLocked
+	exitUnproven    = run.ExitUnproven
+	exitInterrupted = run.ExitInterrupted
 )
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
