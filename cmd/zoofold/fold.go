@@ -35,7 +35,7 @@ func foldModels(set *flag.FlagSet) action {
 		set.Lookup(name).Usage = text // there is no manifest
 	}
 	return func(models []string, stdout, stderr io.Writer) int {
-		rule.Norms, rule.Epsilon = *norms, o.Epsilon
+		rule.Norms, rule.Formats = *norms, o.Settings
 		if *overridable {
 			rule.Overridable = "constant"
 		}

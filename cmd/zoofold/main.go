@@ -33,14 +33,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
-	_ "github.com/zoofold/zoofold/zoo/format/caffe"
-	_ "github.com/zoofold/zoofold/zoo/format/checkpoint"
-	_ "github.com/zoofold/zoofold/zoo/format/darknet"
-	_ "github.com/zoofold/zoofold/zoo/format/keras"
-	_ "github.com/zoofold/zoofold/zoo/format/metal"
-	_ "github.com/zoofold/zoofold/zoo/format/onnx"
-	_ "github.com/zoofold/zoofold/zoo/format/safetensors"
-	_ "github.com/zoofold/zoofold/zoo/format/torch"
+	_ "github.com/zoofold/zoofold/zoo/format/all"
 )
 
 // The exit codes, by short names.

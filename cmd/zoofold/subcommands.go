@@ -115,9 +115,8 @@ func man(*flag.FlagSet) action {
 
 // modelFlags are the flags of what a model file does not say by itself.
 func modelFlags(set *flag.FlagSet) *format.Options {
-	o := &format.Options{}
+	o := &format.Options{Settings: settingFlags(set)}
 	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")
-	epsilonFlag(set, o)
 	set.StringVar(&o.State.Graph, "graph", "", "the `file` of a program or model along which a checkpoint is folded")
 	set.Func("preset", "the `name` of a preset of pairs, for a checkpoint", func(name string) error {
 		o.State.Presets = append(o.State.Presets, name)
@@ -126,8 +125,27 @@ func modelFlags(set *flag.FlagSet) *format.Options {
 	return o
 }
 
-func epsilonFlag(set *flag.FlagSet, o *format.Options) {
-	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's convention: `"+strings.Join(format.Epsilons, "|")+"`")
+// settingFlags are the flags of what formats declare, and the settings that they set.
+func settingFlags(set *flag.FlagSet) map[string]string {
+	settings := map[string]string{}
+	for name, s := range format.Settings() {
+		settings[name] = s.Words[0]
+		set.Var(settingFlag{settings, name}, s.Key, s.Doc+": `"+strings.Join(s.Words, "|")+"`")
+	}
+	return settings
+}
+
+// settingFlag is a flag that sets one of some settings.
+type settingFlag struct {
+	all  map[string]string
+	name string
+}
+
+func (s settingFlag) String() string { return s.all[s.name] }
+
+func (s settingFlag) Set(word string) error {
+	s.all[s.name] = word
+	return nil
 }
 
 // foldFlags are the flags of folding by itself, which a manifest says for a zoo.

@@ -47,7 +47,7 @@ func ExampleOpen() {
 		return
 	}
 	defer os.RemoveAll(filepath.Dir(path))
-	f, err := format.Open(context.Background(), path, format.Options{Epsilon: "opencv"})
+	f, err := format.Open(context.Background(), path, format.Options{Settings: map[string]string{"darknet.epsilon": "opencv"}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -317,7 +317,7 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 func options(j *manifests.Job) format.Options {
 	s := j.Rule.State
 	o := format.Options{
-		Weights: j.Weights, Epsilon: j.Rule.Epsilon,
+		Weights: j.Weights, Settings: j.Rule.Formats,
 		State: format.State{Graph: j.Graph, Presets: s.Presets, Epsilon: s.Epsilon, Untie: s.Untie, Config: filepath.Join(filepath.Dir(j.Source), "config.json")},
 	}
 	for _, p := range s.Pairs {

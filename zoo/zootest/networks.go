@@ -103,8 +103,7 @@ func (c *caffeNet) mobile(name, x string, out, kernel, stride, group int64) stri
 // TinyYOLO writes a Darknet detector with the layers of the well-known tiny YOLO v3, yolo-tiny.cfg and its weights, with
 // random weights and half its channels.
 func TinyYOLO(folder string) (path string, o format.Options, err error) {
-	d := newDarknet(3)
-	d.o.Epsilon = "pjreddie"
+	d := newDarknet(3, "pjreddie")
 	d.header = []uint32{0, 2, 0}
 	d.c, d.h, d.w = 3, 416, 416
 	d.section("net", "width", d.w, "height", d.h, "channels", d.c)

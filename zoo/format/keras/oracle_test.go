@@ -254,7 +254,7 @@ func TestADetectorFoldsAlikeInDarknetAndKeras(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Epsilon = "alexeyab"
+	o.Settings = map[string]string{"darknet.epsilon": "alexeyab"}
 	names := lines[comparison](t, "yolo", folder, cfg, "1e-5")
 	f, err := format.Open(t.Context(), cfg, o)
 	if err != nil {
