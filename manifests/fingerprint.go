@@ -29,7 +29,7 @@ func (r *Rule) Fingerprint() string {
 		value := settings.Field(k).Interface()
 		switch name {
 		case "Fold":
-			value = r.Off() // a family that is on by name is as on as the others
+			value = r.off() // a family that is on by name is as on as the others
 		case "Formats":
 			value = r.unusual()
 		}

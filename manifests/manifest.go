@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/zoofold/zoofold/zoo/fold"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Manifest is a manifest that was read and checked.
@@ -126,7 +127,7 @@ func (r *Rule) Required(named bool) bool {
 // The words that a manifest may use, besides those of formats and exporters, state.Presets and fold.Families. The first is the
 // default.
 var (
-	Checks  = []string{"parity", "algebra", "predictions"}
+	Checks  = outcome.CheckNames
 	Devices = []string{"auto", "cpu", "cuda"}
 	Norms   = []string{"remove", "neutralize"}
 
@@ -145,10 +146,18 @@ func Defaults() Settings {
 	}
 }
 
-// Off are the operator families that the rule switches off.
-func (r *Rule) Off() map[string]bool {
+// Folding is what the settings say of folding itself.
+func (s *Settings) Folding() fold.Options {
+	return fold.Options{
+		Overridable: s.Overridable == "constant", Keep: s.Keep, MaxDuplicateBytes: s.MaxDuplicateBytes, Off: s.off(),
+		Neutralize: s.Norms == "neutralize",
+	}
+}
+
+// off are the operator families that are switched off.
+func (s *Settings) off() map[string]bool {
 	off := map[string]bool{}
-	for family, on := range r.Fold {
+	for family, on := range s.Fold {
 		if !on {
 			off[family] = true
 		}

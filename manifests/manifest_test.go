@@ -172,7 +172,7 @@ models:
 				t.Errorf("%+v", j)
 			}
 		case "a.onnx":
-			if rel != "a.onnx" || !slices.Equal(j.Rule.Verify, []string{"parity"}) || !j.Rule.Off()["branches"] || j.Rule.Timeout.Minutes() != 3 {
+			if rel != "a.onnx" || !slices.Equal(j.Rule.Verify, []string{"parity"}) || !j.Rule.Folding().Off["branches"] || j.Rule.Timeout.Minutes() != 3 {
 				t.Errorf("%+v", j.Rule)
 			}
 		default:

@@ -122,8 +122,8 @@ func (w *walker) enter(ctx context.Context, rel string, e fs.DirEntry) error {
 	return w.folder(ctx, rel)
 }
 
-// shard is the name of one of several files of a checkpoint.
-var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.safetensors|\.bin)$`)
+// shard is the name of one of several files of a checkpoint, whose index a format of checkpoints knows.
+var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.[a-z]+)$`)
 
 // whole is the path of the index of shards that a file is one of; the file's own where it is none.
 func (w *walker) whole(rel string) string {
@@ -132,7 +132,7 @@ func (w *walker) whole(rel string) string {
 		return rel
 	}
 	index := path.Join(path.Dir(rel), at[1]+at[2]+".index.json")
-	if _, err := os.Stat(w.at(index)); err != nil {
+	if _, err := os.Stat(w.at(index)); err != nil || !checkpoint(index) {
 		return rel
 	}
 	w.weights[rel] = true

@@ -90,10 +90,9 @@ func Plan(ctx context.Context, path string, o Options) (Changes, error) {
 	}
 	defer f.Close()
 	r := o.rule()
-	p, err := fold.Fold(ctx, f.Model(), fold.Options{
-		Overridable: o.Overridable, Keep: o.Keep, MaxDuplicateBytes: r.MaxDuplicateBytes, Neutralize: o.Neutralize,
-		Backend: cpu.New(o.workers()),
-	})
+	how := r.Folding()
+	how.Backend = cpu.New(o.workers())
+	p, err := fold.Fold(ctx, f.Model(), how)
 	if err != nil {
 		return Changes{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zoofold/zoofold/cpu"
@@ -148,21 +149,28 @@ func (s settingFlag) Set(word string) error {
 	return nil
 }
 
-// foldFlags are the flags of folding by itself, which a manifest says for a zoo.
-func foldFlags(set *flag.FlagSet) (overridable *bool, norms *string) {
-	overridable = set.Bool("overridable", false, "initializers that callers may override are constants")
-	norms = set.String("norms", manifests.Norms[0], "what becomes of batch normalisations: `"+strings.Join(manifests.Norms, "|")+"`")
-	return overridable, norms
+// foldFlags are the flags of what a manifest says of folding.
+func foldFlags(set *flag.FlagSet, s *manifests.Settings) {
+	set.BoolFunc("overridable", "initializers that callers may override are constants", func(text string) error {
+		constant, err := strconv.ParseBool(text)
+		if constant {
+			s.Overridable = "constant"
+		}
+		return err
+	})
+	set.StringVar(&s.Norms, "norms", s.Norms, "what becomes of batch normalisations: `"+strings.Join(manifests.Norms, "|")+"`")
 }
 
 // planOf plans one model file by itself.
-func planOf(path string, o *format.Options, overridable bool, norms string, stderr io.Writer) (*fold.Plan, bool) {
+func planOf(path string, o *format.Options, s *manifests.Settings, stderr io.Writer) (*fold.Plan, bool) {
 	ctx := context.Background()
 	f, err := format.Open(ctx, path, *o)
 	if err == nil {
 		defer f.Close()
+		how := s.Folding()
+		how.Backend = cpu.New(runtime.NumCPU())
 		var p *fold.Plan
-		if p, err = fold.Fold(ctx, f.Model(), fold.Options{Overridable: overridable, Neutralize: norms == "neutralize", Backend: cpu.New(runtime.NumCPU())}); err == nil {
+		if p, err = fold.Fold(ctx, f.Model(), how); err == nil {
 			return p, true
 		}
 	}
@@ -172,10 +180,11 @@ func planOf(path string, o *format.Options, overridable bool, norms string, stde
 
 func plan(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the plan as JSON")
-	overridable, norms := foldFlags(set)
+	s := manifests.Defaults()
+	foldFlags(set, &s)
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], o, *overridable, *norms, stderr)
+		p, ok := planOf(operands[0], o, &s, stderr)
 		if !ok {
 			return exitFailed
 		}
@@ -200,10 +209,11 @@ func plan(set *flag.FlagSet) action {
 }
 
 func explain(set *flag.FlagSet) action {
-	overridable, norms := foldFlags(set)
+	s := manifests.Defaults()
+	foldFlags(set, &s)
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], o, *overridable, *norms, stderr)
+		p, ok := planOf(operands[0], o, &s, stderr)
 		if !ok {
 			return exitFailed
 		}

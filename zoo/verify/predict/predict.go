@@ -62,7 +62,7 @@ func (c Comparison) limit(jitter float64) float64 {
 	if c.Tolerance > 0 {
 		return c.Tolerance
 	}
-	return max(1e-5, 32*c.Unit, 4*jitter)
+	return outcome.Limit(jitter, c.Unit)
 }
 
 // Slower is the ratio of latencies, after to before, above which a folded model is slower than its original: what is below
