@@ -291,7 +291,7 @@ func (s Suite) damaged(t *testing.T) {
 		for _, p := range x.inputs {
 			data := x.before[p]
 			if p == victim {
-				data = Damage(rng, data)
+				data = damage(rng, data)
 			}
 			if err := os.WriteFile(filepath.Join(folder, format.Beside(x.path, p)), data, 0o666); err != nil {
 				t.Fatal(err)
@@ -330,8 +330,8 @@ func Fuzz(f *testing.F, generate Generator, name string, o format.Options, seeds
 	})
 }
 
-// Damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
-func Damage(rng *rand.Rand, data []byte) []byte {
+// damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
+func damage(rng *rand.Rand, data []byte) []byte {
 	data = slices.Clone(data)
 	if len(data) == 0 {
 		return data

@@ -26,7 +26,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		h, err := open(path, "")
+		h, err := openFile(path, "")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestConfigurationsWithSomethingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := open(path, "")
+		h, err := openFile(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}
