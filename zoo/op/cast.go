@@ -35,7 +35,9 @@ func dropoutNeeds(_ *model.Node, _ []*Array, out Part) []Box { return []Box{out.
 func OnlyType(n *model.Node, k int) bool { return n.Type == "CastLike" && k == 1 }
 
 // OfType is an array for such an input: it has a value's type, and no elements.
-func OfType(v *model.Value) *Array { return &Array{DType: dtypeOf(v), Shape: []int64{0}, Data: []float64{}} }
+func OfType(v *model.Value) *Array {
+	return &Array{DType: dtypeOf(v), Shape: []int64{0}, Data: []float64{}}
+}
 
 // castLikeNeeds no element of the second input.
 func castLikeNeeds(_ *model.Node, in []*Array, out Part) []Box { return []Box{out.Box, nothing(in, 1)} }
