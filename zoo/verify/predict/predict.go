@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Comparison is what Engine.Compare compares.
+// Comparison is what engine.Compare compares.
 type Comparison struct {
 	Original, Folded string  // paths of model files
 	Tolerance        float64 // largest difference relative to an output's largest value; 0: the jitter rule
