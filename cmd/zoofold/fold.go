@@ -20,20 +20,13 @@ import (
 // foldModels folds model files without a manifest.
 func foldModels(set *flag.FlagSet) action {
 	f := &flags{}
-	f.declareFolding(set)
+	f.declareFolding(set, "")
 	rule := manifests.Rule{Settings: manifests.Defaults()}
 	out := set.String("o", "", "the `file` of the folded model, or the folder of the folded models")
 	set.BoolVar(&rule.Overwrite, "overwrite", false, "files in the places of outputs may be replaced")
 	set.Float64Var(&rule.Tolerance, "tolerance", 0, "the largest `difference` of predictions that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
 	foldFlags(set, &rule.Settings)
 	o := modelFlags(set)
-	for name, text := range map[string]string{
-		"device":  "where weights are rescaled: `" + strings.Join(manifests.Devices, "|") + "` (default: auto)",
-		"verify":  "the checks: `" + strings.Join(manifests.Checks, ",") + "|none` (default: all)",
-		"timeout": "the most `time` that one model may take: 90s, 10m (default: 10m)",
-	} {
-		set.Lookup(name).Usage = text // there is no manifest
-	}
 	return func(models []string, stdout, stderr io.Writer) int {
 		rule.Formats, rule.State.Presets = o.Settings, o.State.Presets
 		folder, jobs, err := jobsOf(models, *out, o, &rule)
