@@ -134,6 +134,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		r.Sink = outcome.Tee{o.Sink, o.Document}
 	}
 	r.models, r.hidden = living(zoo)
+	r.measure(ctx, zoo.Jobs)
 	r.start(zoo, started)
 	r.failures(zoo)
 	r.all(ctx, zoo.Jobs)
@@ -174,6 +175,7 @@ type runner struct {
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
+	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
 }
 
@@ -182,7 +184,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
-		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
+		claims: map[string]claim{}, parts: map[string]bool{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
@@ -222,16 +224,13 @@ func (r *runner) note(what string, err error) {
 
 // strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
 func (r *runner) strangers(zoo *manifests.Zoo) []string {
-	parts := map[string]bool{}
 	for _, j := range zoo.Jobs {
 		if e := r.books.get(r.owner(&j)); e != nil {
-			for _, s := range e.Inputs {
-				parts[s.Path] = true
-			}
+			r.belong(e.Inputs)
 		}
 	}
 	return slices.DeleteFunc(zoo.Unmatched, func(rel string) bool {
-		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
+		return r.parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -41,7 +42,8 @@ func Named(path, extension string, o format.Options) (names []string, err error)
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	if s := o.State; s.Graph == "" && s.Config == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 {
+	s, beside := o.State, filepath.Join(filepath.Dir(path), modelConfig)
+	if s.Graph == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 && (s.Config == "" || s.Config == beside) {
 		names = append(names, modelConfig)
 	}
 	return names, nil
