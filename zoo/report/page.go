@@ -97,9 +97,12 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"fate":  Fate,
-	"text":  func(s string) string { return cut(s, mostInText) },
-	"brief": func(s string) string { return cut(s, mostInName) },
+	"fate":    Fate,
+	"percent": func(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) + "%" },
+	"place":   func(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) },
+	"minus":   func(a, b float64) float64 { return a - b },
+	"text":    func(s string) string { return cut(s, mostInText) },
+	"brief":   func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))
 
 // WriteHTML writes report.html: one file that needs nothing else and loads nothing. Failed models come first, then the
