@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/outcome"
@@ -92,7 +93,7 @@ func (x *examples) before(region *Region, members []int) (d *drawing, outputs []
 	}
 	d = newDrawing()
 	for _, k := range members {
-		s := outcome.Step{Operator: x.types[k], Node: x.named(k)}
+		s := step(x.types[k], x.named(k))
 		if x.order[k].Removed() {
 			s.Fate = outcome.Gone
 		}
@@ -138,7 +139,7 @@ func (x *examples) after(p *planner, region *Region, members []int, outputs []*m
 		if len(d.steps) >= mostShown {
 			return false
 		}
-		s := outcome.Step{Operator: n.Type, Node: nameOf(n)}
+		s := step(n.Type, nameOf(n))
 		if _, old := x.index[n]; !old {
 			s.Fate = outcome.New
 		} else if takers[n.String()] {
@@ -168,11 +169,20 @@ func (x *examples) readers(before, after *drawing, outputs []*model.Value) {
 			if drawn++; drawn > mostReaders || max(len(before.steps), len(after.steps)) >= mostShown {
 				return
 			}
-			s := outcome.Step{Operator: x.types[k], Node: x.named(k)}
+			s := step(x.types[k], x.named(k))
 			before.add(u.Node, s, x.wires[k][0], x.was)
 			after.add(u.Node, s, u.Node.Inputs, is)
 		}
 	}
+}
+
+// step is a node that folding passes by. A file may call it anything: what is not printable is escaped, as in Node.String.
+func step(operator, name string) outcome.Step {
+	bare := func(s string) string {
+		q := strconv.Quote(s)
+		return q[1 : len(q)-1]
+	}
+	return outcome.Step{Operator: bare(operator), Node: bare(name)}
 }
 
 // named is the name of a node as it was before folding.

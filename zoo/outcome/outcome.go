@@ -103,7 +103,7 @@ type Fold struct {
 // Step is a node of such a part.
 type Step struct {
 	Operator string `json:"operator"`
-	Node     string `json:"node"`           // its name
+	Node     string `json:"node"`           // its name, or that of what it outputs; not printable characters of both are escaped
 	From     []int  `json:"from,omitempty"` // the steps before it that it reads, from 0
 	Fate     Fate   `json:"fate,omitempty"`
 }

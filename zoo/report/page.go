@@ -151,7 +151,7 @@ func (d *Document) rows() []row {
 	slices.SortStableFunc(models, func(a, b outcome.Model) int {
 		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seconds, a.Seconds))
 	})
-	rows, maps := make([]row, len(models)), mostMapsInAll
+	rows, maps, folds := make([]row, len(models)), mostMapsInAll, mostFolds
 	for k, m := range models {
 		r := row{Model: m, ID: k + 1, Word: d.word(m.Status), Far: k >= mostRows}
 		if m.Before > 0 {
@@ -174,7 +174,7 @@ func (d *Document) rows() []row {
 			r.Time = seconds(m.Seconds)
 		}
 		if k < mostSections {
-			r.Section = sectionOf(m, reasons, &maps)
+			r.Section = sectionOf(m, reasons, &maps, &folds)
 			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
 		}
 		rows[k] = r

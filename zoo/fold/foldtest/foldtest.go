@@ -57,13 +57,13 @@ func shown(t testing.TB, p *fold.Plan, m *model.Model) {
 	for _, f := range p.Folds {
 		for k, part := range [][]outcome.Step{f.Before, f.After} {
 			for at, s := range part {
-				n := &model.Node{Type: s.Operator, Name: s.Node}
-				if k == 1 && !there[n.String()] {
-					t.Errorf("an example shows %v, which is not in the folded model", n)
+				n := s.Operator + ` "` + s.Node + `"`
+				if k == 1 && !there[n] {
+					t.Errorf("an example shows %s, which is not in the folded model", n)
 				}
 				for _, from := range s.From {
 					if from < 0 || from >= at {
-						t.Errorf("an example shows that %v reads node %d of %d", n, from, at)
+						t.Errorf("an example shows that %s reads node %d of %d", n, from, at)
 					}
 				}
 			}
