@@ -66,7 +66,7 @@ type Options struct {
 
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
-	Keep     int      // how many runs the report's history has, this one counted
+	Keep     int      // how many runs have reports, and stand in their history, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
 	over func(files) files // tests put their own file system over the host's
@@ -84,8 +84,9 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted.
-	Recall(before io.Reader, keep int)
+	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted. kept is
+	// the name of the file that has the page of a run that began then; "" where none has.
+	Recall(before io.Reader, keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
 	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
 	WriteMetrics(to io.Writer, before io.Reader) error
