@@ -30,7 +30,7 @@ type Job struct {
 	Weights string // absolute path of the model's second file; "" where the rule names none
 	Graph   string // absolute path of the graph of a checkpoint; "" where the rule names none
 	Target  string // absolute, below Out
-	Size    int64  // bytes of Source and Weights
+	Size    int64  // bytes of Source and Weights, and of further files as far as a run has found them
 	Rule    *Rule
 }
 

@@ -102,7 +102,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	f.declareFolding(set, "the manifest's, or ")
 	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`; - reads it from standard input")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
-	set.IntVar(&f.keep, "keep", 30, "how many `runs` the report's history has")
+	set.IntVar(&f.keep, "keep", 30, "of how many `runs` reports are kept, the last one counted")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")

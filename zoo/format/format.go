@@ -37,6 +37,8 @@ type Format struct {
 	Bare       bool     // files hold tensors alone: Options.State says what their structure is
 	Settings   []Setting
 	Open       func(ctx context.Context, path string, o Options) (File, error)
+	// Files is what the function of that name says of a model file of the format; nil where a model is one file.
+	Files func(ctx context.Context, path string, o Options) ([]string, error)
 }
 
 // Setting is one of some words that a format's files do not say, and that whoever has them does. Where it is declared is all
@@ -326,4 +328,28 @@ func Open(ctx context.Context, path string, o Options) (File, error) {
 		return nil, err // not a nil *file of the format's in an interface: callers close what is not nil
 	}
 	return file, nil
+}
+
+// Files are the further files of a model: those that the model file names, such as external data or shards, and those that
+// belong to it by its name, such as weights, unless the options name others. Paths are relative to the model file's folder
+// and stay in it, with slashes, each once. The files need not be there: of several names that one may have, all are in the
+// list. Nothing is read but the model file, and of that no weights. Errors are as those of Open.
+func Files(ctx context.Context, path string, o Options) ([]string, error) {
+	f, err := Find(path)
+	if err != nil || f.Files == nil {
+		return nil, err
+	}
+	return f.Files(ctx, path, o)
+}
+
+// Named are the names of files that belong to a model file by its own, with other extensions, unless the options name one.
+func Named(path string, o Options, extensions ...string) (names []string) {
+	if o.Weights != "" {
+		return nil
+	}
+	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	for _, ext := range extensions {
+		names = append(names, stem+ext)
+	}
+	return names
 }

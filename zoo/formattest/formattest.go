@@ -51,6 +51,7 @@ func (s Suite) Run(t *testing.T) {
 		{"FoldedFilesAreProvenAndFoldedOnce", s.folded},
 		{"NeutralizedFilesKeepAllThatHasAName", s.neutralized},
 		{"EqualModelsGiveEqualBytes", s.equal},
+		{"FurtherFilesAreKnownBeforeOpening", s.further},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for seed := range s.Seeds {
@@ -178,6 +179,24 @@ func (s Suite) unedited(t *testing.T, x *subject) {
 	for k, p := range again.Inputs() {
 		if !bytes.Equal(Read(t, p), x.before[x.inputs[k]]) {
 			t.Errorf("seed %d: %s was written with other bytes", x.seed, filepath.Base(p))
+		}
+	}
+}
+
+// further holds the files that a model file names against those that opening it reads.
+func (s Suite) further(t *testing.T, x *subject) {
+	names, err := format.Files(t.Context(), x.path, x.o)
+	if err != nil {
+		t.Fatalf("seed %d: %v", x.seed, err)
+	}
+	for _, input := range x.inputs[1:] {
+		if rel := format.Beside(x.path, input); input != x.o.Weights && !slices.Contains(names, rel) {
+			t.Errorf("seed %d: %s is read, and only %q are named", x.seed, rel, names)
+		}
+	}
+	for _, name := range names {
+		if !filepath.IsLocal(filepath.FromSlash(name)) {
+			t.Errorf("seed %d: %q is named", x.seed, name)
 		}
 	}
 }
@@ -391,7 +410,8 @@ func try(path string, o format.Options) error {
 			return err
 		}
 	}
-	return nil
+	_, err := format.Files(context.Background(), path, o)
+	return err
 }
 
 func tryOnce(path string, o format.Options, how fold.Options) error {

@@ -67,6 +67,7 @@ type Model struct {
 	After       int      `json:"after"`                  // per-channel nodes of the folded model
 	Maps        []Map    `json:"maps,omitempty"`         // one for each of Before
 	Remaining   []Left   `json:"remaining,omitempty"`    // one for each of After
+	Folds       []Fold   `json:"folds,omitempty"`        // the most frequent kinds of change, with an example each
 	Parity      Check    `json:"parity"`
 	Algebra     Check    `json:"algebra"`
 	Predictions Check    `json:"predictions"`
@@ -90,6 +91,32 @@ type Left struct {
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
 }
+
+// Fold is one kind of change: a part of the graph before and after folding.
+type Fold struct {
+	Graph  string `json:"graph,omitempty"`
+	Times  int    `json:"times"` // how many parts of the graph change in this way, this one counted
+	Before []Step `json:"before"`
+	After  []Step `json:"after"` // none where the part did nothing, or nothing needed it
+}
+
+// Step is a node of such a part.
+type Step struct {
+	Operator string `json:"operator"`
+	Node     string `json:"node"`           // its name, or that of what it outputs; not printable characters of both are escaped
+	From     []int  `json:"from,omitempty"` // the steps before it that it reads, from 0
+	Fate     Fate   `json:"fate,omitempty"`
+}
+
+// Fate is what folding does to a node.
+type Fate string
+
+// The fates; a node that folding passes by, or changes in nothing that is to be shown, has none.
+const (
+	Gone Fate = "gone" // before: it is not in the folded model
+	Took Fate = "took" // after: it took a per-channel node
+	New  Fate = "new"  // after: it is not in the original
+)
 
 // CheckStatus is how a check ended.
 type CheckStatus string

@@ -476,6 +476,7 @@ func (w *work) describe() {
 		m.Warnings = f.Notes()
 	}
 	m.Maps, m.Remaining = w.plan.Account()
+	m.Folds = w.plan.Folds
 	for _, x := range m.Maps {
 		if x.Code == string(fold.Statistics) {
 			m.Warnings = append(m.Warnings, x.Reason)

@@ -25,7 +25,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "caffe", Version: 2, Extensions: []string{".prototxt"}, Open: open})
+	format.Register(format.Format{Name: "caffe", Version: 2, Extensions: []string{".prototxt"}, Open: open, Files: files})
 }
 
 // file is an open net.
@@ -66,6 +66,11 @@ func open(_ context.Context, path string, o format.Options) (format.File, error)
 		return nil, err
 	}
 	return f, nil
+}
+
+// files is what format.Files says of a prototxt.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	return format.Named(path, o, ".caffemodel"), nil
 }
 
 // readText reads a prototxt, which is text of moderate size.

@@ -27,7 +27,12 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: open})
+	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: open, Files: files})
+}
+
+// files is what format.Files says of a checkpoint.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	return state.Named(path, ".bin", o)
 }
 
 // file is an open checkpoint.

@@ -31,6 +31,9 @@ func init() {
 			Doc: "what Darknet's batch normalisations divide by: sqrt(variance) + 1e-6 (pjreddie), sqrt(variance + 1e-5) (alexeyab) or sqrt(variance + 1e-6) (opencv)",
 		}},
 		Open: func(_ context.Context, path string, o format.Options) (format.File, error) { return open(path, o) },
+		Files: func(_ context.Context, path string, o format.Options) ([]string, error) {
+			return format.Named(path, o, ".weights"), nil
+		},
 	})
 }
 

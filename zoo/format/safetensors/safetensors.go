@@ -18,7 +18,12 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "safetensors", Version: 1, Extensions: []string{".safetensors", ".safetensors.index.json"}, Bare: true, Open: open})
+	format.Register(format.Format{Name: "safetensors", Version: 1, Extensions: []string{".safetensors", ".safetensors.index.json"}, Bare: true, Open: open, Files: files})
+}
+
+// files is what format.Files says of a checkpoint.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	return state.Named(path, ".safetensors", o)
 }
 
 // file is an open checkpoint.
