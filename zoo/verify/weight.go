@@ -315,7 +315,7 @@ func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, 
 func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, magnitudes []float64) error {
 	panels, stride := b.Panels(), b.Depth*op.Panel
 	width := panels * op.Panel
-	rows, depth := min(max(chunk/l.Depth, 4)/4*4, l.Rows), l.Depth // rows go four at a time
+	rows, depth := min(max(chunk/l.Depth, 8)/8*8, l.Rows), l.Depth // rows go eight at a time
 	switch {
 	case l.Across:
 		rows, depth = l.Rows, min(max(chunk/l.Rows, 8), l.Depth)
