@@ -93,7 +93,7 @@ func (r *reader) decode(dst []float64) error {
 	if err := tensor.ReadFull(c.Data, r.raw[:n*width], first*width); err != nil {
 		return err
 	}
-	if err := tensor.Decode(dst, r.raw[:n*width], c.DType); err != nil {
+	if err := op.Widen(dst, r.raw[:n*width], c.DType); err != nil {
 		return err
 	}
 	if len(c.Factors) > 0 {
