@@ -182,6 +182,7 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 		if out = e.needs[v]; out == nil {
 			return true, nil // nobody needs it
 		}
+		out = everyRow(n, out, e.shapes[v])
 	}
 	shapes, given := make([][]int64, len(n.Inputs)), make([]op.Grid, len(n.Inputs))
 	for k, x := range n.Inputs {
@@ -234,6 +235,20 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 	}
 	result.terms, result.weights = result.terms+op.Terms(n, in), result.weights+1
 	return true, e.multiply(ctx, n, l, x, w, bias, result)
+}
+
+// everyRow is the grid of a convolution's output with all channels, if not much fewer are asked for and the bias is at hand as
+// a whole.
+func everyRow(n *model.Node, out op.Grid, shape []int64) op.Grid {
+	if n.Type != "Conv" && n.Type != "ConvTranspose" || len(out) < 2 || n.In(2) != nil && n.In(2).Const == nil {
+		return out
+	}
+	all := slices.Clone(out)
+	all[1] = []op.Range{{From: 0, To: shape[1]}}
+	if volume(all.Shape()) > 4*volume(out.Shape()) {
+		return out
+	}
+	return all
 }
 
 // weightOf is a weight that is the same on all probes, with the terms and weights behind it; nil for other values.
