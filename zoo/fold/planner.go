@@ -109,7 +109,8 @@ func newPlanner(ctx context.Context, m *model.Model, o Options) *planner {
 // fold edits the model until no move is accepted. before is what the model held.
 func (p *planner) fold(before *inventory) error {
 	op.Infer(p.model, p.consts)
-	p.regions, p.accounts = newRegions(p.model), newAccounts(p.model)
+	p.regions = newRegions(p.model)
+	p.accounts = newAccounts(p.model, p.regions.constant)
 	pass := p.pass
 	if p.opt.Neutralize {
 		pass = p.neutralPass
@@ -186,7 +187,7 @@ func (p *planner) pass() bool {
 				continue
 			}
 			r := p.run(n, nil)
-			for _, k := range r.nodes {
+			for _, k := range r.nodes[1:] {
 				done[k] = true
 			}
 			if p.try(r) {
