@@ -189,7 +189,7 @@ const (
 func (d *Document) differences(z size) (figure, bool) {
 	const title = "Predictions: difference against jitter"
 	var usual, wide, bad []vg.Point // in units of the data
-	right, top := 1e-5, 1e-4
+	right, top := outcome.MinLimit, 10*outcome.MinLimit
 	for _, m := range d.Models {
 		c := m.Predictions
 		if c.Status == outcome.NotRun || c.Compared == 0 {
@@ -200,7 +200,7 @@ func (d *Document) differences(z size) (figure, bool) {
 		switch {
 		case c.Status == outcome.Mismatch:
 			bad = append(bad, p)
-		case c.Limit > 1.01*limitOf(c.Jitter):
+		case c.Limit > 1.01*outcome.Limit(c.Jitter, 0):
 			wide = append(wide, p)
 		default:
 			usual = append(usual, p)
@@ -231,7 +231,7 @@ func (d *Document) differences(z size) (figure, bool) {
 			return vg.Point{X: x(min(j, right)), Y: y(min(d, top))}
 		}
 		edge := min(right, top/4)
-		line := []vg.Point{place(nothing, 1e-5), place(2.5e-6, 1e-5), place(edge, limitOf(edge))}
+		line := []vg.Point{place(nothing, outcome.MinLimit), place(outcome.MinLimit/4, outcome.MinLimit), place(edge, outcome.Limit(edge, 0))}
 		c.StrokeLines(draw.LineStyle{Color: alarm, Width: 1}, line)
 		c.FillText(words(alarm, draw.XLeft, draw.YBottom), vg.Point{X: line[0].X + 2, Y: line[0].Y + 3}, "limit")
 		marks := func(list []vg.Point, style draw.GlyphStyle) {
@@ -253,9 +253,6 @@ func (d *Document) differences(z size) (figure, bool) {
 	f.Plot = z.svg(p, mostBars*pitch+4, fmt.Sprintf("%s: %d models passed, %d failed", title, n-len(bad), len(bad)))
 	return f, true
 }
-
-// limitOf is the largest difference that passes in float32 models without a tolerance of their own.
-func limitOf(jitter float64) float64 { return max(1e-5, 4*jitter) }
 
 // decades marks powers of ten, at most eight of them; the smallest is nothing.
 func decades(low, high float64) []plot.Tick {

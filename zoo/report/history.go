@@ -74,7 +74,7 @@ type earlier struct {
 // schema, has no history.
 func (d *Document) Recall(before io.Reader, keep int) {
 	var old earlier
-	if keep < 2 || json.NewDecoder(before).Decode(&old) != nil || old.Schema != Schema {
+	if keep < 2 || json.NewDecoder(before).Decode(&old) != nil || old.Schema != reportSchema {
 		return
 	}
 	d.History = old.History

@@ -36,10 +36,12 @@ const (
 	ForceAll     Force = "all"  // nothing: every model is folded
 )
 
-// The exit codes of a run, in End.Exit.
+// The exit codes: of a run, in End.Exit, and of the program, which has two more.
 const (
 	ExitDone        = 0
 	ExitFailed      = 1   // some models failed
+	ExitUsage       = 2   // the program's: wrong usage, a wrong manifest, or ErrPlace
+	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
 	ExitInterrupted = 130 // what was committed stays

@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: Open})
+	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: open})
 }
 
 // The fields of ModelProto, GraphProto, NodeProto, AttributeProto and FunctionProto that are read.
@@ -150,8 +150,8 @@ func (at *nodeIndex) add(f wire.Field, a model.Attr) {
 	}
 }
 
-// Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
-func Open(ctx context.Context, path string, _ format.Options) (format.File, error) {
+// open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
+func open(ctx context.Context, path string, _ format.Options) (format.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
