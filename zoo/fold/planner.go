@@ -47,6 +47,7 @@ type planner struct {
 	accounts    *accounts
 	regions     *regions
 	successors  []successor // of the move that is being made
+	plain       affine      // that does nothing, of the size that was asked for last
 	plan        *Plan
 
 	identities []*model.Node // maps that became nothing
