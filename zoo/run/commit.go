@@ -40,6 +40,13 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 	return read, written, err
 }
 
+// announce has the ledger say, and the disk keep, what is about to be put where, before it is.
+func (w *work) announce(read []stamp, hashes []string) {
+	if err := w.books.begin(w.entry(read, hashes)); err != nil {
+		w.note("ledger", err) // it matters only if the run is killed, or the power fails, before the model is in its place
+	}
+}
+
 // commit puts the staged files in their places and remembers that. A run that is killed has put no more outputs in place
 // than it has workers of which the ledger does not say so.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
@@ -58,9 +65,6 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 		if err := w.mayReplace(ctx, s); err != nil {
 			return err
 		}
-	}
-	if err := w.books.begin(e); err != nil {
-		w.note("ledger", err) // it matters only if the run is killed now
 	}
 	before, noted := w.books.get(e.owner()), false
 	err := w.out.place(func() error {

@@ -230,8 +230,15 @@ func (l *ledger) add(e *entry) error {
 
 // begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
 // the next one knows them all the same. So it does what they replace: where the power fails, the line that tells of the new
-// ones may last while they do not.
+// ones may last while they do not. The line is on disk when begin returns.
 func (l *ledger) begin(e *entry) error {
+	if err := l.announce(e); err != nil || l.file == nil {
+		return err
+	}
+	return l.file.Sync()
+}
+
+func (l *ledger) announce(e *entry) error {
 	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
 	defer l.lock.Unlock()

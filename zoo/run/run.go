@@ -186,7 +186,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+		r.waiting = make(chan struct{}, max(waitingPerWorker*workers, waitingTogether))
 	}
 	return r
 }
@@ -270,9 +270,12 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	p.Wait()
 }
 
-// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
-// than a worker takes for a model, and hardly longer for many at the same time.
-const waitingPerWorker = 16
+// waitingPerWorker is how many models wait for the disk for each that is worked on, and waitingTogether how many do at least.
+// A disk takes longer for one small file than a worker takes for a model, and hardly longer for many at the same time.
+const (
+	waitingPerWorker = 16
+	waitingTogether  = 128
+)
 
 // job does one model, whatever happens, and reports it.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {

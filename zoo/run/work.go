@@ -78,7 +78,7 @@ func (w *work) close() {
 	if w.source != nil {
 		w.source.Close()
 	}
-	w.source, w.plan = nil, nil
+	w.source, w.plan, w.heard = nil, nil, nil
 }
 
 // handOn lets another model be worked on while this one, which is written and proven, waits for the disk.
@@ -184,12 +184,13 @@ func (w *work) fill(ctx context.Context) error {
 		err = w.claim(ctx, hashes) // while the original is open, and can be written anew beside another's files
 	}
 	if err == nil {
+		w.compare(after, hashes)
 		w.handOn()
+		w.announce(after, hashes)
 	}
 	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
-	w.compare(after, hashes)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
