@@ -126,7 +126,7 @@ func (d *Document) WriteHTML(w io.Writer) error {
 
 // row is a model's in the table.
 type row struct {
-	outcome.Model
+	*outcome.Model
 	ID         int
 	Word       string // for its status
 	Removed    int    // per-channel nodes that are gone: none of a model that was not kept
@@ -144,9 +144,12 @@ type row struct {
 
 // rows are in the order in which they want to be read.
 func (d *Document) rows() []row {
-	models := slices.Clone(d.Models)
-	slices.SortStableFunc(models, func(a, b outcome.Model) int {
-		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seconds, a.Seconds))
+	models := make([]*outcome.Model, len(d.Models))
+	for k := range models {
+		models[k] = &d.Models[k]
+	}
+	slices.SortStableFunc(models, func(a, b *outcome.Model) int {
+		return cmp.Or(cmp.Compare(urgency(a.Status), urgency(b.Status)), cmp.Compare(b.Seconds, a.Seconds))
 	})
 	rows, maps := make([]row, len(models)), mostMapsInAll
 	for k, m := range models {
@@ -157,7 +160,7 @@ func (d *Document) rows() []row {
 		if m.Before > 0 && m.Kept() {
 			r.Removed, r.Nodes = m.Before-m.After, fmt.Sprintf("%d → %d", m.Before, m.After)
 		}
-		reasons := reasonsOf(m)
+		reasons := reasonsOf(*m)
 		if r.Why = because(reasons); m.Error != "" {
 			r.Why = cut(m.Error, mostInRow)
 		}
@@ -171,7 +174,7 @@ func (d *Document) rows() []row {
 			r.Time = seconds(m.Seconds)
 		}
 		if k < mostSections {
-			r.Section = sectionOf(m, reasons, &maps)
+			r.Section = sectionOf(*m, reasons, &maps)
 			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
 		}
 		rows[k] = r
@@ -229,8 +232,8 @@ func (d *Document) word(s outcome.Status) string {
 }
 
 // urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
-func urgency(m outcome.Model) int {
-	switch m.Status {
+func urgency(s outcome.Status) int {
+	switch s {
 	case outcome.Failed:
 		return 0
 	case outcome.Interrupted:
