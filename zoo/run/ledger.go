@@ -239,7 +239,12 @@ func parseLine(line []byte) *entry {
 		return nil
 	}
 	e := &entry{}
-	if json.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
+	if !quickly(body, e) {
+		if e = (&entry{}); json.Unmarshal(body, e) != nil {
+			return nil
+		}
+	}
+	if e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
 	e.rename(read)
