@@ -182,9 +182,9 @@ func (d *Document) rows() []row {
 	return rows
 }
 
-// Cells are the row's as HTML. They are written here rather than in the template, which takes its time for each value: a
-// zoo has ten thousand rows.
-func (r row) Cells() template.HTML {
+// Head is the row as HTML, without what it opens to. It is written here rather than in the template, which takes its time for
+// each value: a zoo has ten thousand rows.
+func (r row) Head() template.HTML {
 	var b strings.Builder
 	write := func(parts ...string) {
 		for _, p := range parts {
@@ -197,6 +197,11 @@ func (r row) Cells() template.HTML {
 		}
 		return ""
 	}
+	class := when(r.Opened, ` class="open"`)
+	if r.Far {
+		class = ` class="far"`
+	}
+	write(`<tbody id="m`, strconv.Itoa(r.ID), `" data-status="`, text(string(r.Status)), `"`, class, `><tr>`)
 	name := text(cut(r.Path, mostInText))
 	if r.Section != nil {
 		name = "<details" + when(r.Opened, " open") + "><summary>" + name + "</summary></details>"
@@ -206,7 +211,7 @@ func (r row) Cells() template.HTML {
 	write(`<td class="n" data-n="`, strconv.FormatInt(r.Bytes, 10), `">`, text(Bytes(r.Bytes)))
 	write(string(mark(r.Parity)), string(mark(r.Algebra)), string(mark(r.Predictions)))
 	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `"`, when(r.Ratio != "", ` data-n="`+text(r.Ratio)+`"`), `>`, text(r.Ratio), when(r.Spread != "", " <small>"+text(r.Spread)+"</small>"))
-	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time))
+	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time), `</tr>`)
 	return template.HTML(b.String())
 }
 
