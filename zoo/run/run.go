@@ -114,6 +114,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, err
 	}
 	defer p.close()
+	zoo.Folders, zoo.Files = nil, nil // the guard has them; those of ten thousand models are megabytes
 	if !o.DryRun {
 		unlock, err := lock(p.fsys, o.Manifest.Out)
 		if err != nil {
@@ -191,7 +192,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+		r.waiting = make(chan struct{}, max(mostWaiting, workers))
 	}
 	return r
 }
@@ -272,9 +273,9 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	p.Wait()
 }
 
-// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
-// than a worker takes for a model, and hardly longer for many at the same time.
-const waitingPerWorker = 16
+// mostWaiting is how many models wait for the disk while others are worked on. A disk takes longer for one small file than a
+// worker takes for a model, and hardly longer for many at the same time. Each has a folder and a file open meanwhile.
+const mostWaiting = 96
 
 // job does one model, whatever happens, and reports it.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {

@@ -78,6 +78,9 @@ const (
 	maxNumbers = 1 << 20 // in one attribute's list
 )
 
+// usualFields is how many fields a node or a tensor has at most, as a rule.
+const usualFields = 8
+
 // file is an open ONNX model.
 type file struct {
 	*index
