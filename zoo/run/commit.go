@@ -165,6 +165,13 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 // them its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
 	w.out.outdated = nil
+	var paths []string
+	for _, rel := range w.out.order {
+		paths = append(paths, w.books.rel(w.out.final(rel)))
+	}
+	if err := w.books.consult(ctx, w.owner(w.job), paths); err != nil {
+		return err
+	}
 	for k, rel := range w.out.order {
 		path, mine := w.out.final(rel), claim{w.job.Path, hashes[k]}
 		w.lock.Lock()
@@ -176,7 +183,7 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 		if taken && (first.hash != mine.hash || rel == "") {
 			return &sharedError{path, rel, first.model}
 		}
-		for _, e := range w.books.sharing(w.books.rel(path), w.owner(w.job)) {
+		for _, e := range w.books.sharing(paths[k], w.owner(w.job)) {
 			if err := w.takeOver(ctx, e, rel, path, mine); err != nil {
 				return err
 			}

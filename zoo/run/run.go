@@ -158,7 +158,7 @@ type runner struct {
 	fsys     files
 	guard    *store.Guard
 	manifest string // path relative to the output folder
-	books    *ledger
+	books    books
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // that the zoo has
 	hidden   []string        // folders of the zoo that could not be read
@@ -178,7 +178,7 @@ type runner struct {
 }
 
 // newRunner is a run whose models are staged below a folder.
-func newRunner(o Options, p *places, books *ledger, staging string) *runner {
+func newRunner(o Options, p *places, books books, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
