@@ -32,7 +32,7 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 	r := newRunner(o, p, newLedger(p.fsys, o.Manifest.Out), o.Manifest.Out)
 	r.alone = true
 	r.models, r.hidden = living(zoo)
-	r.start(zoo, started)
+	r.start(ctx, zoo, started)
 	r.all(ctx, jobs)
 	r.note("sweep", r.stages.close())
 	r.finish(ctx, started)

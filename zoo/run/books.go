@@ -5,9 +5,12 @@ import "context"
 // books are what is remembered of the models that were folded into an output folder: which outputs were made of which
 // inputs, and what any run put there. A ledger keeps them in a file of the folder, for one process.
 type books interface {
-	// consult brings in what is known of a model and of some files below the output folder, by their paths relative to it.
-	// The questions below are answered from what was brought in; a ledger's has all from the start.
-	consult(ctx context.Context, o owner, paths []string) error
+	// consult brings in what is known of a model and of its outputs, by their paths relative to the output folder: the
+	// questions below are answered from what was brought in. The claims are those that other processes have on the outputs.
+	consult(ctx context.Context, o owner, outputs []stamp) (claims map[string]claim, err error)
+
+	// exclusive waits until no other model is between its claims and the ledger.
+	exclusive(context.Context) (release func(), err error)
 
 	get(owner) *entry                      // what is remembered of a model; nil: nothing
 	all() []*entry                         // in the order of their models
@@ -29,4 +32,9 @@ type books interface {
 	close() error
 }
 
-func (l *ledger) consult(context.Context, owner, []string) error { return nil }
+func (l *ledger) consult(context.Context, owner, []stamp) (map[string]claim, error) { return nil, nil }
+
+func (l *ledger) exclusive(context.Context) (func(), error) {
+	l.turn.Lock()
+	return l.turn.Unlock, nil
+}

@@ -43,6 +43,7 @@ type work struct {
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that the written file calls otherwise
 	waits   bool              // for the disk alone
+	toHand  bool              // it is to be done, elsewhere
 	moved   map[string]bool   // names of files beside the model that others have, and those that they got instead
 }
 
@@ -54,6 +55,10 @@ func (w *work) do(ctx context.Context) error {
 			w.remembered(e)
 			return nil
 		}
+	}
+	if w.away != nil && !w.DryRun {
+		w.toHand = true
+		return nil
 	}
 	w.begin(w.job)
 	if err := w.open(ctx); err != nil {
