@@ -177,6 +177,9 @@ func (r *runner) allAway(ctx context.Context, jobs []manifests.Job) (err error) 
 	if !goesOn {
 		r.note("sweep", sweep(r.fsys, a.out))
 	}
+	if err := mark(r.fsys, a.out, a.Name(ctx)); err != nil {
+		return err
+	}
 	if err := a.books.orphaned(r.gone); err != nil {
 		return err
 	}
@@ -429,4 +432,5 @@ func (r *runner) settleAway(ctx context.Context) {
 	if ctx.Err() == nil {
 		r.note("queue", a.Forget(end, a.out))
 	}
+	r.note("queue", unmark(r.fsys, a.out))
 }

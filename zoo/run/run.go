@@ -120,6 +120,11 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 			return end, err
 		}
 		defer unlock()
+		if o.Elsewhere == nil {
+			if err := marked(p.fsys, o.Manifest.Out); err != nil {
+				return end, err
+			}
+		}
 	}
 	r := newRunner(o, p, nil, statePath(o.Manifest.Out, stagePlace))
 	r.end.Notes = zoo.Notes

@@ -36,17 +36,20 @@ var ErrRoots = errors.New("does not lie below the roots of this worker")
 func NewWorker(name string, o Options, roots []string) (*Worker, error) {
 	w := &Worker{o: o, name: name}
 	for _, root := range roots {
-		root, err := filepath.Abs(root)
+		real, err := filepath.Abs(root)
 		if err == nil {
-			root, err = filepath.EvalSymlinks(root)
+			real, err = filepath.EvalSymlinks(real)
 		}
-		if info, e := os.Stat(root); err == nil && e == nil && !info.IsDir() {
-			err = errors.New("it is no folder")
+		if err == nil {
+			var info os.FileInfo
+			if info, err = os.Stat(real); err == nil && !info.IsDir() {
+				err = errors.New("it is no folder")
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("root %s: %w", root, err)
 		}
-		w.roots = append(w.roots, root)
+		w.roots = append(w.roots, real)
 	}
 	if len(w.roots) == 0 {
 		return nil, errors.New("a worker needs a root: the folder that the zoo and the output folder lie in")

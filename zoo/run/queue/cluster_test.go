@@ -106,10 +106,11 @@ func after(n int, do func()) func(outcome.Model) {
 	}
 }
 
-// Everybody loses the servers in the middle of a run, who began it and the workers, until each has tried in vain some times.
-func TestRun_SurvivesAPartition(t *testing.T) { partition(t, 60, 12) }
-
-func partition(t *testing.T, models, refusals int) {
+// Everybody loses the servers in the middle of a run, who began it and the workers, until they have tried in vain some times:
+// twice a second each.
+func TestRun_SurvivesAPartition(t *testing.T) {
+	const models = 60
+	refusals := 4 * number(t, "ZOOFOLD_PARTITION", 3)
 	s := newScene(t, models, "")
 	w := newWire(t, node(t, nil).ClientURL())
 	serve(t, w.url(), s, 3, nil)

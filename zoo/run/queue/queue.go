@@ -103,7 +103,7 @@ func Open(ctx context.Context, c Config) (q *Queue, err error) {
 
 // options are those of the connection. A process that has had one waits for the next for ever: what it asks fails in time.
 func (q *Queue) options() []nats.Option {
-	list := []nats.Option{nats.Name("zoofold " + q.Client), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second / 2), nats.ErrorHandler(nil)}
+	list := []nats.Option{nats.Name("zoofold " + q.Client), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second / 2), nats.ErrorHandler(quiet)}
 	if q.Credentials != "" {
 		list = append(list, nats.UserCredentials(q.Credentials))
 	}
@@ -124,6 +124,9 @@ func (q *Queue) options() []nats.Option {
 	}
 	return list
 }
+
+// quiet takes what the connection says by the way: what is asked over it has an error of its own.
+func quiet(*nats.Conn, *nats.Subscription, error) {}
 
 // redacted is a list of addresses without passwords.
 func redacted(urls string) string {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,8 +46,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// worker is a process that takes models in hand below a root, says so, and hangs or ends in the middle of the first whose
-// predictions are to be compared.
+// worker is a process that takes models in hand below a root. It works, or it hangs or dies in the middle of the first whose
+// predictions are to be compared. It says when it is there.
 func worker(url, root, then string) {
 	stuck := predictor(func() outcome.Check {
 		fmt.Println("in hand")
@@ -55,6 +56,10 @@ func worker(url, root, then string) {
 		}
 		select {}
 	})
+	if then == "works" {
+		stuck = passes
+		fmt.Println("in hand")
+	}
 	q, err := Open(context.Background(), config(url, "child"))
 	if err == nil {
 		var w *run.Worker
@@ -462,9 +467,15 @@ func TestRun_GoesOnWhenItWasKilled(t *testing.T) {
 		}
 	}
 	kill(t, killed)
+	if _, err := runOf(t.Context(), nil, s.manifest, nil); !errors.Is(err, run.ErrLocked) || !strings.Contains(err.Error(), "is locked by another run, whose models are done by ") {
+		t.Errorf("a run here meanwhile: %v", err)
+	}
 	q := connect(t, url, "begins", nil)
 	s.same(t, must(t, q, s.manifest, nil))
 	empty(t, q)
+	if here := must(t, nil, s.manifest, nil); here.Counts[outcome.Unchanged] != 30 {
+		t.Errorf("here, after that: %v", here.Counts)
+	}
 }
 
 func TestRun_SaysThatNoWorkerHasWhatIsNeeded(t *testing.T) {
@@ -542,14 +553,42 @@ func TestPasswordsAreNotShown(t *testing.T) {
 	}
 }
 
-// many is a zoo of tiny models that workers share.
-func many(t *testing.T, models, workers int) {
+// Workers share a zoo of tiny models. In make soak it is a large one, and some of them are killed now and then.
+func TestRun_ManyModels(t *testing.T) {
+	models, kills := number(t, "ZOOFOLD_MODELS", 200), number(t, "ZOOFOLD_KILLED", 3)
 	s := newScene(t, models, "")
 	url := node(t, nil).ClientURL()
-	serve(t, url, s, workers, nil)
+	serve(t, url, s, 7, nil)
 	q := connect(t, url, "begins", nil)
-	s.same(t, must(t, q, s.manifest, nil))
+	next := make(chan struct{}, models)
+	var victims sync.WaitGroup
+	victims.Go(func() { // a worker each time that some models are done, until so many are
+		for range kills {
+			victim, lines := child(t, "worker", url, s.folder, "works")
+			for lines.Scan() && lines.Text() != "in hand" {
+			}
+			for range models / (2 * kills) {
+				<-next
+			}
+			_ = victim.Process.Kill() // wherever it is
+			_ = victim.Wait()
+		}
+	})
+	r := must(t, q, s.manifest, func(outcome.Model) { next <- struct{}{} })
+	victims.Wait()
+	s.same(t, r)
 	empty(t, q)
 }
 
-func TestRun_ManyModels(t *testing.T) { many(t, 200, 8) }
+// number is what an environment variable says.
+func number(t *testing.T, variable string, standard int) int {
+	text := os.Getenv(variable)
+	if text == "" {
+		return standard
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
