@@ -126,6 +126,9 @@ type view struct {
 	run   string
 	added *entry // what was said of the model
 	err   error  // why the store could not be asked, or must not be
+
+	asked  []stamp // outputs that the store was asked about
+	claims map[string]claim
 }
 
 func newView(fsys files, out string, store Store, run string) *view {
@@ -135,7 +138,16 @@ func newView(fsys files, out string, store Store, run string) *view {
 // consult brings in what the store says of the model's outputs, and says there that they are the model's from now on. The
 // claims are those of other models of the same run.
 func (v *view) consult(ctx context.Context, o owner, outputs []stamp) (claims map[string]claim, err error) {
-	defer func() { v.err = errors.Join(v.err, err) }()
+	if len(outputs) == 1 && slices.Equal(outputs, v.asked) {
+		return v.claims, nil // a place of its own stays the model's for the whole run
+	}
+	defer func() {
+		v.err = errors.Join(v.err, err)
+		v.asked, v.claims = slices.Clone(outputs), claims
+		if err != nil {
+			v.asked = nil
+		}
+	}()
 	if err := v.current(ctx); err != nil {
 		return nil, err
 	}

@@ -15,10 +15,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/run"
 )
 
+// Worker does models. A *run.Worker is one.
+type Worker interface {
+	Ready(context.Context) error // takes a place for a model, which Do or Release gives back
+	Release()
+	Do(ctx context.Context, message []byte, most int, of func(ctx context.Context, out string) (run.Store, error)) ([]byte, error)
+}
+
 // service is a worker at its queues.
 type service struct {
 	*Queue
-	worker *run.Worker
+	worker Worker
 	me     Member
 	queues []*line
 	turn   int // of the queue at which it waits next
@@ -32,7 +39,7 @@ type line struct {
 
 // Serve has a worker do what is queued until ctx ends, and then waits for the models that it has in hand. Those that it has
 // to give up, when hands ends, go to other workers at once.
-func (q *Queue) Serve(ctx, hands context.Context, w *run.Worker, me Member) error {
+func (q *Queue) Serve(ctx, hands context.Context, w Worker, me Member) error {
 	me.Makes = q.makes
 	s := &service{Queue: q, worker: w, me: me}
 	for _, n := range run.AllNeeds() {
