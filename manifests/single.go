@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,10 +19,21 @@ func (r *Rule) Text() ([]byte, error) {
 	rule := map[string]any{
 		"match": []string{"**"}, "output": r.Output, "verify": s.Verify, "device": s.Device, "timeout": s.Timeout.String(),
 		"unfoldable": s.Unfoldable, "overridable": s.Overridable, "max_duplicate_bytes": s.MaxDuplicateBytes,
-		"darknet": map[string]any{"epsilon": s.Epsilon}, "norms": s.Norms, "latency": s.Latency, "overwrite": s.Overwrite,
+		"norms": s.Norms, "latency": s.Latency, "overwrite": s.Overwrite,
 	}
 	if len(s.Verify) == 0 {
 		rule["verify"] = "none"
+	}
+	for _, f := range withSettings() {
+		words := map[string]string{}
+		for _, setting := range f.Settings {
+			if word := s.Formats[f.Name+"."+setting.Key]; word != "" {
+				words[setting.Key] = word
+			}
+		}
+		if len(words) > 0 {
+			rule[f.Name] = words
+		}
 	}
 	given := func(key string, value any, is bool) {
 		if is {
@@ -58,9 +68,10 @@ func (r *Rule) Text() ([]byte, error) {
 func written(s Settings) Settings {
 	s.Verify, s.Keep, s.Export = slices.Concat(s.Verify), slices.Concat(s.Keep), slices.Concat(s.Export)
 	s.State.Presets, s.State.Pairs = slices.Concat(s.State.Presets), slices.Concat(s.State.Pairs)
-	s.Fold = maps.Clone(s.Fold)
-	if len(s.Fold) == 0 {
-		s.Fold = nil
+	for _, m := range []any{&s.Fold, &s.Formats} {
+		if v := reflect.ValueOf(m).Elem(); v.Len() == 0 {
+			v.SetZero()
+		}
 	}
 	return s
 }
@@ -102,7 +113,7 @@ func parseRule(text []byte) (*Rule, error) {
 	if root == nil {
 		return nil, f.err()
 	}
-	rule := f.rule(root, Rule{Settings: Defaults()})
+	rule := f.rule(root, Rule{Settings: Defaults(), places: places{formats: map[string]spot{}}})
 	return &rule, f.err()
 }
 

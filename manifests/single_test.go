@@ -15,7 +15,7 @@ func everySetting() Rule {
 	return Rule{Output: "{dir}/x-{name}", Weights: "{stem}.w", Settings: Settings{
 		Verify: []string{"parity"}, Proof: "try", Overwrite: true, Device: "cpu", Timeout: 90 * time.Second, Tolerance: 1e-7, Unfoldable: "skip",
 		Overridable: "constant", MaxDuplicateBytes: 5, Keep: []string{"a/*", "<&>\u2028\"\\ é"}, Fold: map[string]bool{"branches": false},
-		Export: []string{"metal"}, Epsilon: "opencv", Latency: "gate", Norms: "neutralize",
+		Export: []string{"metal"}, Formats: map[string]string{"darknet.epsilon": "opencv"}, Latency: "gate", Norms: "neutralize",
 		State: State{Presets: []string{"torchvision/resnet"}, Epsilon: 1e-5, Pairs: []Pair{{Linear: `conv(\d+)`, Norm: "bn$1", First: true, Transposed: true, Epsilon: 0.25}}},
 	}}
 }

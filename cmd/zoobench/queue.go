@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,8 +19,8 @@ import (
 
 // queue measures runs over a queue with one worker beside runs here, with as many models at once, by turns: the generated
 // models, and many small ones. The server is in this process; processor time is that of all.
-func queue(program string, models int, width int64, many, rounds, jobs int) error {
-	b, err := newBench(program, jobs)
+func queue(ctx context.Context, program string, models int, width int64, many, rounds, jobs int) error {
+	b, err := newBench(ctx, program, jobs)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func queue(program string, models int, width int64, many, rounds, jobs int) erro
 	if !s.ReadyForConnections(time.Minute) {
 		return errors.New("the server does not start")
 	}
-	worker := exec.Command(b.program, "worker", "-queue", s.ClientURL(), "-root", b.folder, "-j", strconv.Itoa(jobs), "-onnxruntime", "none", "-quiet")
+	worker := exec.CommandContext(ctx, b.program, "worker", "-queue", s.ClientURL(), "-root", b.folder, "-j", strconv.Itoa(jobs), "-onnxruntime", "none", "-quiet")
 	worker.Stderr = os.Stderr
 	if err := worker.Start(); err != nil {
 		return err

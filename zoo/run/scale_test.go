@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,18 +17,44 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	_ "github.com/zoofold/zoofold/zoo/format/caffe" // workers know the formats that the program knows
-	_ "github.com/zoofold/zoofold/zoo/format/checkpoint"
-	_ "github.com/zoofold/zoofold/zoo/format/darknet"
-	_ "github.com/zoofold/zoofold/zoo/format/keras"
-	_ "github.com/zoofold/zoofold/zoo/format/metal"
-	_ "github.com/zoofold/zoofold/zoo/format/onnx"
-	_ "github.com/zoofold/zoofold/zoo/format/safetensors"
-	_ "github.com/zoofold/zoofold/zoo/format/torch"
+	"github.com/zoofold/zoofold/cpu"
+	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/outcome"
+	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/run/queue"
 )
+
+// What the test's program is, if it was started as something else than the tests.
+const roleVariable = "ZOOFOLD_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == "" {
+		os.Exit(m.Run())
+	}
+	if err := beginRun(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// beginRun is a process that begins the run of a manifest on a queue, with a report as the program writes it.
+func beginRun(manifest, url string) error {
+	m, err := manifests.Load(manifest)
+	if err != nil {
+		return err
+	}
+	q, err := queue.Open(context.Background(), queue.Config{URL: url, Client: "begins"})
+	if err != nil {
+		return err
+	}
+	defer q.Close()
+	_, err = run.Run(context.Background(), run.Options{
+		Manifest: m, Workers: runtime.NumCPU(), Backend: cpu.New(1), Version: "test", Sink: outcome.Tee{}, Document: report.NewDocument(), Report: m.Out,
+		Elsewhere: q, Tell: func(text string) { fmt.Fprintln(os.Stderr, text) },
+	})
+	return err
+}
 
 // simulated is a worker that makes empty outputs.
 type simulated struct {
@@ -51,21 +78,11 @@ func (s *simulated) Do(_ context.Context, message []byte, _ int, _ func(context.
 	return run.Simulate(message, s.name)
 }
 
-// The program plans a zoo of empty files while no worker is there, then simulated workers answer, and then it finds that
-// nothing is to be done. make scale does it with a million models and a thousand workers.
+// A run of a zoo of empty files is planned while no worker is there, then simulated workers answer, and then another run finds
+// that nothing is to be done. make scale does it with a million models and a thousand workers.
 func TestScale(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it builds the program")
-	}
 	models, workers := number(t, "ZOOFOLD_MODELS", 300), number(t, "ZOOFOLD_WORKERS", 10)
-	folder := os.Getenv("ZOOFOLD_FOLDER")
-	if folder == "" {
-		folder = t.TempDir()
-	}
-	program := filepath.Join(folder, "zoofold")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/zoofold").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	folder := t.TempDir()
 	for k := range models {
 		path := filepath.Join(folder, "zoo", fmt.Sprintf("%03d", k/1000), fmt.Sprintf("%06d.onnx", k))
 		if k%1000 == 0 {
@@ -91,7 +108,7 @@ func TestScale(t *testing.T) {
 		t.Fatal("the server does not start")
 	}
 	begun := time.Now()
-	first := begin(t, program, manifest, s.ClientURL())
+	first := begin(t, manifest, s.ClientURL())
 	queued(t, s.ClientURL(), uint64(models))
 	planned := time.Since(begun)
 	stored := jetStreamBytes(t, s)
@@ -124,7 +141,7 @@ func TestScale(t *testing.T) {
 	}
 	kept := jetStreamBytes(t, s)
 	begun = time.Now()
-	again, spentAgain := begin(t, program, manifest, s.ClientURL())()
+	again, spentAgain := begin(t, manifest, s.ClientURL())()
 	if again.Counts[outcome.Unchanged] != models {
 		t.Fatalf("once more: %v", again.Counts)
 	}
@@ -144,10 +161,11 @@ func size(path string) string {
 	return fmt.Sprintf("%d MiB", info.Size()>>20)
 }
 
-// begin starts the program; what it is has to be called for its end.
-func begin(t *testing.T, program, manifest, url string) func() (outcome.End, time.Duration) {
+// begin starts a run in a process of its own; what it is has to be called for its end.
+func begin(t *testing.T, manifest, url string) func() (outcome.End, time.Duration) {
 	t.Helper()
-	c := exec.Command(program, "-manifest", manifest, "-queue", url, "-quiet", "-metrics", filepath.Join(filepath.Dir(manifest), "metrics.prom"))
+	c := exec.Command(os.Args[0], manifest, url)
+	c.Env = append(os.Environ(), roleVariable+"=begins")
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

@@ -173,7 +173,7 @@ func (w *Worker) runner(t *task, m *manifests.Manifest, s *site, books books, he
 	o.Manifest, o.Verify, o.Timeout, o.Force, o.Latency, o.Sink = m, nil, 0, ForceAll, t.Latency, heard
 	return &runner{
 		Options: o, fsys: s.places.fsys, guard: s.places.guard, manifest: t.Manifest, books: books, stages: s.stages,
-		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
+		claims: map[string]claim{}, parts: map[string]bool{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: w.heavy, hands: w.hands, placing: w.placing, waiting: w.waiting,
 	}
 }
