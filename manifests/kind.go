@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
-	"slices"
-	"strings"
 	"syscall"
+
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 var (
@@ -17,13 +16,12 @@ var (
 
 // regular is what a regular file is, or one that a link leads to, wherever it lies. For everything else the error says what it
 // is; nothing is opened.
-func (w *walker) regular(rel string) (fs.FileInfo, error) {
-	file := w.at(rel)
-	info, err := w.tree.Lstat(file)
+func regular(tree Tree, file string) (fs.FileInfo, error) {
+	info, err := tree.Lstat(file)
 	verb := "is"
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		verb = "links to"
-		info, err = w.tree.Stat(file)
+		info, err = tree.Stat(file)
 	}
 	switch {
 	case err == nil && info.Mode().IsRegular():
@@ -68,13 +66,12 @@ func reason(err error) error {
 
 // modelName says whether a name is that of a model.
 func modelName(rel string) bool {
-	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras", ".pt2"}, extension(rel)) || checkpoint(rel)
+	_, err := format.Find(rel)
+	return err == nil
 }
 
 // checkpoint says whether a name is that of a file of tensors without a graph.
 func checkpoint(rel string) bool {
-	whole := strings.TrimSuffix(strings.ToLower(rel), ".index.json")
-	return slices.Contains([]string{".safetensors", ".bin"}, path.Ext(whole)) || slices.Contains([]string{".pt", ".pth", ".ckpt"}, extension(rel))
+	f, _ := format.Find(rel)
+	return f.Bare
 }
-
-func extension(rel string) string { return strings.ToLower(path.Ext(rel)) }

@@ -32,7 +32,7 @@ type Job struct {
 	Weights string // absolute path of the model's second file; "" where the rule names none
 	Graph   string // absolute path of the graph of a checkpoint; "" where the rule names none
 	Target  string // absolute, below Out
-	Size    int64  // bytes of Source and Weights
+	Size    int64  // bytes of Source and Weights, and of further files as far as a run has found them
 	Rule    *Rule
 }
 
@@ -66,14 +66,14 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) { return m.WalkIn(ctx
 // WalkIn is Walk for a zoo that is listed from a tree: one in a bucket.
 func (m *Manifest) WalkIn(ctx context.Context, tree Tree) (*Zoo, error) {
 	m.file.errors = nil
-	w := &walker{Manifest: m, ctx: ctx, tree: tree, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
+	w := &walker{Manifest: m, tree: tree, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
 	info, err := tree.Stat(m.Zoo)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no folder")
 	}
 	if err == nil {
 		w.zoo.Folders = append(w.zoo.Folders, info)
-		err = w.folder(".")
+		err = w.folder(ctx, ".")
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("listing the zoo %s was stopped: %w", bucket.Shown(m.Zoo), context.Cause(ctx))
@@ -90,13 +90,13 @@ func (m *Manifest) WalkIn(ctx context.Context, tree Tree) (*Zoo, error) {
 	if err := m.file.err(); err != nil {
 		return nil, err
 	}
-	return &w.zoo, nil
+	zoo := w.zoo // without the walker
+	return &zoo, nil
 }
 
 // walker is a walk under way.
 type walker struct {
 	*Manifest
-	ctx     context.Context
 	tree    Tree
 	zoo     Zoo
 	uses    []use           // of each rule
@@ -113,18 +113,18 @@ type input struct {
 }
 
 // folder takes what lies in a folder, given relative to the zoo. Its error is that of reading the folder.
-func (w *walker) folder(rel string) error {
+func (w *walker) folder(ctx context.Context, rel string) error {
 	entries, err := w.tree.ReadDir(w.at(rel))
 	for _, e := range entries {
-		if w.ctx.Err() != nil {
-			return w.ctx.Err()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		inner := path.Join(rel, e.Name())
 		if !e.IsDir() {
 			w.take(inner)
 			continue
 		}
-		if err := w.enter(inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // what went during the walk is not missed
+		if err := w.enter(ctx, inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // what went during the walk is not missed
 			w.partial = true
 			w.fail(inner+"/", fmt.Errorf("the folder cannot be read: %w", reason(err)))
 		}
@@ -133,7 +133,7 @@ func (w *walker) folder(rel string) error {
 }
 
 // enter lists a folder within the zoo, and walks it unless it is to be passed over.
-func (w *walker) enter(rel string, e fs.DirEntry) error {
+func (w *walker) enter(ctx context.Context, rel string, e fs.DirEntry) error {
 	info, err := e.Info()
 	if err != nil {
 		return err
@@ -142,11 +142,11 @@ func (w *walker) enter(rel string, e fs.DirEntry) error {
 	if strings.HasPrefix(e.Name(), ".") || w.excluded(rel) {
 		return nil
 	}
-	return w.folder(rel)
+	return w.folder(ctx, rel)
 }
 
-// shard is the name of one of several files of a checkpoint.
-var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.safetensors|\.bin)$`)
+// shard is the name of one of several files of a checkpoint, whose index a format of checkpoints knows.
+var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.[a-z]+)$`)
 
 // whole is the path of the index of shards that a file is one of; the file's own where it is none.
 func (w *walker) whole(rel string) string {
@@ -155,7 +155,7 @@ func (w *walker) whole(rel string) string {
 		return rel
 	}
 	index := path.Join(path.Dir(rel), at[1]+at[2]+".index.json")
-	if _, err := w.tree.Stat(w.at(index)); err != nil {
+	if _, err := w.tree.Stat(w.at(index)); err != nil || !checkpoint(index) {
 		return rel
 	}
 	w.weights[rel] = true
@@ -173,7 +173,7 @@ func (w *walker) take(rel string) {
 		return
 	}
 	w.taken[rel] = true
-	info, err := w.regular(rel)
+	info, err := regular(w.tree, w.at(rel))
 	switch {
 	case errors.Is(err, errGone):
 	case errors.Is(err, errFolderLink) && !modelName(rel): // it is there for people, and a glob such as ** means files
@@ -223,7 +223,7 @@ func (w *walker) other(job *Job, template string, where spot, what string) (stri
 		job.Rule.file.fail(where, "the %s of %s would be %s, outside the zoo", what, job.Path, rel)
 		return "", nil
 	}
-	info, err := w.regular(rel)
+	info, err := regular(w.tree, w.at(rel))
 	if err != nil {
 		head := fmt.Sprintf("%s: no %s for %s", job.Rule.file.place(where), what, printable(job.Path))
 		if errors.Is(err, errGone) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -50,7 +51,7 @@ func openConsole(f *flags, stdout, stderr io.Writer) *console {
 		c.Sink = report.NewJSON(stdout)
 	case f.quiet:
 		c.Sink = report.NewQuiet(stdout).In(style)
-	case c.log == nil && terminal && !dumb:
+	case c.log == nil && terminal && !dumb && !f.plain:
 		c.bar = report.NewTerminal(stdout, style)
 		c.Sink = c.bar
 	default:
@@ -95,7 +96,7 @@ func (c *console) lost() error {
 
 // clean is an error as a terminal may show it, line by line.
 func clean(err error) string {
-	lines := strings.Split(err.Error(), "\n")
+	lines := strings.Split(bucket.Shown(err.Error()), "\n")
 	for k := range lines {
 		lines[k] = report.Printable(lines[k])
 	}

@@ -37,10 +37,12 @@ const (
 	ForceAll     Force = "all"  // nothing: every model is folded
 )
 
-// The exit codes of a run, in End.Exit.
+// The exit codes: of a run, in End.Exit, and of the program, which has two more.
 const (
 	ExitDone        = 0
 	ExitFailed      = 1   // some models failed
+	ExitUsage       = 2   // the program's: wrong usage, a wrong manifest, or ErrPlace
+	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
 	ExitInterrupted = 130 // what was committed stays
@@ -65,9 +67,12 @@ type Options struct {
 	Version  string
 	Sink     outcome.Sink
 
+	Elsewhere Elsewhere    // does the models in other processes; nil: they are done in this one
+	Tell      func(string) // takes what is to be said while models are done elsewhere; may be nil
+
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
-	Keep     int      // how many runs the report's history has, this one counted
+	Keep     int      // how many runs have reports, and stand in their history, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
 	Cache     string // folder for what is brought of buckets; see bucket.Cache
@@ -89,8 +94,9 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted.
-	Recall(before io.Reader, keep int)
+	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted. kept is
+	// the name of the file that has the page of a run that began then; "" where none has.
+	Recall(before io.Reader, keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
 	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
 	WriteMetrics(to io.Writer, before io.Reader) error
@@ -104,6 +110,9 @@ var ErrPlace = errors.New("nothing was folded")
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
+	if m := o.Manifest; o.Elsewhere != nil && (m.ZooURL != nil || m.OutURL != nil) {
+		return end, fmt.Errorf("%w: workers have no buckets: zoo and out of a manifest whose models go to a queue are folders that all of them mount", ErrPlace)
+	}
 	zoo, from, err := walk(ctx, &o)
 	if from != nil {
 		defer from.Close()
@@ -119,45 +128,73 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, err
 	}
 	defer p.close()
+	zoo.Folders, zoo.Files = nil, nil // the guard has them; those of ten thousand models are megabytes
 	if !o.DryRun {
 		unlock, err := lock(p.fsys, o.Manifest.Out)
 		if err != nil {
 			return end, err
 		}
 		defer unlock()
+		if o.Elsewhere == nil {
+			if err := marked(p.fsys, o.Manifest.Out); err != nil {
+				return end, err
+			}
+		}
 	}
-	books, err := openLedger(p.fsys, o.Manifest.Out, o.DryRun)
-	if err != nil {
-		return end, fmt.Errorf("ledger: %w", err)
-	}
-	r := newRunner(o, p, books, p.staging)
+	r := newRunner(o, p, nil, p.staging)
 	r.end.Notes = zoo.Notes
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
 	}
-	if !o.DryRun {
+	if err := r.openBooks(ctx); err != nil {
+		return end, fmt.Errorf("ledger: %w", err)
+	}
+	apart := r.away != nil && !o.DryRun
+	if !o.DryRun && !apart {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
 	if o.Document != nil {
 		r.Sink = outcome.Tee{o.Sink, o.Document}
 	}
 	r.models, r.hidden = living(zoo)
-	r.start(zoo, started)
+	r.measure(ctx, zoo.Jobs)
+	r.start(ctx, zoo, started)
 	r.failures(zoo)
-	r.all(ctx, zoo.Jobs)
+	var lost error
+	if apart {
+		lost = r.allAway(ctx, zoo.Jobs)
+		r.comeBack(ctx)
+	} else {
+		r.all(ctx, zoo.Jobs)
+	}
 	r.note("sweep", r.stages.close())
 	r.end.Unmatched = r.strangers(zoo)
 	if ctx.Err() == nil {
 		r.orphans(ctx, zoo)
 		r.idle(zoo)
 	}
-	r.note("ledger", books.close())
+	if apart && lost == nil {
+		r.settleAway(ctx)
+	}
+	r.note("ledger", r.books.close())
 	r.finish(ctx, started)
 	if o.Report != "" {
 		r.end.Report = bucket.Shown(filepath.Join(o.Report, reportFiles[0]))
 	}
 	r.Sink.End(r.end)
-	return r.end, errors.Join(p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+	return r.end, errors.Join(lost, p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+}
+
+// openBooks opens what is remembered of the output folder.
+func (r *runner) openBooks(ctx context.Context) error {
+	if r.Elsewhere != nil {
+		return r.goAway(ctx)
+	}
+	books, err := openLedger(r.fsys, r.Manifest.Out, r.DryRun)
+	if err == nil { // a pointer that is nil is no interface that is
+		r.books = books
+	}
+	return err
 }
 
 // walk lists the zoo; from is where it lies, if that is a bucket.
@@ -183,7 +220,8 @@ type runner struct {
 	zoo      *bucket.Folder    // see places
 	local    *bucket.Workspace // the same
 	manifest string            // path relative to the output folder
-	books    *ledger
+	books    books
+	away     *away           // what of it is done elsewhere; nil: nothing
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // that the zoo has
 	hidden   []string        // folders of the zoo that could not be read
@@ -194,24 +232,23 @@ type runner struct {
 	stages   *stages
 	known    sync.Map // settings, by rule and format
 
-	commits sync.Mutex // of models of several files, from their claims to the ledger
-
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
+	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
 }
 
 // newRunner is a run whose models are staged below a folder.
-func newRunner(o Options, p *places, books *ledger, staging string) *runner {
+func newRunner(o Options, p *places, books books, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, zoo: p.zoo, local: p.work, books: books, stages: &stages{fsys: p.fsys, below: staging},
-		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
+		claims: map[string]claim{}, parts: map[string]bool{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+		r.waiting = make(chan struct{}, max(mostWaiting, workers))
 	}
 	return r
 }
@@ -247,26 +284,30 @@ func (r *runner) note(what string, err error) {
 
 // strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
 func (r *runner) strangers(zoo *manifests.Zoo) []string {
-	parts := map[string]bool{}
 	for _, j := range zoo.Jobs {
 		if e := r.books.get(r.owner(&j)); e != nil {
-			for _, s := range e.Inputs {
-				parts[s.Path] = true
-			}
+			r.belong(e.Inputs)
 		}
 	}
 	return slices.DeleteFunc(zoo.Unmatched, func(rel string) bool {
-		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
+		return r.parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
 	})
 }
 
-func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
+func (r *runner) start(ctx context.Context, zoo *manifests.Zoo, at time.Time) {
 	s := outcome.Start{
 		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
 		Workers: r.Workers, Models: len(zoo.Jobs), DryRun: r.DryRun,
 	}
 	if r.Predict != nil {
 		s.Engine = r.Predict.Name()
+	}
+	if r.away != nil {
+		s.Backend, s.Why = r.away.Name(ctx), ""
+		s.Engine = "ONNX Runtime of the workers"
+		if !r.away.has.Engine {
+			s.Engine = "no worker has ONNX Runtime"
+		}
 	}
 	for _, j := range zoo.Jobs {
 		s.Bytes += j.Size
@@ -295,9 +336,9 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	p.Wait()
 }
 
-// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
-// than a worker takes for a model, and hardly longer for many at the same time.
-const waitingPerWorker = 16
+// mostWaiting is how many models wait for the disk while others are worked on. A disk takes longer for one small file than a
+// worker takes for a model, and hardly longer for many at the same time. Each has a folder and a file open meanwhile.
+const mostWaiting = 96
 
 // job does one model, whatever happens, and reports it.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {
@@ -320,6 +361,19 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		w.result.Error = outcome.NotBegun
 	} else {
 		w.within(ctx)
+	}
+	if w.toHand {
+		err := w.hand(ctx)
+		if err == nil {
+			return
+		}
+		w.fails(ctx, err)
+	}
+	if r.away != nil && !r.DryRun {
+		if r.away.settle(r.id(j)) == nil {
+			return // a worker has answered meanwhile
+		}
+		defer r.away.settled()
 	}
 	m := w.result
 	m.Seconds = time.Since(started).Seconds()
@@ -386,15 +440,19 @@ func (w *work) within(ctx context.Context) {
 	if caught := panics.Try(func() { err = w.do(inner) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
 	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
-	default:
+	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(inner)
 		}
-		w.result.Status, w.result.Error = outcome.Failed, w.named(oneLine(err))
+		w.fails(ctx, err)
+	}
+}
+
+// fails says why there is no result.
+func (w *work) fails(ctx context.Context, err error) {
+	w.result.Status, w.result.Error = outcome.Failed, w.named(oneLine(err))
+	if ctx.Err() != nil {
+		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -41,7 +42,8 @@ func Named(path, extension string, o format.Options) (names []string, err error)
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	if s := o.State; s.Graph == "" && s.Config == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 {
+	s, beside := o.State, filepath.Join(filepath.Dir(path), modelConfig)
+	if s.Graph == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 && (s.Config == "" || s.Config == beside) {
 		names = append(names, modelConfig)
 	}
 	return names, nil
@@ -57,7 +59,7 @@ func (c *Files) Structure(ctx context.Context, tensors []*Tensor, in func(*Tenso
 			return err
 		}
 	}
-	c.Net, err = Open(ctx, c.Path, tensors, o)
+	c.Net, err = open(ctx, c.Path, tensors, o)
 	return err
 }
 
