@@ -78,7 +78,11 @@ func (w *work) fetch(ctx context.Context, path string) error {
 	if err != nil || !filepath.IsLocal(rel) {
 		return nil // no file of the zoo
 	}
-	return w.local.Bring(ctx, w.zoo, filepath.ToSlash(rel), path)
+	if err := w.local.Bring(ctx, w.zoo, filepath.ToSlash(rel), path); err != nil {
+		return err
+	}
+	w.belong([]stamp{{Path: w.origin(path)}})
+	return nil
 }
 
 // release removes the view.
