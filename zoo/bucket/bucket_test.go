@@ -518,6 +518,18 @@ func TestCache_BringsObjectsOnceAndKeepsToItsSize(t *testing.T) {
 	})
 }
 
+func TestCache_AWorkspaceHasAnAbsolutePath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c, err := OpenCache("cache", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Workspace()
+	if err != nil || !filepath.IsAbs(w.Path()) {
+		t.Error(w, err)
+	}
+}
+
 func TestCache_WhatCannotBeReadLeavesNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, open func() *Folder) {
 		f := open()

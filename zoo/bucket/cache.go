@@ -39,6 +39,10 @@ type Cache struct {
 // OpenCache opens the cache in a folder, which is made if it is not there, for so many bytes. What processes that were killed
 // left in it is removed.
 func OpenCache(folder string, size int64) (*Cache, error) {
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, err
+	}
 	c := &Cache{folder: folder, size: size}
 	for _, name := range []string{"objects", "used", "work"} {
 		if err := os.MkdirAll(filepath.Join(folder, name), 0o777); err != nil {
