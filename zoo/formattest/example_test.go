@@ -199,11 +199,11 @@ func generate(seed uint64, folder string) (string, format.Options, error) {
 	return path, format.Options{}, errors.Join(err, os.WriteFile(path, append([]byte(h.String()), data...), 0o666))
 }
 
-func TestDensePassesTheSuiteOfFormats(t *testing.T) {
+func TestSuite_Dense(t *testing.T) {
 	formattest.Suite{Generate: generate, Seeds: 16, Damages: 200}.Run(t)
 }
 
-func TestDenseHasABiasInPlaceOfItsNormalisation(t *testing.T) {
+func TestDense_BiasReplacesItsNormalisation(t *testing.T) {
 	path, _, err := generate(2, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func nightly(day int, models ...string) *report.Document {
 	return doc
 }
 
-func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
+func TestHistory_ShowsTheLastRunsAndWhatChanged(t *testing.T) {
 	const keep = 3
 	nights := []*report.Document{
 		nightly(1, "a.onnx folded 3", "b.onnx failed 9"),
@@ -90,7 +90,7 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoReportHasNoHistory(t *testing.T) {
+func TestHistory_IgnoresFilesThatAreNoReports(t *testing.T) {
 	for _, before := range []string{"", "{", "[]", `{"schema":"another/1"}`} {
 		doc := nightly(2, "a.onnx folded 3")
 		doc.Recall(strings.NewReader(before), 30)
@@ -110,7 +110,7 @@ func TestWhatIsNoReportHasNoHistory(t *testing.T) {
 }
 
 // On a telephone the page is no wider than the screen, and plots are drawn for it: their text is as large as other small text.
-func TestThePageFitsATelephone(t *testing.T) {
+func TestPage_FitsATelephone(t *testing.T) {
 	doc := zooOf(60)
 	var last bytes.Buffer
 	if err := nightly(1, "a.onnx failed 9").WriteJSON(&last); err != nil {

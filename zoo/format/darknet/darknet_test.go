@@ -24,7 +24,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-func TestDarknetPassesTheSuiteOfFormats(t *testing.T) {
+func TestSuite(t *testing.T) {
 	formattest.Suite{Generate: zootest.Darknet, Seeds: 30, Damages: 400}.Run(t)
 }
 
@@ -108,7 +108,7 @@ func foldedBy(t *testing.T, path string, o format.Options, how fold.Options) fol
 
 const net3x8x8 = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 
-func TestACfgIsEditedInPlace(t *testing.T) {
+func TestWrite_EditsTheCfgInPlace(t *testing.T) {
 	for _, test := range []struct {
 		name, text, want string
 		floats           int
@@ -187,7 +187,7 @@ var divisors = map[string]func(variance float32) float64{
 	"opencv":   func(v float32) float64 { return math.Sqrt(float64(v) + float64(float32(1e-6))) },
 }
 
-func TestFoldedNumbersAreRoundedOnceFromTheFormula(t *testing.T) {
+func TestFold_RoundsTheFormulaOnce(t *testing.T) {
 	const n, in = 2, 3
 	beta, gamma, mean, variance := []float32{0.5, -3}, []float32{1.5, -0.75}, []float32{0.125, -2}, []float32{3e-5, 0.7}
 	w := []float32{0.1, -0.7, 1.3, 5, 1e-3, -0.2} // [n, in]
@@ -261,7 +261,7 @@ func TestFold_WhatIsLeftHasAReason(t *testing.T) {
 }
 
 // A batch normalisation moves forward into a convolution whose own one stays: what it adds is put into the mean.
-func TestABiasBeforeABatchNormalisationThatStaysGoesIntoItsMean(t *testing.T) {
+func TestFold_BiasGoesIntoTheMeanOfABatchNormalisationThatStays(t *testing.T) {
 	text := net3x8x8 + "[batchnorm]\n[convolutional]\nfilters=2\nbatch_normalize=1\nactivation=linear\n"
 	got := foldedBy(t, network(t, text, some(12+8+6)), format.Options{}, fold.Options{Keep: []string{"convolutional_1/norm"}})
 	if got.plan.After != 1 || len(got.floats) != 8+6 {
@@ -275,7 +275,7 @@ func TestABiasBeforeABatchNormalisationThatStaysGoesIntoItsMean(t *testing.T) {
 	}
 }
 
-func TestStatisticsThatAreNoNumbersAreReported(t *testing.T) {
+func TestFold_ReportsStatisticsThatAreNotFinite(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, bad := range []struct {
 		at    int // biases, scales, mean, variance
@@ -293,7 +293,7 @@ func TestStatisticsThatAreNoNumbersAreReported(t *testing.T) {
 	}
 }
 
-func TestAWeightThatWouldOverflowIsNamed(t *testing.T) {
+func TestWrite_NamesAWeightThatWouldOverflow(t *testing.T) {
 	floats := some(4 + 3)
 	floats[1], floats[5] = 1e3, 1e38
 	f := open(t, network(t, net3x8x8+"[convolutional]\nbatch_normalize=1\nactivation=linear\n", floats), format.Options{})
@@ -307,7 +307,7 @@ func TestAWeightThatWouldOverflowIsNamed(t *testing.T) {
 	}
 }
 
-func TestBadNetworksGetOneClearError(t *testing.T) {
+func TestOpen_BadNetworksGetOneClearError(t *testing.T) {
 	conv := net3x8x8 + "[convolutional]\nactivation=linear\n" // 1 bias, 3 weights
 	many := net3x8x8 + strings.Repeat("[dropout]\n", 1_000_000)
 	for _, test := range []struct {
@@ -361,7 +361,7 @@ func TestBadNetworksGetOneClearError(t *testing.T) {
 	}
 }
 
-func TestBadFilesOfWeightsGetOneClearError(t *testing.T) {
+func TestOpen_BadWeightsGetOneClearError(t *testing.T) {
 	path := network(t, net3x8x8+"[dropout]\n", nil)
 	weights := strings.TrimSuffix(path, ".cfg") + ".weights"
 	for _, test := range []struct {
@@ -391,7 +391,7 @@ func TestBadFilesOfWeightsGetOneClearError(t *testing.T) {
 	}
 }
 
-func TestHeadersOfAllVersionsAreKept(t *testing.T) {
+func TestWrite_KeepsHeadersOfAllVersions(t *testing.T) {
 	for _, test := range []struct {
 		major, minor uint32
 		bytes        int
@@ -439,7 +439,7 @@ func TestOpen_BatchnormWithAndWithoutBiases(t *testing.T) {
 	}
 }
 
-func TestALargeNetworkOpensAtTheCostOfItsHeaders(t *testing.T) {
+func TestOpen_LargeNetworkCostsItsHeaders(t *testing.T) {
 	text := "[net]\ninputs=16384\n[connected]\noutput=16384\nbatch_normalize=1\nactivation=relu\n"
 	path := network(t, text, nil)
 	const size = 20 + 4*(4*16384+16384*16384) // a GiB, of holes
@@ -455,7 +455,7 @@ func TestALargeNetworkOpensAtTheCostOfItsHeaders(t *testing.T) {
 	}
 }
 
-func TestAnUnknownConventionIsRefused(t *testing.T) {
+func TestOpen_RefusesUnknownConvention(t *testing.T) {
 	_, err := format.Open(t.Context(), network(t, net3x8x8+"[dropout]\n", nil), format.Options{Epsilon: "caffe"})
 	if want := fmt.Sprintf("no epsilon is called %q, only pjreddie, alexeyab, opencv", "caffe"); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
