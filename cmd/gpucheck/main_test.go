@@ -71,9 +71,9 @@ func TestKit_EndsInTimeWhenProgramsHang(t *testing.T) {
 
 func TestSteps_GoOnAfterAFailure(t *testing.T) {
 	const tests = aDevice + `case "$*" in
-*MeasureCopies*) echo '{"what": "copies", "seconds": 1}' >"$ZOOFOLD_GPU_FIGURES"; echo '--- PASS: TestMeasure_Copies (0.00s)' ;;
+*Measure_Copies*) echo '{"what": "copies", "seconds": 1}' >"$ZOOFOLD_GPU_FIGURES"; echo '--- PASS: TestMeasure_Copies (0.00s)' ;;
 *LargeTensors*) echo '--- FAIL: TestLargeTensors (0.00s)'; echo '    card_test.go:1: wrong'; exit 1 ;;
-*MeasureSums*) echo '{"what": "sum", "seconds": 2}' >"$ZOOFOLD_GPU_FIGURES"; exit 2 ;;
+*Measure_Sums*) echo '{"what": "sum", "seconds": 2}' >"$ZOOFOLD_GPU_FIGURES"; exit 2 ;;
 *KernelThatIsStopped*) echo '--- SKIP: Test (0.00s)'; echo '    card_test.go:1: no limit' ;;
 esac
 `
