@@ -10,8 +10,8 @@ import (
 type accounts struct {
 	list    []*entry                      // in the order of their nodes
 	own     map[*model.Node]*entry        // of a node of the original
-	entries map[*model.Node][]*entry      // what a node stands for: itself, and what it has taken
-	takers  map[*model.Node][]*model.Node // of nodes that moved: those that took them
+	entries map[*model.Node][]*entry      // the entries that a node accounts for: its own, and those of nodes merged into it
+	takers  map[*model.Node][]*model.Node // for a node that moved: the nodes that took its map
 	why     map[*model.Node]*Reason       // why a node stays, by the last pass that tried to move it
 }
 
@@ -20,7 +20,7 @@ type entry struct {
 	number      int // of its Map in the plan
 	graph, name string
 	moved       bool
-	into        []*model.Node // those that took it, or a part of it
+	into        []*model.Node // the nodes that took its map, or a part of it
 }
 
 func newAccounts(m *model.Model) *accounts {
@@ -49,11 +49,11 @@ func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 	return list
 }
 
-// moved notes who took a run, after the edits of the move.
+// moved records which nodes took a run's map, after the edits of the move.
 func (a *accounts) moved(m *move, r *run, successors []successor) {
 	gone := slices.Clone(r.nodes)
 	for _, n := range m.into {
-		if n.Type == "Identity" { // it was the inverse map: the takers stand for both
+		if n.Type == "Identity" { // the run became the inverse of what it met: the nodes that took it account for both
 			gone = append(gone, n)
 		}
 	}
@@ -82,7 +82,7 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 	}
 }
 
-// take makes a node stand for more entries.
+// take makes a node account for more entries.
 func (a *accounts) take(n *model.Node, more []*entry) {
 	seen := map[*entry]bool{}
 	for _, e := range a.entries[n] {
@@ -95,7 +95,7 @@ func (a *accounts) take(n *model.Node, more []*entry) {
 	}
 }
 
-// close writes the accounts into the plan. What stands in the folded model decides what became of each entry.
+// close writes the accounts into the plan. The per-channel nodes of the folded model decide the verdict of each entry.
 func (a *accounts) close(p *planner) {
 	rest := counted(p.model)
 	p.plan.Before, p.plan.After = len(a.list), len(rest)
@@ -111,7 +111,7 @@ func (a *accounts) close(p *planner) {
 		for _, e := range a.entries[n] {
 			one.Maps = append(one.Maps, e.number)
 			standing[e] = append(standing[e], k)
-			e.moved = e.moved || len(a.entries[n]) > 1 // it has taken others, and is not what it was
+			e.moved = e.moved || len(a.entries[n]) > 1 // other maps were merged into it
 		}
 		slices.Sort(one.Maps)
 		p.plan.Remaining = append(p.plan.Remaining, one)
@@ -121,7 +121,7 @@ func (a *accounts) close(p *planner) {
 	}
 }
 
-// result is what became of an entry, which stands in some of the remaining nodes or in none.
+// result is the verdict of an entry, given the indices of the remaining nodes that account for it.
 func (a *accounts) result(e *entry, standing []int, remaining []Remaining) Map {
 	m := Map{Graph: e.graph, Node: e.name, Verdict: Folded}
 	if len(standing) > 0 {
@@ -142,7 +142,7 @@ func (a *accounts) result(e *entry, standing []int, remaining []Remaining) Map {
 	return m
 }
 
-// final are the nodes of the folded model that took what these took.
+// final follows nodes that took a map, and were taken in turn, to nodes of the folded model.
 func (a *accounts) final(into []*model.Node, seen map[*model.Node]bool) (list []*model.Node) {
 	for _, n := range into {
 		if seen[n] {

@@ -5,8 +5,8 @@
 // computes z instead of x, or forward, so that the operators after it read x instead of z. A linear operator absorbs the map
 // into its weights; others pass it on, or refuse it with a Reason.
 //
-// The files without a prefix are the planner: planner.go tries run after run of maps; move.go is the transaction that carries
-// one map, collects edits from every operator on the way, and makes them only if all of them could do their part and the work
+// The files without a prefix are the planner: planner.go tries run after run of maps; move.go is the transaction that
+// carries one map, collects edits from every operator on the way, and makes them only if no operator refuses and the work
 // goes down; constant.go has the edits of weights and biases; twins.go changes a layer that is used in several places once;
 // neutral.go keeps every layer; inline.go, idiom.go, accounts.go, regions.go, inventory.go, count.go and plan.go say which
 // functions are inlined, which nodes runtimes run as one operator, and what the plan lists. The other files have a prefix:

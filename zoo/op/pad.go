@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Operators that widen or narrow axes at their ends, and those that fold positions into channels and back.
+// Operators that pad or crop axes at their ends, and those that move blocks of positions into channels and back.
 
 func init() {
 	register(
@@ -136,7 +136,8 @@ func padShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// centerCropPad cuts axes to an extent, or pads them with zeros, alike on both sides; what is odd goes behind.
+// centerCropPad crops axes to an extent, or pads them with zeros, on both sides; of an odd difference the larger half is
+// behind.
 func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	shape, shift, err := centred(n, in)
@@ -215,7 +216,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
 	step := strides(x.Shape)
-	block := few * step[1] // from one of a block to the next: DCR
+	block := few * step[1] // the step in channels between positions of a block, in DCR order
 	channel := step[1]
 	if n.Str("mode", "DCR") == "CRD" {
 		block, channel = step[1], b*b*step[1]
@@ -237,8 +238,8 @@ func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
 	return blockShape(in, n, func(c, b int64) int64 { return c / (b * b) }, func(d, b int64) int64 { return d * b })
 }
 
-// blockShape is the shape of an image in whose channels blocks of b×b positions are, or of one out of whose they were moved,
-// by what becomes of known extents.
+// blockShape is the output shape of DepthToSpace and SpaceToDepth; channels and positions compute a known extent from the
+// one before and the block size b.
 func blockShape(in *Inference, n *model.Node, channels, positions func(d, b int64) int64) [][]int64 {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
 	if len(x) != 4 || b < 1 || b > maxBlock {
@@ -282,7 +283,8 @@ func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
 	return blockShape(in, n, func(c, b int64) int64 { return c * b * b }, func(d, b int64) int64 { return d / b })
 }
 
-// col2im adds up what windows hold, each at its place in the image.
+// col2im adds the columns, one window each, up at the windows' places in the image: the inverse of im2col, with overlaps
+// summed.
 func col2im(n *model.Node, in []*Array) ([]*Array, error) {
 	x, image, block := in[0], in[1].Ints(), in[2].Ints()
 	if len(x.Shape) != 3 || len(image) != len(block) {
@@ -330,7 +332,7 @@ func col2imShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// padNeeds are what is inside; what is outside repeats the edge, or may be anything.
+// padNeeds are the positions within the input that the part covers or, with reflect, edge and wrap, repeats.
 func padNeeds(n *model.Node, in []*Array, out Part) []Box {
 	for _, k := range []int{1, 3} {
 		if a := input(in, k); a != nil && a.Data == nil {
