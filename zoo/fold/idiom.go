@@ -179,7 +179,7 @@ func (c cast) match(s *sighting, v *model.Value) bool {
 type call struct {
 	op   string
 	args []pattern
-	also func(s *sighting, n *model.Node) bool // what else has to hold; nil: nothing
+	also func(s *sighting, n *model.Node) bool // a further condition; nil: none
 }
 
 func of(op string, args ...pattern) call { return call{op: op, args: args} }

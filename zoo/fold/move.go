@@ -129,7 +129,7 @@ func (m *move) unseen(v *model.Value, n *model.Node, k int, a affine) bool {
 	return true
 }
 
-// Forward asks the readers of v, which will read a⁻¹ of it, to compute as if they read a(v).
+// Forward asks the readers of v to compute, from v, what they would compute from a(v).
 func (m *move) Forward(v *model.Value, a affine) *Reason {
 	if a.Identity() {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Expand and Tile repeat their input: a map of what they read is one of what they hand on, and the reverse where all that
-// comes of one element has the same map.
+// Expand and Tile repeat their input. A map of the input is a map of the output; the reverse holds if all copies of an
+// element have the same map.
 
 func init() {
 	register(
@@ -16,7 +16,8 @@ func init() {
 	)
 }
 
-// repeated is the axis of n's input that an axis of its output is, counted from the right, or the reverse; and their extents.
+// repeated gives the axis of n's input that corresponds to an axis of its output, counted from the right, or the reverse;
+// and both extents.
 func repeated(n *model.Node, axis int, back bool) (other int, in, out int64, why *Reason) {
 	x, y := n.In(0).Shape, n.Outputs[0].Shape
 	if x == nil || y == nil {
@@ -76,7 +77,8 @@ func repeatForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.forwardAtNoCost(n, affine{axis, slices.Repeat(a.Scale, times), slices.Repeat(a.Shift, times)})
 }
 
-// forwardAtNoCost sends a map on to the readers of n, if they take all of it: a node behind n has more elements to work on.
+// forwardAtNoCost moves a map forward past n, if no new node is needed there: it would have more elements to compute than
+// one before n.
 func (m *move) forwardAtNoCost(n *model.Node, a affine) *Reason {
 	before := m.added
 	why := m.Forward(n.Outputs[0], a)

@@ -6,8 +6,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// regions remembers how the original model was wired, and which of its nodes accepted moves touched together: each such
-// group computes the same before and after, from what flows into it to what flows out of it.
+// regions remembers the wiring of the original model, and which of its nodes were touched by the same accepted moves: each
+// such group computes the same before and after, from the values that flow into it to those that flow out of it.
 type regions struct {
 	order    []*model.Node // the original nodes, outer graphs first
 	index    map[*model.Node]int
@@ -17,8 +17,8 @@ type regions struct {
 	group    map[*model.Node]*model.Node
 	output   map[*model.Value]bool // graph outputs
 	constant map[*model.Value]bool
-	renamed  map[*model.Value]*model.Value // values that are gone, and those that are the same now
-	dropped  []*model.Node                 // first nodes of runs that did nothing
+	renamed  map[*model.Value]*model.Value // by values that are gone: the values that replace them
+	dropped  []*model.Node                 // first nodes of runs that were identities
 }
 
 func newRegions(m *model.Model) *regions {
@@ -41,7 +41,7 @@ func newRegions(m *model.Model) *regions {
 	return r
 }
 
-// leader is the node that stands for n's group; nil if no move touched n.
+// leader is the representative of n's group; nil if no move touched n.
 func (r *regions) leader(n *model.Node) *model.Node {
 	up := r.group[n]
 	if up == nil || up == n {
@@ -52,7 +52,7 @@ func (r *regions) leader(n *model.Node) *model.Node {
 	return top
 }
 
-// join makes one group of the nodes and their groups.
+// join merges the groups of the nodes into one.
 func (r *regions) join(nodes []*model.Node) {
 	var top *model.Node
 	for _, n := range nodes {
@@ -68,7 +68,7 @@ func (r *regions) join(nodes []*model.Node) {
 	}
 }
 
-// drop notes that the run from first to last does nothing: gone is read as kept from now on.
+// drop records that an identity is gone, whose first node was first: its readers read kept instead of gone.
 func (r *regions) drop(first *model.Node, gone, kept *model.Value) {
 	r.dropped = append(r.dropped, first)
 	r.renamed[gone] = kept
@@ -90,7 +90,7 @@ func (r *regions) describe(p *planner) {
 			producer[v] = n
 		}
 	}
-	for _, n := range r.dropped { // what changes the value that it handed on changes what it output
+	for _, n := range r.dropped { // a change of the identity's input changes its output
 		for _, v := range r.wires[r.index[n]][0] {
 			if before := producer[v]; before != nil && r.leader(before) != nil {
 				r.join([]*model.Node{before, n})
