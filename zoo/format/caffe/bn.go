@@ -14,7 +14,8 @@ func init() {
 	rules["CuDNNBatchNorm"] = bn
 }
 
-// minEpsilon is the least ε that cuDNN takes: layers that it computes use at least that, others what is written.
+// minEpsilon is the smallest ε that cuDNN accepts: layers computed by cuDNN use at least that, others the value in the
+// file.
 const minEpsilon = 1e-5
 
 // bn is the batch normalisation of two families of forks.
@@ -99,7 +100,7 @@ func (b *builder) channels(k int) (int64, error) {
 	return extents[0], few(extents[0])
 }
 
-// few bounds the channels whose statistics are read when a net is opened.
+// few refuses more channels than statistics are read for when a net is opened.
 func few(channels int64) error {
 	if channels > maxSmall {
 		return fmt.Errorf("%d channels: %w", channels, format.ErrLimit)
