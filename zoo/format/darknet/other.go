@@ -15,7 +15,7 @@ func upsample(l *layer) func(*builder) {
 	switch {
 	case stride > 0:
 		l.put(l.in.c, l.in.h*stride, l.in.w*stride)
-	case stride < 0: // it sums blocks: pjreddie's Darknet reverses the upsampling
+	case stride < 0: // it sums blocks, the reverse of upsampling
 		l.put(l.in.c, l.in.h/-stride, l.in.w/-stride)
 	default:
 		l.fail(l.lineOf("stride"), format.ErrCorrupt, "stride=0")

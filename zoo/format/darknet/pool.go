@@ -78,7 +78,7 @@ func avgpool(l *layer) func(*builder) {
 	}
 }
 
-// softmax is over its whole input, or each group of it.
+// softmax is over the whole input; with groups, a temperature or a tree it stays opaque.
 func softmax(l *layer) func(*builder) {
 	l.out = extent{n: l.in.n}
 	plain := l.int("groups", 1) == 1 && l.float("temperature", 1) == 1 && l.str("tree", "") == "" && l.float("spatial", 0) == 0

@@ -15,8 +15,8 @@ import (
 )
 
 // Many repositories publish a network as two files: its configuration, JSON that model.to_json() makes, and its weights,
-// HDF5 that model.save_weights() makes. The weights are laid out as in an .h5 file, but for what is above them, or, where
-// their name ends in .weights.h5, as in a .keras file. The pair is written as a pair.
+// HDF5 that model.save_weights() makes. The file of weights has the layout of an .h5 file's group of weights or, if its
+// name ends in .weights.h5, of a .keras file's weights. The pair is written as a pair.
 
 // isPair says whether a path names a network's configuration alone.
 func isPair(path string) bool { return strings.EqualFold(filepath.Ext(path), ".json") }
@@ -69,7 +69,7 @@ func openPair(path, weights string) (*file, error) {
 
 var errSharded = fmt.Errorf("weights in several files, with an index: save them in one, with save_weights and no max_shard_size: %w", format.ErrUnread)
 
-// pair is what is known of a configuration in a file of its own.
+// pair is a configuration in a file of its own, and the file of its weights.
 type pair struct {
 	weights string // the path of the file with the weights
 	text    string
@@ -104,7 +104,7 @@ func (h *file) openWeights(config *jsontext.Value) error {
 		return err
 	}
 	h.version = version{major: 2}
-	if config.Get("module") != nil { // which Keras 3 says of every class
+	if config.Get("module") != nil { // which Keras 3 writes for every class
 		h.version = version{major: 3}
 	}
 	backend, _ := config.Get("backend").Str()
@@ -134,7 +134,7 @@ func stringOf(v *jsontext.Value) string {
 	return s
 }
 
-// edited is the text of the configuration's file with another configuration.
+// edited is the text of the configuration's file with the configuration replaced.
 func (p *pair) edited(config string) string {
 	body := strings.TrimSpace(strings.TrimPrefix(p.text, mark))
 	before, after, _ := strings.Cut(p.text, body)

@@ -104,8 +104,8 @@ func validName(name string) bool {
 	return name != "" && name != "." && !strings.ContainsAny(name, "/\x00")
 }
 
-// Bytes is the number of bytes of the dataset's elements; that of references where text has variable length. It is -1
-// where the shape is not one.
+// Bytes is the number of bytes of the dataset's elements; that of references where text has variable length. It is −1 if
+// the shape is invalid.
 func (d *Dataset) Bytes() int64 { return byteSize(d.Type, d.Shape, d.Null) }
 
 // copyBuffer is what Copy reads at a time.
