@@ -247,7 +247,7 @@ func (p *parser) connect(n *network, config *jsontext.Value) error {
 	return nil
 }
 
-// used is the number of calls of a layer that references name.
+// used is the number of the layer's calls, to whose outputs references can point.
 func (l *layer) used() int {
 	if l.class == "InputLayer" {
 		return 1

@@ -82,12 +82,12 @@ type file struct {
 	moved map[string]string // external files that are written under other names, by those that they have
 }
 
-// index is what is known of where things stand in the file.
+// index says where the parts of the model are stored in the file.
 type index struct {
 	wire.Reader
 	path      string
-	ended     func() error // says whether opening has to end before it is done
-	sorts     bool         // nodes are sorted, since they are not where they are stored
+	ended     func() error // the error with which opening stops early; nil while it goes on
+	sorts     bool         // nodes are sorted when they are read, since the file does not have them in topological order
 	ir        int64
 	fields    []wire.Field // of ModelProto
 	graph     *graphIndex
@@ -103,7 +103,7 @@ type index struct {
 type graphIndex struct {
 	where    format.Span
 	fields   []wire.Field
-	parts    map[int]any // what field k of fields stands for: *model.Node, *model.Value
+	parts    map[int]any // what field k of fields became: *model.Node or *model.Value
 	names    map[int]string
 	function bool
 }
@@ -116,7 +116,7 @@ type nodeIndex struct {
 	inputs  []string
 	outputs []string
 	attrs   []attrIndex
-	named   map[string]bool // those of a node with many
+	named   map[string]bool // set for nodes with many attributes
 }
 
 // attrIndex is an AttributeProto.
@@ -125,7 +125,7 @@ type attrIndex struct {
 	value model.Attr // as read
 }
 
-// manyAttrs is how many attributes are told apart one by one.
+// manyAttrs is the number of attributes up to which names are compared one by one; beyond, a map is used.
 const manyAttrs = 32
 
 // has says whether the node has an attribute of that name.
@@ -142,7 +142,7 @@ func (at *nodeIndex) has(name string) bool {
 	return at.named[name]
 }
 
-// add takes an attribute that the node does not have.
+// add records an attribute of a name that the node does not have yet.
 func (at *nodeIndex) add(f wire.Field, a model.Attr) {
 	at.attrs = append(at.attrs, attrIndex{f, a})
 	if at.named != nil {
