@@ -600,6 +600,13 @@ func TestOperators_LinearTakeMaps(t *testing.T) {
 			z := m.Op("Reshape", in(bn(m, y, 4), m.Op("Shape", in(y))))
 			return valid(m, z)
 		}},
+		{"readers of the type are no obstacle", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			like := m.Op("CastLike", in(m.Const([]float64{2}, 1), x))
+			y := m.Op("Tanh", in(m.Op("Add", in(bn(m, x, 4), like))))
+			bias := m.Op("Expand", in(m.Op("CastLike", in(m.Const([]float64{2}, 1), y)), m.Ints(4)))
+			return m.Op("Conv", in(bn(m, y, 4), m.Weight(4, 4, 1, 1), bias))
+		}},
 		{"Expand of positions lets all through", 0, "", func(m *b) *v {
 			x := m.Op("GlobalAveragePool", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)))
 			return bn(m, m.Op("Expand", in(x, m.Ints(2, 4, 3, 3))), 4)

@@ -107,8 +107,8 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 		if x == nil {
 			continue
 		}
-		if n.Type == "CastLike" && k == 1 { // its second input gives the type alone
-			in[k] = &Array{DType: dtypeOf(x)}
+		if OnlyType(n, k) {
+			in[k] = OfType(x)
 			continue
 		}
 		a, ok := f.Value(x)

@@ -282,6 +282,17 @@ func TestAlgebra_HoldsWhereValuesAreGone(t *testing.T) {
 			x := b.Op("Mul", []*model.Value{b.Op("Identity", []*model.Value{b.Const(b.Signed(192), 192)}), b.Input(1, 196, 192)})
 			return b.Op("Relu", []*model.Value{b.Op("Mul", []*model.Value{x, b.Const(b.Signed(192), 192)})})
 		},
+		"a bias cast to the type of a value that nothing else reads": func(b *modeltest.Builder) *model.Value {
+			x := b.Op("Relu", []*model.Value{b.Input(1, 3, 6, 7)})
+			bias := b.Op("Expand", []*model.Value{b.Op("CastLike", []*model.Value{b.Const([]float64{2}, 1), b.Op("Neg", []*model.Value{x})}), b.Ints(4)})
+			y := b.Op("Conv", []*model.Value{x, b.Weight(4, 3, 3, 3), bias})
+			return b.Op("Relu", []*model.Value{b.Op("Mul", []*model.Value{y, b.Const(b.Signed(4), 4, 1, 1)})})
+		},
+		"as many rows as the data say": func(b *modeltest.Builder) *model.Value {
+			x := b.Op("Compress", []*model.Value{b.Input(1, 9, 16), b.Op("Cast", []*model.Value{b.Input(9)}, "to", 9)}, "axis", 1)
+			y := b.Op("MatMul", []*model.Value{b.Op("Relu", []*model.Value{x}), b.Weight(16, 4)})
+			return b.Op("Relu", []*model.Value{b.Op("Mul", []*model.Value{y, b.Const(b.Signed(4), 4)})})
+		},
 		"an embedding, probed with the rows of its table": func(b *modeltest.Builder) *model.Value {
 			rows := b.Op("Cast", []*model.Value{b.Input(-1, 6)}, "to", 7)
 			x := b.Op("Gather", []*model.Value{b.Weight(9, 4), rows})

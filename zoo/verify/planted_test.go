@@ -35,11 +35,7 @@ func wholly(c *comparison, probes []probe) (over float64, err error) {
 			if inputs[j], err = op.NewArray(shapes[j]); err != nil {
 				return 0, err
 			}
-			if v := c.before[name]; v.DType == 0 || v.DType.Float() {
-				p.fill(rng, inputs[j])
-			} else {
-				inputs[j] = integers(rng, v, inputs[j])
-			}
+			p.draw(rng, c.before[name], inputs[j])
 			for _, x := range inputs[j].Data {
 				top = max(top, math.Abs(x))
 			}

@@ -161,7 +161,7 @@ func (x *index) link(f wire.Field, depth int) (*link, error) {
 	return l, err
 }
 
-// free are the names that a body reads of the graphs around it, each once.
+// free are the names that a body reads from the graphs around it, each once.
 func (x *index) free(body format.Span, depth int) ([]string, error) {
 	own, read := map[string]bool{}, map[string]bool{}
 	var order []string

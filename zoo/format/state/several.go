@@ -10,9 +10,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a network,
-// and they are one model, side by side. What a network knows of its nodes it knows by their names in the graph. So it gets
-// its nodes back, under these names, when it is asked what becomes of its tensors.
+// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a
+// network, and they are one model, side by side. A network identifies its nodes by their original names. So the nodes get
+// these names back when its edits are asked for.
 
 // several are networks that are one model.
 type several struct {
@@ -28,7 +28,7 @@ type alone struct {
 	graph  *model.Graph
 }
 
-// side makes one network of those of several dicts.
+// side joins the networks of several dicts into one.
 func side(dicts []string, nets []*Net) (*Net, error) {
 	first := nets[0].Model
 	s := &several{m: &model.Model{Opset: first.Opset}, of: map[*model.Node]*alone{}}
@@ -63,7 +63,7 @@ func (s *several) join() {
 	}
 }
 
-// part gives each network what it has in the common graph.
+// part gives each network its nodes of the common graph back.
 func (s *several) part() {
 	for _, a := range s.nets {
 		g := a.graph
@@ -75,7 +75,7 @@ func (s *several) part() {
 	}
 }
 
-// move makes a graph that of the network's nodes and values, under other names.
+// move moves the network's nodes and values to a graph, under new names.
 func (a *alone) move(to *model.Graph, name func(string) string) {
 	for _, n := range a.graph.Nodes {
 		n.Graph = to
@@ -93,7 +93,7 @@ func (a *alone) move(to *model.Graph, name func(string) string) {
 	}
 }
 
-// rules are those of the network that a node is of.
+// rules are the model's rules (Place, Stays …): those of the network of each node.
 func (s *several) rules() {
 	of := func(n *model.Node) *model.Model { return s.of[n].Model }
 	s.m.Place = func(n *model.Node, k int) model.Place { return of(n).Place(n, k) }

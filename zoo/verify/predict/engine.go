@@ -4,6 +4,7 @@ package predict
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -138,7 +139,7 @@ func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check ou
 	}
 	g := gap(p.original.labels, want, got)
 	if g.note != "" {
-		return failed("%s", g.note), with, nil
+		return failed("%s", g.note), with, p.repeats(ctx, inputs, want)
 	}
 	p.turn(atOriginal, nil)
 	moved, err := p.original.run(ctx, jitter(inputs, seed))
@@ -163,7 +164,24 @@ func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check ou
 	case worst != "":
 		check = over(check, "%s", worst)
 	}
-	return check, with, nil
+	if check.Status == outcome.Mismatch || noise > deafening {
+		err = p.repeats(ctx, inputs, want)
+	}
+	return check, with, err
+}
+
+// repeats returns an error if the original does not answer the same inputs with the same outputs a second time: then a
+// difference says nothing. An original that draws random numbers (RandomNormalLike …) does not.
+func (p pair) repeats(ctx context.Context, inputs, want []value) error {
+	p.turn(atOriginal, nil)
+	again, err := p.original.run(ctx, inputs)
+	if err != nil {
+		return err
+	}
+	if g := gap(p.original.labels, want, again); g.note != "" || g.largest > p.limit(0) {
+		return errors.New("not meaningful: the original answers the same input differently in each run")
+	}
+	return nil
 }
 
 // parameterJitter is the original's answer to a jitter of the parameters that were folded.

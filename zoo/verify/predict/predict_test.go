@@ -186,6 +186,24 @@ func TestPredict_TriesFreeSizesOddAndInBatches(t *testing.T) {
 	}
 }
 
+func TestCompare_ModelsThatDrawRandomNumbersAreNotRun(t *testing.T) {
+	b := modeltest.New(1)
+	x := b.Op("Gemm", []*model.Value{b.Input(4, 8), b.Weight(8, 4)})
+	y := b.Op("Add", []*model.Value{x, b.Op("RandomNormalLike", []*model.Value{x})})
+	y.DType, y.Shape = tensor.Float32, []int64{4, 4}
+	var out onnx.Memory
+	if err := onnx.Export(context.Background(), b.Output(y), &out, "", tensor.Reference{}); err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, out.Bytes())
+	for _, tolerance := range []float64{0, 1e-6} {
+		c := engine(t).Compare(context.Background(), Comparison{Original: path, Folded: path, Tolerance: tolerance})
+		if c.Status != outcome.NotRun || !strings.Contains(c.Note, "answers the same input differently") {
+			t.Errorf("tolerance %g: %+v", tolerance, c)
+		}
+	}
+}
+
 // Where the original itself answers a one-ulp jitter with noise, a difference that is no larger says nothing: that is no
 // check that was passed.
 func TestPredict_NoiseIsNotMeaningful(t *testing.T) {
