@@ -47,7 +47,7 @@ func castLikeMagnitude(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
 	return Eval(n, []*Array{m[0], in[1]})
 }
 
-// dropout keeps all elements: it is evaluated at inference only.
+// dropout keeps all elements. In training mode it is not evaluated.
 func dropout(n *model.Node, in []*Array) ([]*Array, error) {
 	nonzero := func(x float64) bool { return x != 0 }
 	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {

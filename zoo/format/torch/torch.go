@@ -18,9 +18,9 @@
 // views of one storage: alias.go knows which tensors share a storage, so that whoever reads one later reads what was
 // written.
 //
-// To write an edited graph, the same edits are made to the text of the program and of the configurations of its weights,
-// what comes out is read again, and has to be the edited graph (changes.go, edit.go, match.go). What a fold does not touch stays byte
-// for byte: stack traces, module paths, fields that newer versions add.
+// To write an edited graph, the same edits are made to the text of the program and of the configurations of its weights.
+// The result is read again and has to match the edited graph (changes.go, edit.go, match.go). What folding does not touch
+// stays byte for byte: stack traces, module paths, fields that newer versions add.
 package torch
 
 import (
