@@ -26,7 +26,7 @@ var opening sync.Mutex
 func Open(path string) (*Engine, error) {
 	opening.Lock()
 	defer opening.Unlock()
-	path, err := filepath.Abs(path) // a bare name is something that the dynamic linker looks for
+	path, err := filepath.Abs(path) // the dynamic linker searches for a bare name
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoLibrary, err)
 	}
@@ -114,7 +114,8 @@ func compare(ctx context.Context, c Comparison) (outcome.Check, error) {
 	return check, nil
 }
 
-// deafening is the answer to a one-ulp jitter, relative to the output's largest value, above which a difference says nothing.
+// deafening is the response to a one-ulp jitter, relative to the output's largest value, above which a difference has no
+// meaning.
 const deafening = 1e-2
 
 // pair are an original and its folded model, open, with the taps of the original.
@@ -184,7 +185,7 @@ func (p pair) repeats(ctx context.Context, inputs, want []value) error {
 	return nil
 }
 
-// parameterJitter is the original's answer to a jitter of the parameters that were folded.
+// parameterJitter is the original's response to a jitter of the parameters that were folded.
 func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, inputs, want []value) (float64, error) {
 	path, err := c.Jittered()
 	if err != nil {
