@@ -1,5 +1,5 @@
-// Package outcome is what a run and its checks found, as plain data: what computes hands it up, what renders takes it from
-// here. As JSON it is the events of -json, the models of report.json and what the ledger keeps.
+// Package outcome holds the results of a run and its checks as plain data, between the packages that compute and those that
+// render. As JSON they are the events of -json, the models of report.json and a part of the ledger.
 package outcome
 
 import "time"
@@ -7,13 +7,13 @@ import "time"
 // Sink receives a run's events. A run calls its methods from one goroutine at a time.
 type Sink interface {
 	Start(Start)    // once, first
-	Begin(Begin)    // a worker takes a model in hand
-	Progress(int64) // so many more input bytes are done with; the sum over a run reaches Start.Bytes
+	Begin(Begin)    // a worker begins a model
+	Progress(int64) // so many more input bytes are done; the sum over a run reaches Start.Bytes
 	Done(Model)     // a model has ended, whatever its status
 	End(End)        // once, last
 }
 
-// Fallible is a Sink that writes to something that may fail: a terminal that is gone, a full disk.
+// Fallible is a Sink whose writes may fail: the terminal is gone, the disk is full.
 type Fallible interface {
 	Sink
 	// Err is the first error of its writing, or nil.
@@ -48,7 +48,7 @@ const (
 	Folded      Status = "folded"      // written, with per-channel nodes folded
 	Copied      Status = "copied"      // nothing can be folded: the output is a copy
 	Skipped     Status = "skipped"     // nothing can be folded, and the manifest says unfoldable: skip
-	Unchanged   Status = "unchanged"   // the ledger knows it: nothing was done
+	Unchanged   Status = "unchanged"   // up to date, by the ledger: nothing was done
 	Failed      Status = "failed"      // Error says why; nothing was committed
 	Interrupted Status = "interrupted" // a signal came before it was done; nothing was committed
 )
@@ -106,18 +106,18 @@ type Check struct {
 	Status     CheckStatus `json:"status"`
 	Note       string      `json:"note,omitempty"`       // why it did not run, or where it failed
 	Difference float64     `json:"difference,omitempty"` // predictions: largest difference relative to the output's largest value; algebra: largest share of the limit that was used
-	Jitter     float64     `json:"jitter,omitempty"`     // predictions: the original's own answer to a one-ulp jitter, in the same unit
-	Decisions  int64       `json:"decisions,omitempty"`  // predictions: rows whose largest element was looked for
-	Flipped    int64       `json:"flipped,omitempty"`    // predictions: rows where it is another one in the folded model, within the noise
+	Jitter     float64     `json:"jitter,omitempty"`     // predictions: the original's own response to a one-ulp jitter, in the same unit
+	Decisions  int64       `json:"decisions,omitempty"`  // predictions: rows whose largest elements were compared
+	Flipped    int64       `json:"flipped,omitempty"`    // predictions: rows whose largest element differs, within the noise
 	Compared   int64       `json:"compared,omitempty"`   // parity: elements; algebra: regions; predictions: output elements
 	Limit      float64     `json:"limit,omitempty"`      // predictions: the largest difference that passes
-	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil where nobody asked for it
+	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil if it was not asked for
 }
 
 // NotAsked is the note of a check that was not asked for.
 const NotAsked = "not asked for"
 
-// NotBegun is the error of a model that was not yet in hand when the run was interrupted.
+// NotBegun is the error of a model that was not begun when the run was interrupted.
 const NotBegun = "interrupted before it began"
 
 // Proof is a check by its name.
@@ -126,7 +126,7 @@ type Proof struct {
 	Check
 }
 
-// Checks are the three proofs, in the order in which they are told.
+// Checks are the three proofs, in the order of reports.
 func (m Model) Checks() [3]Proof {
 	return [3]Proof{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}}
 }
@@ -173,6 +173,6 @@ type End struct {
 	Pruned      []string       `json:"pruned,omitempty"`       // those that were removed
 	WouldRemove []string       `json:"would_remove,omitempty"` // dry run: those that would be
 	Report      string         `json:"report,omitempty"`       // path of report.html
-	Notes       []string       `json:"notes,omitempty"`        // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
+	Notes       []string       `json:"notes,omitempty"`        // problems that failed no model: with devices, the ledger, files that cannot be removed
 	Exit        int            `json:"exit"`
 }

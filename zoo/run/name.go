@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// rawName begins a name in the ledger that is no UTF-8, which JSON cannot hold: its bytes in hexadecimal digits follow. No
-// file system allows the character in names.
+// rawName is the prefix of names that are not UTF-8, which JSON cannot hold: their bytes follow in hexadecimal. No file
+// system allows the character in names.
 const rawName = "\x00"
 
 // written is a name as the ledger writes it.
@@ -29,7 +29,7 @@ func read(name string) string {
 	return string(b)
 }
 
-// renamed is the entry with a function of all names in it.
+// renamed is the entry with f applied to all names.
 func (e *entry) renamed(f func(string) string) *entry {
 	c := *e
 	c.Manifest, c.Model, c.Weights = f(e.Manifest), f(e.Model), f(e.Weights)

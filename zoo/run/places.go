@@ -15,8 +15,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
-// places are where a run may write: the output folder, the folder of the report and that of the metrics. Each is opened
-// before anything is folded, so that a night's work is not lost for a report in the wrong place.
+// places are where a run may write: the output folder, the folder of the report and that of the metrics. All are opened
+// before anything is folded, so that a mistake in the report's path does not cost a night's work.
 type places struct {
 	guard   *store.Guard
 	fsys    files // of the output folder
@@ -33,7 +33,8 @@ type place struct {
 	names  []string // of the files
 }
 
-// The files of a report, and what stands near the beginning of each, and of metrics, if zoofold wrote it.
+// The files of a report, and a text near the beginning of each, and of metrics, by which zoofold's own files are
+// recognised.
 var (
 	reportFiles = []string{"report.html", "report.json"}
 	signs       = map[string]string{reportFiles[0]: `zoofold`, reportFiles[1]: `"schema": "zoofold-report/`, "": "zoofold_"}
@@ -89,7 +90,7 @@ func (p *places) folder(o *Options, path string, readonly bool) (files, error) {
 	return d, nil
 }
 
-// place opens a folder for whole files. The output folder has a place where they can be staged; elsewhere that is the
+// place opens a folder for whole files. They are staged in the state's folder if it is the output folder, else in the
 // folder itself.
 func (p *places) place(o *Options, folder string, names ...string) (*place, error) {
 	folder, err := filepath.Abs(folder)
@@ -111,7 +112,7 @@ func (p *places) place(o *Options, folder string, names ...string) (*place, erro
 	return a, nil
 }
 
-// mayWrite is an error if something stands in a file's place that no run wrote.
+// mayWrite is an error if a file exists that no run wrote.
 func (a *place) mayWrite(name string) error {
 	path := filepath.Join(a.folder, name)
 	info, err := a.fsys.Lstat(path)
@@ -164,7 +165,7 @@ func (p *places) writeReport(d Document, keep int) error {
 	}
 	if old, err := p.report.fsys.Open(filepath.Join(p.report.folder, reportFiles[1])); err == nil {
 		d.Recall(bufio.NewReaderSize(old, 1<<16), keep)
-		_ = old.Close() // it was read
+		_ = old.Close() // it was only read
 	}
 	both := pool.New().WithErrors()
 	both.Go(func() error { return p.report.write(reportFiles[0], d.WriteHTML) })
@@ -178,7 +179,7 @@ func (p *places) writeReport(d Document, keep int) error {
 // maxMetrics bounds what is read of the metrics that a run replaces, in bytes.
 const maxMetrics = 1 << 20
 
-// writeMetrics writes the metrics. They are told what stands in the file.
+// writeMetrics writes the metrics, which take some values over from the existing file.
 func (p *places) writeMetrics(d Document) error {
 	if p.metrics == nil || d == nil {
 		return nil
@@ -201,6 +202,6 @@ func (p *places) writeMetrics(d Document) error {
 
 func (p *places) close() {
 	for _, f := range p.opened {
-		_ = f.Close() // nothing is written any more
+		_ = f.Close() // it was only read
 	}
 }

@@ -1,6 +1,6 @@
 package store
 
-// rounds are the syncs of one folder: the one that is under way and the one that follows it.
+// rounds are the syncs of one folder: the one that is running and the one that follows it.
 type rounds struct{ now, next *round }
 
 // round is one sync, for all who asked for it before it began.
@@ -9,7 +9,7 @@ type round struct {
 	err  error
 }
 
-// inRounds syncs a folder. Who asks while a sync is under way waits for the next one, with all others who do.
+// inRounds syncs a folder. Callers that come while a sync is running share the next one.
 func (f *Folder) inRounds(rel string, sync func() error) error {
 	f.lock.Lock()
 	all := f.syncs[rel]
@@ -29,7 +29,7 @@ func (f *Folder) inRounds(rel string, sync func() error) error {
 		<-before.done
 	}
 	f.lock.Lock()
-	all.now, all.next = r, nil // whoever asks now may have changed what this sync does not see
+	all.now, all.next = r, nil // later callers may have changed what this sync does not see
 	f.lock.Unlock()
 	defer func() {
 		f.lock.Lock()
