@@ -17,8 +17,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// rescale rescales a tensor. If it fails, left are the elements that are not written, nil if all are unwritten, and tally
-// is the tally of the others.
+// rescale rescales a tensor. If it fails, left are the elements that are not written, nil if no chunk was written, and
+// tally is the tally of the others.
 func (d *device) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, left []span, err error) {
 	if err := d.use(); err != nil {
 		return tensor.NewTally(), nil, err
@@ -59,7 +59,7 @@ func (d *device) rescaling(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale
 	return r
 }
 
-// left are the elements of the chunks that are not written, nil if none is.
+// left are the elements of the chunks that are not written; nil if no chunk was written.
 func (r *rescaling) left() (list []span) {
 	if r.bytes == 0 {
 		return nil

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// noOutput are the fields of Settings that change no output: where and how long a model is worked on, and what its proof has to
-// say. Which checks ran is remembered with each output.
+// noOutput are the fields of Settings on which the bytes of outputs do not depend: the device, the time, and the checks.
+// The ledger records which checks each output passed.
 var noOutput = []string{"Device", "Timeout", "Verify", "Proof", "Overwrite"}
 
-// Fingerprint is a line that differs between rules that may give different outputs. A field that is added to Settings is part
-// of it.
+// Fingerprint is a line that differs between rules that may give different outputs. New fields of Settings become a part of
+// it.
 func (r *Rule) Fingerprint() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Weights=%q", r.Weights)
@@ -25,7 +25,7 @@ func (r *Rule) Fingerprint() string {
 		}
 		value := settings.Field(k).Interface()
 		if name == "Fold" {
-			value = r.Off() // a family that is on by name is as on as the others
+			value = r.Off() // a family that is switched on explicitly is no different from the others
 		}
 		text, err := json.Marshal(value)
 		if err != nil {

@@ -47,13 +47,13 @@ func main() {
 	}
 }
 
-// bench is a folder to work in.
+// bench holds the folder in which everything is measured.
 type bench struct {
 	folder, program string
 	jobs            int
 }
 
-// newBench makes the folder, which close removes.
+// newBench creates the folder; close removes it.
 func newBench(program string, jobs int) (*bench, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
@@ -111,7 +111,7 @@ func machine() string {
 	return fmt.Sprintf("%d processors of %s, %s", runtime.NumCPU(), name, runtime.GOOS)
 }
 
-// contestant is one way to make a second zoo of the first.
+// contestant is one way to make a second zoo from the first.
 type contestant struct {
 	name  string
 	run   func(out string) (ended, error)
@@ -149,7 +149,7 @@ func (b *bench) speed(name, zoo string, rounds int) error {
 	return nil
 }
 
-// compete runs the contestants by turns, so many rounds after one to warm up; where there are no others, that one counts.
+// compete runs the contestants in turn, for so many rounds after a warm-up; with 0 rounds the warm-up counts.
 func (b *bench) compete(list []*contestant, rounds int) error {
 	out := filepath.Join(b.folder, "out")
 	for round := range rounds + 1 {

@@ -32,7 +32,7 @@ func foldModels(set *flag.FlagSet) action {
 		"verify":  "the checks: `" + strings.Join(manifests.Checks, ",") + "|none` (default: all)",
 		"timeout": "the most `time` that one model may take: 90s, 10m (default: 10m)",
 	} {
-		set.Lookup(name).Usage = text // there is no manifest
+		set.Lookup(name).Usage = text // the text without the manifest
 	}
 	return func(models []string, stdout, stderr io.Writer) int {
 		rule.Norms, rule.Epsilon = *norms, o.Epsilon
