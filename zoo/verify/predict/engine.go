@@ -149,11 +149,9 @@ func (p pair) compare(ctx context.Context, seed uint64, sizes extents) (check ou
 	}
 	noise := gap(p.original.labels, want, moved).largest
 	if g.largest > p.limit(noise) && p.Tolerance == 0 && p.Jittered != nil {
-		answer, err := parameterJitter(ctx, p.Comparison, p.taps, p.original.labels, inputs, want)
-		if err != nil {
-			return check, with, err
+		if noise, err = p.parameterJitter(ctx, seed, inputs, want, g.largest, noise); err != nil {
+			return check, with, fmt.Errorf("the jitter of parameters: %s", firstLine(err))
 		}
-		noise = max(noise, answer)
 	}
 	limit := p.limit(noise)
 	check = outcome.Check{Status: outcome.Passed, Difference: g.largest, Jitter: noise, Limit: limit, Compared: g.compared}
@@ -185,20 +183,31 @@ func (p pair) repeats(ctx context.Context, inputs, want []value) error {
 	return nil
 }
 
-// parameterJitter is the original's response to a jitter of the parameters that were folded.
-func parameterJitter(ctx context.Context, c Comparison, taps, labels []string, inputs, want []value) (float64, error) {
-	path, err := c.Jittered()
+// parameterJitters bounds the inputs on which the copy with jittered parameters runs.
+const parameterJitters = 4
+
+// parameterJitter is the original's largest response to a jitter of the folded parameters, alone and together with jitters
+// of the inputs. It stops as soon as the response, which is at least noise, explains the difference.
+func (p pair) parameterJitter(ctx context.Context, seed uint64, inputs, want []value, difference, noise float64) (float64, error) {
+	path, err := p.Jittered()
 	if err != nil {
-		return 0, fmt.Errorf("the jitter of parameters: %w", err)
+		return 0, err
 	}
-	s, err := open(path, taps, asWritten)
+	s, err := open(path, p.taps, asWritten)
 	if err != nil {
-		return 0, fmt.Errorf("the jitter of parameters: %s", firstLine(err))
+		return 0, err
 	}
 	defer s.close()
-	got, err := s.run(ctx, inputs)
-	if err != nil {
-		return 0, fmt.Errorf("the jitter of parameters: %s", firstLine(err))
+	moved := inputs
+	for k := range uint64(parameterJitters) {
+		got, err := s.run(ctx, moved)
+		if err != nil {
+			return 0, err
+		}
+		if noise = max(noise, gap(p.original.labels, want, got).largest); difference <= p.limit(noise) {
+			break
+		}
+		moved = jitter(inputs, seed+(k+1)<<32)
 	}
-	return gap(labels, want, got).largest, nil
+	return noise, nil
 }
