@@ -60,7 +60,7 @@ func loops(d tensor.DType) kernel {
 }
 
 // The four loops below differ in type only. A product whose exponent field is neither 0 nor all ones came from a finite
-// element and needs no count, so one comparison finds the rest; a zero that stays zero is common (pruned weights) and
+// element and needs no count, so one comparison finds the rest. A zero that stays zero is common (pruned weights): it
 // passes as if it were normal, without a branch that would be mispredicted.
 
 func float64s(b []byte, scale []float64, e int64, t *tensor.Tally) {

@@ -2,10 +2,10 @@
 //
 //	zoofold -manifest models.yaml -j 8
 //
-// zoofold help lists its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
-// others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, 4 if models were kept
-// with less proof than was asked for, 5 if a dry run with -detailed-exitcode found something to do, and 130 if it was
-// interrupted (what was committed stays).
+// zoofold help lists its flags and subcommands. The exit code is 0 if all is done, 1 if some models failed (the others are
+// done), and 2 for wrong usage or a wrong manifest. It is 3 if another run has the output folder, and 4 if models were kept
+// with less proof than was asked for. It is 5 if a dry run with -detailed-exitcode found something to do, and 130 if the
+// run was interrupted (committed outputs stay).
 package main
 
 import (

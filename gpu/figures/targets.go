@@ -70,7 +70,7 @@ func (r *Report) Judge() {
 }
 
 // advice is derived from a sweep over sizes and chunks: the fastest chunk for the largest tensors, and the size from which
-// on the device is at least as fast as each of the others; "never" if it is not for the largest tensors.
+// on the device is at least as fast as each of the others. It says "never" if the device is slower for the largest tensors.
 func (r *Report) advice() (list []string) {
 	rates := map[string]map[int64]float64{} // by backend, and the tensor's size
 	best, largest := Figure{}, int64(0)

@@ -104,7 +104,7 @@ func (a *accounts) close(p *planner) {
 	for k, n := range rest {
 		one := Remaining{Graph: n.Graph.Path(), Node: n.String()}
 		if functions[n.Graph] {
-			one.Reason = because(Subgraph, "%v is in a function that stays one: where it is called nothing of it folds, or the call cannot be replaced", n)
+			one.Reason = because(Subgraph, "%v is in a function that stays: nothing in it folds where it is called, or a call cannot be inlined", n)
 		} else {
 			one.Reason = p.whyLeft(n, whyNoMap)
 		}
@@ -189,7 +189,7 @@ func (p *planner) whyNoMap() func(*model.Node) *Reason {
 		case slices.Contains(n.Inputs, nil) && n.Type != "LayerNormalization" || n.In(0) == nil || n.Out(0) == nil:
 			return because(Unsupported, "%v lacks an input or its output", n)
 		case stays(n):
-			return because(Unsupported, "%v is no layer of its own, but what a layer of the file computes", n)
+			return because(Unsupported, "%v is not a layer of its own, but a part of what a layer of the file computes", n)
 		case p.opt.Off[o.Family]:
 			return because(Keep, "%v is of the family %q, which is switched off", n, o.Family)
 		case o.Tail != nil:
@@ -207,9 +207,9 @@ func (p *planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
 	}
 	switch {
 	case p.isConstant(x):
-		return because(NoGain, "%v computes with what is known before the model runs", n)
+		return because(NoGain, "all inputs of %v are constants", n)
 	case !x.DType.Float() && !c.DType.Float():
-		return because(Integer, "%v computes with %v, as shapes and indices are", n, c.DType)
+		return because(Integer, "%v computes with %v: shapes or indices", n, c.DType)
 	case p.quantized(c):
 		return because(Quantized, "the operand %q of %v is stored in another type and dequantised", c.Name, n)
 	}

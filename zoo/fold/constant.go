@@ -50,9 +50,9 @@ func (p *planner) isConstant(v *model.Value) bool {
 func (p *planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
 	switch {
 	case v.Const != nil && v.Input && !p.opt.Overridable:
-		return because(NotConstant, "the %s %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", what, v.Name, n)
+		return because(NotConstant, "the %s %q of %v is also an input that callers may override (the manifest's overridable: constant says that they do not)", what, v.Name, n)
 	case v.Const != nil:
-		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
+		return because(Unsupported, "the %s %q of %v is too large, or its type is not numeric", what, v.Name, n)
 	}
 	switch {
 	case v.Producer == nil && !v.Input:
@@ -60,7 +60,7 @@ func (p *planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 	case v.Producer == nil:
 		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
 	case p.ofConstants(v):
-		return because(Unsupported, "the %s %q of %v is an expression of constants that is too large, or has operators that are not evaluated: %v among it", what, v.Name, n, v.Producer)
+		return because(Unsupported, "the %s %q of %v is an expression of constants that is too large, or has operators that are not evaluated: %v among them", what, v.Name, n, v.Producer)
 	}
 	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
 }
@@ -68,7 +68,7 @@ func (p *planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 // maxExpression bounds the nodes of an expression that notConstant examines to explain why it is no constant.
 const maxExpression = 1000
 
-// ofConstants says whether a value is computed of constants alone.
+// ofConstants says whether a value is computed from constants alone.
 func (p *planner) ofConstants(v *model.Value) bool {
 	seen, todo := map[*model.Node]bool{}, []*model.Value{v}
 	for len(todo) > 0 {

@@ -6,10 +6,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization, RMSNormalization and
-// InstanceNormalization whose γ and β are not 1 and 0, Mul, Div, Add and Sub of one constant and one other operand, and
-// layers with statistics that ONNX has no operator for. Whether they can be folded makes no difference, so that the counts
-// of models folded by different programs compare.
+// Count is the number of per-channel nodes of a model. These are every BatchNormalization; LayerNormalization,
+// RMSNormalization and InstanceNormalization unless γ is 1 and β is 0; Mul, Div, Add and Sub of one constant and one other
+// operand; and layers with statistics without an equivalent in ONNX. Whether they can be folded makes no difference, so
+// that the counts of models folded by different programs compare.
 func Count(m *model.Model) int { return len(counted(m)) }
 
 // counted are the nodes that Count counts, in the order of the graphs and their nodes.

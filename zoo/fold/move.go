@@ -179,7 +179,7 @@ func (m *move) visit(n *model.Node, from side, ask func(*operator) *Reason) *Rea
 		return because(Unsupported, "planning has ended: %v", err)
 	}
 	if *m.asked++; *m.asked > maxAsked {
-		return because(Unsupported, "there are too many ways before and after %v to try", n)
+		return because(Unsupported, "there are too many combinations of operators before and after %v to try", n)
 	}
 	if m.seen[n] == 0 {
 		m.seen[n] = from

@@ -86,9 +86,8 @@ func (m *move) whyScaleStays(r *run, unit float64) *Reason {
 	return because(Keep, "norms: neutralize keeps the node, which only adds")
 }
 
-// neutral edits the run's nodes so that they compute what is left of its map once its scale has gone to that side, and
-// returns the scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is the part of the scale that the nodes have to
-// keep.
+// neutral edits the run's nodes so that they compute what is left of its map when its scale moves to that side, and returns
+// the scale. With e the part of the scale that the nodes have to keep, s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s).
 func (m *move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	holder, nodes := -1, make([]*parameters, len(r.nodes))
 	for k, n := range r.nodes {
@@ -232,7 +231,7 @@ func (m *move) scaleNorm(n *model.Node, a affine) *Reason {
 	}
 	a, ok := a.Over(1, len(b.gamma))
 	if !ok || a.Shifts() {
-		return because(Nonlinear, "%v lets scales of its channels through and nothing else", n)
+		return because(Nonlinear, "only scales of its channels can pass %v", n)
 	}
 	for c, s := range a.Scale {
 		b.beta[c] *= s

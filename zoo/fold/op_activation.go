@@ -35,7 +35,7 @@ func homogeneousBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func homogeneousForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its slope from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its slope", n)
 	}
 	if why := positivelyHomogeneous(n, a); why != nil {
 		return why
@@ -148,7 +148,7 @@ func clipBack(m *move, n *model.Node, _ int, a affine) *Reason {
 // activation takes the map and its range travels on: (hi − lo)·HardSigmoid(x; s/(hi − lo), (t − lo)/(hi − lo)) + lo.
 func clipForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its limits from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its limits", n)
 	}
 	l, b, why := m.clamp(n, a)
 	if why != nil {

@@ -31,7 +31,7 @@ func batchNormMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	a := affine{1, make([]float64, len(b.gamma)), make([]float64, len(b.gamma))}
 	for c := range b.gamma {
 		if !(b.variance[c]+b.epsilon > 0) || math.IsInf(b.variance[c], 0) {
-			return 0, affine{}, because(Statistics, "channel %d of %v has variance %g, with epsilon %g no positive number: is this a valid model?", c, n, b.variance[c], b.epsilon)
+			return 0, affine{}, because(Statistics, "channel %d of %v has variance %g, which is not positive with epsilon %g: is this a valid model?", c, n, b.variance[c], b.epsilon)
 		}
 		a.Scale[c] = b.gamma[c] / b.deviation(c)
 		a.Shift[c] = b.beta[c] - b.mean[c]*a.Scale[c]

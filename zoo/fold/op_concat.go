@@ -148,7 +148,7 @@ func splitBack(m *move, n *model.Node, k int, a affine) *Reason {
 
 func splitForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its sizes from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its sizes", n)
 	}
 	axis, why := axisOf(n, 0, n.In(0))
 	if why != nil {

@@ -130,7 +130,7 @@ func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) 
 		return 0, nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
 	if len(shape) > len(x.Shape) || len(values) == 0 {
-		return 0, nil, because(NotPerChannel, "the constant of %v has shape %v, which widens its input", n, shape)
+		return 0, nil, because(NotPerChannel, "the constant of %v has shape %v, which would broadcast its input", n, shape)
 	}
 	first := len(x.Shape) - len(shape)
 	axis := uniform

@@ -90,7 +90,7 @@ func gatherBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func gatherForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its indices from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its indices", n)
 	}
 	if a.Axis == uniform {
 		return m.Forward(n.Outputs[0], a)

@@ -113,10 +113,10 @@ func (m *move) backFactor(n *model.Node, k int, a affine) *Reason {
 	if a.Axis != uniform {
 		axis := a.Axis - len(y.Shape) + len(x.Shape)
 		if y.Shape == nil || !matrices(n) || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
-			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
+			return because(NotPerChannel, "the map is over axis %d, which is not one of %q in %v", a.Axis, x.Name, n)
 		}
 		if _, yes := summed(n, k, axis); yes {
-			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
+			return because(NotPerChannel, "the map is over axis %d, which is not one of %q in %v", a.Axis, x.Name, n)
 		}
 		a.Axis = axis
 	}

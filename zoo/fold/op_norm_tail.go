@@ -89,7 +89,7 @@ func tailBack(m *move, n *model.Node, k int, a affine) *Reason {
 		return why
 	}
 	if m.p.opt.Neutralize {
-		return because(Nonlinear, "%v normalises what it reads", n)
+		return because(Nonlinear, "no scale or offset can pass %v, which normalises its input", n)
 	}
 	b, ok := own.Then(a)
 	if k != 0 || !ok {

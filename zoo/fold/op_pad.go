@@ -22,7 +22,7 @@ func padBack(m *move, n *model.Node, _ int, a affine) *Reason {
 // padForward: pad(s·x + t; v) = s·pad(x; (v − t)/s) + t, if (v − t)/s is the same number for all channels.
 func padForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its pads from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its pads", n)
 	}
 	if why := m.padValue(n, a, func(v, s, t float64) float64 {
 		if v == t { // holds for s = 0 too

@@ -132,7 +132,7 @@ func reduceBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func reduceForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its axes from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its axes", n)
 	}
 	kept, count, why := m.reduction(n, a)
 	if why != nil {

@@ -49,11 +49,11 @@ func repeatBack(m *move, n *model.Node, _ int, a affine) *Reason {
 		return why
 	}
 	if int64(len(a.Scale)) != out {
-		return because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, out)
+		return because(NotPerChannel, "the map has %d channels, %v outputs %d", len(a.Scale), n, out)
 	}
 	for c := range a.Scale {
 		if a.Scale[c] != a.Scale[int64(c)%in] || a.Shift[c] != a.Shift[int64(c)%in] {
-			return because(NotPerChannel, "%v repeats channels, which would need other maps each time", n)
+			return because(NotPerChannel, "%v repeats channels that would need different maps", n)
 		}
 	}
 	return m.Back(n, 0, a.Slice(0, int(in)).On(axis))
@@ -61,7 +61,7 @@ func repeatBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func repeatForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its shape from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its shape", n)
 	}
 	if a.Axis == uniform {
 		return m.forwardAtNoCost(n, a)
@@ -83,7 +83,7 @@ func (m *move) forwardAtNoCost(n *model.Node, a affine) *Reason {
 	before := m.added
 	why := m.Forward(n.Outputs[0], a)
 	if why == nil && before.less(m.added) {
-		why = because(NoGain, "%v makes more elements, with which a node behind it would have to work", n)
+		why = because(NoGain, "%v enlarges its input: a node behind it would have more elements to compute", n)
 	}
 	return why
 }

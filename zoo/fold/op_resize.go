@@ -21,7 +21,7 @@ func interpolates(n *model.Node, a affine) *Reason {
 	}
 	switch mode := n.Str("mode", "nearest"); {
 	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (a.Shifts() || n.Float("extrapolation_value", 0) != 0):
-		return because(Border, "%v fills in what lies outside its input", n)
+		return because(Border, "%v fills in positions outside of its input", n)
 	case mode != "nearest" && mode != "linear" && mode != "bilinear" && mode != "cubic":
 		return because(Unsupported, "%v has mode %s", n, mode)
 	}
@@ -37,7 +37,7 @@ func resizeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func resizeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its size from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its size", n)
 	}
 	if why := interpolates(n, a); why != nil {
 		return why

@@ -41,7 +41,7 @@ func selectForward(m *move, n *model.Node, k int, a affine) *Reason {
 		return why
 	}
 	if k < first {
-		return because(Nonlinear, "%v takes its condition from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its condition", n)
 	}
 	b, why := forwardOperand(n, k, a)
 	if why != nil {

@@ -85,7 +85,7 @@ func reshapeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func reshapeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its shape from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its shape", n)
 	}
 	b, why := m.carry(n, n.In(0).Shape, n.Outputs[0].Shape, a)
 	if why != nil {

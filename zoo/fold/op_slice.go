@@ -17,7 +17,7 @@ func init() {
 // channel is seen twice with different maps.
 func scattered(n *model.Node, a affine, seen []int64, channels int64) (affine, *Reason) {
 	if len(seen) != len(a.Scale) {
-		return a, because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, len(seen))
+		return a, because(NotPerChannel, "the map has %d channels, %v outputs %d", len(a.Scale), n, len(seen))
 	}
 	if channels > maxValues {
 		return a, because(NotPerChannel, "%v keeps only some of %d channels", n, channels)
@@ -147,7 +147,7 @@ func (m *move) backUniform(n *model.Node, along []int64, a affine) *Reason {
 
 func sliceForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its range from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its range", n)
 	}
 	if a.Axis != uniform {
 		seen, why := sliceSees(m, n, 0, a.Axis)

@@ -269,7 +269,7 @@ func (p *planner) try(r *run) bool {
 	}
 	if p.together(r) {
 		if places == nil {
-			back, forward = because(Unsupported, "its layer is used otherwise in another place"), because(Unsupported, "its layer is used otherwise in another place")
+			back, forward = because(Unsupported, "its layer is used differently in another place"), because(Unsupported, "its layer is used differently in another place")
 		}
 		p.explain(r, obstacles(back, forward))
 		return false
@@ -281,7 +281,7 @@ func (p *planner) try(r *run) bool {
 		if p.drop(r) {
 			return true
 		}
-		p.explain(r, because(Unsupported, "%v has no effect, but the file needs both of its values", r.last()))
+		p.explain(r, because(Unsupported, "%v has no effect, but connects two values that the file needs", r.last()))
 		return false
 	}
 	if back = p.moveBack(r, r.a); back == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// regions remembers the wiring of the original model, and which of its nodes were touched by the same accepted moves: each
+// regions remembers the wiring of the original model, and which of its nodes were touched by the same accepted moves. Each
 // such group computes the same before and after, from the values that flow into it to those that flow out of it.
 type regions struct {
 	order    []*model.Node // the original nodes, outer graphs first

@@ -26,8 +26,8 @@ func (m *move) composeForward(n *model.Node, k int, a affine) *Reason {
 	return m.become(n, own, a, own.a)
 }
 
-// backThrough moves a backward into or past a node that is an affine map: the node becomes the composition, if that costs
-// nothing; or the map own⁻¹(a(own(x))) moves on to its input; or the node becomes the composition at a cost.
+// backThrough moves a backward into or past a node that is an affine map. The node becomes the composition, if that costs
+// nothing. Else the map own⁻¹(a(own(x))) moves on to its input, or the node becomes the composition at a cost.
 func (m *move) backThrough(n *model.Node, a affine) *Reason {
 	own := m.p.find(n)
 	compose := func() *Reason { return m.composeBack(n, a) }

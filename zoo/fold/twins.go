@@ -133,7 +133,7 @@ func (m *move) alike() *Reason {
 		all, _ := m.p.twins(c.node)
 		for _, t := range all {
 			if !slices.EqualFunc(m.changesOf(c.node), m.changesOf(t), (*change).equal) {
-				return because(SharedOutput, "the %s of %v is that of %v too, which would not change alike", op.Of(c.node).Input(c.input), c.node, t)
+				return because(SharedOutput, "the %s of %v is also that of %v, where it would change differently", op.Of(c.node).Input(c.input), c.node, t)
 			}
 		}
 	}

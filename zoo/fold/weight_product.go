@@ -39,19 +39,19 @@ func (m *move) rescaleProduct(n *model.Node, v *model.Value, f tensor.Factor) *R
 			return m.rescalePart(n, v, size/2, scaling(axis, f.Scale))
 		}
 	}
-	return because(NotConstant, "the weight %q of %v is computed of constants, and would need scales that are not of one axis", v.Name, n)
+	return because(NotConstant, "the weight %q of %v is computed from constants, and would need scales that are not of one axis", v.Name, n)
 }
 
 // rescalePart moves a scale into an operand of the node that computes v, a product that only n reads. Parts of more than
 // most elements are left: other readers of theirs would need a copy.
 func (m *move) rescalePart(n *model.Node, v *model.Value, most int64, a affine) *Reason {
 	x := v.Producer
-	why := because(NotConstant, "the weight %q of %v is computed of constants, none of which takes a scale", v.Name, n)
+	why := because(NotConstant, "the weight %q of %v is computed from constants, none of which takes a scale", v.Name, n)
 	switch {
 	case x == nil || x.Domain != "" || x.Type != "Mul" && x.Type != "Div" || len(x.Inputs) != 2 || x.Graph != n.Graph || m.p.model.Opset[""] < 7:
 		return why
 	case v.Output || len(v.Uses) != 1:
-		return because(SharedOutput, "the weight %q of %v, which is computed of constants, has other readers", v.Name, n)
+		return because(SharedOutput, "the weight %q of %v, which is computed from constants, has other readers", v.Name, n)
 	case m.seen[x] != 0 || m.p.idioms[x] != nil:
 		return because(NotConstant, "the map would reach %v twice", x)
 	}

@@ -43,9 +43,8 @@ type Options struct {
 	State   State  // where the structure of a checkpoint is from
 }
 
-// State says where the graph of a checkpoint is from, a file that stores only tensors with names: from another file with a
-// graph, or from pairs and presets of pairs; without either, from a config.json that names the architecture of a language
-// model.
+// State says where the graph of a checkpoint, a file that stores only tensors with names, is from: from another file, or
+// from pairs and presets of pairs. Without either it is from a config.json that names the architecture of a language model.
 type State struct {
 	Graph   string   // path of an exported program or model whose parameters have the tensors' names; "": none
 	Presets []string // names of presets

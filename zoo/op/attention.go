@@ -49,9 +49,9 @@ func joined(x *Array) (*Array, error) {
 	return reshaped(out, []int64{b, l, h * s})
 }
 
-// attention is softmax(scale·q·kᵀ + mask)·v, head by head, as ONNX's Attention of operator sets 23 and 24 defines it: the
-// past keys and values come first, several heads of queries may share one of keys and values, and a query all of whose keys
-// are masked gets 0.
+// attention is softmax(scale·q·kᵀ + mask)·v, head by head, as ONNX's Attention of operator sets 23 and 24 defines it. Past
+// keys and values come first. Several heads of queries may share one of keys and values. A query all of whose keys are
+// masked gets 0.
 func attention(n *model.Node, in []*Array) ([]*Array, error) {
 	if n.Int("left_window_size", -1) >= 0 || n.Int("right_window_size", -1) >= 0 {
 		return nil, fmt.Errorf("windows: %w", ErrUnsupported)

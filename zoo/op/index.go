@@ -181,8 +181,8 @@ func scatterElements(n *model.Node, in []*Array) ([]*Array, error) {
 }
 
 // named goes through the slices of x that GatherND and ScatterND address: the last axis of index is a list of positions
-// along x's axes behind the batch axes, which both have. f gets each slice's number and offset; size is the length of a
-// slice.
+// along x's axes behind the batch axes, which both have. The function f gets each slice's number and offset; size is the
+// length of a slice.
 func named(x, index *Array, batch int, f func(k int, at int64)) (size int64, err error) {
 	rank := len(index.Shape)
 	if rank == 0 || batch < 0 || batch >= rank || batch > len(x.Shape) || !slices.Equal(x.Shape[:batch], index.Shape[:batch]) {

@@ -2,7 +2,7 @@ package op
 
 import "math"
 
-// Products multiplies matrices: all that is slow in evaluating a network. A device may take it over.
+// Products multiplies matrices, which takes most of the time of evaluating a network. A device could do it.
 type Products interface {
 	// Add adds A·B, or with absolute |A|·B, to C. A is rows × depth, row after row; C is rows × 8·panels, row after row. The columns of B stand in panels
 	// of eight, each of which is eight numbers after eight numbers down the depth; from one panel to the next are stride numbers.
@@ -10,10 +10,10 @@ type Products interface {
 	Add(c, a, b []float64, rows, depth, panels, stride int, absolute bool)
 }
 
-// Panel is how many columns stand beside each other.
+// Panel is the number of columns that are stored side by side.
 const Panel = 8
 
-// PlainProducts are in Go, without anything that a processor would have to have.
+// PlainProducts are in plain Go, for any processor.
 type PlainProducts struct{}
 
 // Add takes one row and four columns at a time, since processors have sixteen places for numbers. The conversions keep those
@@ -45,7 +45,7 @@ func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int, abs
 	}
 }
 
-// Columns are the right operand of a product.
+// Columns are the right operand of a product, stored in panels.
 type Columns struct {
 	Depth, Count int
 	Data         []float64

@@ -8,8 +8,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Recurrent layers, as ONNX defines them: X of shape [T, N, I] (with layout 1: [N, T, I]), W of [D, G·H, I], R of [D, G·H,
-// H] and B of [D, 2·G·H], for D directions and G gates of H units each. Only the default activations are evaluated.
+// Recurrent layers, as ONNX defines them. The inputs are X of shape [T, N, I] (with layout 1: [N, T, I]), W of [D, G·H, I],
+// R of [D, G·H, H] and B of [D, 2·G·H], for D directions and G gates of H units each. Only the default activations are
+// evaluated.
 
 func init() {
 	inputs := []string{"input", "weight", "recurrence weight", "bias", "lengths", "initial state", "initial cell", "peepholes"}

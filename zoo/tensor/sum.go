@@ -7,11 +7,10 @@ import (
 	"math"
 )
 
-// Sum describes one reduction of a stored tensor: for each channel c of Out, b·Channels + c of several blocks, the sum of W·s
-// over the channel's elements, with s as in Rescale. It is taken in float64 in an order that all backends share, so that
-// they give the same bits: element number j of a channel, counted as the tensor is stored, is added to the partial sum
-// j mod Ways, and the partial sums are added up at the end, the first one first. All of these additions are compensated
-// (Partial).
+// Sum describes one reduction of a stored tensor: for each channel c of Out, b·Channels + c of several blocks, the sum of
+// W·s over the channel's elements, with s as in Rescale. All backends add in float64 and in the same order, so that they
+// give the same bits. Element j of a channel, in stored order, is added to the partial sum j mod Ways. The partial sums are
+// added up at the end, the first one first. All of these additions are compensated (Partial).
 type Sum struct {
 	Rescale
 	Out Layout

@@ -45,7 +45,7 @@ const AlgebraVersion = 3
 //	8·(n+8)·u64·(S+S') + 8·u·w·S' + (n+8)·v·m
 //
 // where w is the number of weights, rounded once each, between a region's inputs and outputs, v the smallest number of
-// their type and m the largest number that goes in, or 1; with unrounded weights u and v are 0.
+// their type and m the largest input, or 1. With unrounded weights u and v are 0.
 func Algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan) (Result, error) {
 	return algebra(ctx, original, folded, plan, plan.Unit)
 }

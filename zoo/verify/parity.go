@@ -1,6 +1,5 @@
-// Package verify proves a folded model: that every rescaled weight has the right bits (Parity), that every part of the
-// graph that changed computes what it computed (Algebra), and, in its package predict, that the whole model predicts what
-// the original predicts.
+// Package verify proves a folded model. Parity: every rescaled weight has the right bits. Algebra: every changed part of
+// the graph computes the same as before. And, in its package predict, the whole model predicts the same as the original.
 package verify
 
 import (

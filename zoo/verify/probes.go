@@ -35,8 +35,9 @@ const (
 	perElement = 40
 )
 
-// chosen are the probes of a region that takes work multiplications for each and has so many elements of constants: all, or
-// as many as small and perElement grant, but two for an affine function and five for others. few: no more than that.
+// chosen are the probes of a region that takes work multiplications for each probe and has so many elements of constants:
+// as many as small and perElement allow, but at least two for an affine function and five for others. With few, it is no
+// more than these.
 func chosen(work, constants, small float64, affine, few bool) []probe {
 	list, least := otherProbes, 5
 	if affine {

@@ -181,7 +181,7 @@ func TestOpen_BadFilesGetOneClearError(t *testing.T) {
 		{"more fields than are granted", strings.Repeat("a: 1\n", 1<<20+1), nil, format.ErrLimit, "more than 1048576 fields"},
 		{"more bytes than are granted", strings.Repeat(" ", 32<<20+1), nil, format.ErrLimit, "33554433 bytes of text"},
 		{"a solver", "net: 'x.prototxt' base_lr: 0.1", nil, format.ErrCorrupt, "it has no layer for phase TEST"},
-		{"two versions in one", good + "layers { name: 'x' type: RELU bottom: 'conv' top: 'conv' }", nil, format.ErrCorrupt, "net.prototxt:2:1: layer here, layers in line 3"},
+		{"two versions in one", good + "layers { name: 'x' type: RELU bottom: 'conv' top: 'conv' }", nil, format.ErrCorrupt, "net.prototxt:2:1: layer here, but layers in line 3"},
 		{"the first version of all", "layers { layer { name: 'x' type: 'conv' } bottom: 'a' top: 'b' }", nil, format.ErrCorrupt, "upgrade_net_proto_text"},
 		{"layers in a list", "layer: [ { name: 'x' type: 'Input' top: 'x' } ]", nil, format.ErrCorrupt, "net.prototxt:1:10: layers in a list cannot be edited"},
 		{"a layer without a type", "layer { name: 'x' }", nil, format.ErrCorrupt, `net.prototxt:1:1: layer "x" has no type`},
@@ -480,7 +480,7 @@ func TestWeights_SharedAreNotChanged(t *testing.T) {
 		"of a layer in training": strings.NewReplacer("PARAM", "", "NAME", "a", "RULE", "include { phase: TRAIN }"),
 	} {
 		_, plan := folded(t, net(t, with.Replace(twice), layers...))
-		if plan.After != 1 || plan.Maps[0].Reason == nil || plan.Maps[0].Reason.Code != fold.SharedOutput || !strings.Contains(plan.Maps[0].Reason.Text, with.Replace(`layer "NAME"`)) && !strings.Contains(plan.Maps[0].Reason.Text, "which would not change alike") {
+		if plan.After != 1 || plan.Maps[0].Reason == nil || plan.Maps[0].Reason.Code != fold.SharedOutput || !strings.Contains(plan.Maps[0].Reason.Text, with.Replace(`layer "NAME"`)) && !strings.Contains(plan.Maps[0].Reason.Text, "where it would change differently") {
 			t.Errorf("%s: %d -> %d, %+v", name, plan.Before, plan.After, plan.Maps)
 		}
 	}

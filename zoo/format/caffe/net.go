@@ -72,7 +72,7 @@ func readNetwork(s *source) (*network, error) {
 	}
 	fields, old := top.all("layer"), top.all("layers")
 	if len(fields) > 0 && len(old) > 0 {
-		return nil, s.errorAt(fields[0].from, "layer here, layers in line %d: a net is of one version of the format", s.line(old[0].from))
+		return nil, s.errorAt(fields[0].from, "layer here, but layers in line %d: a net has to be of one version of the format", s.line(old[0].from))
 	}
 	for _, f := range append(fields, old...) {
 		l, err := net.readLayer(f)

@@ -67,7 +67,7 @@ func batchNorm(b *builder) error {
 	case own && factor != 1:
 		return opaque(fmt.Sprintf("its third blob is %g: NVIDIA's Caffe does not divide by it, others do", factor))
 	case own && epsilon < float32Of(minEpsilon):
-		return opaque(fmt.Sprintf("eps is %g, in whose place NVIDIA's Caffe takes %g", float32(epsilon), minEpsilon))
+		return opaque(fmt.Sprintf("eps is %g, but NVIDIA's Caffe uses at least %g", float32(epsilon), minEpsilon))
 	}
 	var statistics [2]*model.Value
 	for k, part := range []string{"mean", "variance"} {

@@ -98,7 +98,7 @@ func (c *cfg) parse() error {
 func (c *cfg) parseLine(line int, at format.Span) error {
 	raw := c.text[at.From:at.To]
 	if k := slices.IndexFunc(raw, func(b byte) bool { return b < ' ' && !space(b) }); k >= 0 {
-		return c.errorf(line, format.ErrCorrupt, "byte %#02x in it: this is no text", raw[k])
+		return c.errorf(line, format.ErrCorrupt, "byte %#02x in it: this is not text", raw[k])
 	}
 	text := stripped(raw)
 	switch {

@@ -34,7 +34,7 @@ func convolutional(l *layer) func(*builder) {
 	}
 	c := l.in.c
 	if c%groups != 0 || n%groups != 0 {
-		l.fail(l.lineOf("groups"), format.ErrCorrupt, "groups=%d divides its %d channels or its %d filters not evenly", groups, c, n)
+		l.fail(l.lineOf("groups"), format.ErrCorrupt, "groups=%d does not divide its %d channels and its %d filters evenly", groups, c, n)
 		return nil
 	}
 	l.put(n, l.slid(l.in.h, 2*pad, size, strideY), l.slid(l.in.w, 2*pad, size, strideX))

@@ -2,9 +2,9 @@
 // and floats, whose meaning the cfg determines. What the options mean, and in which order the floats come, is that of
 // pjreddie/darknet's and AlexeyAB/darknet's src/parser.c; where these differ, the comments say so.
 //
-// A folded network is one for the same programs: layers whose batch normalisation is gone say batch_normalize=0, and a
-// [batchnorm] that is gone has become a [route] to the layer before it, so that no layer changes its number: options of
-// other layers, scripts and other programs name layers by number.
+// The same programs run a folded network. A layer whose batch normalisation was folded says batch_normalize=0. A folded
+// [batchnorm] becomes a [route] to the layer before it, so that no layer changes its number: options of other layers,
+// scripts and programs refer to layers by number.
 package darknet
 
 import (

@@ -177,7 +177,7 @@ func buildConv(s *site) (*value, error) {
 		}
 	}
 	if s.version.backend == "theano" && slices.ContainsFunc(w.kernel, func(k int64) bool { return k > 1 }) {
-		return nil, unclear("Theano's kernels are stored the other way round")
+		return nil, unclear("Theano stores its kernels flipped")
 	}
 	if err := s.expect("kernel", x.dtype(), stored...); err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func buildConvTranspose(s *site) (*value, error) {
 		}
 	}
 	if groups, ok := s.setting("groups").Int(); ok && groups != 1 || s.layer.old || s.version.backend == "theano" {
-		return nil, unclear("groups, or another Keras' way")
+		return nil, unclear("groups, or a version of Keras that computes it differently")
 	}
 	x := s.in[0]
 	if err := s.expect("kernel", x.dtype(), slices.Concat(w.kernel, []int64{out, w.channels})...); err != nil {

@@ -89,7 +89,7 @@ func buildBatchNorm(s *site) (*value, error) {
 		return nil, err
 	}
 	if s.setting("renorm").Yes(false) || !s.setting("virtual_batch_size").Null() || !s.setting("adjustment").Null() {
-		return nil, unclear("it normalises in a way of its own")
+		return nil, unclear("it has settings of normalisation that are not supported")
 	}
 	x := s.in[0]
 	if err := s.expect("moving_mean", x.dtype(), channels); err != nil {
@@ -262,7 +262,7 @@ func buildLayerNorm(s *site) (*value, error) {
 	}
 	x := s.in[0]
 	if axis != x.rank-1 || s.setting("rms_scaling").Yes(false) || s.version.before(2, 4) && !s.version.tf {
-		return nil, unclear("it normalises in a way of its own")
+		return nil, unclear("it has settings of normalisation that are not supported")
 	}
 	if channels < 1 && !s.has("gamma") {
 		return nil, unclear("the number of channels is not known")
@@ -297,7 +297,7 @@ func buildGroupNorm(s *site) (*value, error) {
 		return nil, err
 	}
 	if x.rank < 3 || groups < 1 || channels%groups != 0 || s.version.before(2, 11) {
-		return nil, unclear("it normalises in a way of its own")
+		return nil, unclear("it has settings of normalisation that are not supported")
 	}
 	if err := s.expectAffine(channels); err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func export(t *testing.T, path, folder, name string) {
 // left are the per-channel nodes that a plan leaves, but for what layers compute that are no map themselves: a GELU's division.
 func left(p *fold.Plan) (list []string) {
 	for _, m := range p.Maps {
-		if m.Verdict != fold.Folded && !strings.Contains(m.Reason.Text, "is no layer of its own") && !strings.Contains(m.Reason.Text, "is not understood") {
+		if m.Verdict != fold.Folded && !strings.Contains(m.Reason.Text, "is not a layer of its own") && !strings.Contains(m.Reason.Text, "is not understood") {
 			list = append(list, m.Node+": "+m.Reason.Error())
 		}
 	}

@@ -1,7 +1,7 @@
-// Package metal writes the weights of any model as Metal Performance Shaders want them: for every convolution and fully
-// connected layer a raw little-endian float32 file NAME_W.bin in the order [out, kernel height, kernel width, in/groups],
-// its biases in NAME_b.bin, and index.json, which says what each file holds. A fully connected layer behind a flattened
-// image is a convolution whose kernel is the image.
+// Package metal writes the weights of any model in the form of Metal Performance Shaders. Every convolution and fully
+// connected layer gets a raw little-endian float32 file NAME_W.bin in the order [out, kernel height, kernel width,
+// in/groups], and NAME_b.bin with its biases. The file index.json says what each file holds. A fully connected layer behind
+// a flattened image is a convolution whose kernel is the image.
 //
 // The order is that of MPSCNNConvolution and MPSCNNFullyConnected (Apple's MPSCNNConvolutionDataSource, weights): with
 // W[o][y][x][i] the weight of output channel o, the output at (o, r, c) of a convolution of stride s and dilation d is

@@ -177,9 +177,9 @@ func (s *shard) laidOut() error {
 	for _, e := range s.order() {
 		switch {
 		case e.from < at:
-			return fmt.Errorf("tensor %.100q: its bytes from %d on are another's too: %w", e.name, e.from, format.ErrCorrupt)
+			return fmt.Errorf("tensor %.100q: another tensor has its bytes from %d on too: %w", e.name, e.from, format.ErrCorrupt)
 		case e.from > at:
-			return fmt.Errorf("tensor %.100q: bytes %d to %d before it are nobody's: %w", e.name, at, e.from, format.ErrCorrupt)
+			return fmt.Errorf("tensor %.100q: no tensor has bytes %d to %d before it: %w", e.name, at, e.from, format.ErrCorrupt)
 		}
 		at = e.to
 	}

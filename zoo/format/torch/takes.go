@@ -47,9 +47,9 @@ func (s *site) like() *input {
 	return found
 }
 
-// stays says whether a node has to stay, and why: it is one of several nodes of an operator; or a later operator reads its
-// storage after it was written; or without it an operator that writes into its input would write into a storage that others
-// read.
+// stays says whether a node has to stay, and why. It may be one of several nodes of an operator. A later operator may read
+// its storage after it was written. Or, without it, an operator that writes into its input would write into a storage that
+// others read.
 func (b *builder) stays(n *model.Node) (string, bool) {
 	p, ok := n.Source.(*part)
 	switch {
