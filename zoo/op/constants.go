@@ -75,9 +75,9 @@ func (f *Folder) remember(v *model.Value, a *Array) {
 	}
 }
 
-// Learn sets the elements of a value that shape inference found: a vector of extents whose shape has free extents elsewhere
-// is known, although no expression of constants computes it.
-func (f *Folder) Learn(v *model.Value, a *Array) { f.known[v] = a }
+// learn makes elements of a value known that follow from more than constants: from extents that are known where others of
+// the same shape are free.
+func (f *Folder) learn(v *model.Value, a *Array) { f.known[v] = a }
 
 func (f *Folder) evaluate(v *model.Value) *Array {
 	if v.Const != nil {
@@ -136,7 +136,7 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 
 // taken is an output of an If whose condition is constant: that of the branch which runs.
 func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
-	b := f.Branch(n)
+	b := f.branch(n)
 	for k, x := range n.Outputs {
 		if x == v && b != nil && k < len(b.Outputs) {
 			a, _ := f.Value(b.Outputs[k])
@@ -146,8 +146,8 @@ func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
 	return nil
 }
 
-// Branch is the graph that an If runs, where its condition is constant; else nil.
-func (f *Folder) Branch(n *model.Node) *model.Graph {
+// branch is the graph that an If runs, where its condition is constant; else nil.
+func (f *Folder) branch(n *model.Node) *model.Graph {
 	c, ok := f.Value(n.In(0))
 	if !ok || len(c.Data) != 1 || n.Type != "If" {
 		return nil

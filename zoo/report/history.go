@@ -20,6 +20,7 @@ type Past struct {
 	Before  int       `json:"before"`            // per-channel nodes of all models
 	After   int       `json:"after"`             // those of the folded models
 	Latency float64   `json:"latency,omitempty"` // geometric mean of after ÷ before; absent where none was measured
+	Report  string    `json:"report,omitempty"`  // name of the file beside this one that has its page; absent: it is not kept
 }
 
 // Changes are the differences from the run before.
@@ -46,7 +47,7 @@ func (d *Document) past() Past {
 		mean = 0
 	}
 	sum := d.sum()
-	return Past{d.Run.Time, d.Result.Seconds, d.Result.Exit, len(d.Models), d.Result.Counts[outcome.Failed], sum.before, sum.after, mean}
+	return Past{d.Run.Time, d.Result.Seconds, d.Result.Exit, len(d.Models), d.Result.Counts[outcome.Failed], sum.before, sum.after, mean, ""}
 }
 
 // earlier holds the fields that are read of the report that this one replaces.
@@ -70,11 +71,11 @@ type earlier struct {
 }
 
 // Recall takes over the history of the report.json that this one replaces, adds that report's run to it, the newest first,
-// and compares that run with this one. It keeps so many runs, with this one. A report that cannot be read, or of another
-// schema, has no history.
-func (d *Document) Recall(before io.Reader, keep int) {
+// and compares that run with this one. It keeps so many runs, with this one. kept is the name of the file that has the page
+// of a run that began then; "" where none has. A report that cannot be read, or of another schema, has no history.
+func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time) string) {
 	var old earlier
-	if keep < 2 || json.NewDecoder(before).Decode(&old) != nil || old.Schema != Schema {
+	if keep < 2 || json.NewDecoder(before).Decode(&old) != nil || old.Schema != reportSchema {
 		return
 	}
 	d.History = old.History
@@ -91,6 +92,9 @@ func (d *Document) Recall(before io.Reader, keep int) {
 		d.Changes = d.since(last)
 	}
 	d.History = d.History[:min(len(d.History), keep-1)]
+	for k := range d.History {
+		d.History[k].Report = kept(d.History[k].Time)
+	}
 }
 
 // since compares the run with the last one; nil if nothing differs. Interrupted models are left out.
@@ -131,6 +135,7 @@ func (d *Document) since(last *Document) *Changes {
 
 // night is a row of the history on the page.
 type night struct {
+	Report                                     string // the file that has its page; "": none
 	Time, Models, Failed, Nodes, Latency, Took string
 	Bad                                        bool
 }
@@ -142,7 +147,7 @@ func (d *Document) nights() (list []night) {
 	}
 	for _, p := range append([]Past{d.past()}, d.History...) {
 		n := night{
-			Time: p.Time.Format("2 January 2006, 15:04"), Models: number(p.Models), Failed: number(p.Failed),
+			Report: p.Report, Time: p.Time.Format("2 January 2006, 15:04"), Models: number(p.Models), Failed: number(p.Failed),
 			Nodes: number(p.Before) + " → " + number(p.After), Took: seconds(p.Seconds), Bad: p.Failed > 0,
 		}
 		if p.Latency > 0 {

@@ -36,10 +36,12 @@ const (
 	ForceAll     Force = "all"  // nothing is unchanged: every model is folded
 )
 
-// The exit codes of a run, in End.Exit.
+// The exit codes: of a run, in End.Exit, and of the program, which has two more.
 const (
 	ExitDone        = 0
 	ExitFailed      = 1   // some models failed
+	ExitUsage       = 2   // the program's: wrong usage, a wrong manifest, or ErrPlace
+	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
 	ExitInterrupted = 130 // committed outputs stay
@@ -66,7 +68,7 @@ type Options struct {
 
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
-	Keep     int      // how many runs the report's history has, with this one
+	Keep     int      // how many runs have reports, and stand in their history, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
 	over func(files) files // tests put their own file system over the host's
@@ -84,8 +86,9 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes the history over from the report.json that this one replaces; it keeps so many runs, with this one.
-	Recall(before io.Reader, keep int)
+	// Recall takes the history over from the report.json that this one replaces; it keeps so many runs, with this one. kept
+	// is the name of the file that has the page of a run that began then; "" where none has.
+	Recall(before io.Reader, keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
 	// WriteMetrics writes the metrics. It takes the time of the last success over from before, the metrics of the previous
 	// run, which may be empty.
@@ -135,6 +138,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		r.Sink = outcome.Tee{o.Sink, o.Document}
 	}
 	r.models, r.hidden = living(zoo)
+	r.measure(ctx, zoo.Jobs)
 	r.start(zoo, started)
 	r.failures(zoo)
 	r.all(ctx, zoo.Jobs)
@@ -175,6 +179,7 @@ type runner struct {
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
+	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that match a node of some model
 }
 
@@ -183,7 +188,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
-		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
+		claims: map[string]claim{}, parts: map[string]bool{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
@@ -223,16 +228,13 @@ func (r *runner) note(what string, err error) {
 
 // strangers are the unmatched files that do not belong to a model, as weights and external data do.
 func (r *runner) strangers(zoo *manifests.Zoo) []string {
-	parts := map[string]bool{}
 	for _, j := range zoo.Jobs {
 		if e := r.books.get(r.owner(&j)); e != nil {
-			for _, s := range e.Inputs {
-				parts[s.Path] = true
-			}
+			r.belong(e.Inputs)
 		}
 	}
 	return slices.DeleteFunc(zoo.Unmatched, func(rel string) bool {
-		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
+		return r.parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
 	})
 }
 

@@ -21,7 +21,7 @@ func TestAlgebra_HoldsForRandomGraphs(t *testing.T) {
 	for seed := uint64(1); seed <= 800; seed++ {
 		random := []func(uint64, int) *model.Model{modeltest.Random, modeltest.RandomCut}[seed%2]
 		original, folded := random(seed, 12), random(seed, 12)
-		plan, err := fold.Fold(folded, fold.Options{})
+		plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestAlgebra_HoldsForDamagedGraphs(t *testing.T) {
 		for _, m := range []*model.Model{original, folded} {
 			modeltest.Damage(m, rand.New(rand.NewPCG(seed, 4)))
 		}
-		plan, err := fold.Fold(folded, fold.Options{})
+		plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -301,7 +301,7 @@ func TestAlgebra_HoldsWhereValuesAreGone(t *testing.T) {
 	} {
 		original, folded := modeltest.New(5), modeltest.New(5)
 		m, f := original.Output(build(original)), folded.Output(build(folded))
-		plan, err := fold.Fold(f, fold.Options{})
+		plan, err := fold.Fold(t.Context(), f, fold.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

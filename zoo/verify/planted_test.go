@@ -267,7 +267,7 @@ func TestMistakes_ThatWholeEvaluationFindsAreFound(t *testing.T) {
 					rng := rand.New(rand.NewPCG(seed, uint64(k)))
 					random := []func(uint64, int) *model.Model{modeltest.Random, modeltest.RandomCut}[seed%2]
 					original, folded := random(seed, 12), random(seed, 12)
-					plan, err := fold.Fold(folded, fold.Options{})
+					plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 					if err != nil {
 						t.Fatal(err)
 					}

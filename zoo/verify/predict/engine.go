@@ -14,16 +14,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Engine is ONNX Runtime. It may be used by several goroutines at once.
-type Engine struct{ path string }
+// engine is ONNX Runtime. It may be used by several goroutines at once.
+type engine struct{ path string }
 
 // loads says whether a library can be loaded.
 const loads = true
 
 var opening sync.Mutex
 
-// Open loads the library, once in a process.
-func Open(path string) (*Engine, error) {
+// load loads the library, once in a process.
+func load(path string) (*engine, error) {
 	opening.Lock()
 	defer opening.Unlock()
 	path, err := filepath.Abs(path) // the dynamic linker searches for a bare name
@@ -39,16 +39,16 @@ func Open(path string) (*Engine, error) {
 			return nil, fmt.Errorf("%w: %s: telemetry cannot be switched off: %s", ErrNoLibrary, path, firstLine(err))
 		}
 	}
-	return &Engine{path}, nil
+	return &engine{path}, nil
 }
 
 // Name is "ONNX Runtime 1.32.0 (path)".
-func (e *Engine) Name() string { return fmt.Sprintf("ONNX Runtime %s (%s)", ort.GetVersion(), e.path) }
+func (e *engine) Name() string { return fmt.Sprintf("ONNX Runtime %s (%s)", ort.GetVersion(), e.path) }
 
 // Compare runs both models. The largest difference of an output is relative to its largest value; it passes up to the
 // tolerance, or to four times what a one-ulp jitter of the original's inputs, or of the parameters that were folded,
 // changes.
-func (e *Engine) Compare(ctx context.Context, c Comparison) outcome.Check {
+func (e *engine) Compare(ctx context.Context, c Comparison) outcome.Check {
 	check, err := compare(ctx, c)
 	switch {
 	case ctx.Err() != nil:
