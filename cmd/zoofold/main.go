@@ -229,6 +229,7 @@ func (f *flags) printVersion(stdout io.Writer) int {
 
 // carryOut opens the backend and the engine, folds, and returns the exit code.
 func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Context, run.Options) (outcome.End, error)) int {
+	defer runtime.KeepAlive(calm())
 	checks, err := f.checks()
 	if err != nil {
 		c.fail(err)

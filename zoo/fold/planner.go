@@ -47,6 +47,7 @@ type planner struct {
 	accounts    *accounts
 	regions     *regions
 	successors  []successor // of the move that is being made
+	plain       affine      // that does nothing, of the size that was asked for last
 	plan        *Plan
 
 	identities []*model.Node // maps that became identities
@@ -109,7 +110,8 @@ func newPlanner(ctx context.Context, m *model.Model, o Options) *planner {
 // fold edits the model until no move is accepted. before is what the model held.
 func (p *planner) fold(before *inventory) error {
 	op.Infer(p.model, p.consts)
-	p.regions, p.accounts = newRegions(p.model), newAccounts(p.model)
+	p.regions = newRegions(p.model)
+	p.accounts = newAccounts(p.model, p.regions.constant)
 	pass := p.pass
 	if p.opt.Neutralize {
 		pass = p.neutralPass
@@ -186,7 +188,7 @@ func (p *planner) pass() bool {
 				continue
 			}
 			r := p.run(n, nil)
-			for _, k := range r.nodes {
+			for _, k := range r.nodes[1:] {
 				done[k] = true
 			}
 			if p.try(r) {

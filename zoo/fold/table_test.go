@@ -2,6 +2,7 @@ package fold_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -902,8 +903,8 @@ func TestFold_10000NodesInLinearTime(t *testing.T) {
 }
 
 func BenchmarkPlan(b *testing.B) {
-	for _, blocks := range []int{334, 3334, 33334} {
-		b.Run("", func(b *testing.B) {
+	for _, blocks := range []int{334, 3334, 33334, 333334} {
+		b.Run(fmt.Sprint(3*blocks), func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				m := modeltest.New(1)

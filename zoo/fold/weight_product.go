@@ -15,7 +15,7 @@ func (p *planner) fixed(v *model.Value) bool {
 	if v == nil || v.Const != nil {
 		return p.isConstant(v)
 	}
-	return p.regions.constant[v] && !p.quantized(v)
+	return p.regions.constant.has(v) && !p.quantized(v)
 }
 
 // varies says whether a value may differ from run to run. A node without such inputs is part of a constant expression, not

@@ -219,7 +219,7 @@ func each(a *Array, of, grid Grid, f func(inside, e int)) error {
 func InParts(n *model.Node, given []Grid, out Grid) bool {
 	o := Of(n)
 	switch {
-	case flat[n.Type] || cuts[n.Type]:
+	case flat[n.Type] || cuts[n.Type] || n.Type == "Pad":
 		return true
 	case len(given) == 0 || given[0] == nil:
 		return false
@@ -359,6 +359,9 @@ func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k i
 	}
 	if k == 0 && flat[n.Type] {
 		return reshapedPart(in[0], m[0], given[0], shapes[0], whole, out)
+	}
+	if k == 0 && n.Type == "Pad" {
+		return padPart(n, in, m, given[0], shapes[0], out)
 	}
 	if !InParts(n, given, out) {
 		in, m = slices.Clone(in), slices.Clone(m)

@@ -32,7 +32,7 @@ var (
 // granted are the multiplications that any region may take, and perElement those for each element of its constants.
 const (
 	granted    = 1 << 16
-	perElement = 40
+	perElement = 6
 )
 
 // chosen are the probes of a region that takes work multiplications for each probe and has so many elements of constants:
