@@ -1,6 +1,6 @@
 package main
 
-// spared is how many bytes of garbage may lie about before the heap is searched for them.
+// spared is the number of bytes of garbage that may accumulate before a collection.
 const spared = 16 << 20
 
 // calm keeps the garbage collector from running after every few MiB: it starts when the heap has grown by as much as was in

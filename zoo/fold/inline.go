@@ -68,7 +68,7 @@ func newInliner(m *model.Model, whole map[signature]bool) *inliner {
 	return i
 }
 
-// all inlines every call of a function that is worth it, and drops functions that nobody calls any more.
+// all inlines every call of a function that is worth it, and drops functions without calls.
 func (i *inliner) all() {
 	for left := maxCalls; left > 0; { // functions may call functions
 		calls := i.calls()

@@ -23,10 +23,10 @@ type inventory struct {
 type heldNode struct {
 	path, typ, name string
 	attrs           []model.Attr
-	stands          bool // still, once compare has looked
+	stands          bool // set by compare: it still exists
 }
 
-// String is what the node was called.
+// String is the node's old name.
 func (n *heldNode) String() string { return (&model.Node{Type: n.typ, Name: n.name}).String() }
 
 // heldConst is a constant as it was.

@@ -127,7 +127,7 @@ func (p *planner) sendTail(n *model.Node) bool {
 	return why == nil
 }
 
-// nothing is the map that does nothing. Those of one size share their numbers: a language model has a γ of ones for each of
+// nothing is the identity. Identities of one size share their numbers, since a language model has a γ of ones for each of
 // its normalisations.
 func (p *planner) nothing(axis, channels int) affine {
 	if len(p.plain.Scale) != channels {

@@ -37,7 +37,7 @@ func (p *planner) ended() error {
 
 // planner holds the state of planning one model.
 type planner struct {
-	ctx         context.Context // of the call of Fold, which no planner outlives: operators that are asked for moves do not hand it on
+	ctx         context.Context // of the call of Fold, beyond which no planner lives: operators do not pass a context on
 	opt         Options
 	model       *model.Model
 	consts      *op.Folder
@@ -47,7 +47,7 @@ type planner struct {
 	accounts    *accounts
 	regions     *regions
 	successors  []successor // of the move that is being made
-	plain       affine      // that does nothing, of the size that was asked for last
+	plain       affine      // the last identity that was made: see nothing
 	plan        *Plan
 
 	identities []*model.Node // maps that became identities

@@ -10,7 +10,7 @@ import (
 // such group computes the same before and after, from the values that flow into it to those that flow out of it.
 type regions struct {
 	nodes    []wired             // the original nodes, outer graphs first
-	number   map[*model.Node]int // of a node; nil: nobody has asked
+	number   map[*model.Node]int // of a node; nil: not needed so far
 	group    map[*model.Node]*model.Node
 	output   map[*model.Value]bool // graph outputs
 	constant constantValues
@@ -175,7 +175,7 @@ func (r *regions) describe(p *planner) {
 	p.plan.Folds = shown.most()
 }
 
-// joinDropped joins runs that did nothing with what computed their input: what changes that changes what they output.
+// joinDropped joins dropped identities with the producers of their inputs: a change of the input changes the output.
 func (r *regions) joinDropped() {
 	if len(r.dropped) == 0 {
 		return
@@ -199,7 +199,7 @@ func (r *regions) joinDropped() {
 	}
 }
 
-// rename notes what the folded model calls those of some values that go into a region or come out of it.
+// rename records the new names of those inputs and outputs of a region that the folded model renames.
 func (r *regions) rename(region *Region, values []*model.Value) {
 	for _, v := range values {
 		if v == nil || r.renamed[v] == nil || r.name(v) == v.Name || !slices.Contains(region.Inputs, v.Name) && !slices.Contains(region.Outputs, v.Name) {

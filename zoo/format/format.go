@@ -37,23 +37,23 @@ type Format struct {
 	Bare       bool     // files hold tensors without a graph: Options.State says where the graph is from
 	Settings   []Setting
 	Open       func(ctx context.Context, path string, o Options) (File, error)
-	// Files is what the function of that name says of a model file of the format; nil where a model is one file.
+	// Files implements the function Files for the format; nil if a model is always one file.
 	Files func(ctx context.Context, path string, o Options) ([]string, error)
 }
 
-// Setting is one of some words that a format's files do not say, and that whoever has them does. Where it is declared is all
-// there is to declare: manifests have it as a key, darknet: {epsilon: opencv}, of which their schema tells, and subcommands
-// that open models as a flag, -epsilon opencv.
+// Setting is a choice between words that the format's files do not make, and that the user has to. The declaration is all
+// that is needed: manifests and their schema have it as a key, darknet: {epsilon: opencv}, and subcommands that open models
+// as a flag, -epsilon opencv.
 type Setting struct {
 	Key   string   // in lower case; no two formats have the same, since flags do not name formats
-	Words []string // what it may be, the default first
-	Doc   string   // what it says, which words mean what included: half a sentence in lower case, without a full stop
+	Words []string // the choices, the default first
+	Doc   string   // its meaning, and that of the words: half a sentence in lower case, without a full stop
 }
 
 // Options say what a model file alone does not tell.
 type Options struct {
 	Weights  string            // path of the file with the weights; "": the one beside the model file that has its name
-	Settings map[string]string // by the names of format and setting: "darknet.epsilon". what is not there has its default, which Format.Open finds filled in
+	Settings map[string]string // by the names of format and setting: "darknet.epsilon"; Format.Open finds missing ones filled in with their defaults
 	State    State             // where the structure of a checkpoint is from
 }
 
@@ -246,7 +246,7 @@ func Settings() iter.Seq2[string, Setting] {
 	}
 }
 
-// settled are settings with the defaults of those that are not there, or an error for one that no format has.
+// settled fills in the defaults of missing settings, and refuses settings that no format has.
 func settled(given map[string]string) (map[string]string, error) {
 	all := map[string]string{}
 	for name, s := range Settings() {
@@ -344,7 +344,8 @@ func Files(ctx context.Context, path string, o Options) ([]string, error) {
 	return f.Files(ctx, path, o)
 }
 
-// Named are the names of files that belong to a model file by its own, with other extensions, unless the options name one.
+// Named are the files that belong to a model file because they have its name with other extensions, unless the options name
+// one.
 func Named(path string, o Options, extensions ...string) (names []string) {
 	if o.Weights != "" {
 		return nil

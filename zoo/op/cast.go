@@ -31,10 +31,10 @@ func dropoutType(_ *model.Node, inputs Types, k int) tensor.DType {
 // dropoutNeeds are the same elements of the input: ratio and training_mode only say that nothing is dropped.
 func dropoutNeeds(_ *model.Node, _ []*Array, out Part) []Box { return []Box{out.Box} }
 
-// OnlyType says whether a node reads nothing of an input but its type.
+// OnlyType says whether a node reads only the type of an input, not its elements.
 func OnlyType(n *model.Node, k int) bool { return n.Type == "CastLike" && k == 1 }
 
-// OfType is an array for such an input: it has a value's type, and no elements.
+// OfType is an array for such an input: it has the value's type and no elements.
 func OfType(v *model.Value) *Array {
 	return &Array{DType: dtypeOf(v), Shape: []int64{0}, Data: []float64{}}
 }

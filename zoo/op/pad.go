@@ -33,7 +33,7 @@ func pad(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(padFrom(in[0], lists, padValue(n, in)))
 }
 
-// padPart is a part of what pad makes of a part of its input, of shape from, with its magnitudes.
+// padPart evaluates a part of a Pad from a part of its input, of shape from, with magnitudes.
 func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) (value, magnitude *Array, err error) {
 	known := slices.Clone(in)
 	known[0] = &Array{DType: in[0].DType, Shape: from}
@@ -42,7 +42,7 @@ func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) 
 		return nil, nil, fmt.Errorf("%v: a part of the output: %w", n, errors.Join(err, ErrUnsupported))
 	}
 	for axis, list := range lists {
-		number := make([]int32, from[axis]) // of those at hand, from 1
+		number := make([]int32, from[axis]) // index among the given positions, from 1
 		count := int32(0)
 		for _, r := range given[axis] {
 			for i := r.From; i < r.To; i++ {
@@ -73,7 +73,7 @@ func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) 
 	return value, magnitude, err
 }
 
-// padValue is the constant that a Pad surrounds its input by.
+// padValue is the constant with which a Pad pads.
 func padValue(n *model.Node, in []*Array) float64 {
 	if v := input(in, 2); v != nil && len(v.Data) == 1 {
 		return v.Data[0]
@@ -81,8 +81,8 @@ func padValue(n *model.Node, in []*Array) float64 {
 	return n.Float("value", 0)
 }
 
-// padSources are, for each position along each axis of a Pad's output, that of the input whose element stands there; below 0
-// where the constant does.
+// padSources are, for each position along each axis of a Pad's output, the position of the input that it copies; negative
+// for the constant.
 func padSources(n *model.Node, in []*Array) ([][]int32, error) {
 	x := in[0]
 	begin, shape, err := padded(n, in)

@@ -97,7 +97,7 @@ type Fold struct {
 	Graph  string `json:"graph,omitempty"`
 	Times  int    `json:"times"` // how many parts of the graph change in this way, this one counted
 	Before []Step `json:"before"`
-	After  []Step `json:"after"` // none where the part did nothing, or nothing needed it
+	After  []Step `json:"after"` // empty if the part was the identity, or unused
 }
 
 // Step is a node of such a part.
@@ -108,10 +108,10 @@ type Step struct {
 	Fate     Fate   `json:"fate,omitempty"`
 }
 
-// Fate is what folding does to a node.
+// Fate says what folding did to a node.
 type Fate string
 
-// The fates; a node that folding passes by, or changes in nothing that is to be shown, has none.
+// The fates. A node without one did not change, or in nothing that is shown.
 const (
 	Gone Fate = "gone" // before: it is not in the folded model
 	Took Fate = "took" // after: it took a per-channel node

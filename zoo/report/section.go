@@ -99,8 +99,8 @@ type section struct {
 	Hidden   int // nodes that are not listed
 }
 
-// sectionOf takes the nodes that it lists and the folds that it draws off what is left of the page's; nil if there is nothing to
-// tell.
+// sectionOf is a model's section; nil if there is nothing to show. It subtracts the nodes that it lists and the folds that
+// it draws from those that the page may still show.
 func sectionOf(m outcome.Model, reasons []reason, maps, folds *int) *section {
 	s := &section{Error: m.Error, Warnings: m.Warnings[:min(len(m.Warnings), mostWarnings)], Facts: proof(m), Reasons: reasons}
 	if len(m.Maps) > 0 && m.Kept() {

@@ -41,7 +41,7 @@ var (
 	signs       = map[string]string{reportFiles[0]: `zoofold`, reportFiles[1]: `"schema": "zoofold-report/`, "": "zoofold_"}
 )
 
-// signed bounds the bytes in which a file says who wrote it.
+// signed bounds the bytes at the beginning of a file in which its author is looked for.
 const signed = 4 << 10
 
 // openPlaces opens them. The originals are guarded from then on.

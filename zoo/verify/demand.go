@@ -126,8 +126,8 @@ func few(axis []op.Range, period int64, wide bool) (some, middle []op.Range) {
 	return some, middle
 }
 
-// wide says whether windows may lie over the border at the second position of an axis too. Where not, what stands there is
-// as what stands in the middle.
+// wide says whether windows may overlap the border at the second position of an axis too. If not, that position behaves
+// like the middle.
 func (s *side) wide() bool {
 	padded := 0 // windows, one behind the other
 	for _, n := range s.order {

@@ -47,8 +47,8 @@ func (c *comparison) shapes(probed []string, cut bool) ([][]int64, error) {
 	return out, nil
 }
 
-// freePosition is the extent that a free axis gets: one sample, some positions. One that has to be another makes the region
-// fail to evaluate.
+// freePosition is the extent that replaces a free axis other than the batch, which gets 1. If an operator needs another
+// extent, the region cannot be evaluated.
 func freePosition(axis int) int64 {
 	if axis == 0 {
 		return 1

@@ -262,7 +262,7 @@ func spelled(location string) string {
 // maxOthers bounds the files of a model's external data.
 const maxOthers = 4096
 
-// namesOther says whether rel can be another file of a model of which so many are known.
+// namesOther says whether rel can be the path of a further file of a model that has so many.
 func namesOther(rel string, known int) error {
 	if known >= maxOthers {
 		return fmt.Errorf("external data in more than %d files: %w", maxOthers, format.ErrLimit)

@@ -157,8 +157,8 @@ func (w within) linear(name string, transposed bool) *linear {
 	return l
 }
 
-// maxBlock is how many rows of a fully connected layer's weight are one node's: what a node outputs is held on all probes of
-// the algebra check, its weight is not.
+// maxBlock is the number of rows of a fully connected layer's weight in each node: the algebra check holds a node's output
+// on all probes in memory, but not its weight.
 const maxBlock = 1 << 14
 
 // blocks are the ranges of rows into which a weight is cut, one for each node.

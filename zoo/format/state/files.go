@@ -34,8 +34,8 @@ func (c *Files) Paths(extension string) (paths []string, err error) {
 	return c.Index.Paths, nil
 }
 
-// Named is what format.Files says of a checkpoint, of which shards have that extension: an index lists them, and a config.json
-// is read where nothing else says what the structure is.
+// Named implements format.Files for a checkpoint with shards of that extension: those that an index lists, and a
+// config.json if nothing else gives the structure.
 func Named(path, extension string, o format.Options) (names []string, err error) {
 	if strings.HasSuffix(strings.ToLower(path), ".json") {
 		if _, names, err = readNames(path, extension); err != nil {

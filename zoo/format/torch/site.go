@@ -134,7 +134,7 @@ func (s *site) undo() {
 	clear(s.outlets)
 }
 
-// unread says whether nobody reads a constant, and forgets it then.
+// unread says whether a constant has no readers, and drops it then.
 func (b *builder) unread(v *model.Value) bool {
 	if len(v.Uses) > 0 {
 		return false
