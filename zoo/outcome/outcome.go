@@ -164,9 +164,9 @@ func (m Model) Checks() [3]Proof {
 // MinLimit is the smallest Limit.
 const MinLimit = 1e-5
 
-// Limit is the largest difference of predictions that passes where no tolerance is given. jitter is the original's own answer
-// to a change of its inputs by one unit in the last place, unit the rounding error of the type in which weights were rescaled,
-// both relative; in float32 the unit does not matter.
+// Limit is the largest difference of predictions that passes if no tolerance is given. The jitter is the original's own
+// response to a change of its inputs by one unit in the last place. The unit is the rounding error of the type in which
+// weights were rescaled; in float32 it does not matter. Both are relative.
 func Limit(jitter, unit float64) float64 { return max(MinLimit, 32*unit, 4*jitter) }
 
 // Lacks says whether the model was kept without a check that was asked for.

@@ -30,11 +30,11 @@ func (d *demand) shape(name string, whole []int64) []int64 {
 // maxWhole bounds the multiplications up to which a region is evaluated as a whole, although a part would be enough.
 const maxWhole = 1 << 21
 
-// demand chooses the positions of the outputs that are compared, and on how many probes. Along axes where what is in the
-// middle depends on all constants that the whole axis depends on, a few are taken: both ends, what is in the middle, and
-// the neighbour of the first if it may be at the border too. A few positions of each axis cover all corners, edges and some
-// of the interior. Along all other axes, those of channels above all, every position is taken. So it is where operators
-// treat positions otherwise than their neighbours, as slices do, if that costs little.
+// demand chooses the positions of the outputs that are compared, and on how many probes. Along an axis whose middle depends
+// on all constants that the whole axis depends on, a few are taken: both ends, the middle, and the neighbour of the first
+// if it may be at the border too. A few positions of each axis cover all corners, edges and some of the interior. Along all
+// other axes, those of channels above all, every position is taken. The same goes for operators that do not treat
+// neighbouring positions alike, such as slices, if that costs little.
 func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, a attempt) *demand {
 	all := &demand{probes: otherProbes[:5]}
 	known := before.infer(shapes) && after.infer(shapes)
