@@ -69,7 +69,8 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 	if err := m.file.err(); err != nil {
 		return nil, err
 	}
-	return &w.zoo, nil
+	zoo := w.zoo // without the walker
+	return &zoo, nil
 }
 
 // walker is a walk under way.

@@ -37,7 +37,10 @@ type Document struct {
 func NewDocument() *Document { return &Document{Schema: reportSchema, Models: []outcome.Model{}} }
 
 // Start is Sink's.
-func (d *Document) Start(s outcome.Start) { d.Run = cleanStart(s) }
+func (d *Document) Start(s outcome.Start) {
+	d.Run = cleanStart(s)
+	d.Models = slices.Grow(d.Models, s.Models)
+}
 
 // Begin is Sink's.
 func (d *Document) Begin(outcome.Begin) {}
@@ -86,8 +89,8 @@ func (d *Document) WriteJSON(w io.Writer) error {
 		put(",\n \"history\": ", " ", d.History)
 	}
 	before, after := ",\n \"models\": [\n  ", ",\n \"models\": []\n}\n"
-	for _, m := range d.Models {
-		put(before, "  ", m)
+	for k := range d.Models {
+		put(before, "  ", &d.Models[k])
 		before, after = ",\n  ", "\n ]\n}\n"
 	}
 	if failed == nil {

@@ -40,12 +40,27 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 	return read, written, err
 }
 
+// announce has the ledger say, and the disk keep, what is about to be put where, before it is.
+func (w *work) announce(ctx context.Context, hashes []string) error {
+	outputs := w.outputs(hashes)
+	if err := w.mayReplace(ctx, outputs); err != nil {
+		return err
+	}
+	if err := w.books.begin(&entry{Manifest: w.manifest, Model: w.job.Path, Outputs: outputs}); err != nil {
+		w.note("ledger", err) // it matters only if the run is killed, or the power fails, before the model is in its place
+	}
+	return nil
+}
+
 // commit moves the staged files into place and records that in the ledger. Of a killed run, at most as many outputs as it
 // has workers are in place without a record.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
 	if len(w.out.order) > 1 { // other models may share files beside the model: claims and files have to agree until both are recorded
-		w.commits.Lock()
-		defer w.commits.Unlock()
+		release, err := w.books.exclusive(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
 	w.placing <- struct{}{}
 	done := sync.OnceFunc(func() { <-w.placing })
@@ -54,13 +69,8 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 		return err
 	}
 	e := w.entry(read, hashes)
-	for _, s := range e.Outputs {
-		if err := w.mayReplace(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := w.books.begin(e); err != nil {
-		w.note("ledger", err) // it matters only if the run is killed at this point
+	if err := w.mayReplace(ctx, e.Outputs); err != nil { // somebody may have put a file there meanwhile
+		return err
 	}
 	before, noted := w.books.get(e.owner()), false
 	err := w.out.place(func() error {
@@ -106,12 +116,18 @@ func (w *work) entry(inputs []stamp, hashes []string) *entry {
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
-		for k, rel := range w.out.order {
-			e.Outputs = append(e.Outputs, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
-		}
+		e.Outputs = w.outputs(hashes)
 	}
 	e.Former = w.books.leftOver(e)
 	return e
+}
+
+// outputs are the model's files as they are to be.
+func (w *work) outputs(hashes []string) (list []stamp) {
+	for k, rel := range w.out.order {
+		list = append(list, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
+	}
+	return list
 }
 
 // remember records a success in the ledger.
@@ -122,31 +138,49 @@ func (w *work) remember(e *entry) {
 	w.keeps(e.Told.Kept)
 }
 
-// standing says whether a regular file exists at the path of an output. Anything else there is never replaced, and is an
-// error.
-func (w *work) standing(path string) (yes bool, err error) {
+// standing is the stamp of the file in an output's place, without its content; without a path where there is none. Anything
+// else there can never be replaced, and is an error.
+func (w *work) standing(path string) (there stamp, err error) {
 	info, err := w.fsys.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+		return stamp{}, nil
 	case err != nil:
-		return false, err
+		return stamp{}, err
 	case !info.Mode().IsRegular():
-		return false, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
+		return stamp{}, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
 	}
-	return true, nil
+	return stampAs(path, info), nil
 }
 
-// mayReplace is an error if the file at the path of an output must not be replaced: a run did not put it there, or it was
-// changed since. A file that already has the new content, which the stamp has, may be replaced.
-func (w *work) mayReplace(ctx context.Context, s stamp) error {
-	path := w.books.abs(s.Path)
-	if reserved(s.Path) {
-		return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
+// mayReplace is an error if a file in the place of one of the outputs, whose new contents the stamps have, is not one that a
+// run put there and nobody changed. One that has the new content already is as good as that. What is still as it was found
+// before is not read again.
+func (w *work) mayReplace(ctx context.Context, outputs []stamp) error {
+	found := make([]stamp, len(outputs))
+	for k, s := range outputs {
+		path := w.books.abs(s.Path)
+		if reserved(s.Path) {
+			return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
+		}
+		var err error
+		if found[k], err = w.standing(path); err != nil {
+			return err
+		}
+		asBefore := len(w.found) == len(outputs) && w.found[k] == found[k]
+		if asBefore || found[k].Path == "" || w.job.Rule.Overwrite {
+			continue
+		}
+		if err := w.knows(ctx, path, s); err != nil {
+			return err
+		}
 	}
-	if there, err := w.standing(path); err != nil || !there || w.job.Rule.Overwrite {
-		return err
-	}
+	w.found = found
+	return nil
+}
+
+// knows is an error if the content of a file in the place of an output is neither the new one nor one that a run put there.
+func (w *work) knows(ctx context.Context, path string, s stamp) error {
 	hash, err := hashFile(ctx, w.fsys, path)
 	switch {
 	case err != nil:
@@ -165,6 +199,14 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 // external data may be. An outdated model of an earlier run loses its external data, and with that its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
 	w.out.outdated = nil
+	var outputs []stamp
+	for k, rel := range w.out.order {
+		outputs = append(outputs, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
+	}
+	others, err := w.books.consult(ctx, w.owner(w.job), outputs)
+	if err != nil {
+		return err
+	}
 	for k, rel := range w.out.order {
 		path, mine := w.out.final(rel), claim{w.job.Path, hashes[k]}
 		w.lock.Lock()
@@ -173,10 +215,13 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 			w.claims[path], taken = mine, false
 		}
 		w.lock.Unlock()
+		if other, is := others[outputs[k].Path]; is {
+			first, taken = other, true
+		}
 		if taken && (first.hash != mine.hash || rel == "") {
 			return &sharedError{path, rel, first.model}
 		}
-		for _, e := range w.books.sharing(w.books.rel(path), w.owner(w.job)) {
+		for _, e := range w.books.sharing(outputs[k].Path, w.owner(w.job)) {
 			if err := w.takeOver(ctx, e, rel, path, mine); err != nil {
 				return err
 			}
@@ -187,14 +232,12 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 
 // takeOver decides who owns a file that another model's entry in the ledger has too.
 func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine claim) error {
+	if w.gone(e) {
+		return nil // an orphan's place may be taken
+	}
 	name := e.Model
 	if e.Manifest != w.manifest {
-		if _, err := w.fsys.Stat(w.books.abs(e.Manifest)); errors.Is(err, fs.ErrNotExist) {
-			return nil // the other manifest was renamed or removed: this one takes its outputs over
-		}
 		name += " of " + e.Manifest
-	} else if !w.alive(e.Model) {
-		return nil // the other model is gone: its orphaned output may be replaced
 	}
 	if e.hashOf(w.books.rel(path)) == mine.hash && rel != "" {
 		return nil
@@ -209,6 +252,18 @@ func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine cl
 		w.out.outdated = append(w.out.outdated, w.books.abs(e.Outputs[0].Path))
 	}
 	return nil
+}
+
+// gone says whether the model of an entry is there no longer: the zoo has lost it, or its manifest was renamed or is gone.
+func (r *runner) gone(e *entry) bool {
+	if r.models == nil { // a worker does not know the zoo
+		return e.Orphan
+	}
+	if e.Manifest == r.manifest {
+		return !r.alive(e.Model)
+	}
+	_, err := r.fsys.Stat(r.books.abs(e.Manifest))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // current says whether an entry is still valid: its files are unchanged.

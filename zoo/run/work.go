@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type work struct {
 	meter  *meter
 
 	before  []stamp           // the stamps of its files before they were opened
+	mode    fs.FileMode       // of its first file
 	source  format.File       // the original
 	plan    *fold.Plan        // what was done to the source's model
 	heard   *listener         // observes reads of the source's constants
@@ -43,6 +45,8 @@ type work struct {
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that have other names in the written file
 	waits   bool              // it only waits for the disk
+	found   []stamp           // what was in the places of the outputs when it was last seen that it may be replaced
+	toHand  bool              // it is to be done, elsewhere
 	moved   map[string]bool   // names of files beside the model that were taken, and their new names
 }
 
@@ -54,6 +58,10 @@ func (w *work) do(ctx context.Context) error {
 			w.remembered(e)
 			return nil
 		}
+	}
+	if w.away != nil && !w.DryRun {
+		w.toHand = true
+		return nil
 	}
 	w.begin(w.job)
 	if err := w.open(ctx); err != nil {
@@ -78,7 +86,7 @@ func (w *work) close() {
 	if w.source != nil {
 		w.source.Close()
 	}
-	w.source, w.plan = nil, nil
+	w.source, w.plan, w.heard = nil, nil, nil
 }
 
 // handOn gives the worker to another model while this one, written and proven, waits for the disk.
@@ -124,11 +132,7 @@ func (w *work) skip(ctx context.Context) error {
 
 // make writes the model's output, proves it and puts it in its place.
 func (w *work) make(ctx context.Context) (err error) {
-	like, err := w.fsys.Stat(w.job.Source)
-	if err != nil {
-		return err
-	}
-	if w.out, err = w.stages.stage(w.job.Target, like.Mode()); err != nil {
+	if w.out, err = w.stages.stage(w.job.Target, w.mode); err != nil {
 		return err
 	}
 	w.out.meter = w.meter
@@ -184,12 +188,13 @@ func (w *work) fill(ctx context.Context) error {
 		err = w.claim(ctx, hashes) // while the original is open, so that the model can be written again with other file names
 	}
 	if err == nil {
+		w.compare(after, hashes)
 		w.handOn()
+		err = w.announce(ctx, hashes)
 	}
 	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
-	w.compare(after, hashes)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -239,7 +244,7 @@ func (w *work) compare(read []stamp, written []string) {
 // their stamps are older than what is read.
 func (w *work) open(ctx context.Context) (err error) {
 	j := w.job
-	if w.before, err = watch(ctx, w.fsys, j.Source); err != nil {
+	if err = w.watch(ctx, j.Source); err != nil {
 		return err
 	}
 	if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
@@ -252,7 +257,7 @@ func (w *work) open(ctx context.Context) (err error) {
 	}()
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
 		w.source.Close()
-		if w.before, err = watch(ctx, w.fsys, inputs...); err != nil {
+		if err = w.watch(ctx, inputs...); err != nil {
 			return err
 		}
 		if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
@@ -262,23 +267,8 @@ func (w *work) open(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
 		}
 	}
-	if err := w.protect(); err != nil {
-		return err
-	}
 	w.noteKept()
 	return w.fold(ctx, nil)
-}
-
-// protect guards all of the model's files as originals, wherever they are.
-func (w *work) protect() error {
-	for _, path := range w.source.Inputs() {
-		info, err := w.fsys.Stat(path)
-		if err != nil {
-			return err
-		}
-		w.guard.Files(info)
-	}
-	return nil
 }
 
 // noteKept records which of the rule's keep patterns match a node.
