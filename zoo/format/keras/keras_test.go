@@ -27,12 +27,12 @@ func TestSuite(t *testing.T) {
 	formattest.Suite{Generate: zootest.Keras, Seeds: 40, Damages: 600}.Run(t)
 }
 
-func TestSuiteOfWeightsInSeveralFiles(t *testing.T) {
+func TestSuite_WeightsInSeveralFiles(t *testing.T) {
 	t.Chdir("testdata/shards")
 	formattest.Suite{Generate: zootest.KerasShards, Seeds: 16, Damages: 200}.Run(t)
 }
 
-func TestAnIndexOfWeightsThatLiesIsAClearError(t *testing.T) {
+func TestOpen_WrongIndexOfWeightsIsAClearError(t *testing.T) {
 	for name, x := range map[string]struct {
 		edit func(index object)
 		want string
@@ -137,7 +137,7 @@ func legacy(t *testing.T, edit func(config object, root *hdf5.Group)) string {
 	return f.Name()
 }
 
-func TestAConfigurationWithoutItsWeightsOrWithOthersIsAClearError(t *testing.T) {
+func TestOpen_MissingOrForeignWeightsAreAClearError(t *testing.T) {
 	config := `{"class_name": "Sequential", "config": {"name": "s", "layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [null, 3]}}]}, "keras_version": "2.2.4"}`
 	other, _, err := zootest.Keras(2, t.TempDir())
 	if err != nil {
@@ -251,7 +251,7 @@ func written(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-func TestBadFilesGetOneClearError(t *testing.T) {
+func TestOpen_BadFilesGetOneClearError(t *testing.T) {
 	weightsOf := func(root *hdf5.Group, layer string) *hdf5.Group {
 		return root.Get("model_weights/" + layer).(*hdf5.Group)
 	}
@@ -440,7 +440,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 }
 
 // What a layer says that is too much to be believed, or not understood, makes it a node that is left alone.
-func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
+func TestOpen_LeavesUnknownLayersAlone(t *testing.T) {
 	for name, edit := range map[string]func(conv, norm, act object){
 		"a kernel of another world": func(conv, _, _ object) { settings(conv)["kernel_size"] = []any{1e9, 1} },
 		"no number":                 func(conv, _, _ object) { settings(conv)["strides"] = "two" },
@@ -480,7 +480,7 @@ func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
 }
 
 // Members that are compressed, of an archive that somebody packed again, are read like others and written as they should be.
-func TestCompressedArchives(t *testing.T) {
+func TestOpen_CompressedArchives(t *testing.T) {
 	path := archive(t, func(m []member) []member {
 		for k := range m {
 			m[k].Method = zip.Deflate
@@ -503,7 +503,7 @@ func TestCompressedArchives(t *testing.T) {
 }
 
 // Keras 3 has another hard sigmoid than Keras 2 had.
-func TestHardSigmoidIsThatOfItsKeras(t *testing.T) {
+func TestHardSigmoid_IsThatOfTheFilesKerasVersion(t *testing.T) {
 	activate := func(c object) { settings(layerOf(c, "Activation"))["activation"] = "hard_sigmoid" }
 	for path, want := range map[string]float64{
 		legacy(t, func(c object, _ *hdf5.Group) { activate(c) }): 0.2,

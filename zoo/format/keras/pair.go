@@ -98,7 +98,7 @@ func openPair(path, weights string) (*file, error) {
 	return h, nil
 }
 
-// pair is what is known of a configuration in a file of its own.
+// pair is a configuration in a file of its own, and the file of its weights.
 type pair struct {
 	weights string // the path of the file with the weights
 	text    string
@@ -146,7 +146,7 @@ func (h *file) openWeights(config *jsontext.Value) error {
 		return err
 	}
 	h.version = version{major: 2}
-	if config.Get("module") != nil { // which Keras 3 says of every class
+	if config.Get("module") != nil { // which Keras 3 writes for every class
 		h.version = version{major: 3}
 	}
 	backend, _ := config.Get("backend").Str()
@@ -179,7 +179,7 @@ func stringOf(v *jsontext.Value) string {
 	return s
 }
 
-// edited is the text of the configuration's file with another configuration.
+// edited is the text of the configuration's file with the configuration replaced.
 func (p *pair) edited(config string) string {
 	body := strings.TrimSpace(strings.TrimPrefix(p.text, mark))
 	before, after, _ := strings.Cut(p.text, body)

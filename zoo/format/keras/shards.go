@@ -17,10 +17,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Weights that save_weights splits (max_shard_size) are an index and HDF5 files beside it, each laid out as in a .keras file:
-// {"metadata": {"total_size": BYTES}, "weight_map": {"/layers/conv2d/vars": FILE, or a list of files}}. A layer's weights may be
-// in several of them, each with another number. The format is that of keras/src/saving/saving_lib.py, ShardedH5IOStore. Here
-// they are one tree, and it is known of each data set in which file it is.
+// Weights that save_weights splits (max_shard_size) are an index and HDF5 files beside it, each laid out as in a .keras
+// file: {"metadata": {"total_size": BYTES}, "weight_map": {"/layers/conv2d/vars": FILE, or a list of files}}. A layer's
+// weights may be in several of them, each with another number. The format is that of keras/src/saving/saving_lib.py,
+// ShardedH5IOStore. Here they are one tree, which records the file of each dataset.
 
 // shards are an open index and its files.
 type shards struct {
@@ -189,8 +189,8 @@ func (s *shards) merge(into, tree *hdf5.Group, file int, path string, places map
 	return nil
 }
 
-// part is what one file has of a tree: its data sets, and the groups that they are in. The first file has the groups without
-// any, too.
+// part is the part of a tree in one file: its datasets, and the groups that contain them. The first file also has the
+// groups without datasets.
 func (s *shards) part(tree *hdf5.Group, file int) *hdf5.Group {
 	own := &hdf5.Group{Attrs: tree.Attrs, Links: map[string]hdf5.Object{}}
 	for name, o := range tree.Links {
@@ -208,7 +208,7 @@ func (s *shards) part(tree *hdf5.Group, file int) *hdf5.Group {
 	return own
 }
 
-// settle finds a file for each weight that is others now: that of the weight before, or of the one beside it.
+// settle finds a file for each changed weight: that of the old weight, or of the one beside a new one.
 func (s *shards) settle(p *placer) {
 	for key, set := range p.sets {
 		like := key.layer.variable(key.role)
@@ -221,7 +221,7 @@ func (s *shards) settle(p *placer) {
 	}
 }
 
-// listing is what an index says of a tree: the files of each group, and how many bytes all weights have.
+// listing is the content of a tree's index: the files of each group, and the bytes of all weights.
 func (s *shards) listing(tree *hdf5.Group, path string, into map[string]any) (bytes int64) {
 	var files []string
 	for _, name := range tree.Names() {
@@ -264,7 +264,7 @@ func (s *shards) edited(tree *hdf5.Group) (string, error) {
 	return index.String(), nil
 }
 
-// write writes the index and all files. at is where a file goes that was at a path.
+// write writes the index and all files. at gives the new path of a file.
 func (s *shards) write(ctx context.Context, out format.Output, at func(string) string, index string, tree *hdf5.Group, content func(*hdf5.Dataset, io.WriterAt) error, backend tensor.Backend) error {
 	text, err := s.edited(tree)
 	if err != nil {
@@ -286,7 +286,7 @@ func (s *shards) write(ctx context.Context, out format.Output, at func(string) s
 	return nil
 }
 
-// copy writes the index and all files as they are.
+// copy copies the index and all files.
 func (s *shards) copy(ctx context.Context, out format.Output, at func(string) string, index string, backend tensor.Backend) error {
 	if err := format.Splice(ctx, out, at(index), nil, []format.Piece{{Made: []byte(s.text)}}, backend); err != nil {
 		return err
