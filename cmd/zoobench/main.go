@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -34,14 +36,15 @@ func main() {
 	huge := flag.Float64("huge", 0, "GB of one more model, with external data, beside one of 0.1 GB; 0: none")
 	checkpoint := flag.Float64("checkpoint", 0, "GB of a language model in shards, measured beside cp -r and nothing else; 0: none")
 	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
 	if *checkpoint > 0 {
-		if err := shards(*program, *checkpoint, *rounds); err != nil {
-			fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
-			os.Exit(1)
-		}
-		return
+		err = shards(ctx, *program, *checkpoint, *rounds)
+	} else {
+		err = measure(ctx, *program, *models, *width, *many, *rounds, *published, *python, *huge)
 	}
-	if err := measure(*program, *models, *width, *many, *rounds, *published, *python, *huge); err != nil {
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
 		os.Exit(1)
 	}
@@ -49,24 +52,25 @@ func main() {
 
 // bench is a folder to work in.
 type bench struct {
+	ctx             context.Context // whose end ends the programs, so that the folder is removed
 	folder, program string
 	jobs            int
 }
 
 // newBench makes the folder, which close removes.
-func newBench(program string, jobs int) (*bench, error) {
+func newBench(ctx context.Context, program string, jobs int) (*bench, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
 	}
 	folder, err := os.MkdirTemp("", "zoobench-")
-	return &bench{folder, program, jobs}, err
+	return &bench{ctx, folder, program, jobs}, err
 }
 
 func (b *bench) close() { _ = os.RemoveAll(b.folder) }
 
-func measure(program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
-	b, err := newBench(program, runtime.NumCPU())
+func measure(ctx context.Context, program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
+	b, err := newBench(ctx, program, runtime.NumCPU())
 	if err != nil {
 		return err
 	}
@@ -253,7 +257,7 @@ func size(folder string) (count int, bytes int64, err error) {
 
 // command runs a program to its end.
 func (b *bench) command(name string, args ...string) (ended, error) {
-	c := exec.Command(name, args...)
+	c := exec.CommandContext(b.ctx, name, args...)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return ended{}, fmt.Errorf("%w: %s", err, out)

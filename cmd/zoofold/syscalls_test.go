@@ -156,7 +156,7 @@ func may(name string, fault syscall.Errno) bool {
 	case syscall.EINTR:
 		return slices.Contains([]string{"read", "pread64", "write", "pwrite64", "openat", "flock", "fsync"}, name)
 	case syscall.ENOSPC:
-		return slices.Contains([]string{"openat", "mkdirat", "renameat", "write", "pwrite64", "copy_file_range", "fsync", "close"}, name)
+		return slices.Contains([]string{"openat", "mkdirat", "renameat", "write", "pwrite64", "copy_file_range", "fsync", "syncfs", "close"}, name)
 	}
 	return true
 }

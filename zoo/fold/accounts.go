@@ -23,12 +23,13 @@ type entry struct {
 	into        []*model.Node // those that took it, or a part of it
 }
 
-func newAccounts(m *model.Model) *accounts {
+func newAccounts(m *model.Model, constant constantValues) *accounts {
+	nodes := counted(m, constant)
 	a := &accounts{
-		own: map[*model.Node]*entry{}, entries: map[*model.Node][]*entry{},
+		own: make(map[*model.Node]*entry, len(nodes)), entries: make(map[*model.Node][]*entry, len(nodes)),
 		takers: map[*model.Node][]*model.Node{}, why: map[*model.Node]*Reason{},
 	}
-	for k, n := range counted(m) {
+	for k, n := range nodes {
 		e := &entry{number: k, graph: n.Graph.Path(), name: n.String()}
 		a.list, a.own[n], a.entries[n] = append(a.list, e), e, []*entry{e}
 	}
@@ -37,6 +38,9 @@ func newAccounts(m *model.Model) *accounts {
 
 // of are the entries that nodes stand for, each once.
 func (a *accounts) of(nodes []*model.Node) (list []*entry) {
+	if len(nodes) == 1 {
+		return a.entries[nodes[0]]
+	}
 	seen := map[*entry]bool{}
 	for _, n := range nodes {
 		for _, e := range a.entries[n] {
@@ -97,10 +101,11 @@ func (a *accounts) take(n *model.Node, more []*entry) {
 
 // close writes the accounts into the plan. What stands in the folded model decides what became of each entry.
 func (a *accounts) close(p *planner) {
-	rest := counted(p.model)
+	constant := constants(p.model)
+	rest := counted(p.model, constant)
 	p.plan.Before, p.plan.After = len(a.list), len(rest)
 	standing := map[*entry][]int{}
-	whyNoMap, functions := p.whyNoMap(), functionGraphs(p.model)
+	whyNoMap, functions := p.whyNoMap(constant), functionGraphs(p.model)
 	for k, n := range rest {
 		one := Remaining{Graph: n.Graph.Path(), Node: n.String()}
 		if functions[n.Graph] {
@@ -170,8 +175,7 @@ func (p *planner) whyLeft(n *model.Node, whyNoMap func(*model.Node) *Reason) *Re
 }
 
 // whyNoMap answers, for a per-channel node that no pass tries to move, why it is no affine map.
-func (p *planner) whyNoMap() func(*model.Node) *Reason {
-	constant := constants(p.model)
+func (p *planner) whyNoMap(constant constantValues) func(*model.Node) *Reason {
 	stays := func(n *model.Node) bool {
 		if p.model.Stays == nil {
 			return false
@@ -200,9 +204,9 @@ func (p *planner) whyNoMap() func(*model.Node) *Reason {
 }
 
 // noMap says why a node with a constant operand is no map.
-func (p *planner) noMap(n *model.Node, constant map[*model.Value]bool) *Reason {
+func (p *planner) noMap(n *model.Node, constant constantValues) *Reason {
 	x, c := n.Inputs[0], n.Inputs[1]
-	if constant[x] {
+	if constant.has(x) {
 		x, c = c, x
 	}
 	switch {

@@ -110,7 +110,7 @@ func (p *planner) sendTail(n *model.Node) bool {
 	}
 	r := &run{nodes: []*model.Node{n}, a: a, cost: costSimple}
 	if why == nil {
-		why = p.send(r, a, affine{a.Axis, ones(len(a.Scale)), make([]float64, len(a.Scale))})
+		why = p.send(r, a, p.nothing(a.Axis, len(a.Scale)))
 	}
 	if why != nil && p.model.ScaleAlone && a.Scales() && a.Shifts() {
 		left := shifting(a.Axis, make([]float64, len(a.Scale)))
@@ -125,6 +125,15 @@ func (p *planner) sendTail(n *model.Node) bool {
 		p.explain(r, why)
 	}
 	return why == nil
+}
+
+// nothing is the map that does nothing. Those of one size share their numbers: a language model has a γ of ones for each of
+// its normalisations.
+func (p *planner) nothing(axis, channels int) affine {
+	if len(p.plain.Scale) != channels {
+		p.plain = shifting(axis, make([]float64, channels))
+	}
+	return affine{axis, p.plain.Scale, p.plain.Shift}
 }
 
 // send moves a map into what reads a normalisation, which ends in another one then.

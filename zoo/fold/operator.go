@@ -21,7 +21,7 @@ type operator struct {
 	Cost cost
 
 	// Counts says whether Count counts a node as a per-channel node, given which values are constant; nil: no node counts.
-	Counts func(n *model.Node, constant map[*model.Value]bool) bool
+	Counts func(n *model.Node, constant constantValues) bool
 
 	// Tail is the affine map in which a node ends that is no affine map itself: γ and β of a LayerNormalization. sendTail
 	// moves it into the readers.
@@ -67,14 +67,16 @@ func register(ops ...*operator) {
 // operator is what folding knows of a node: never nil. It knows nothing of a node that lacks its first input or output.
 func (p *planner) operator(n *model.Node) *operator {
 	if n.Domain != "" && n.Domain != "ai.onnx" || n.In(0) == nil || len(n.Outputs) == 0 || n.Outputs[0] == nil {
-		return &operator{}
+		return nothingKnown
 	}
 	o := operators[n.Type]
 	if o == nil || p.opt.Off[o.Family] {
-		return &operator{}
+		return nothingKnown
 	}
 	return o
 }
+
+var nothingKnown = &operator{}
 
 // because is a reason, written as by fmt.Sprintf; nodes print as type and name.
 func because(code Code, format string, args ...any) *Reason {

@@ -69,7 +69,6 @@ func (p *planner) mayGo(n *model.Node) bool {
 
 // neighbours says whether n read what before put out in the original model.
 func (r *regions) neighbours(before, n *model.Node) bool {
-	k, ok := r.index[n]
-	j, was := r.index[before]
-	return !ok || !was || slices.Contains(r.wires[j][1], r.wires[k][0][0])
+	reader, writer := r.of(n), r.of(before)
+	return reader == nil || writer == nil || slices.Contains(writer.outputs, reader.inputs[0])
 }

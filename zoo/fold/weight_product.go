@@ -14,7 +14,7 @@ func (p *planner) fixed(v *model.Value) bool {
 	if v == nil || v.Const != nil {
 		return p.isConstant(v)
 	}
-	return p.regions.constant[v] && !p.quantized(v)
+	return p.regions.constant.has(v) && !p.quantized(v)
 }
 
 // varies says whether an input of a node may be another one in another run: a node without such inputs is no map, but part

@@ -155,7 +155,7 @@ func (x *subject) write(t *testing.T, f format.File, backend tensor.Backend) wri
 
 func (x *subject) folded(t *testing.T, f format.File) *fold.Plan {
 	t.Helper()
-	p, err := fold.Fold(f.Model(), x.fold)
+	p, err := fold.Fold(t.Context(), f.Model(), x.fold)
 	if err != nil {
 		t.Fatalf("seed %d: %v", x.seed, err)
 	}
@@ -310,7 +310,7 @@ func (s Suite) damaged(t *testing.T) {
 		for _, p := range x.inputs {
 			data := x.before[p]
 			if p == victim {
-				data = Damage(rng, data)
+				data = damage(rng, data)
 			}
 			if err := os.WriteFile(filepath.Join(folder, format.Beside(x.path, p)), data, 0o666); err != nil {
 				t.Fatal(err)
@@ -349,8 +349,8 @@ func Fuzz(f *testing.F, generate Generator, name string, o format.Options, seeds
 	})
 }
 
-// Damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
-func Damage(rng *rand.Rand, data []byte) []byte {
+// damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
+func damage(rng *rand.Rand, data []byte) []byte {
 	data = slices.Clone(data)
 	if len(data) == 0 {
 		return data
@@ -420,7 +420,7 @@ func tryOnce(path string, o format.Options, how fold.Options) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), how); err != nil {
+	if _, err := fold.Fold(context.Background(), f.Model(), how); err != nil {
 		return err
 	}
 	_, err = f.Write(context.Background(), &discard{}, tensor.Reference{})

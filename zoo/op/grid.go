@@ -162,9 +162,9 @@ func (a *Array) Part(from, to Grid) (*Array, error) {
 	return out, err
 }
 
-// Spread is the array of that shape in which an array's elements are those of a grid. Elsewhere stand numbers that are none,
+// spread is the array of that shape in which an array's elements are those of a grid. Elsewhere stand numbers that are none,
 // or zeros where it holds integers: what is computed of them cannot be taken for a result.
-func (a *Array) Spread(grid Grid, shape []int64) (*Array, error) {
+func (a *Array) spread(grid Grid, shape []int64) (*Array, error) {
 	all := WholeGrid(shape)
 	if grid.Equal(all) {
 		return a, nil
@@ -216,7 +216,7 @@ func each(a *Array, of, grid Grid, f func(inside, e int)) error {
 func InParts(n *model.Node, given []Grid, out Grid) bool {
 	o := Of(n)
 	switch {
-	case flat[n.Type] || cuts[n.Type]:
+	case flat[n.Type] || cuts[n.Type] || n.Type == "Pad":
 		return true
 	case len(given) == 0 || given[0] == nil:
 		return false
@@ -355,18 +355,21 @@ func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k i
 	if k == 0 && flat[n.Type] {
 		return reshapedPart(in[0], m[0], given[0], shapes[0], whole, out)
 	}
+	if k == 0 && n.Type == "Pad" {
+		return padPart(n, in, m, given[0], shapes[0], out)
+	}
 	if !InParts(n, given, out) {
 		in, m = slices.Clone(in), slices.Clone(m)
 		for j, a := range in {
 			if a == nil {
 				continue
 			}
-			if in[j], err = a.Spread(given[j], shapes[j]); err != nil {
+			if in[j], err = a.spread(given[j], shapes[j]); err != nil {
 				return nil, nil, err
 			}
 			if m[j] == a {
 				m[j] = in[j]
-			} else if m[j], err = m[j].Spread(given[j], shapes[j]); err != nil {
+			} else if m[j], err = m[j].spread(given[j], shapes[j]); err != nil {
 				return nil, nil, err
 			}
 		}

@@ -1,10 +1,13 @@
 package op
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // Operators that widen or narrow axes at their ends, and those that fold positions into channels and back.
@@ -23,34 +26,88 @@ func padMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return pa
 
 // pad surrounds the input by a constant, or by elements of its own: reflect, edge and wrap as numpy.pad has them.
 func pad(n *model.Node, in []*Array) ([]*Array, error) {
+	lists, err := padSources(n, in)
+	if err != nil {
+		return nil, err
+	}
+	return one(padFrom(in[0], lists, padValue(n, in)))
+}
+
+// padPart is a part of what pad makes of a part of its input, of shape from, with its magnitudes.
+func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) (value, magnitude *Array, err error) {
+	known := slices.Clone(in)
+	known[0] = &Array{DType: in[0].DType, Shape: from}
+	lists, err := padSources(n, known)
+	if err != nil || len(lists) != len(out) || in[0].wide != nil {
+		return nil, nil, fmt.Errorf("%v: a part of the output: %w", n, errors.Join(err, ErrUnsupported))
+	}
+	for axis, list := range lists {
+		number := make([]int32, from[axis]) // of those at hand, from 1
+		count := int32(0)
+		for _, r := range given[axis] {
+			for i := r.From; i < r.To; i++ {
+				count++
+				number[i] = count
+			}
+		}
+		var taken []int32
+		for _, r := range out[axis] {
+			for _, i := range list[r.From:r.To] {
+				if i >= 0 {
+					if i = number[i] - 1; i < 0 {
+						return nil, nil, fmt.Errorf("%v: elements of shape %v that are not among %v: %w", n, from, given, ErrUnsupported)
+					}
+				}
+				taken = append(taken, i)
+			}
+		}
+		lists[axis] = taken
+	}
+	if value, err = padFrom(in[0], lists, padValue(n, in)); err != nil {
+		return nil, nil, err
+	}
+	if value.DType != tensor.Undefined && !value.DType.Float() {
+		return value, value, nil
+	}
+	magnitude, err = padFrom(m[0], lists, math.Abs(padValue(n, m)))
+	return value, magnitude, err
+}
+
+// padValue is the constant that a Pad surrounds its input by.
+func padValue(n *model.Node, in []*Array) float64 {
+	if v := input(in, 2); v != nil && len(v.Data) == 1 {
+		return v.Data[0]
+	}
+	return n.Float("value", 0)
+}
+
+// padSources are, for each position along each axis of a Pad's output, that of the input whose element stands there; below 0
+// where the constant does.
+func padSources(n *model.Node, in []*Array) ([][]int32, error) {
 	x := in[0]
 	begin, shape, err := padded(n, in)
 	if err != nil {
 		return nil, err
 	}
-	value := n.Float("value", 0)
-	if v := input(in, 2); v != nil && len(v.Data) == 1 {
-		value = v.Data[0]
-	}
-	out, err := NewArray(shape)
-	if err != nil {
+	if _, err := elements(shape); err != nil {
 		return nil, err
 	}
-	mode, step, e := n.Str("mode", "constant"), strides(x.Shape), 0
-	if mode != "constant" && len(x.Data) == 0 {
+	mode := n.Str("mode", "constant")
+	if mode != "constant" && product(x.Shape) == 0 {
 		return nil, fmt.Errorf("nothing to pad with in shape %v", x.Shape)
 	}
 	if mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap" {
 		return nil, fmt.Errorf("mode %q: %w", mode, ErrUnsupported)
 	}
-	walk(shape, func(index []int64) {
-		at, inside := int64(0), true
-		for k, i := range index {
-			i -= begin[k]
-			if d := x.Shape[k]; i < 0 || i >= d {
+	lists := make([][]int32, len(shape))
+	for k, d := range x.Shape {
+		lists[k] = make([]int32, shape[k])
+		for o := range lists[k] {
+			i := int64(o) - begin[k]
+			if i < 0 || i >= d {
 				switch mode {
 				case "constant":
-					inside = false
+					i = -1
 				case "edge":
 					i = min(max(i, 0), d-1)
 				case "reflect":
@@ -64,14 +121,46 @@ func pad(n *model.Node, in []*Array) ([]*Array, error) {
 					i = ((i % d) + d) % d
 				}
 			}
+			lists[k][o] = int32(i)
+		}
+	}
+	return lists, nil
+}
+
+// padFrom is the array of the elements of x at those positions along each axis; of the value where one is below 0.
+func padFrom(x *Array, lists [][]int32, value float64) (*Array, error) {
+	shape := make([]int64, len(lists))
+	for k, list := range lists {
+		shape[k] = int64(len(list))
+	}
+	out, err := NewArray(shape)
+	if err != nil {
+		return nil, err
+	}
+	out.DType = x.DType
+	if len(lists) == 0 {
+		copy(out.Data, x.Data)
+		return out, nil
+	}
+	step, last, e := strides(x.Shape), lists[len(lists)-1], 0
+	walk(shape[:len(shape)-1], func(index []int64) {
+		row, at := out.Data[e:][:len(last)], int64(0)
+		e += len(last)
+		for k, o := range index {
+			i := int64(lists[k][o])
+			if i < 0 {
+				at = -1
+				break
+			}
 			at += i * step[k]
 		}
-		if out.Data[e] = value; inside {
-			out.Data[e] = x.Data[at]
+		for o, i := range last {
+			if row[o] = value; at >= 0 && i >= 0 {
+				row[o] = x.Data[at+int64(i)]
+			}
 		}
-		e++
 	})
-	return one(out, nil)
+	return out, nil
 }
 
 // padded are the numbers of elements that a Pad puts in front of each axis, and the shape that comes of it.

@@ -153,10 +153,21 @@ type Proof struct {
 	Check
 }
 
-// Checks are the three proofs, in the order in which they are told.
+// CheckNames are the names of the three proofs, in the order in which they are told.
+var CheckNames = []string{"parity", "algebra", "predictions"}
+
+// Checks are the three proofs, in that order.
 func (m Model) Checks() [3]Proof {
-	return [3]Proof{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}}
+	return [3]Proof{{CheckNames[0], m.Parity}, {CheckNames[1], m.Algebra}, {CheckNames[2], m.Predictions}}
 }
+
+// MinLimit is the smallest Limit.
+const MinLimit = 1e-5
+
+// Limit is the largest difference of predictions that passes where no tolerance is given. jitter is the original's own answer
+// to a change of its inputs by one unit in the last place, unit the rounding error of the type in which weights were rescaled,
+// both relative; in float32 the unit does not matter.
+func Limit(jitter, unit float64) float64 { return max(MinLimit, 32*unit, 4*jitter) }
 
 // Lacks says whether the model was kept without a check that was asked for.
 func (m Model) Lacks() bool {

@@ -13,8 +13,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Schema names the layout of report.json. A new name comes with a change that old readers would misread.
-const Schema = "zoofold-report/1"
+// reportSchema names the layout of report.json. A new name comes with a change that old readers would misread.
+const reportSchema = "zoofold-report/1"
 
 //go:embed report.schema.json
 var jsonSchema []byte
@@ -34,10 +34,13 @@ type Document struct {
 }
 
 // NewDocument is an empty document.
-func NewDocument() *Document { return &Document{Schema: Schema, Models: []outcome.Model{}} }
+func NewDocument() *Document { return &Document{Schema: reportSchema, Models: []outcome.Model{}} }
 
 // Start is Sink's.
-func (d *Document) Start(s outcome.Start) { d.Run = cleanStart(s) }
+func (d *Document) Start(s outcome.Start) {
+	d.Run = cleanStart(s)
+	d.Models = slices.Grow(d.Models, s.Models)
+}
 
 // Begin is Sink's.
 func (d *Document) Begin(outcome.Begin) {}
@@ -86,8 +89,8 @@ func (d *Document) WriteJSON(w io.Writer) error {
 		put(",\n \"history\": ", " ", d.History)
 	}
 	before, after := ",\n \"models\": [\n  ", ",\n \"models\": []\n}\n"
-	for _, m := range d.Models {
-		put(before, "  ", m)
+	for k := range d.Models {
+		put(before, "  ", &d.Models[k])
 		before, after = ",\n  ", "\n ]\n}\n"
 	}
 	if failed == nil {
@@ -102,8 +105,8 @@ func Load(r io.Reader) (*Document, error) {
 	if err := json.NewDecoder(r).Decode(d); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	if d.Schema != Schema {
-		return nil, fmt.Errorf("report: its schema is %q, this program reads %q", d.Schema, Schema)
+	if d.Schema != reportSchema {
+		return nil, fmt.Errorf("report: its schema is %q, this program reads %q", d.Schema, reportSchema)
 	}
 	return d, nil
 }

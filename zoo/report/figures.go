@@ -204,7 +204,7 @@ const (
 func (d *Document) differences() (figure, bool) {
 	type point struct{ jitter, difference float64 }
 	var usual, wide, bad []point
-	right, top := 1e-5, 1e-4
+	right, top := outcome.MinLimit, 10*outcome.MinLimit
 	for _, m := range d.Models {
 		c := m.Predictions
 		if c.Status == outcome.NotRun || c.Compared == 0 {
@@ -215,7 +215,7 @@ func (d *Document) differences() (figure, bool) {
 		switch {
 		case c.Status == outcome.Mismatch:
 			bad = append(bad, p)
-		case c.Limit > 1.01*limitOf(c.Jitter):
+		case c.Limit > 1.01*outcome.Limit(c.Jitter, 0):
 			wide = append(wide, p)
 		default:
 			usual = append(usual, p)
@@ -240,8 +240,8 @@ func (d *Document) differences() (figure, bool) {
 	y := func(v float64) float64 { return s.Bottom - 6 - (s.Bottom-s.Top-6)*along(v, top) }
 	s.X, s.Y = decades(right, x), decades(top, y)
 	edge := min(right, top/4)
-	s.Limit = fmt.Sprintf("M%.1f %.1fH%.1fL%.1f %.1f", x(nothing), y(1e-5), x(2.5e-6), x(edge), y(limitOf(edge)))
-	s.LimitAt = y(1e-5)
+	s.Limit = fmt.Sprintf("M%.1f %.1fH%.1fL%.1f %.1f", x(nothing), y(outcome.MinLimit), x(outcome.MinLimit/4), x(edge), y(outcome.Limit(edge, 0)))
+	s.LimitAt = y(outcome.MinLimit)
 	marks := func(list []point, shape string) string {
 		type cell struct{ x, y int }
 		taken := map[cell]bool{}
@@ -261,9 +261,6 @@ func (d *Document) differences() (figure, bool) {
 	f.Scatter = s
 	return f, true
 }
-
-// limitOf is the largest difference that passes in float32 models without a tolerance of their own.
-func limitOf(jitter float64) float64 { return max(1e-5, 4*jitter) }
 
 // along is where a value stands on a logarithmic axis that ends at most: from 0 to 1.
 func along(v, most float64) float64 {

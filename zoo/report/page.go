@@ -129,7 +129,7 @@ func (d *Document) WriteHTML(w io.Writer) error {
 
 // row is a model's in the table.
 type row struct {
-	outcome.Model
+	*outcome.Model
 	ID         int
 	Word       string // for its status
 	Removed    int    // per-channel nodes that are gone: none of a model that was not kept
@@ -147,9 +147,12 @@ type row struct {
 
 // rows are in the order in which they want to be read.
 func (d *Document) rows() []row {
-	models := slices.Clone(d.Models)
-	slices.SortStableFunc(models, func(a, b outcome.Model) int {
-		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seconds, a.Seconds))
+	models := make([]*outcome.Model, len(d.Models))
+	for k := range models {
+		models[k] = &d.Models[k]
+	}
+	slices.SortStableFunc(models, func(a, b *outcome.Model) int {
+		return cmp.Or(cmp.Compare(urgency(a.Status), urgency(b.Status)), cmp.Compare(b.Seconds, a.Seconds))
 	})
 	rows, maps, folds := make([]row, len(models)), mostMapsInAll, mostFolds
 	for k, m := range models {
@@ -160,7 +163,7 @@ func (d *Document) rows() []row {
 		if m.Before > 0 && m.Kept() {
 			r.Removed, r.Nodes = m.Before-m.After, fmt.Sprintf("%d → %d", m.Before, m.After)
 		}
-		reasons := reasonsOf(m)
+		reasons := reasonsOf(*m)
 		if r.Why = because(reasons); m.Error != "" {
 			r.Why = cut(m.Error, mostInRow)
 		}
@@ -174,7 +177,7 @@ func (d *Document) rows() []row {
 			r.Time = seconds(m.Seconds)
 		}
 		if k < mostSections {
-			r.Section = sectionOf(m, reasons, &maps, &folds)
+			r.Section = sectionOf(*m, reasons, &maps, &folds)
 			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
 		}
 		rows[k] = r
@@ -182,9 +185,9 @@ func (d *Document) rows() []row {
 	return rows
 }
 
-// Cells are the row's as HTML. They are written here rather than in the template, which takes its time for each value: a
-// zoo has ten thousand rows.
-func (r row) Cells() template.HTML {
+// Head is the row as HTML, without what it opens to. It is written here rather than in the template, which takes its time for
+// each value: a zoo has ten thousand rows.
+func (r row) Head() template.HTML {
 	var b strings.Builder
 	write := func(parts ...string) {
 		for _, p := range parts {
@@ -197,6 +200,11 @@ func (r row) Cells() template.HTML {
 		}
 		return ""
 	}
+	class := when(r.Opened, ` class="open"`)
+	if r.Far {
+		class = ` class="far"`
+	}
+	write(`<tbody id="m`, strconv.Itoa(r.ID), `" data-status="`, text(string(r.Status)), `"`, class, `><tr>`)
 	name := text(cut(r.Path, mostInText))
 	if r.Section != nil {
 		name = "<details" + when(r.Opened, " open") + "><summary>" + name + "</summary></details>"
@@ -206,7 +214,7 @@ func (r row) Cells() template.HTML {
 	write(`<td class="n" data-n="`, strconv.FormatInt(r.Bytes, 10), `">`, text(Bytes(r.Bytes)))
 	write(string(mark(r.Parity)), string(mark(r.Algebra)), string(mark(r.Predictions)))
 	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `"`, when(r.Ratio != "", ` data-n="`+text(r.Ratio)+`"`), `>`, text(r.Ratio), when(r.Spread != "", " <small>"+text(r.Spread)+"</small>"))
-	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time))
+	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time), `</tr>`)
 	return template.HTML(b.String())
 }
 
@@ -232,8 +240,8 @@ func (d *Document) word(s outcome.Status) string {
 }
 
 // urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
-func urgency(m outcome.Model) int {
-	switch m.Status {
+func urgency(s outcome.Status) int {
+	switch s {
 	case outcome.Failed:
 		return 0
 	case outcome.Interrupted:

@@ -118,7 +118,7 @@ func (d *Document) totals() []fact {
 	if e.ExportBytes > 0 {
 		list = append(list, fact{Name: "exports", Value: Bytes(e.ExportBytes), Note: "beside the folded models"})
 	}
-	for k, name := range []string{"parity", "algebra", "predictions"} {
+	for k, name := range outcome.CheckNames {
 		passed, failed, missing := 0, 0, 0
 		for _, m := range d.Models {
 			switch c := m.Checks()[k]; {
@@ -190,15 +190,28 @@ func percent(share float64) string {
 
 // latency is the geometric mean over the models that were measured.
 func (d *Document) latency() (mean float64, measured int) {
-	sum := 0.0
-	for _, m := range d.Models {
-		if l := m.Predictions.Latency; l != nil && l.Ratio > 0 {
-			sum += math.Log(l.Ratio)
-			measured++
-		}
+	var l latencies
+	for k := range d.Models {
+		l.add(d.Models[k].Predictions.Latency)
 	}
-	return math.Exp(sum / float64(max(measured, 1))), measured
+	return l.mean(), l.measured
 }
+
+// latencies are the ratios of the models that were measured.
+type latencies struct {
+	logs     float64 // their sum
+	measured int
+}
+
+func (l *latencies) add(x *outcome.Latency) {
+	if x != nil && x.Ratio > 0 {
+		l.logs += math.Log(x.Ratio)
+		l.measured++
+	}
+}
+
+// mean is the geometric one; 1 of none.
+func (l *latencies) mean() float64 { return math.Exp(l.logs / float64(max(l.measured, 1))) }
 
 // predictionTime is what one prediction of each model that was measured takes, before and after folding, in seconds.
 func (d *Document) predictionTime() (before, after float64) {

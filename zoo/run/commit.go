@@ -40,6 +40,18 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 	return read, written, err
 }
 
+// announce has the ledger say, and the disk keep, what is about to be put where, before it is.
+func (w *work) announce(ctx context.Context, hashes []string) error {
+	outputs := w.outputs(hashes)
+	if err := w.mayReplace(ctx, outputs); err != nil {
+		return err
+	}
+	if err := w.books.begin(&entry{Manifest: w.manifest, Model: w.job.Path, Outputs: outputs}); err != nil {
+		w.note("ledger", err) // it matters only if the run is killed, or the power fails, before the model is in its place
+	}
+	return nil
+}
+
 // commit puts the staged files in their places and remembers that. A run that is killed has put no more outputs in place
 // than it has workers of which the ledger does not say so.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
@@ -54,13 +66,8 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 		return err
 	}
 	e := w.entry(read, hashes)
-	for _, s := range e.Outputs {
-		if err := w.mayReplace(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := w.books.begin(e); err != nil {
-		w.note("ledger", err) // it matters only if the run is killed now
+	if err := w.mayReplace(ctx, e.Outputs); err != nil { // somebody may have put a file there meanwhile
+		return err
 	}
 	before, noted := w.books.get(e.owner()), false
 	err := w.out.place(func() error {
@@ -106,12 +113,18 @@ func (w *work) entry(inputs []stamp, hashes []string) *entry {
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
-		for k, rel := range w.out.order {
-			e.Outputs = append(e.Outputs, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
-		}
+		e.Outputs = w.outputs(hashes)
 	}
 	e.Former = w.books.leftOver(e)
 	return e
+}
+
+// outputs are the model's files as they are to be.
+func (w *work) outputs(hashes []string) (list []stamp) {
+	for k, rel := range w.out.order {
+		list = append(list, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
+	}
+	return list
 }
 
 // remember notes a success in the ledger.
@@ -122,30 +135,49 @@ func (w *work) remember(e *entry) {
 	w.keeps(e.Told.Kept)
 }
 
-// standing says whether a file is in an output's place. Anything else there can never be replaced, and is an error.
-func (w *work) standing(path string) (yes bool, err error) {
+// standing is the stamp of the file in an output's place, without its content; without a path where there is none. Anything
+// else there can never be replaced, and is an error.
+func (w *work) standing(path string) (there stamp, err error) {
 	info, err := w.fsys.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+		return stamp{}, nil
 	case err != nil:
-		return false, err
+		return stamp{}, err
 	case !info.Mode().IsRegular():
-		return false, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
+		return stamp{}, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
 	}
-	return true, nil
+	return stampAs(path, info), nil
 }
 
-// mayReplace is an error if a file in the place of an output, whose new content the stamp has, is not one that a run put
-// there and nobody changed. One that has the new content already is as good as that.
-func (w *work) mayReplace(ctx context.Context, s stamp) error {
-	path := w.books.abs(s.Path)
-	if reserved(s.Path) {
-		return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
+// mayReplace is an error if a file in the place of one of the outputs, whose new contents the stamps have, is not one that a
+// run put there and nobody changed. One that has the new content already is as good as that. What is still as it was found
+// before is not read again.
+func (w *work) mayReplace(ctx context.Context, outputs []stamp) error {
+	found := make([]stamp, len(outputs))
+	for k, s := range outputs {
+		path := w.books.abs(s.Path)
+		if reserved(s.Path) {
+			return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
+		}
+		var err error
+		if found[k], err = w.standing(path); err != nil {
+			return err
+		}
+		asBefore := len(w.found) == len(outputs) && w.found[k] == found[k]
+		if asBefore || found[k].Path == "" || w.job.Rule.Overwrite {
+			continue
+		}
+		if err := w.knows(ctx, path, s); err != nil {
+			return err
+		}
 	}
-	if there, err := w.standing(path); err != nil || !there || w.job.Rule.Overwrite {
-		return err
-	}
+	w.found = found
+	return nil
+}
+
+// knows is an error if the content of a file in the place of an output is neither the new one nor one that a run put there.
+func (w *work) knows(ctx context.Context, path string, s stamp) error {
 	hash, err := hashFile(ctx, w.fsys, path)
 	switch {
 	case err != nil:

@@ -67,15 +67,30 @@ func (d disk) Create(path string, mode fs.FileMode) (writable, error) {
 	if d.folder == nil {
 		return nil, errReadOnly
 	}
-	return d.folder.Create(path, mode)
+	return d.lasting(d.folder.Create(path, mode))
 }
 
 func (d disk) Append(path string) (writable, error) {
 	if d.folder == nil {
 		return nil, errReadOnly
 	}
-	return d.folder.Append(path)
+	return d.lasting(d.folder.Append(path))
 }
+
+// lasting is a file whose syncs the folder does.
+func (d disk) lasting(f *os.File, err error) (writable, error) {
+	if err != nil {
+		return nil, err
+	}
+	return folderFile{f, d.folder}, nil
+}
+
+type folderFile struct {
+	*os.File
+	of *store.Folder
+}
+
+func (f folderFile) Sync() error { return f.of.Sync(f.File) }
 
 // change does something in the folder.
 func (d disk) change(f func(*store.Folder) error) error {

@@ -79,11 +79,11 @@ func (h *hashed) follow(file io.ReaderAt) {
 	}
 }
 
-// whole is the hash of a content of that many bytes; ok is false where it has to be read for that.
-func (h *hashed) whole(size int64) (hash string, ok bool) {
+// whole is the hash of all that was written; ok is false where it has to be read for that.
+func (h *hashed) whole() (hash string, ok bool) {
 	h.lock.Lock()
 	defer h.lock.Unlock()
-	if h.twice || h.until != size || len(h.ahead) > 0 {
+	if h.twice || len(h.ahead) > 0 {
 		return "", false
 	}
 	return text(h.sum.Sum128()), true

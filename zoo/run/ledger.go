@@ -10,12 +10,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
 
-	"github.com/sourcegraph/conc/iter"
+	parallel "github.com/sourcegraph/conc/iter"
 	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
@@ -72,6 +73,19 @@ const (
 
 func (e *entry) owner() owner { return owner{e.Manifest, e.Model} }
 
+// files are the outputs that it has, now or formerly.
+func (e *entry) files() iter.Seq[stamp] {
+	return func(yield func(stamp) bool) {
+		for _, list := range [][]stamp{e.Outputs, e.Former} {
+			for _, s := range list {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // openLedger reads the ledger below an output folder; readonly ones are never written. One with damaged lines, or with more
 // old lines than those of two runs, is written anew.
 func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
@@ -119,7 +133,7 @@ func (l *ledger) load() (lines, damaged int, err error) {
 	var batch [][]byte
 	size := 0
 	decode := func() {
-		for _, e := range (iter.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line) }) {
+		for _, e := range (parallel.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line) }) {
 			lines++
 			if e == nil {
 				damaged++
@@ -139,10 +153,22 @@ func (l *ledger) load() (lines, damaged int, err error) {
 			decode()
 		}
 		if err == io.EOF {
+			l.settle()
 			return lines, damaged, nil
 		}
 		if err != nil {
 			return lines, damaged, err
+		}
+	}
+}
+
+// settle forgets of what was begun all that entries have.
+func (l *ledger) settle() {
+	for path, hashes := range l.begun {
+		if hashes = slices.DeleteFunc(hashes, func(hash string) bool { return l.has(path, hash) }); len(hashes) == 0 {
+			delete(l.begun, path)
+		} else {
+			l.begun[path] = hashes
 		}
 	}
 }
@@ -173,7 +199,7 @@ func (l *ledger) take(e *entry) {
 	default:
 		l.drop(e.owner())
 		l.entries[e.owner()] = e
-		for _, s := range slices.Concat(e.Outputs, e.Former) {
+		for s := range e.files() {
 			l.makers[s.Path] = append(l.makers[s.Path], e.owner())
 		}
 	}
@@ -186,7 +212,7 @@ func (l *ledger) drop(o owner) {
 		return
 	}
 	delete(l.entries, o)
-	for _, s := range slices.Concat(old.Outputs, old.Former) {
+	for s := range old.files() {
 		if l.makers[s.Path] = slices.DeleteFunc(l.makers[s.Path], func(x owner) bool { return x == o }); len(l.makers[s.Path]) == 0 {
 			delete(l.makers, s.Path)
 		}
@@ -195,7 +221,7 @@ func (l *ledger) drop(o owner) {
 
 func line(e *entry) ([]byte, error) {
 	e.Version = ledgerVersion
-	text, err := json.Marshal(e.renamed(written))
+	text, err := json.Marshal(e.written())
 	if err != nil {
 		return nil, err
 	}
@@ -213,10 +239,16 @@ func parseLine(line []byte) *entry {
 		return nil
 	}
 	e := &entry{}
-	if json.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
+	if !quickly(body, e) {
+		if e = (&entry{}); json.Unmarshal(body, e) != nil {
+			return nil
+		}
+	}
+	if e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
-	return e.renamed(read)
+	e.rename(read)
+	return e
 }
 
 // add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is
@@ -230,8 +262,15 @@ func (l *ledger) add(e *entry) error {
 
 // begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
 // the next one knows them all the same. So it does what they replace: where the power fails, the line that tells of the new
-// ones may last while they do not.
+// ones may last while they do not. The line is on disk when begin returns.
 func (l *ledger) begin(e *entry) error {
+	if err := l.announce(e); err != nil || l.file == nil {
+		return err
+	}
+	return l.file.Sync()
+}
+
+func (l *ledger) announce(e *entry) error {
 	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -262,9 +301,10 @@ func (l *ledger) knows(path string) bool {
 
 // has says whether an entry has a content of an output, now or formerly.
 func (l *ledger) has(path, hash string) bool {
+	is := func(s stamp) bool { return s.Path == path && s.Hash == hash }
 	return slices.ContainsFunc(l.makers[path], func(o owner) bool {
 		e := l.entries[o]
-		return slices.ContainsFunc(slices.Concat(e.Outputs, e.Former), func(s stamp) bool { return s.Path == path && s.Hash == hash })
+		return slices.ContainsFunc(e.Outputs, is) || slices.ContainsFunc(e.Former, is)
 	})
 }
 
@@ -344,26 +384,38 @@ func (l *ledger) sharing(path string, o owner) []*entry {
 // check says whether an entry's files are as they were. It returns the entry with the files' present stamps, the same one
 // if they have not changed.
 func (l *ledger) check(ctx context.Context, e *entry, content bool) (now *entry, ok bool) {
-	fresh := *e
-	same := true
-	for _, list := range []*[]stamp{&fresh.Inputs, &fresh.Outputs} {
-		*list = slices.Clone(*list)
-		for k, s := range *list {
-			if list == &fresh.Outputs {
-				(*list)[k], ok = l.holds(ctx, s, content)
-			} else {
-				(*list)[k], ok = s.holds(ctx, l.fsys, content)
-			}
-			if !ok {
-				return e, false
-			}
-			same = same && (*list)[k] == s
-		}
+	inputs, ok := recognised(e.Inputs, func(s stamp) (stamp, bool) { return s.holds(ctx, l.fsys, content) })
+	if !ok {
+		return e, false
 	}
-	if same {
+	outputs, ok := recognised(e.Outputs, func(s stamp) (stamp, bool) { return l.holds(ctx, s, content) })
+	if !ok {
+		return e, false
+	}
+	if slices.Equal(inputs, e.Inputs) && slices.Equal(outputs, e.Outputs) {
 		return e, true
 	}
+	fresh := *e
+	fresh.Inputs, fresh.Outputs = inputs, outputs
 	return &fresh, true
+}
+
+// recognised are the present stamps of files that are as they were; the same list if none has changed.
+func recognised(list []stamp, look func(stamp) (stamp, bool)) (now []stamp, ok bool) {
+	now = list
+	for k, s := range list {
+		fresh, ok := look(s)
+		if !ok {
+			return nil, false
+		}
+		if fresh != s {
+			if &now[0] == &list[0] {
+				now = slices.Clone(list)
+			}
+			now[k] = fresh
+		}
+	}
+	return now, true
 }
 
 // holds says whether an output is as its stamp says.
@@ -408,8 +460,9 @@ func (e *entry) hashOf(path string) string {
 // compact writes the ledger anew with what it still has to say.
 func (l *ledger) compact() error {
 	rest := &entry{State: begun}
+	l.settle()
 	for _, path := range slices.Sorted(maps.Keys(l.begun)) {
-		for _, hash := range slices.DeleteFunc(l.begun[path], func(hash string) bool { return l.has(path, hash) }) {
+		for _, hash := range l.begun[path] {
 			rest.Outputs = append(rest.Outputs, stamp{Path: path, Hash: hash})
 		}
 	}

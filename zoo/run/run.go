@@ -36,10 +36,12 @@ const (
 	ForceAll     Force = "all"  // nothing: every model is folded
 )
 
-// The exit codes of a run, in End.Exit.
+// The exit codes: of a run, in End.Exit, and of the program, which has two more.
 const (
 	ExitDone        = 0
 	ExitFailed      = 1   // some models failed
+	ExitUsage       = 2   // the program's: wrong usage, a wrong manifest, or ErrPlace
+	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
 	ExitInterrupted = 130 // what was committed stays
@@ -112,6 +114,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, err
 	}
 	defer p.close()
+	zoo.Folders, zoo.Files = nil, nil // the guard has them; those of ten thousand models are megabytes
 	if !o.DryRun {
 		unlock, err := lock(p.fsys, o.Manifest.Out)
 		if err != nil {
@@ -189,7 +192,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+		r.waiting = make(chan struct{}, max(mostWaiting, workers))
 	}
 	return r
 }
@@ -270,9 +273,9 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	p.Wait()
 }
 
-// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
-// than a worker takes for a model, and hardly longer for many at the same time.
-const waitingPerWorker = 16
+// mostWaiting is how many models wait for the disk while others are worked on. A disk takes longer for one small file than a
+// worker takes for a model, and hardly longer for many at the same time. Each has a folder and a file open meanwhile.
+const mostWaiting = 96
 
 // job does one model, whatever happens, and reports it.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {

@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/zeebo/xxh3"
@@ -16,6 +15,7 @@ type seen struct {
 	sum   xxh3.Hasher
 	until int64           // the bytes before this one are hashed
 	ahead map[int64]int64 // what was read behind that, while it is likely to be in a cache: from, to
+	file  io.ReaderAt     // through which it was read
 	err   error
 }
 
@@ -26,6 +26,7 @@ const maxGap = 64 << 10
 func (s *seen) read(file io.ReaderAt, b []byte, at int64) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
+	s.file = file
 	if to := at + int64(len(b)); to <= s.until || s.err != nil { // a second look
 		return
 	} else if at > s.until+maxGap {
@@ -104,16 +105,11 @@ func (l *listener) input(path string) *seen {
 	return l.inputs[path]
 }
 
-// hash is that of an input of that many bytes; "" where it was not hashed while it was read.
+// hash is that of an input of that many bytes, whose file is still open; "" where it was not hashed while it was read.
 func (l *listener) hash(ctx context.Context, path string, size int64) (string, error) {
 	s := l.input(path)
 	if s == nil || s.until == 0 {
 		return "", nil
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	return s.whole(ctx, file, size)
+	return s.whole(ctx, s.file, size)
 }

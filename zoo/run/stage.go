@@ -183,10 +183,13 @@ func (s *stage) place(placed func() error) error {
 	}
 	isModel := func(rel string) bool { return rel == "" }
 	for _, rel := range append(slices.DeleteFunc(slices.Clone(s.order), isModel), "") {
-		if err := s.fsys.MkdirAll(filepath.Dir(s.final(rel))); err != nil {
-			return err
+		err := s.fsys.Rename(s.path(rel), s.final(rel))
+		if errors.Is(err, fs.ErrNotExist) { // the folder, as a rule
+			if err = s.fsys.MkdirAll(filepath.Dir(s.final(rel))); err == nil {
+				err = s.fsys.Rename(s.path(rel), s.final(rel))
+			}
 		}
-		if err := s.fsys.Rename(s.path(rel), s.final(rel)); isOtherDisk(err) {
+		if isOtherDisk(err) {
 			return fmt.Errorf("%s is on another file system than %s: give it an output folder of its own: %w", filepath.Dir(s.final(rel)), s.folder, err)
 		} else if err != nil {
 			return err

@@ -69,11 +69,7 @@ func (f *stagedFile) Seek(offset int64, whence int) (int64, error) {
 
 // hash is that of a staged file, whose content is whole.
 func (s *stage) hash(ctx context.Context, rel string) (string, error) {
-	info, err := s.fsys.Lstat(s.path(rel))
-	if err != nil {
-		return "", err
-	}
-	if hash, ok := s.open[rel].hashed.whole(info.Size()); ok {
+	if hash, ok := s.open[rel].hashed.whole(); ok {
 		return hash, nil
 	}
 	return hashFile(ctx, s.fsys, s.path(rel))

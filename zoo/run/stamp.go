@@ -38,21 +38,28 @@ func stampAs(path string, info fs.FileInfo) stamp {
 	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}
 }
 
-// watch recognises inputs before they are read, for unchanged to see whether they still are what was read: by their times, or
-// by their contents where the times are too fresh to tell.
-func watch(ctx context.Context, fsys files, paths ...string) ([]stamp, error) {
-	var list []stamp
-	for _, p := range paths {
-		s, err := stampOf(fsys, p)
-		if err == nil && s.fresh() {
-			s.Hash, err = hashFile(ctx, fsys, p)
-		}
+// watch recognises the model's files before they are read, for unchanged to see whether they still are what was read: by
+// their times, or by their contents where the times are too fresh to tell. They are originals from then on, wherever they lie.
+func (w *work) watch(ctx context.Context, paths ...string) error {
+	w.before = nil
+	for k, p := range paths {
+		info, err := w.fsys.Stat(p)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		list = append(list, s)
+		w.guard.Files(info)
+		if k == 0 {
+			w.mode = info.Mode()
+		}
+		s := stampAs(p, info)
+		if s.fresh() {
+			if s.Hash, err = hashFile(ctx, w.fsys, p); err != nil {
+				return err
+			}
+		}
+		w.before = append(w.before, s)
 	}
-	return list, nil
+	return nil
 }
 
 // unchanged are the stamps of inputs that were read, with their contents; those whose hashes are known are not read again.

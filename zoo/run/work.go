@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type work struct {
 	meter  *meter
 
 	before  []stamp           // its files as they were before they were opened
+	mode    fs.FileMode       // of its first file
 	source  format.File       // the original
 	plan    *fold.Plan        // what was done to the source's model
 	heard   *listener         // to what is read of the source
@@ -43,6 +45,7 @@ type work struct {
 	model   int               // how many of the stage's files are the model's; exports follow
 	renamed map[string]string // values that the written file calls otherwise
 	waits   bool              // for the disk alone
+	found   []stamp           // what was in the places of the outputs when it was last seen that it may be replaced
 	moved   map[string]bool   // names of files beside the model that others have, and those that they got instead
 }
 
@@ -78,7 +81,7 @@ func (w *work) close() {
 	if w.source != nil {
 		w.source.Close()
 	}
-	w.source, w.plan = nil, nil
+	w.source, w.plan, w.heard = nil, nil, nil
 }
 
 // handOn lets another model be worked on while this one, which is written and proven, waits for the disk.
@@ -124,11 +127,7 @@ func (w *work) skip(ctx context.Context) error {
 
 // make writes the model's output, proves it and puts it in its place.
 func (w *work) make(ctx context.Context) (err error) {
-	like, err := w.fsys.Stat(w.job.Source)
-	if err != nil {
-		return err
-	}
-	if w.out, err = w.stages.stage(w.job.Target, like.Mode()); err != nil {
+	if w.out, err = w.stages.stage(w.job.Target, w.mode); err != nil {
 		return err
 	}
 	w.out.meter = w.meter
@@ -184,12 +183,13 @@ func (w *work) fill(ctx context.Context) error {
 		err = w.claim(ctx, hashes) // while the original is open, and can be written anew beside another's files
 	}
 	if err == nil {
+		w.compare(after, hashes)
 		w.handOn()
+		err = w.announce(ctx, hashes)
 	}
 	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
-	w.compare(after, hashes)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (w *work) compare(read []stamp, written []string) {
 // opened twice.
 func (w *work) open(ctx context.Context) (err error) {
 	j := w.job
-	if w.before, err = watch(ctx, w.fsys, j.Source); err != nil {
+	if err = w.watch(ctx, j.Source); err != nil {
 		return err
 	}
 	if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
@@ -252,7 +252,7 @@ func (w *work) open(ctx context.Context) (err error) {
 	}()
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
 		w.source.Close()
-		if w.before, err = watch(ctx, w.fsys, inputs...); err != nil {
+		if err = w.watch(ctx, inputs...); err != nil {
 			return err
 		}
 		if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
@@ -262,23 +262,8 @@ func (w *work) open(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
 		}
 	}
-	if err := w.protect(); err != nil {
-		return err
-	}
 	w.noteKept()
 	return w.fold(ctx, nil)
-}
-
-// protect makes the files that the model is made of originals, wherever they lie.
-func (w *work) protect() error {
-	for _, path := range w.source.Inputs() {
-		info, err := w.fsys.Stat(path)
-		if err != nil {
-			return err
-		}
-		w.guard.Files(info)
-	}
-	return nil
 }
 
 // noteKept notes which of the rule's keep patterns name a node.
@@ -299,12 +284,9 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	l := listen(w.source.Model())
 	w.heard = l
 	backend, _ := w.checked()
-	rule := w.job.Rule
-	plan, err := fold.Fold(w.source.Model(), fold.Options{
-		Overridable: rule.Overridable == "constant", Keep: rule.Keep,
-		MaxDuplicateBytes: rule.MaxDuplicateBytes, Off: rule.Off(), Refuse: refuse, Context: ctx,
-		Neutralize: rule.Norms == "neutralize", Backend: backend,
-	})
+	how := w.job.Rule.Folding()
+	how.Refuse, how.Backend = refuse, backend
+	plan, err := fold.Fold(ctx, w.source.Model(), how)
 	if err := errors.Join(err, l.failure()); err != nil {
 		return err
 	}
@@ -317,7 +299,7 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 func options(j *manifests.Job) format.Options {
 	s := j.Rule.State
 	o := format.Options{
-		Weights: j.Weights, Epsilon: j.Rule.Epsilon,
+		Weights: j.Weights, Settings: j.Rule.Formats,
 		State: format.State{Graph: j.Graph, Presets: s.Presets, Epsilon: s.Epsilon, Untie: s.Untie, Config: filepath.Join(filepath.Dir(j.Source), "config.json")},
 	}
 	for _, p := range s.Pairs {

@@ -18,8 +18,9 @@ type handle struct {
 	gone  bool // it is no longer kept, and closed when nobody has it in hand
 }
 
-// maxKept bounds the folders that are kept open.
-const maxKept = 64
+// maxKept bounds the folders that are kept open, which take two descriptors each: those of the models that wait for the disk,
+// and those that they go to.
+const maxKept = 256
 
 // handle opens a folder below f, which may not be an original nor lie in one. The models of a folder, or of a stage, ask for
 // the same one again and again: it is kept open.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // ErrOutside says that a path leads out of its Folder, by itself or through a link.
@@ -32,7 +33,11 @@ type Folder struct {
 	lock  sync.Mutex
 	safe  map[identity]bool  // folders that were found to lie outside all originals
 	near  map[string]*handle // folders that are kept open, by their relative paths
-	syncs map[string]*rounds // of folders, by their relative paths
+	syncs map[string]*rounds // of files and folders, by their paths, and of all: ""
+
+	dir     *os.File             // the folder itself
+	syncAll func(*os.File) error // makes all of its file system last; nil: nothing does
+	apart   time.Time            // until then each file and folder is synced by itself
 }
 
 // Open opens a folder, which is made if it is not there. It may not be an original, nor lie in one.
@@ -52,8 +57,14 @@ func Open(path string, guard *Guard) (*Folder, error) {
 	if f.real, err = filepath.EvalSymlinks(path); err == nil {
 		err = guard.checkAll(f.real, "")
 	}
+	if err == nil {
+		f.dir, err = root.Open(".") // before anything is written: errors are said of what comes later
+	}
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
+	}
+	if canSyncAll(f.dir) {
+		f.syncAll = syncAll
 	}
 	return f, nil
 }
@@ -111,7 +122,7 @@ func (f *Folder) Close() error {
 	for rel := range f.near {
 		f.forget(rel)
 	}
-	return f.root.Close()
+	return errors.Join(f.dir.Close(), f.root.Close())
 }
 
 // relative is a path as the folder's root takes it.
@@ -395,11 +406,14 @@ func (f *Folder) Lstat(path string) (fs.FileInfo, error) {
 }
 
 // SyncFolder makes what was renamed or removed in a folder last. Calls at the same time share one sync, which begins after
-// all of them.
+// all of them, also with those of Sync.
 func (f *Folder) SyncFolder(path string) error {
 	rel, err := f.relative(path)
 	if err != nil {
 		return err
+	}
+	if f.allAtOnce() {
+		return nil
 	}
 	return f.inRounds(rel, func() error {
 		if folder := f.kept(rel); folder != nil {

@@ -31,8 +31,8 @@ func (d *demand) shape(name string, whole []int64) []int64 {
 const maxWhole = 1 << 21
 
 // demand chooses the positions of the outputs that are compared, and on how many probes. Along axes where what is in the
-// middle depends on all constants that the whole axis depends on, a few are taken: both ends, the neighbour of the first, and
-// what is in the middle. With a few of each axis they are all corners and edges, and some within. Along all other axes, those
+// middle depends on all constants that the whole axis depends on, a few are taken: both ends, what is in the middle, and the
+// neighbour of the first if it may be at the border too. With a few of each axis they are all corners and edges, and some within. Along all other axes, those
 // of channels above all, every position is taken. So it is where operators treat positions otherwise than their neighbours, as
 // slices do, if that costs little.
 func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, a attempt) *demand {
@@ -53,6 +53,7 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 	work := before.work(d.before) + after.work(d.after)
 	if a.apart && (before.alike() && after.alike() || work > maxWhole) {
 		period := max(before.period(), after.period())
+		wide := before.wide() || after.wide()
 		with := func(name string, axis int, list []op.Range) map[string]op.Grid {
 			other := maps.Clone(d.grids)
 			other[name] = slices.Clone(other[name])
@@ -61,7 +62,7 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 		}
 		for _, name := range outputs {
 			for axis, list := range grids[name] {
-				some, middle := few(list, period)
+				some, middle := few(list, period, wide)
 				if some == nil {
 					continue
 				}
@@ -100,13 +101,18 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 	return d
 }
 
-// few are a few positions of an axis, and those in the middle alone, period many; nil if there are hardly more.
-func few(axis []op.Range, period int64) (some, middle []op.Range) {
-	if len(axis) != 1 || axis[0].To-axis[0].From < 3*period+2 {
+// few are a few positions of an axis, and those in the middle alone, period many; nil if there are hardly more. wide: the
+// neighbour of the first is among them.
+func few(axis []op.Range, period int64, wide bool) (some, middle []op.Range) {
+	ends := period
+	if wide {
+		ends++
+	}
+	if len(axis) != 1 || axis[0].To-axis[0].From <= 2*period+ends {
 		return nil, nil
 	}
 	from, to := axis[0].From, axis[0].To
-	first, last := op.Range{From: from, To: from + period + 1}, op.Range{From: to - period, To: to}
+	first, last := op.Range{From: from, To: from + ends}, op.Range{From: to - period, To: to}
 	at := from + (to-from)/2
 	at = max(min(at, last.From-period), first.To)
 	middle = []op.Range{{From: at, To: at + period}}
@@ -118,6 +124,39 @@ func few(axis []op.Range, period int64) (some, middle []op.Range) {
 		}
 	}
 	return some, middle
+}
+
+// wide says whether windows may lie over the border at the second position of an axis too. Where not, what stands there is
+// as what stands in the middle.
+func (s *side) wide() bool {
+	padded := 0 // windows, one behind the other
+	for _, n := range s.order {
+		o := op.Of(n)
+		switch {
+		case n.Type == "Gemm" || n.Type == "MatMul" || n.Type == "GlobalAveragePool" || n.Type == "GlobalMaxPool":
+		case o.Window != nil && n.Type != "ConvTranspose":
+			pads, strides := n.Ints("pads"), n.Ints("strides")
+			if auto := n.Str("auto_pad", "NOTSET"); auto != "NOTSET" && auto != "VALID" {
+				return true
+			}
+			before := pads[:len(pads)/2]
+			for axis, pad := range before {
+				stride := int64(1)
+				if axis < len(strides) {
+					stride = strides[axis]
+				}
+				if pad > stride {
+					return true
+				}
+			}
+			if slices.ContainsFunc(before, func(pad int64) bool { return pad > 0 }) {
+				padded++
+			}
+		case !o.Elementwise && !o.PerChannel && !o.Lines:
+			return true
+		}
+	}
+	return padded > 1
 }
 
 // maxPeriod bounds the positions that stand for all others.

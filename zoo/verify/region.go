@@ -102,30 +102,19 @@ func (c *comparison) compareAll(ctx context.Context, a attempt) (share float64, 
 		return 0, err
 	}
 	d := c.demand(before, after, probed, outputs, shapes, a)
-	list := d.probes
-	inputs, tops := make([][]*op.Array, len(probed)), make([]float64, len(list))
-	for k, p := range list {
-		rng := rand.New(rand.NewPCG(p.seed, 10))
-		tops[k] = 1
-		for j, name := range probed {
-			if twin := c.twin(probed[:j], name); twin >= 0 && slices.Equal(inputs[twin][k].Shape, d.shape(name, shapes[j])) {
-				inputs[j] = append(inputs[j], inputs[twin][k])
-				continue
-			}
-			a, err := op.NewArray(d.shape(name, shapes[j]))
-			if err != nil {
-				return 0, fmt.Errorf("region of %q: %w", name, err)
-			}
-			if v := c.before[name]; v.DType == tensor.Undefined || v.DType.Float() {
-				p.fill(rng, a)
-			} else {
-				a = integers(rng, v, a)
-			}
-			for _, x := range a.Data {
-				tops[k] = max(tops[k], math.Abs(x))
-			}
+	inputs, tops := make([][]*op.Array, len(probed)), []float64(nil)
+	for _, p := range d.probes {
+		drawn, top, err := c.draw(d, p, probed, shapes)
+		if err != nil {
+			return 0, err
+		}
+		if seen(inputs, drawn) {
+			continue
+		}
+		for j, a := range drawn {
 			inputs[j] = append(inputs[j], a)
 		}
+		tops = append(tops, top)
 	}
 	x, err := before.evaluate(ctx, d, d.before, inputs)
 	if err != nil {
@@ -135,15 +124,54 @@ func (c *comparison) compareAll(ctx context.Context, a attempt) (share float64, 
 	if err != nil {
 		return 0, fmt.Errorf("the folded model: %w", err)
 	}
-	for k := range list {
+	for k, top := range tops {
 		for j, name := range outputs {
-			s, err := c.compare(name, x[j], y[j], k, tops[k], d.grids != nil)
+			s, err := c.compare(name, x[j], y[j], k, top, d.grids != nil)
 			if share = max(share, s); err != nil {
 				return share, err
 			}
 		}
 	}
 	return share, nil
+}
+
+// draw fills a probe's inputs; top is the largest number among them, or 1.
+func (c *comparison) draw(d *demand, p probe, probed []string, shapes [][]int64) (drawn []*op.Array, top float64, err error) {
+	rng := rand.New(rand.NewPCG(p.seed, 10))
+	top = 1
+	for j, name := range probed {
+		if twin := c.twin(probed[:j], name); twin >= 0 && slices.Equal(drawn[twin].Shape, d.shape(name, shapes[j])) {
+			drawn = append(drawn, drawn[twin])
+			continue
+		}
+		a, err := op.NewArray(d.shape(name, shapes[j]))
+		if err != nil {
+			return nil, 0, fmt.Errorf("region of %q: %w", name, err)
+		}
+		p.draw(rng, c.before[name], a)
+		for _, x := range a.Data {
+			top = max(top, math.Abs(x))
+		}
+		drawn = append(drawn, a)
+	}
+	return drawn, top, nil
+}
+
+// seen says whether an earlier probe has the same numbers: of rows of numbers, say, one position of each channel is all.
+func seen(inputs [][]*op.Array, drawn []*op.Array) bool {
+	if len(drawn) == 0 {
+		return false
+	}
+	for k := range inputs[0] {
+		same := true
+		for j, a := range drawn {
+			same = same && slices.Equal(inputs[j][k].Data, a.Data)
+		}
+		if same {
+			return true
+		}
+	}
+	return false
 }
 
 // twin is the number of an earlier input that is the same value in the folded model, if other regions show that it is the

@@ -93,7 +93,7 @@ func (r *reader) decode(dst []float64) error {
 	if err := tensor.ReadFull(c.Data, r.raw[:n*width], first*width); err != nil {
 		return err
 	}
-	if err := tensor.Decode(dst, r.raw[:n*width], c.DType); err != nil {
+	if err := op.Widen(dst, r.raw[:n*width], c.DType); err != nil {
 		return err
 	}
 	if len(c.Factors) > 0 {
@@ -182,6 +182,7 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 		if out = e.needs[v]; out == nil {
 			return true, nil // nobody needs it
 		}
+		out = everyRow(n, out, e.shapes[v])
 	}
 	shapes, given := make([][]int64, len(n.Inputs)), make([]op.Grid, len(n.Inputs))
 	for k, x := range n.Inputs {
@@ -234,6 +235,20 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 	}
 	result.terms, result.weights = result.terms+op.Terms(n, in), result.weights+1
 	return true, e.multiply(ctx, n, l, x, w, bias, result)
+}
+
+// everyRow is the grid of a convolution's output with all channels, if not much fewer are asked for and the bias is at hand as
+// a whole.
+func everyRow(n *model.Node, out op.Grid, shape []int64) op.Grid {
+	if n.Type != "Conv" && n.Type != "ConvTranspose" || len(out) < 2 || n.In(2) != nil && n.In(2).Const == nil {
+		return out
+	}
+	all := slices.Clone(out)
+	all[1] = []op.Range{{From: 0, To: shape[1]}}
+	if volume(all.Shape()) > 4*volume(out.Shape()) {
+		return out
+	}
+	return all
 }
 
 // weightOf is a weight that is the same on all probes, with the terms and weights behind it; nil for other values.
@@ -315,7 +330,7 @@ func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, 
 func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, magnitudes []float64) error {
 	panels, stride := b.Panels(), b.Depth*op.Panel
 	width := panels * op.Panel
-	rows, depth := min(max(chunk/l.Depth, 4)/4*4, l.Rows), l.Depth // rows go four at a time
+	rows, depth := min(max(chunk/l.Depth, 8)/8*8, l.Rows), l.Depth // rows go eight at a time
 	switch {
 	case l.Across:
 		rows, depth = l.Rows, min(max(chunk/l.Rows, 8), l.Depth)

@@ -27,7 +27,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: Open, Files: files})
+	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: open, Files: files})
 }
 
 // files is what format.Files says of a checkpoint.
@@ -50,8 +50,8 @@ type shard struct {
 	tree *tree
 }
 
-// Open reads the pickles, and finds the structure. The storages stay in the files.
-func Open(ctx context.Context, path string, o format.Options) (format.File, error) {
+// open reads the pickles, and finds the structure. The storages stay in the files.
+func open(ctx context.Context, path string, o format.Options) (format.File, error) {
 	h := &file{Files: state.Files{Path: path}}
 	if err := h.open(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), h.Close())

@@ -1,5 +1,5 @@
 // Package keras reads and writes Keras models: .h5 and .hdf5 files of Keras 1 and 2 (and Keras 3's in that form), .keras
-// files of Keras 3, and configurations (.json) with a file of weights beside them.
+// files of Keras 3, and configurations (.json) with a file of weights beside them, or several.
 //
 // A file is a configuration, JSON that lists layers and what they read, and their weights in HDF5. The configuration
 // (config.go) becomes a graph of ONNX operators (graph.go and a file for each family of layers); what is not understood
@@ -24,7 +24,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "keras", Version: 3, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: Open, Files: files})
+	format.Register(format.Format{Name: "keras", Version: 3, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: open, Files: files})
 }
 
 // file is an open model file.
@@ -33,6 +33,7 @@ type file struct {
 	f       *os.File
 	archive *archive // of a .keras file
 	pair    *pair    // of a configuration with a file of weights, which f is then
+	shards  *shards  // of a configuration with weights in several files; f is nil then
 	root    *hdf5.Group
 	layered bool // the weights are laid out as in a .keras file, not as in an .h5 file
 	inRoot  bool // root is made up around the file's own, which stands where .h5 files have their weights
@@ -43,9 +44,9 @@ type file struct {
 	dropped []string // what writing leaves out of the file, for the report
 }
 
-// Open reads a model's configuration and the tree of its weights. The weights stay in the file.
-func Open(_ context.Context, path string, o format.Options) (format.File, error) {
-	h, err := open(path, o.Weights)
+// open reads a model's configuration and the tree of its weights. The weights stay in the file.
+func open(_ context.Context, path string, o format.Options) (format.File, error) {
+	h, err := openFile(path, o.Weights)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write
 			err = fmt.Errorf("%w: %w", err, format.ErrUnread)
@@ -55,7 +56,7 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 	return h, nil
 }
 
-func open(path, weights string) (*file, error) {
+func openFile(path, weights string) (*file, error) {
 	if isPair(path) {
 		return openPair(path, weights)
 	}
@@ -176,9 +177,12 @@ func hasAttr(g *hdf5.Group, name string) bool {
 // Model is the network as stored, or as edited.
 func (h *file) Model() *model.Model { return h.built.m }
 
-// Inputs are the model file, and the file with its weights where that is another one.
+// Inputs are the model file, and the files with its weights where they are others.
 func (h *file) Inputs() []string {
-	if h.pair != nil {
+	switch {
+	case h.shards != nil:
+		return append([]string{h.path, h.pair.weights}, h.shards.paths...)
+	case h.pair != nil:
 		return []string{h.path, h.pair.weights}
 	}
 	return []string{h.path}
@@ -193,5 +197,11 @@ func (h *file) Close() error {
 	if h.archive != nil {
 		err = h.archive.close()
 	}
-	return errors.Join(err, h.f.Close())
+	if h.shards != nil {
+		err = h.shards.close()
+	}
+	if h.f != nil {
+		err = errors.Join(err, h.f.Close())
+	}
+	return err
 }

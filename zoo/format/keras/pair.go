@@ -17,24 +17,59 @@ import (
 
 // Many repositories publish a network as two files: its configuration, JSON that model.to_json() makes, and its weights,
 // HDF5 that model.save_weights() makes. The weights are laid out as in an .h5 file, but for what is above them, or, where
-// their name ends in .weights.h5, as in a .keras file. The pair is written as a pair.
+// their name ends in .weights.h5, as in a .keras file; an index, .weights.json, names several files of that kind (shards.go).
+// The pair is written as a pair.
 
 // isPair says whether a path names a network's configuration alone.
 func isPair(path string) bool { return strings.EqualFold(filepath.Ext(path), ".json") }
 
-// files is what format.Files says of a model file: of a configuration alone the names that a file of weights beside it may
-// have, or the first of those that is there.
-func files(_ context.Context, path string, o format.Options) ([]string, error) {
+// files is what format.Files says of a model file: of a configuration alone the names that the weights beside it may have, or
+// the first of those that is there, with the files that it lists where it is an index.
+func files(_ context.Context, path string, o format.Options) (names []string, err error) {
 	if !isPair(path) {
 		return nil, nil
 	}
-	names := format.Named(path, o, ".weights.h5", ".h5", ".hdf5")
+	index := o.Weights
+	names = format.Named(path, o, ".weights.h5", ".weights.json", ".h5", ".hdf5")
 	for _, name := range names {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), name)); err == nil {
-			return []string{name}, nil
+		at := filepath.Join(filepath.Dir(path), name)
+		if _, err := os.Stat(at); err == nil {
+			names, index = []string{name}, at
+			break
 		}
 	}
+	if !isPair(index) {
+		return names, nil
+	}
+	listed, err := listedIn(index)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(index), err)
+	}
+	for _, name := range listed {
+		rel, err := filepath.Rel(filepath.Dir(path), filepath.Join(filepath.Dir(index), name))
+		if err != nil || !filepath.IsLocal(rel) {
+			return nil, fmt.Errorf("%.100q: %w", name, format.ErrOutside)
+		}
+		names = append(names, filepath.ToSlash(rel))
+	}
 	return names, nil
+}
+
+// listedIn are the files that the index of weights at a path lists.
+func listedIn(path string) ([]string, error) {
+	text, err := readConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	index, err := jsontext.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	places, err := placesOf(index)
+	if err != nil {
+		return nil, err
+	}
+	return shardsOf(places)
 }
 
 // openPair opens a configuration and the weights that belong to it; without a path those beside it that have its name.
@@ -48,14 +83,14 @@ func openPair(path, weights string) (*file, error) {
 		return nil, err
 	}
 	if tree.Get("weight_map") != nil {
-		return nil, errSharded
+		return nil, fmt.Errorf("the index of a network's weights, and nothing of the network: match its JSON, as model.to_json() makes it, and name this file in the manifest's weights: %w", format.ErrCorrupt)
 	}
 	if className(tree) == "" {
 		return nil, fmt.Errorf("not the configuration of a Keras model, as model.to_json() makes it: it has no class_name: %w", format.ErrCorrupt)
 	}
 	if weights == "" {
 		stem := strings.TrimSuffix(path, filepath.Ext(path))
-		for _, weights = range []string{stem + ".weights.h5", stem + ".h5", stem + ".hdf5"} {
+		for _, weights = range []string{stem + ".weights.h5", stem + ".weights.json", stem + ".h5", stem + ".hdf5"} {
 			if _, err := os.Stat(weights); err == nil {
 				break
 			}
@@ -64,14 +99,7 @@ func openPair(path, weights string) (*file, error) {
 			return nil, fmt.Errorf("it is the configuration of a network, and has no weights beside it: the manifest's weights names another file: %w", fs.ErrNotExist)
 		}
 	}
-	if isPair(weights) {
-		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), errSharded)
-	}
-	f, err := os.Open(weights)
-	if err != nil {
-		return nil, err
-	}
-	h := &file{path: path, f: f, pair: &pair{weights, text}}
+	h := &file{path: path, pair: &pair{weights, text}}
 	if err := h.openWeights(tree); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), err)
@@ -82,8 +110,6 @@ func openPair(path, weights string) (*file, error) {
 	}
 	return h, nil
 }
-
-var errSharded = fmt.Errorf("weights in several files, with an index: save them in one, with save_weights and no max_shard_size: %w", format.ErrUnread)
 
 // pair is what is known of a configuration in a file of its own.
 type pair struct {
@@ -110,13 +136,34 @@ func readConfig(path string) (string, error) {
 	return string(text), err
 }
 
-// openWeights reads the tree of a file of weights alone.
-func (h *file) openWeights(config *jsontext.Value) error {
+// openTree reads the tree of a file of weights alone, or of several.
+func (h *file) openTree() (err error) {
+	if isPair(h.pair.weights) {
+		text, err := readConfig(h.pair.weights)
+		if err != nil {
+			return err
+		}
+		index, err := jsontext.Parse(text)
+		if err != nil {
+			return err
+		}
+		h.shards, h.root, err = openShards(h.pair.weights, index, text)
+		return err
+	}
+	if h.f, err = os.Open(h.pair.weights); err != nil {
+		return errors.Unwrap(err)
+	}
 	info, err := format.Regular(h.f.Stat())
 	if err != nil {
 		return err
 	}
-	if h.root, err = hdf5.Open(h.f, info.Size()); err != nil {
+	h.root, err = hdf5.Open(h.f, info.Size())
+	return err
+}
+
+// openWeights reads the tree of weights alone.
+func (h *file) openWeights(config *jsontext.Value) error {
+	if err := h.openTree(); err != nil {
 		return err
 	}
 	h.version = version{major: 2}
@@ -130,11 +177,14 @@ func (h *file) openWeights(config *jsontext.Value) error {
 			break
 		}
 	}
-	if whole, ok := h.root.Links[weightGroup].(*hdf5.Group); ok && hasAttr(whole, layerNames) { // a whole model's file, for its weights
+	if whole, ok := h.root.Links[weightGroup].(*hdf5.Group); ok && h.shards == nil && hasAttr(whole, layerNames) { // a whole model's file, for its weights
 		return nil
 	}
 	if h.layered = len(layersOf(h.root).Links) > 0 && !hasAttr(h.root, layerNames); h.layered {
 		return nil
+	}
+	if h.shards != nil {
+		return fmt.Errorf("not the weights of a Keras network: they have no group %s: %w", layerFolders[0], format.ErrCorrupt)
 	}
 	if names, err := texts(h.root.Attrs, layerNames); err != nil {
 		return err

@@ -83,7 +83,11 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 		if err := made(ctx, out, h.pair.edited(config.String()), backend); err != nil {
 			return nil, err
 		}
-		name = format.Beside(h.path, h.pair.weights)
+		name = h.beside(h.pair.weights)
+	}
+	if h.shards != nil {
+		h.shards.settle(p)
+		return renamed, h.shards.write(ctx, out, h.beside, h.pair.weights, root, content, backend)
 	}
 	to, err := out.Create(name)
 	if err != nil {
@@ -118,19 +122,25 @@ func (is *weightIs) scaled() *format.Scaled {
 
 // copy writes the file as it is.
 func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backend) error {
-	info, err := h.f.Stat()
-	if err != nil {
-		return err
-	}
 	name := ""
 	if h.pair != nil {
 		if err := made(ctx, out, h.pair.text, backend); err != nil {
 			return err
 		}
-		name = format.Beside(h.path, h.pair.weights)
+		name = h.beside(h.pair.weights)
+	}
+	if h.shards != nil {
+		return h.shards.copy(ctx, out, h.beside, h.pair.weights, backend)
+	}
+	info, err := h.f.Stat()
+	if err != nil {
+		return err
 	}
 	return format.Splice(ctx, out, name, h.f, []format.Piece{{Copied: format.Span{To: info.Size()}}}, backend)
 }
+
+// beside is where a file that the model is made of is written, relative to the model file.
+func (h *file) beside(path string) string { return format.Beside(h.path, path) }
 
 // made writes the model's own file with that text.
 func made(ctx context.Context, out format.Output, text string, backend tensor.Backend) error {

@@ -225,7 +225,7 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	if f.Kind != protowire.BytesType {
 		return nil, wire.Corrupt(f.All.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.All.From, where: f.Body}
+	at := &nodeIndex{field: f.All.From, where: f.Body, fields: make([]wire.Field, 0, usualFields)}
 	n := &model.Node{Graph: g, Source: at}
 	var attrs []wire.Field
 	err := x.Each(f.Body, func(e wire.Field) (err error) {

@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: Open, Files: files})
+	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: open, Files: files})
 }
 
 // The fields of ModelProto, GraphProto, NodeProto, AttributeProto and FunctionProto that are read.
@@ -77,6 +77,9 @@ const (
 	maxNodes   = 1 << 21 // in all graphs
 	maxNumbers = 1 << 20 // in one attribute's list
 )
+
+// usualFields is how many fields a node or a tensor has at most, as a rule.
+const usualFields = 8
 
 // file is an open ONNX model.
 type file struct {
@@ -153,8 +156,8 @@ func (at *nodeIndex) add(f wire.Field, a model.Attr) {
 	}
 }
 
-// Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
-func Open(ctx context.Context, path string, _ format.Options) (format.File, error) {
+// open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
+func open(ctx context.Context, path string, _ format.Options) (format.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -244,7 +244,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	plan, err := fold.Fold(f.Model(), fold.Options{})
+	plan, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestExternalData_AChecksumGoesWithTheBytesThatItIsOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if p, err := fold.Fold(f.Model(), fold.Options{}); err != nil || p.After != 0 {
+	if p, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil || p.After != 0 {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	out := formattest.Folder{Path: t.TempDir(), Name: "m.onnx"}

@@ -57,7 +57,7 @@ const maxDecoded = 1 << 26
 
 // tensor reads a TensorProto: its type and shape, and where its elements lie.
 func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
-	s := &stored{where: where}
+	s := &stored{where: where, fields: make([]wire.Field, 0, usualFields)}
 	c := &model.Constant{Shape: []int64{}, Source: s}
 	var payload []wire.Field
 	entries := map[string]string{}

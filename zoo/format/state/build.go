@@ -157,14 +157,15 @@ func (w within) linear(name string, transposed bool) *linear {
 	return l
 }
 
-// maxBlock is how many elements of a fully connected layer's weight are one node's.
-const maxBlock = 1 << 20
+// maxBlock is how many rows of a fully connected layer's weight are one node's: what a node outputs is held on all probes of
+// the algebra check, its weight is not.
+const maxBlock = 1 << 14
 
 // blocks are the rows of the nodes that a weight becomes.
 func (l *linear) blocks() (list [][2]int64) {
 	rows, step := l.weight.Shape[0], l.weight.Shape[0]
 	if len(l.weight.Shape) == 2 && !l.transposed {
-		step = max(1, maxBlock/l.weight.Shape[1])
+		step = maxBlock
 	}
 	for at := int64(0); at < rows; at += step {
 		list = append(list, [2]int64{at, min(at+step, rows)})

@@ -59,7 +59,7 @@ func (c *Files) Structure(ctx context.Context, tensors []*Tensor, in func(*Tenso
 			return err
 		}
 	}
-	c.Net, err = Open(ctx, c.Path, tensors, o)
+	c.Net, err = open(ctx, c.Path, tensors, o)
 	return err
 }
 

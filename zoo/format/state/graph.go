@@ -35,13 +35,7 @@ func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (*Net,
 		nets[0].Warnings = append(nets[0].Warnings, left...)
 		return nets[0], nil
 	}
-	net, err := side(dicts, nets)
-	if err != nil {
-		for _, n := range nets {
-			err = errors.Join(err, n.Close())
-		}
-		return nil, err
-	}
+	net := side(dicts, nets)
 	net.Warnings = append(net.Warnings, left...)
 	return net, nil
 }
@@ -73,6 +67,9 @@ func (w within) along(ctx context.Context, o format.Options) (*Net, error) {
 			return nil, errors.Join(fmt.Errorf("along the graph %s: %w", at, err), f.Close())
 		}
 		net.edits = w.edits
+		if m := f.Model(); len(m.Functions) > 0 || len(graphs(m.Graph)) > 1 {
+			net.Partial = fmt.Sprintf("the graph %s has functions, or graphs within its nodes: with a checkpoint's tensors it cannot be written as a model that runs", at)
+		}
 	}
 	for _, t := range w.tensors {
 		if t.Dict == w.dict && !asked[t.Name] && !strings.HasSuffix(t.Name, ".num_batches_tracked") {
@@ -114,7 +111,11 @@ var normInputs = []int{1, 2, 3, 4}
 // there is gone from the checkpoint, and an operator may have a bias of which the model does not know.
 func (w within) bind(m *model.Model, find func(string) (format.Stored, bool)) error {
 	w.m = m
-	for _, n := range m.Graph.Nodes {
+	var nodes []*model.Node
+	for _, g := range graphs(m.Graph) {
+		nodes = append(nodes, g.Nodes...)
+	}
+	for _, n := range nodes {
 		if n.Type == "BatchNormalization" && n.Domain == "" && len(n.Inputs) == 5 && !slices.ContainsFunc(normInputs, func(k int) bool {
 			if n.Inputs[k] == nil || n.Inputs[k].Const == nil {
 				return true
@@ -134,7 +135,7 @@ func (w within) bind(m *model.Model, find func(string) (format.Stored, bool)) er
 			return err
 		}
 	}
-	for _, n := range m.Graph.Nodes {
+	for _, n := range nodes {
 		weight := n.In(1)
 		if (n.Type == "Conv" || n.Type == "ConvTranspose" || n.Type == "Gemm") && n.In(2) == nil && weight != nil && weight.Const != nil {
 			if err := w.bias(n, weight, find); err != nil {
