@@ -50,7 +50,7 @@ func openConsole(f *flags, stdout, stderr io.Writer) *console {
 		c.Sink = report.NewJSON(stdout)
 	case f.quiet:
 		c.Sink = report.NewQuiet(stdout).In(style)
-	case c.log == nil && terminal && !dumb:
+	case c.log == nil && terminal && !dumb && !f.plain:
 		c.bar = report.NewTerminal(stdout, style)
 		c.Sink = c.bar
 	default:

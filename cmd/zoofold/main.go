@@ -76,6 +76,11 @@ type flags struct {
 	timeout                                                       duration
 	latency, dryRun, detailed, prune, json, quiet, version, loads bool
 	force                                                         forceFlag
+
+	queue queueFlags
+	name  string   // a worker's
+	drain duration // a worker's
+	plain bool     // no bar is drawn
 }
 
 // forceFlag is -force, or -force=hash.
@@ -111,6 +116,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.log, "log", "", "log to standard error too, one record per event: `text|json`")
 	set.BoolVar(&f.version, "version", false, "print the version, and what would be used here; no library is loaded")
 	set.BoolVar(&f.loads, "v", false, "with -version: load ONNX Runtime and the CUDA driver, and print what they say of themselves")
+	f.queue.declare(set, "the `address` of NATS servers with JetStream, where zoofold worker waits for models on other machines: nats://host:4222")
 	set.Var(&f.force, "force", "fold everything again, or with `hash` what differs by content")
 }
 
@@ -118,15 +124,29 @@ func (f *flags) declare(set *flag.FlagSet) {
 // manifest, where there is one, comes first.
 func (f *flags) declareFolding(set *flag.FlagSet, before string) {
 	defaults := manifests.Defaults()
-	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
-	set.Lookup("j").DefValue = "one per core"
+	f.declareWorkers(set)
 	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: "+before+defaults.Device+")")
-	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: "+before+"all)")
 	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds per model")
-	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
 	set.Var(&f.timeout, "timeout", "the most `time` that one model may take: 90s, 10m (default: "+before+strings.TrimSuffix(defaults.Timeout.String(), "0s")+")")
 	set.Lookup("timeout").DefValue = ""
+	f.declareMachine(set)
+	f.declareShown(set)
+}
+
+func (f *flags) declareWorkers(set *flag.FlagSet) {
+	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
+	set.Lookup("j").DefValue = "one per core"
+}
+
+// declareMachine declares those that say what of the machine is used.
+func (f *flags) declareMachine(set *flag.FlagSet) {
+	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
+}
+
+// declareShown declares those that say what is shown.
+func (f *flags) declareShown(set *flag.FlagSet) {
 	set.BoolVar(&f.json, "json", false, "print one JSON event per line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
 	set.StringVar(&f.color, "color", "auto", "colour failures and warnings: `auto|always|never`; auto does on terminals, unless $NO_COLOR is set")
@@ -153,7 +173,7 @@ func parse(args []string) (*flags, error) {
 	case f.detailed && !f.dryRun:
 		return nil, errors.New("-detailed-exitcode needs -dry-run")
 	}
-	return f, f.check()
+	return f, errors.Join(f.queue.check(), f.onlyHere(set), f.check())
 }
 
 // check is an error if a number is not one that its flag takes.
@@ -202,7 +222,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		doc := report.NewDocument()
 		o.Document, o.Metrics = doc, f.metrics
 		o.Force, o.DryRun, o.Prune, o.Detailed = run.Force(f.force), f.dryRun, f.prune, f.detailed
-		end, err := run.Run(ctx, o)
+		end, err := f.run(ctx, c, o)
 		if f.notify != "" && (end.Exit != exitDone || err != nil) {
 			if e := notify(f.notify, doc, end, err); e != nil {
 				c.fail(e)
@@ -210,6 +230,19 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		}
 		return end, err
 	})
+}
+
+// run runs, here or on the workers of a queue.
+func (f *flags) run(ctx context.Context, c *console, o run.Options) (outcome.End, error) {
+	if f.elsewhere() {
+		q, err := f.queue.open(ctx, "run of "+o.Manifest.Path, c.note)
+		if err != nil {
+			return outcome.End{Exit: exitFailed}, err
+		}
+		defer q.Close()
+		o.Elsewhere, o.Tell = q, c.note
+	}
+	return run.Run(ctx, o)
 }
 
 // readManifest reads the manifest, from standard input for "-".
@@ -318,8 +351,11 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	if !asked("auto") && !asked("cuda") {
 		return host, host, "", nil
 	}
-	if f.dryRun {
+	switch {
+	case f.dryRun:
 		return host, host, "a dry run opens no device", nil
+	case f.elsewhere() && !f.plain:
+		return host, host, "workers have the devices", nil
 	}
 	o := gpu.Options{CPU: host, Memory: f.memory, Worth: gpu.Default}
 	if smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64); smallest > 0 {
@@ -343,6 +379,9 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) {
 	if f.dryRun {
 		return nil, func() {}, "a dry run proves nothing", nil
+	}
+	if f.elsewhere() {
+		return nil, func() {}, "workers compare predictions", nil
 	}
 	return openEngine(f.library)
 }

@@ -34,6 +34,7 @@ type action func(operands []string, stdout, stderr io.Writer) int
 func subcommands() []subcommand {
 	return []subcommand{
 		{"fold", "MODEL...", "fold models without a manifest, and prove the results", foldModels},
+		{"worker", "", "fold models of runs that are begun with -queue on other machines", work},
 		{"init", "FOLDER", "write a manifest for the models in a folder", initialize},
 		{"plan", "MODEL", "what folding would change", plan},
 		{"explain", "MODEL", "for every per-channel node: what becomes of it, and why", explain},

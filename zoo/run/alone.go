@@ -35,7 +35,7 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 	r.alone = true
 	r.models, r.hidden = living(zoo)
 	r.measure(ctx, jobs)
-	r.start(zoo, started)
+	r.start(ctx, zoo, started)
 	r.all(ctx, jobs)
 	r.note("sweep", r.stages.close())
 	r.finish(ctx, started)

@@ -56,8 +56,11 @@ func (w *work) announce(ctx context.Context, hashes []string) error {
 // than it has workers of which the ledger does not say so.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
 	if len(w.out.order) > 1 { // files beside the model may be another's too: what it is told must be what is there
-		w.commits.Lock()
-		defer w.commits.Unlock()
+		release, err := w.books.exclusive(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
 	w.placing <- struct{}{}
 	done := sync.OnceFunc(func() { <-w.placing })
@@ -197,6 +200,14 @@ func (w *work) knows(ctx context.Context, path string, s stamp) error {
 // them its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
 	w.out.outdated = nil
+	var outputs []stamp
+	for k, rel := range w.out.order {
+		outputs = append(outputs, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
+	}
+	others, err := w.books.consult(ctx, w.owner(w.job), outputs)
+	if err != nil {
+		return err
+	}
 	for k, rel := range w.out.order {
 		path, mine := w.out.final(rel), claim{w.job.Path, hashes[k]}
 		w.lock.Lock()
@@ -205,10 +216,13 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 			w.claims[path], taken = mine, false
 		}
 		w.lock.Unlock()
+		if other, is := others[outputs[k].Path]; is {
+			first, taken = other, true
+		}
 		if taken && (first.hash != mine.hash || rel == "") {
 			return &sharedError{path, rel, first.model}
 		}
-		for _, e := range w.books.sharing(w.books.rel(path), w.owner(w.job)) {
+		for _, e := range w.books.sharing(outputs[k].Path, w.owner(w.job)) {
 			if err := w.takeOver(ctx, e, rel, path, mine); err != nil {
 				return err
 			}
@@ -219,14 +233,12 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 
 // takeOver settles whose a file is that another model's entry has too.
 func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine claim) error {
+	if w.gone(e) {
+		return nil // an orphan's place may be taken
+	}
 	name := e.Model
 	if e.Manifest != w.manifest {
-		if _, err := w.fsys.Stat(w.books.abs(e.Manifest)); errors.Is(err, fs.ErrNotExist) {
-			return nil // the manifest was renamed, or is gone: what it made is this one's now
-		}
 		name += " of " + e.Manifest
-	} else if !w.alive(e.Model) {
-		return nil // the model is gone: an orphan's place may be taken
 	}
 	if e.hashOf(w.books.rel(path)) == mine.hash && rel != "" {
 		return nil
@@ -241,6 +253,18 @@ func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine cl
 		w.out.outdated = append(w.out.outdated, w.books.abs(e.Outputs[0].Path))
 	}
 	return nil
+}
+
+// gone says whether the model of an entry is there no longer: the zoo has lost it, or its manifest was renamed or is gone.
+func (r *runner) gone(e *entry) bool {
+	if r.models == nil { // a worker does not know the zoo
+		return e.Orphan
+	}
+	if e.Manifest == r.manifest {
+		return !r.alive(e.Model)
+	}
+	_, err := r.fsys.Stat(r.books.abs(e.Manifest))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // current says whether an entry still stands, with its files as they were.

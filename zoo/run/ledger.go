@@ -29,6 +29,7 @@ type ledger struct {
 	fsys    files
 	out     string
 	lock    sync.Mutex
+	turn    sync.Mutex // of models of several files, from their claims to the ledger
 	file    writable
 	torn    bool // the file does not end with a whole line
 	entries map[owner]*entry
@@ -55,6 +56,7 @@ type entry struct {
 	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs under names that the model no longer has
 	State    string   `json:"state,omitempty"`    // of a line that is no success
 	Told     told     `json:"told,omitzero"`
+	Orphan   bool     `json:"orphan,omitempty"` // what a run over several machines found: the model is there no longer, and anyone may have its outputs
 
 	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }

@@ -66,6 +66,9 @@ type Options struct {
 	Version  string
 	Sink     outcome.Sink
 
+	Elsewhere Elsewhere    // does the models in other processes; nil: they are done in this one
+	Tell      func(string) // takes what is to be said while models are done elsewhere; may be nil
+
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
 	Keep     int      // how many runs have reports, and stand in their history, this one counted
@@ -121,17 +124,22 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 			return end, err
 		}
 		defer unlock()
+		if o.Elsewhere == nil {
+			if err := marked(p.fsys, o.Manifest.Out); err != nil {
+				return end, err
+			}
+		}
 	}
-	books, err := openLedger(p.fsys, o.Manifest.Out, o.DryRun)
-	if err != nil {
-		return end, fmt.Errorf("ledger: %w", err)
-	}
-	r := newRunner(o, p, books, statePath(o.Manifest.Out, stagePlace))
+	r := newRunner(o, p, nil, statePath(o.Manifest.Out, stagePlace))
 	r.end.Notes = zoo.Notes
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
 	}
-	if !o.DryRun {
+	if err := r.openBooks(ctx); err != nil {
+		return end, fmt.Errorf("ledger: %w", err)
+	}
+	apart := r.away != nil && !o.DryRun
+	if !o.DryRun && !apart {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
 	if o.Document != nil {
@@ -139,22 +147,43 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	}
 	r.models, r.hidden = living(zoo)
 	r.measure(ctx, zoo.Jobs)
-	r.start(zoo, started)
+	r.start(ctx, zoo, started)
 	r.failures(zoo)
-	r.all(ctx, zoo.Jobs)
+	var lost error
+	if apart {
+		lost = r.allAway(ctx, zoo.Jobs)
+		r.comeBack(ctx)
+	} else {
+		r.all(ctx, zoo.Jobs)
+	}
 	r.note("sweep", r.stages.close())
 	r.end.Unmatched = r.strangers(zoo)
 	if ctx.Err() == nil {
 		r.orphans(ctx, zoo)
 		r.idle(zoo)
 	}
-	r.note("ledger", books.close())
+	if apart && lost == nil {
+		r.settleAway(ctx)
+	}
+	r.note("ledger", r.books.close())
 	r.finish(ctx, started)
 	if o.Report != "" {
 		r.end.Report = filepath.Join(o.Report, reportFiles[0])
 	}
 	r.Sink.End(r.end)
-	return r.end, errors.Join(p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+	return r.end, errors.Join(lost, p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+}
+
+// openBooks opens what is remembered of the output folder.
+func (r *runner) openBooks(ctx context.Context) error {
+	if r.Elsewhere != nil {
+		return r.goAway(ctx)
+	}
+	books, err := openLedger(r.fsys, r.Manifest.Out, r.DryRun)
+	if err == nil { // a pointer that is nil is no interface that is
+		r.books = books
+	}
+	return err
 }
 
 // runner is a run under way.
@@ -163,7 +192,8 @@ type runner struct {
 	fsys     files
 	guard    *store.Guard
 	manifest string // path relative to the output folder
-	books    *ledger
+	books    books
+	away     *away           // what of it is done elsewhere; nil: nothing
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // that the zoo has
 	hidden   []string        // folders of the zoo that could not be read
@@ -174,8 +204,6 @@ type runner struct {
 	stages   *stages
 	known    sync.Map // settings, by rule and format
 
-	commits sync.Mutex // of models of several files, from their claims to the ledger
-
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
@@ -184,7 +212,7 @@ type runner struct {
 }
 
 // newRunner is a run whose models are staged below a folder.
-func newRunner(o Options, p *places, books *ledger, staging string) *runner {
+func newRunner(o Options, p *places, books books, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
@@ -238,13 +266,20 @@ func (r *runner) strangers(zoo *manifests.Zoo) []string {
 	})
 }
 
-func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
+func (r *runner) start(ctx context.Context, zoo *manifests.Zoo, at time.Time) {
 	s := outcome.Start{
 		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
 		Workers: r.Workers, Models: len(zoo.Jobs), DryRun: r.DryRun,
 	}
 	if r.Predict != nil {
 		s.Engine = r.Predict.Name()
+	}
+	if r.away != nil {
+		s.Backend, s.Why = r.away.Name(ctx), ""
+		s.Engine = "ONNX Runtime of the workers"
+		if !r.away.has.Engine {
+			s.Engine = "no worker has ONNX Runtime"
+		}
 	}
 	for _, j := range zoo.Jobs {
 		s.Bytes += j.Size
@@ -298,6 +333,19 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		w.result.Error = outcome.NotBegun
 	} else {
 		w.within(ctx)
+	}
+	if w.toHand {
+		err := w.hand(ctx)
+		if err == nil {
+			return
+		}
+		w.fails(ctx, err)
+	}
+	if r.away != nil && !r.DryRun {
+		if r.away.settle(r.id(j)) == nil {
+			return // a worker has answered meanwhile
+		}
+		defer r.away.settled()
 	}
 	m := w.result
 	m.Seconds = time.Since(started).Seconds()
@@ -364,15 +412,19 @@ func (w *work) within(ctx context.Context) {
 	if caught := panics.Try(func() { err = w.do(inner) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
 	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
-	default:
+	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(inner)
 		}
-		w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
+		w.fails(ctx, err)
+	}
+}
+
+// fails says why there is no result.
+func (w *work) fails(ctx context.Context, err error) {
+	w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
+	if ctx.Err() != nil {
+		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	holderFile  = "holder"
 	ledgerFile  = "ledger"
 	stagePlace  = "staging"
+	awayFile    = "elsewhere"
 	aboutFolder = `This folder is zoofold's. ledger: what each output was made of. lock, holder: the run that is at work.
 staging: outputs that are being written. It may be deleted while no run is at work; the models are folded again then.
 `
@@ -92,6 +93,39 @@ func readAbout(fsys files, path string) (string, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, 2*int64(len(aboutFolder))))
 	return string(text), err
+}
+
+// mark says in the folder of the state that models are done elsewhere, by what does them. A run of one process leaves the
+// folder alone then.
+func mark(fsys files, out, by string) error {
+	return writeWhole(fsys, statePath(out, stagePlace), statePath(out, awayFile), func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, by)
+		return err
+	})
+}
+
+// unmark takes that back.
+func unmark(fsys files, out string) error {
+	return removeLasting(fsys, statePath(out, awayFile))
+}
+
+// marked is an error if models are done elsewhere, or were when that run was cut off.
+func marked(fsys files, out string) error {
+	path := statePath(out, awayFile)
+	f, err := fsys.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	by, err := io.ReadAll(io.LimitReader(f, 1<<10))
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s is %w, whose models are done by %s: run it again as it was, and it ends (if there are no such workers any more, remove %s)",
+		out, ErrLocked, strings.TrimSpace(string(by)), path)
 }
 
 // sweep removes the outputs that runs which were killed were writing. The caller holds the lock.

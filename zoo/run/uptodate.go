@@ -97,12 +97,15 @@ func (w *work) suffices(e *entry) bool {
 		case !slices.Contains(w.asked, c.Name):
 		case !slices.Contains(e.Asked, versioned([]string{c.Name})[0]):
 			return false
-		case c.Status == outcome.NotRun && (w.required() || c.Name == "predictions" && e.Engineless && w.Predict != nil):
+		case c.Status == outcome.NotRun && (w.required() || c.Name == "predictions" && e.Engineless && w.predicts()):
 			return false
 		}
 	}
 	return true
 }
+
+// predicts says whether predictions can be compared, here or where models are done.
+func (r *runner) predicts() bool { return r.Predict != nil || r.away != nil && r.away.has.Engine }
 
 // remembered tells of an unchanged model what was told of it when it was folded.
 func (w *work) remembered(e *entry) {

@@ -46,6 +46,7 @@ type work struct {
 	renamed map[string]string // values that the written file calls otherwise
 	waits   bool              // for the disk alone
 	found   []stamp           // what was in the places of the outputs when it was last seen that it may be replaced
+	toHand  bool              // it is to be done, elsewhere
 	moved   map[string]bool   // names of files beside the model that others have, and those that they got instead
 }
 
@@ -57,6 +58,10 @@ func (w *work) do(ctx context.Context) error {
 			w.remembered(e)
 			return nil
 		}
+	}
+	if w.away != nil && !w.DryRun {
+		w.toHand = true
+		return nil
 	}
 	w.begin(w.job)
 	if err := w.open(ctx); err != nil {

@@ -55,7 +55,7 @@ func (p *Parity) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]f
 	if err != nil {
 		return nil, err
 	}
-	want, err := tensor.Reference{}.Sum(ctx, src, job)
+	want, err := sums(ctx, src, job)
 	if err != nil {
 		return nil, err
 	}

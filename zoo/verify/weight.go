@@ -369,11 +369,16 @@ func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, ma
 	return nil
 }
 
-// turn makes columns of rows.
+// turn makes columns of rows, a few columns at a time, since where they go to lies far apart.
 func turn(dst, src []float64, rows, columns int) {
-	for r := range rows {
-		for c, x := range src[r*columns:][:columns] {
-			dst[c*rows+r] = x
+	for first := 0; first < columns; first += 64 {
+		few := min(64, columns-first)
+		for r := range rows {
+			to := first*rows + r
+			for _, x := range src[r*columns+first:][:few] {
+				dst[to] = x
+				to += rows
+			}
 		}
 	}
 }

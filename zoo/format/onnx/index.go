@@ -103,13 +103,14 @@ type index struct {
 	nodes     int
 	graphs    map[*model.Graph]*graphIndex
 	asRead    map[*model.Value]*model.Constant
+	room      []wire.Field // for fields while they are counted
 }
 
 // graphIndex is a GraphProto, or a FunctionProto.
 type graphIndex struct {
 	where    format.Span
 	fields   []wire.Field
-	parts    map[int]any // what field k of fields stands for: *model.Node, *model.Value
+	parts    []any // what field k of fields stands for: *model.Node, *model.Value; there may be fewer than fields
 	names    map[int]string
 	function bool
 }
@@ -146,6 +147,22 @@ func (at *nodeIndex) has(name string) bool {
 		}
 	}
 	return at.named[name]
+}
+
+// keep makes a list of the fields that were put into the index's room.
+func (x *index) keep(fields []wire.Field) []wire.Field {
+	if cap(fields) <= 1<<10 {
+		x.room = fields[:0]
+	}
+	return slices.Clone(fields)
+}
+
+// stand notes what field k stands for.
+func (i *graphIndex) stand(k int, part any) {
+	for len(i.parts) <= k {
+		i.parts = append(i.parts, nil)
+	}
+	i.parts[k] = part
 }
 
 // add takes an attribute that the node does not have.

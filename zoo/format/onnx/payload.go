@@ -59,12 +59,12 @@ const maxDecoded = 1 << 26
 func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	s := &stored{where: where, fields: make([]wire.Field, 0, usualFields)}
 	c := &model.Constant{Shape: []int64{}, Source: s}
-	var payload []wire.Field
+	fields, payload := x.room[:0], []wire.Field(nil)
 	entries := map[string]string{}
 	var location, checksum *wire.Field
 	isExternal := false
 	err := x.Each(where, func(f wire.Field) (err error) {
-		s.fields = append(s.fields, f)
+		fields = append(fields, f)
 		switch f.Number {
 		case tensorDims:
 			c.Shape, err = x.Numbers(c.Shape, f, 64)
@@ -77,11 +77,12 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		case tensorExternalData:
 			var key, value string
 			key, value, err = entry(&x.Reader, f)
+			here := f // whose address is taken, in few tensors
 			switch entries[key] = value; key {
 			case "location":
-				location = &f
+				location = &here
 			case "checksum":
-				checksum = &f
+				checksum = &here
 			}
 		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
 			payload = append(payload, f)
@@ -91,6 +92,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		}
 		return err
 	})
+	s.fields = x.keep(fields)
 	if err != nil {
 		return nil, nil, err
 	}
