@@ -28,7 +28,7 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 	}
 	for _, s := range w.before {
 		if s.Hash != "" {
-			continue // its time does not tell whether it has changed since: it is read again
+			continue // its time is too recent to show another change: it is read again
 		}
 		if rel, copied := w.out.copies[s.Path]; copied {
 			known[s.Path] = hashes[rel]
@@ -52,10 +52,10 @@ func (w *work) announce(ctx context.Context, hashes []string) error {
 	return nil
 }
 
-// commit puts the staged files in their places and remembers that. A run that is killed has put no more outputs in place
-// than it has workers of which the ledger does not say so.
+// commit moves the staged files into place and records that in the ledger. Of a killed run, at most as many outputs as it
+// has workers are in place without a record.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
-	if len(w.out.order) > 1 { // files beside the model may be another's too: what it is told must be what is there
+	if len(w.out.order) > 1 { // other models may share files beside the model: claims and files have to agree until both are recorded
 		release, err := w.books.exclusive(ctx)
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 	}
 	before, noted := w.books.get(e.owner()), false
 	err := w.out.place(func() error {
-		defer done() // the rest is to wait for the disk
+		defer done() // what follows only waits for the disk
 		if err := w.placed(e); err != nil {
 			return err
 		}
@@ -82,13 +82,13 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 		w.remember(e)
 		return nil
 	})
-	if err != nil && noted { // what is there may not last
+	if err != nil && noted { // what was renamed may be lost if the power fails
 		w.note("ledger", w.books.takeBack(e.owner(), before))
 	}
 	return err
 }
 
-// placed completes an entry whose outputs are in their places.
+// placed completes the entry of a model whose outputs are in place.
 func (w *work) placed(e *entry) error {
 	for k := range e.Outputs {
 		now, err := stampOf(w.fsys, w.books.abs(e.Outputs[k].Path))
@@ -108,7 +108,7 @@ func (w *work) placed(e *entry) error {
 	return nil
 }
 
-// entry is the model's in the ledger, as far as it is known before its outputs are in their places.
+// entry is the model's entry in the ledger, as far as it is known before its outputs are in place.
 func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
 		Manifest: w.manifest, Model: w.job.Path, Settings: w.decisive(), Asked: versioned(w.asked), Weights: w.job.Weights,
@@ -130,7 +130,7 @@ func (w *work) outputs(hashes []string) (list []stamp) {
 	return list
 }
 
-// remember notes a success in the ledger.
+// remember records a success in the ledger.
 func (w *work) remember(e *entry) {
 	if err := w.books.add(e); err != nil {
 		w.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, w.job.Path))
@@ -195,9 +195,8 @@ func (w *work) knows(ctx context.Context, path string, s stamp) error {
 	return fmt.Errorf("%s %w: move it away, or allow it with overwrite: true", path, ErrForeign)
 }
 
-// claim makes sure that no other model of the run has the same outputs, unless the contents are the same for all who have
-// them, as external data may be. A model of an earlier run that has become out of date loses its external data, and with
-// them its output.
+// claim makes sure that no other model of the run writes the same files, unless their contents are equal, as shared
+// external data may be. An outdated model of an earlier run loses its external data, and with that its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
 	w.out.outdated = nil
 	var outputs []stamp
@@ -212,7 +211,7 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 		path, mine := w.out.final(rel), claim{w.job.Path, hashes[k]}
 		w.lock.Lock()
 		first, taken := w.claims[path]
-		if !taken || first.model == mine.model { // perhaps from an attempt before
+		if !taken || first.model == mine.model { // perhaps claimed by an earlier attempt
 			w.claims[path], taken = mine, false
 		}
 		w.lock.Unlock()
@@ -231,7 +230,7 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 	return nil
 }
 
-// takeOver settles whose a file is that another model's entry has too.
+// takeOver decides who owns a file that another model's entry in the ledger has too.
 func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine claim) error {
 	if w.gone(e) {
 		return nil // an orphan's place may be taken
@@ -267,19 +266,19 @@ func (r *runner) gone(e *entry) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// current says whether an entry still stands, with its files as they were.
+// current says whether an entry is still valid: its files are unchanged.
 func (w *work) current(ctx context.Context, e *entry) bool {
 	_, ok := w.books.check(ctx, e, false)
 	return ok
 }
 
-// claim is a model's on an output, with the content that it needs.
+// claim is a model's claim on an output path, with the hash of the content that it writes there.
 type claim struct{ model, hash string }
 
-// sharedError says that an output is another model's too, with other bytes.
+// sharedError says that another model writes the same output with other bytes.
 type sharedError struct {
 	path  string
-	rel   string // of a file beside the model that may get another name; "" where none may
+	rel   string // a file beside the model that can be renamed; "" if none can
 	owner string
 }
 
@@ -287,15 +286,16 @@ func (e *sharedError) Error() string {
 	return fmt.Sprintf("%s belongs to %s too, which needs other bytes: give one of them another output folder", e.path, e.owner)
 }
 
-// maxApart bounds how many files beside a model get names of their own.
+// maxApart bounds how many files beside a model are renamed.
 const maxApart = 64
 
-// apart gives a file beside the model that another model has with other bytes, as external data of an encoder and a decoder,
-// a name of its own, and throws away what was written and warned of since. It says whether the model is to be written anew.
+// apart renames a file beside the model that another model writes with other bytes, such as external data of an encoder and
+// a decoder in one file. It discards what was written, and resets the warnings. It says whether the model has to be written
+// again.
 func (w *work) apart(shared *sharedError, warnings []string) bool {
 	mover, ok := w.source.(format.Mover)
 	_, noModel := format.Find(shared.rel)
-	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.moved[shared.rel] || w.result.Status == outcome.Copied && changes(w.plan) {
+	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.wasMoved(shared.rel) || w.result.Status == outcome.Copied && changes(w.plan) {
 		return false
 	}
 	stem := strings.TrimSuffix(filepath.Base(w.job.Target), filepath.Ext(w.job.Target))
@@ -303,12 +303,14 @@ func (w *work) apart(shared *sharedError, warnings []string) bool {
 	if mover.Move(shared.rel, to) != nil || w.out.restart() != nil {
 		return false
 	}
-	if w.moved == nil {
-		w.moved = map[string]bool{}
-	}
-	w.moved[shared.rel], w.moved[to] = true, true
+	w.moved = append(w.moved, [2]string{shared.rel, to})
 	w.result.Warnings = append(slices.Clone(warnings), fmt.Sprintf("external data %s is written as %s: %s has other bytes under that name", shared.rel, to, shared.owner))
 	return true
+}
+
+// wasMoved says whether a file beside the model had that name, or was given it.
+func (w *work) wasMoved(rel string) bool {
+	return slices.ContainsFunc(w.moved, func(m [2]string) bool { return m[0] == rel || m[1] == rel })
 }
 
 // copyFiles copies the files that a model is made of, the model file's first.
