@@ -11,7 +11,7 @@ $GO test -timeout 20m ./...
 
 echo "== buckets"
 $GO test -tags buckets -timeout 20m -run 'S3|Folder|Put|Append|Lock|Cache|Open' ./zoo/bucket
-$GO test -tags buckets -timeout 20m -run 'S3|Bucket' ./zoo/run
+$GO test -tags buckets -timeout 20m -short -run 'S3|Bucket' ./zoo/run
 $GO test -tags buckets -timeout 20m -run 'Buckets' ./cmd/zoofold
 
 include=${CUDA_HOME:-$PWD/.cache/cuda}/include

@@ -283,11 +283,12 @@ func buckets() string {
 	return strings.Join(bucket.Schemes, ", ")
 }
 
-// defaultCache is the folder in which models of buckets are kept unless -cache names another.
+// defaultCache is the folder in which models of buckets are kept unless -cache names another; "" if the user has no folder of
+// caches. Others could put files into a folder of temporary files.
 func defaultCache() string {
 	folder, err := os.UserCacheDir()
 	if err != nil {
-		folder = os.TempDir()
+		return ""
 	}
 	return filepath.Join(folder, "zoofold")
 }

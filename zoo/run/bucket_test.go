@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -194,6 +195,15 @@ func TestBucket_OutputsThatOthersMadeOrChangedStay(t *testing.T) {
 	}
 	if got := contents(t, s.out())["c.onnx"]; got != "another's" {
 		t.Errorf("the other's is %.20q now", got)
+	}
+}
+
+func TestBucket_WithoutAPlaceForTheCacheNothingIsFolded(t *testing.T) {
+	s := newScene(t, 1)
+	s.where = zooInBucket + outInBucket
+	_, err := s.run(context.Background(), func(o *Options) { o.Cache = "" })
+	if !errors.Is(err, ErrPlace) || !strings.Contains(err.Error(), "-cache") {
+		t.Error(err)
 	}
 }
 

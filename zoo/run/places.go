@@ -94,6 +94,9 @@ func (p *places) outputs(o *Options) (files, error) {
 	if p.zoo == nil && m.OutURL == nil {
 		return p.folder(o, m.Out, o.DryRun)
 	}
+	if o.Cache == "" {
+		return nil, fmt.Errorf("%w: a zoo or outputs in a bucket need a cache on this host: name its folder (-cache)", ErrPlace)
+	}
 	cache, err := bucket.OpenCache(o.Cache, o.CacheSize)
 	if err == nil {
 		p.work, err = cache.Workspace()
