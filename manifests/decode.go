@@ -117,7 +117,7 @@ func (m *Manifest) include(where spot, path string) {
 
 // rules reads a list of rules, over defaults.
 func (f *source) rules(defaultsNode, models ast.Node) (rules []Rule) {
-	common := Rule{Settings: Defaults()}
+	common := Rule{Settings: Defaults(), places: places{formats: map[string]spot{}}}
 	if defaultsNode != nil {
 		f.mapping(defaultsNode, "defaults", f.settings(&common.Settings, &common.places))
 	}
@@ -168,8 +168,8 @@ func (f *source) version(n ast.Node) {
 // rule reads one rule, over the defaults.
 func (f *source) rule(n ast.Node, common Rule) Rule {
 	r := Rule{Settings: common.Settings, Output: "{dir}/{name}"}
-	r.places = places{verify: common.verify, keep: common.keep, graph: common.graph}
-	r.Fold = maps.Clone(common.Fold)
+	r.places = places{verify: common.verify, keep: common.keep, graph: common.graph, formats: map[string]spot{}}
+	r.Fold, r.Formats = maps.Clone(common.Fold), maps.Clone(common.Formats)
 	known := f.settings(&r.Settings, &r.places)
 	known["match"] = func(n ast.Node) {
 		r.match = f.globs(n, "match")
@@ -200,7 +200,7 @@ func (f *source) checks(n ast.Node) []string {
 			f.fail(check.spot, "none cannot be combined with other checks")
 			continue
 		}
-		f.among(check.spot, check.pattern, append(slices.Clone(Checks), "none"))
+		f.among(check.spot, check.pattern, checksOrNone)
 	}
 	return patterns(list)
 }
@@ -221,7 +221,7 @@ func (f *source) duration(n ast.Node, what string) time.Duration {
 
 // settings are the keys that rules and defaults share.
 func (f *source) settings(s *Settings, p *places) keys {
-	return keys{
+	known := keys{
 		"verify": func(n ast.Node) {
 			p.verify = spotOf(n)
 			s.Verify = f.checks(n)
@@ -229,8 +229,8 @@ func (f *source) settings(s *Settings, p *places) keys {
 		"proof":       func(n ast.Node) { s.Proof = f.word(n, "proof", proofs) },
 		"overwrite":   func(n ast.Node) { s.Overwrite = f.truth(n, "overwrite") },
 		"device":      func(n ast.Node) { s.Device = f.word(n, "device", Devices) },
-		"unfoldable":  func(n ast.Node) { s.Unfoldable = f.word(n, "unfoldable", []string{"copy", "skip"}) },
-		"overridable": func(n ast.Node) { s.Overridable = f.word(n, "overridable", []string{"leave", "constant"}) },
+		"unfoldable":  func(n ast.Node) { s.Unfoldable = f.word(n, "unfoldable", unfoldable) },
+		"overridable": func(n ast.Node) { s.Overridable = f.word(n, "overridable", overridable) },
 		"timeout": func(n ast.Node) {
 			s.Timeout = f.duration(n, "timeout")
 		},
@@ -249,14 +249,8 @@ func (f *source) settings(s *Settings, p *places) keys {
 			list := f.list(n, "export")
 			s.Export = patterns(list)
 			for _, to := range list {
-				f.among(to.spot, to.pattern, exports)
+				f.among(to.spot, to.pattern, format.Exporters())
 			}
-		},
-		"darknet": func(n ast.Node) {
-			p.darknet = spotOf(n)
-			f.mapping(n, "darknet", keys{
-				"epsilon": func(n ast.Node) { s.Epsilon = f.word(n, "epsilon", format.Epsilons) },
-			})
 		},
 		"state": func(n ast.Node) {
 			p.state = spotOf(n)
@@ -276,6 +270,22 @@ func (f *source) settings(s *Settings, p *places) keys {
 			f.mapping(n, "fold", known)
 		},
 	}
+	for _, from := range withSettings() {
+		known[from.Name] = func(n ast.Node) {
+			p.formats[from.Name] = spotOf(n)
+			inner := keys{}
+			for _, setting := range from.Settings {
+				inner[setting.Key] = func(n ast.Node) { s.Formats[from.Name+"."+setting.Key] = f.word(n, setting.Key, setting.Words) }
+			}
+			f.mapping(n, from.Name, inner)
+		}
+	}
+	return known
+}
+
+// withSettings are the formats whose files do not say all.
+func withSettings() []format.Format {
+	return slices.DeleteFunc(format.All(), func(f format.Format) bool { return len(f.Settings) == 0 })
 }
 
 // mapping reads a mapping whose keys are known, each at most once, and says whether it is one.

@@ -3,9 +3,12 @@ package manifests
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 // noOutput are the fields of Settings that change no output: where and how long a model is worked on, and what its proof has to
@@ -13,7 +16,7 @@ import (
 var noOutput = []string{"Device", "Timeout", "Verify", "Proof", "Overwrite"}
 
 // Fingerprint is a line that differs between rules that may give different outputs. A field that is added to Settings is part
-// of it.
+// of it; of a format's settings those that are not the default, so that one that is added later makes nothing anew.
 func (r *Rule) Fingerprint() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Weights=%q", r.Weights)
@@ -24,8 +27,11 @@ func (r *Rule) Fingerprint() string {
 			continue
 		}
 		value := settings.Field(k).Interface()
-		if name == "Fold" {
-			value = r.Off() // a family that is on by name is as on as the others
+		switch name {
+		case "Fold":
+			value = r.off() // a family that is on by name is as on as the others
+		case "Formats":
+			value = r.unusual()
 		}
 		text, err := json.Marshal(value)
 		if err != nil {
@@ -34,4 +40,15 @@ func (r *Rule) Fingerprint() string {
 		fmt.Fprintf(&b, " %s=%s", name, text)
 	}
 	return b.String()
+}
+
+// unusual are the settings of formats that are not the default.
+func (r *Rule) unusual() map[string]string {
+	unusual := maps.Clone(r.Formats)
+	for name, s := range format.Settings() {
+		if unusual[name] == s.Words[0] {
+			delete(unusual, name)
+		}
+	}
+	return unusual
 }

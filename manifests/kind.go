@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
-	"slices"
-	"strings"
 	"syscall"
+
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 var (
@@ -68,13 +67,12 @@ func reason(err error) error {
 
 // modelName says whether a name is that of a model.
 func modelName(rel string) bool {
-	return slices.Contains([]string{".onnx", ".prototxt", ".cfg", ".h5", ".hdf5", ".keras", ".pt2"}, extension(rel)) || checkpoint(rel)
+	_, err := format.Find(rel)
+	return err == nil
 }
 
 // checkpoint says whether a name is that of a file of tensors without a graph.
 func checkpoint(rel string) bool {
-	whole := strings.TrimSuffix(strings.ToLower(rel), ".index.json")
-	return slices.Contains([]string{".safetensors", ".bin"}, path.Ext(whole)) || slices.Contains([]string{".pt", ".pth", ".ckpt"}, extension(rel))
+	f, _ := format.Find(rel)
+	return f.Bare
 }
-
-func extension(rel string) string { return strings.ToLower(path.Ext(rel)) }

@@ -1,21 +1,22 @@
 // Package manifests reads the manifest: which models of a zoo are folded, how, and what proves each one.
 //
 // A manifest is strict YAML. An unknown key, a wrong type, a glob that matches nothing or two models that write one file
-// is an error with file, line, column, the line itself and a caret. schema.json describes it for editors.
+// is an error with file, line, column, the line itself and a caret. Schema describes it for editors. The formats that a manifest
+// may name are those that the program has registered.
 package manifests
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/zoofold/zoofold/zoo/fold"
-	"github.com/zoofold/zoofold/zoo/format"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // Manifest is a manifest that was read and checked.
@@ -55,10 +56,10 @@ type Rule struct {
 type places struct {
 	verify  spot // in the rule or in the defaults
 	keep    []glob
-	darknet spot // in the rule
-	export  spot // in the rule
-	state   spot // in the rule
-	graph   spot // in the rule or in the defaults
+	formats map[string]spot // in the rule: the settings of each format
+	export  spot            // in the rule
+	state   spot            // in the rule
+	graph   spot            // in the rule or in the defaults
 }
 
 // Keep is a glob over names of nodes, and where it stands.
@@ -83,17 +84,17 @@ type Settings struct {
 	Overwrite         bool     // a file in the output folder that zoofold did not make may be replaced
 	Device            string   // of Devices
 	Timeout           time.Duration
-	Tolerance         float64         // of predictions, relative; 0: the jitter rule
-	Unfoldable        string          // "copy" or "skip" a model with nothing to fold
-	Overridable       string          // "leave" initializers that callers may override, or take them as "constant"
-	MaxDuplicateBytes int64           // a shared weight larger than this is not copied
-	Keep              []string        // globs over names of nodes that are left alone
-	Fold              map[string]bool // operator families switched on or off
-	Export            []string        // of Exports: forms that are written beside the folded model
-	Epsilon           string          // of format.Epsilons: how Darknet networks were trained
-	Latency           string          // of Latencies: whether a model that folding makes slower is copied instead
-	Norms             string          // of Norms: what becomes of batch normalisations
-	State             State           // where the structure of checkpoints is from
+	Tolerance         float64           // of predictions, relative; 0: the jitter rule
+	Unfoldable        string            // "copy" or "skip" a model with nothing to fold
+	Overridable       string            // "leave" initializers that callers may override, or take them as "constant"
+	MaxDuplicateBytes int64             // a shared weight larger than this is not copied
+	Keep              []string          // globs over names of nodes that are left alone
+	Fold              map[string]bool   // operator families switched on or off
+	Export            []string          // of format.Exporters: forms that are written beside the folded model
+	Formats           map[string]string // format.Options.Settings
+	Latency           string            // of Latencies: whether a model that folding makes slower is copied instead
+	Norms             string            // of Norms: what becomes of batch normalisations
+	State             State             // where the structure of checkpoints is from
 }
 
 // State says where the structure of checkpoints is from, which store tensors alone: a graph, or pairs and presets of pairs.
@@ -123,41 +124,46 @@ func (r *Rule) Required(named bool) bool {
 	return named || r.verify != (spot{})
 }
 
-// The words that a manifest may use, besides format.Epsilons, state.Presets and fold.Families.
+// The words that a manifest may use, besides those of formats and exporters, state.Presets and fold.Families. The first is the
+// default.
 var (
-	Checks  = []string{"parity", "algebra", "predictions"}
-	proofs  = []string{"require", "try"}
+	Checks  = outcome.CheckNames
 	Devices = []string{"auto", "cpu", "cuda"}
-	exports = []string{"metal", "onnx"}
 	Norms   = []string{"remove", "neutralize"}
 
-	latencies = []string{"off", "gate"}
+	checksOrNone = append(slices.Clone(Checks), "none")
+	proofs       = []string{"require", "try"}
+	unfoldable   = []string{"copy", "skip"}
+	overridable  = []string{"leave", "constant"}
+	latencies    = []string{"off", "gate"}
 )
 
 // Defaults are the settings of a rule that says nothing.
 func Defaults() Settings {
 	return Settings{
-		Verify: Checks, Device: "auto", Timeout: 10 * time.Minute, Unfoldable: "copy", Overridable: "leave",
-		MaxDuplicateBytes: fold.DefaultMaxDuplicateBytes, Fold: map[string]bool{}, Epsilon: format.Epsilons[0], Norms: "remove", Latency: "off",
+		Verify: Checks, Device: Devices[0], Timeout: 10 * time.Minute, Unfoldable: unfoldable[0], Overridable: overridable[0],
+		MaxDuplicateBytes: fold.DefaultMaxDuplicateBytes, Fold: map[string]bool{}, Formats: map[string]string{}, Norms: Norms[0], Latency: latencies[0],
 	}
 }
 
-// Off are the operator families that the rule switches off.
-func (r *Rule) Off() map[string]bool {
+// Folding is what the settings say of folding itself.
+func (s *Settings) Folding() fold.Options {
+	return fold.Options{
+		Overridable: s.Overridable == "constant", Keep: s.Keep, MaxDuplicateBytes: s.MaxDuplicateBytes, Off: s.off(),
+		Neutralize: s.Norms == "neutralize",
+	}
+}
+
+// off are the operator families that are switched off.
+func (s *Settings) off() map[string]bool {
 	off := map[string]bool{}
-	for family, on := range r.Fold {
+	for family, on := range s.Fold {
 		if !on {
 			off[family] = true
 		}
 	}
 	return off
 }
-
-//go:embed schema.json
-var schema []byte
-
-// Schema is the JSON Schema of manifests.
-func Schema() []byte { return schema }
 
 // Load reads and checks a manifest file. Its errors are *Error, several of them joined.
 func Load(path string) (*Manifest, error) {

@@ -19,6 +19,7 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
+	_ "github.com/zoofold/zoofold/zoo/format/all"
 	"github.com/zoofold/zoofold/zoo/format/state"
 )
 
@@ -171,7 +172,7 @@ models:
 				t.Errorf("%+v", j)
 			}
 		case "a.onnx":
-			if rel != "a.onnx" || !slices.Equal(j.Rule.Verify, []string{"parity"}) || !j.Rule.Off()["branches"] || j.Rule.Timeout.Minutes() != 3 {
+			if rel != "a.onnx" || !slices.Equal(j.Rule.Verify, []string{"parity"}) || !j.Rule.Folding().Off["branches"] || j.Rule.Timeout.Minutes() != 3 {
 				t.Errorf("%+v", j.Rule)
 			}
 		default:
@@ -220,7 +221,9 @@ func TestEveryFieldOfSettingsIsInTheFingerprintOrLeftOutByName(t *testing.T) {
 		case reflect.Struct:
 			v.Field(0).SetString("other")
 		case reflect.Map:
-			v.Set(reflect.ValueOf(map[string]bool{"conv": false}))
+			one := reflect.MakeMap(v.Type())
+			one.SetMapIndex(reflect.ValueOf("conv"), reflect.Zero(v.Type().Elem()))
+			v.Set(one)
 		default:
 			t.Fatalf("%s is of a kind that this test cannot change", name)
 		}
@@ -234,6 +237,13 @@ func TestFingerprint_FamilySwitchedOnIsTheDefault(t *testing.T) {
 	got := rules(t, head+"models:\n  - match: a\n  - match: b\n    fold: {conv: on}\n")
 	if got[0].Fingerprint() != got[1].Fingerprint() {
 		t.Error("fold: {conv: on} changes the fingerprint")
+	}
+}
+
+func TestFingerprint_DefaultOfAFormatThatIsWritten(t *testing.T) {
+	got := rules(t, head+"defaults: {darknet: {epsilon: opencv}}\nmodels:\n  - match: a\n  - match: b\n    darknet: {epsilon: pjreddie}\n")
+	if never := rules(t, head+"models: [{match: a}]\n")[0]; got[1].Fingerprint() != never.Fingerprint() || got[0].Fingerprint() == never.Fingerprint() {
+		t.Error("a setting changes the fingerprint by being written")
 	}
 }
 
@@ -304,7 +314,7 @@ func TestManyMistakesAreCutShort(t *testing.T) {
 }
 
 func TestSchema_KnowsEveryName(t *testing.T) {
-	for what, names := range map[string][]string{"epsilon": format.Epsilons, "preset": state.Presets(), "family": fold.Families()} {
+	for what, names := range map[string][]string{"export": format.Exporters(), "preset": state.Presets(), "family": fold.Families()} {
 		for _, name := range names {
 			if !strings.Contains(string(manifests.Schema()), `"`+name+`"`) {
 				t.Errorf("schema.json does not know the %s %q", what, name)

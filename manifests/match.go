@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/format"
 )
 
 // use is what a rule did in a walk.
@@ -11,7 +13,7 @@ type use struct {
 	globs    []bool          // which of its globs matched a file
 	excludes []bool          // which of its excludes kept one from it, or a folder
 	wanted   int             // files that it matched
-	got      map[string]bool // extensions of those that no earlier rule took
+	got      map[string]bool // formats of those that no earlier rule took, by name; "" is none
 	tensors  bool            // one of them is a checkpoint
 	before   *Rule           // the earlier rule that took the first of the others
 }
@@ -36,8 +38,9 @@ func (w *walker) match(rel string) *Rule {
 		switch {
 		case first == nil:
 			first = r
-			u.got[extension(rel)] = true
-			u.tensors = u.tensors || checkpoint(rel)
+			f, _ := format.Find(rel)
+			u.got[f.Name] = true
+			u.tensors = u.tensors || f.Bare
 		case u.before == nil:
 			u.before = first
 		}
@@ -102,9 +105,11 @@ func (w *walker) idle() {
 				w.note(r, g.spot, "exclude %q does nothing: it matches no file that the rule matches", g.pattern)
 			}
 		}
-		onnx := len(u.got) == 1 && u.got[".onnx"]
-		if r.darknet != (spot{}) && len(u.got) > 0 && !u.got[".cfg"] {
-			w.note(r, r.darknet, "darknet does nothing: the rule has no .cfg")
+		onnx := len(u.got) == 1 && u.got["onnx"]
+		for _, f := range withSettings() {
+			if where, set := r.formats[f.Name]; set && len(u.got) > 0 && !u.got[f.Name] {
+				w.note(r, where, "%s does nothing: the rule has no %s", f.Name, strings.Join(f.Extensions, " and no "))
+			}
 		}
 		if r.state != (spot{}) && len(u.got) > 0 && !u.tensors {
 			w.note(r, r.state, "state does nothing: the rule has no checkpoint")

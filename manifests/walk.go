@@ -30,7 +30,7 @@ type Job struct {
 	Weights string // absolute path of the model's second file; "" where the rule names none
 	Graph   string // absolute path of the graph of a checkpoint; "" where the rule names none
 	Target  string // absolute, below Out
-	Size    int64  // bytes of Source and Weights
+	Size    int64  // bytes of Source and Weights, and of further files as far as a run has found them
 	Rule    *Rule
 }
 
@@ -45,14 +45,14 @@ type Failure struct {
 // what is wrong with the manifest. What is wrong with one model is in the result.
 func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 	m.file.errors = nil
-	w := &walker{Manifest: m, ctx: ctx, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
+	w := &walker{Manifest: m, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
 	info, err := os.Stat(m.Zoo)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no folder")
 	}
 	if err == nil {
 		w.zoo.Folders = append(w.zoo.Folders, info)
-		err = w.folder(".")
+		err = w.folder(ctx, ".")
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("listing the zoo %s was stopped: %w", m.Zoo, context.Cause(ctx))
@@ -76,7 +76,6 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 // walker is a walk under way.
 type walker struct {
 	*Manifest
-	ctx     context.Context
 	zoo     Zoo
 	uses    []use           // of each rule
 	inputs  []input         // the files of the models
@@ -92,18 +91,18 @@ type input struct {
 }
 
 // folder takes what lies in a folder, given relative to the zoo. Its error is that of reading the folder.
-func (w *walker) folder(rel string) error {
+func (w *walker) folder(ctx context.Context, rel string) error {
 	entries, err := w.readDir(w.at(rel))
 	for _, e := range entries {
-		if w.ctx.Err() != nil {
-			return w.ctx.Err()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		inner := path.Join(rel, e.Name())
 		if !e.IsDir() {
 			w.take(inner)
 			continue
 		}
-		if err := w.enter(inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // what went during the walk is not missed
+		if err := w.enter(ctx, inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // what went during the walk is not missed
 			w.partial = true
 			w.fail(inner+"/", fmt.Errorf("the folder cannot be read: %w", reason(err)))
 		}
@@ -112,7 +111,7 @@ func (w *walker) folder(rel string) error {
 }
 
 // enter lists a folder within the zoo, and walks it unless it is to be passed over.
-func (w *walker) enter(rel string, e fs.DirEntry) error {
+func (w *walker) enter(ctx context.Context, rel string, e fs.DirEntry) error {
 	info, err := e.Info()
 	if err != nil {
 		return err
@@ -121,11 +120,11 @@ func (w *walker) enter(rel string, e fs.DirEntry) error {
 	if strings.HasPrefix(e.Name(), ".") || w.excluded(rel) {
 		return nil
 	}
-	return w.folder(rel)
+	return w.folder(ctx, rel)
 }
 
-// shard is the name of one of several files of a checkpoint.
-var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.safetensors|\.bin)$`)
+// shard is the name of one of several files of a checkpoint, whose index a format of checkpoints knows.
+var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.[a-z]+)$`)
 
 // whole is the path of the index of shards that a file is one of; the file's own where it is none.
 func (w *walker) whole(rel string) string {
@@ -134,7 +133,7 @@ func (w *walker) whole(rel string) string {
 		return rel
 	}
 	index := path.Join(path.Dir(rel), at[1]+at[2]+".index.json")
-	if _, err := os.Stat(w.at(index)); err != nil {
+	if _, err := os.Stat(w.at(index)); err != nil || !checkpoint(index) {
 		return rel
 	}
 	w.weights[rel] = true

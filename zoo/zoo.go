@@ -1,6 +1,5 @@
 // Package zoo is zoofold as a library: what folding would change in one model, folding it with proof, comparing what two models
-// predict, and reading the reports of runs. All formats of the program are known: ONNX, PyTorch's .pt2, Caffe, Darknet and
-// Keras. Runs over a whole zoo are the program's.
+// predict, and reading the reports of runs. All formats of the program are known. Runs over a whole zoo are the program's.
 package zoo
 
 import (
@@ -22,12 +21,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
-	_ "github.com/zoofold/zoofold/zoo/format/caffe" // the formats make themselves known
-	_ "github.com/zoofold/zoofold/zoo/format/darknet"
-	_ "github.com/zoofold/zoofold/zoo/format/keras"
-	_ "github.com/zoofold/zoofold/zoo/format/metal"
-	_ "github.com/zoofold/zoofold/zoo/format/onnx"
-	_ "github.com/zoofold/zoofold/zoo/format/torch"
+	_ "github.com/zoofold/zoofold/zoo/format/all" // the formats make themselves known
 )
 
 // ErrFailed says that a model was not folded, or that a check showed that the folded model is not the same, and that nothing
@@ -44,18 +38,18 @@ type (
 
 // Options say how a model is read, folded and proven. The zero value is what the program does without flags.
 type Options struct {
-	Weights     string        // path of the file with the weights; "": the one beside the model file that has its name
-	Epsilon     string        // where Darknet adds the epsilon of a batch normalisation: pjreddie ("" too), alexeyab or opencv
-	Neutralize  bool          // batch normalisations stay, and do nothing but add: every layer and weight keeps its name and shape
-	Overridable bool          // initializers that callers may override are constants
-	Keep        []string      // globs over names of nodes that are left alone
-	Verify      []string      // the checks: parity, algebra, predictions; nil: all of them
-	Require     bool          // a check that cannot run fails the model; otherwise the result says that it did not run
-	Engine      *Engine       // runs predictions; nil: they do not run
-	Tolerance   float64       // the largest difference of predictions that passes, relative to an output's largest value; 0: four times the original's own answer to a jitter, and at least 1e-5
-	Overwrite   bool          // a file in the output's place may be replaced
-	Timeout     time.Duration // of one model; 0: ten minutes
-	Workers     int           // goroutines that rescale weights; 0: one per core
+	Weights     string            // path of the file with the weights; "": the one beside the model file that has its name
+	Settings    map[string]string // what files do not say, named as in manifests: {"darknet.epsilon": "opencv"}
+	Neutralize  bool              // batch normalisations stay, and do nothing but add: every layer and weight keeps its name and shape
+	Overridable bool              // initializers that callers may override are constants
+	Keep        []string          // globs over names of nodes that are left alone
+	Verify      []string          // the checks: parity, algebra, predictions; nil: all of them
+	Require     bool              // a check that cannot run fails the model; otherwise the result says that it did not run
+	Engine      *Engine           // runs predictions; nil: they do not run
+	Tolerance   float64           // the largest difference of predictions that passes, relative to an output's largest value; 0: four times the original's own answer to a jitter, and at least 1e-5
+	Overwrite   bool              // a file in the output's place may be replaced
+	Timeout     time.Duration     // of one model; 0: ten minutes
+	Workers     int               // goroutines that rescale weights; 0: one per core
 }
 
 func (o Options) workers() int {
@@ -68,12 +62,9 @@ func (o Options) workers() int {
 // rule is the options as a manifest would say them.
 func (o Options) rule() manifests.Rule {
 	r := manifests.Rule{Settings: manifests.Defaults()}
-	r.Keep, r.Tolerance, r.Overwrite, r.Proof = o.Keep, o.Tolerance, o.Overwrite, "try"
+	r.Keep, r.Tolerance, r.Overwrite, r.Formats, r.Proof = o.Keep, o.Tolerance, o.Overwrite, o.Settings, "try"
 	if o.Verify != nil {
 		r.Verify = o.Verify
-	}
-	if o.Epsilon != "" {
-		r.Epsilon = o.Epsilon
 	}
 	if o.Neutralize {
 		r.Norms = "neutralize"
@@ -93,16 +84,15 @@ func (o Options) rule() manifests.Rule {
 // Plan says what folding would change in a model file, and for every per-channel node what becomes of it, and why. It does not
 // read large weights, and writes nothing.
 func Plan(ctx context.Context, path string, o Options) (Changes, error) {
-	f, err := format.Open(ctx, path, format.Options{Weights: o.Weights, Epsilon: o.Epsilon})
+	f, err := format.Open(ctx, path, format.Options{Weights: o.Weights, Settings: o.Settings})
 	if err != nil {
 		return Changes{}, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
 	r := o.rule()
-	p, err := fold.Fold(f.Model(), fold.Options{
-		Overridable: o.Overridable, Keep: o.Keep, MaxDuplicateBytes: r.MaxDuplicateBytes, Neutralize: o.Neutralize,
-		Backend: cpu.New(o.workers()), Context: ctx,
-	})
+	how := r.Folding()
+	how.Backend = cpu.New(o.workers())
+	p, err := fold.Fold(ctx, f.Model(), how)
 	if err != nil {
 		return Changes{}, fmt.Errorf("%s: %w", path, err)
 	}

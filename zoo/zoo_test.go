@@ -42,6 +42,24 @@ func ExamplePlan() {
 	// folded into 1 node
 }
 
+// Of every per-channel node the changes say what becomes of it, and why one that stays does.
+func ExamplePlan_explain() {
+	folder := generated()
+	defer os.RemoveAll(folder)
+
+	changes, err := zoo.Plan(context.Background(), filepath.Join(folder, "mobile", "00000.onnx"), zoo.Options{Keep: []string{"*"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range changes.Maps[:1] {
+		fmt.Println(m.Verdict, m.Reason)
+	}
+	fmt.Println(changes.Before, "->", changes.After)
+	// Output:
+	// left BatchNormalization "BatchNormalization_9" is to be kept
+	// 5 -> 5
+}
+
 func ExampleFold() {
 	folder := generated()
 	defer os.RemoveAll(folder)

@@ -33,7 +33,7 @@ var rules = func() []rule {
 		{".prototxt", "", "  - match: '**/*.prototxt'\n    weights: '{dir}/{stem}.caffemodel'\n"},
 		{".h5", "", "  - match: '**/*.h5'\n"}, {".keras", "", "  - match: '**/*.keras'\n"}, {".pt2", "", "  - match: '**/*.pt2'\n"},
 	}
-	for _, epsilon := range format.Epsilons {
+	for _, epsilon := range zootest.Conventions {
 		list = append(list, rule{".cfg", epsilon, fmt.Sprintf("  - match: '**/%s/*.cfg'\n    weights: '{dir}/{stem}.weights'\n    darknet: {epsilon: %[1]s}\n", epsilon)})
 	}
 	return list
@@ -79,7 +79,7 @@ func smallZoo(folder string) error {
 		for seed := range uint64(6) {
 			below := filepath.Join(folder, name, fmt.Sprint(seed))
 			if name == "darknet" {
-				below = filepath.Join(below, format.Epsilons[seed%3])
+				below = filepath.Join(below, zootest.Conventions[seed%3])
 			}
 			if err := os.MkdirAll(below, 0o777); err != nil {
 				return err

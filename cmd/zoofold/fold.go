@@ -20,26 +20,16 @@ import (
 // foldModels folds model files without a manifest.
 func foldModels(set *flag.FlagSet) action {
 	f := &flags{}
-	f.declareFolding(set)
+	f.declareFolding(set, "")
 	rule := manifests.Rule{Settings: manifests.Defaults()}
 	out := set.String("o", "", "the `file` of the folded model, or the folder of the folded models")
 	set.BoolVar(&rule.Overwrite, "overwrite", false, "files in the places of outputs may be replaced")
 	set.Float64Var(&rule.Tolerance, "tolerance", 0, "the largest `difference` of predictions that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
-	overridable, norms := foldFlags(set)
+	foldFlags(set, &rule.Settings)
 	o := modelFlags(set)
-	for name, text := range map[string]string{
-		"device":  "where weights are rescaled: `" + strings.Join(manifests.Devices, "|") + "` (default: auto)",
-		"verify":  "the checks: `" + strings.Join(manifests.Checks, ",") + "|none` (default: all)",
-		"timeout": "the most `time` that one model may take: 90s, 10m (default: 10m)",
-	} {
-		set.Lookup(name).Usage = text // there is no manifest
-	}
 	return func(models []string, stdout, stderr io.Writer) int {
-		rule.Norms, rule.Epsilon = *norms, o.Epsilon
-		if *overridable {
-			rule.Overridable = "constant"
-		}
-		folder, jobs, err := jobsOf(models, *out, o.Weights, &rule)
+		rule.Formats, rule.State.Presets = o.Settings, o.State.Presets
+		folder, jobs, err := jobsOf(models, *out, o, &rule)
 		if err == nil {
 			err = f.check()
 		}
@@ -58,15 +48,19 @@ func foldModels(set *flag.FlagSet) action {
 }
 
 // jobsOf are model files to be folded, and the folder in which their outputs are.
-func jobsOf(models []string, out, weights string, rule *manifests.Rule) (folder string, jobs []manifests.Job, err error) {
+func jobsOf(models []string, out string, o *format.Options, rule *manifests.Rule) (folder string, jobs []manifests.Job, err error) {
+	weights, graph := o.Weights, o.State.Graph
 	switch {
 	case out == "":
 		return "", nil, fmt.Errorf("-o is missing: write -o FOLDER, or -o FILE for one model")
 	case weights != "" && len(models) > 1:
 		return "", nil, fmt.Errorf("-weights is for one model: fold the others in a run of their own")
 	}
-	if weights != "" {
-		if weights, err = filepath.Abs(weights); err != nil {
+	for _, path := range []*string{&weights, &graph} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
 			return "", nil, err
 		}
 	}
@@ -75,7 +69,7 @@ func jobsOf(models []string, out, weights string, rule *manifests.Rule) (folder 
 		return "", nil, err
 	}
 	for _, path := range models {
-		job := manifests.Job{Path: filepath.ToSlash(path), Weights: weights, Rule: rule}
+		job := manifests.Job{Path: filepath.ToSlash(path), Weights: weights, Graph: graph, Rule: rule}
 		if job.Source, err = filepath.Abs(path); err != nil {
 			return "", nil, err
 		}

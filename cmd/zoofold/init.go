@@ -262,8 +262,11 @@ func (f *kindred) write(b *strings.Builder) {
 	if extension != "" {
 		fmt.Fprintf(b, "    weights: %s\n", quoted("{dir}/{stem}"+extension))
 	}
-	if f.format.Name == "darknet" {
-		fmt.Fprintf(b, "    darknet: {epsilon: %s}  # how the networks were trained: %s\n", format.Epsilons[0], strings.Join(format.Epsilons, ", "))
+	if len(f.format.Settings) > 0 {
+		fmt.Fprintf(b, "    %s:\n", f.format.Name)
+	}
+	for _, s := range f.format.Settings {
+		fmt.Fprintf(b, "      %s: %s  # %s\n", s.Key, s.Words[0], s.Doc)
 	}
 	if f.format.Bare {
 		b.WriteString("    # state: {preset: torchvision/resnet}  # or graph: net.pt2, or pairs: where the structure is from; without, nothing is folded\n")

@@ -33,24 +33,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
-	_ "github.com/zoofold/zoofold/zoo/format/caffe"
-	_ "github.com/zoofold/zoofold/zoo/format/checkpoint"
-	_ "github.com/zoofold/zoofold/zoo/format/darknet"
-	_ "github.com/zoofold/zoofold/zoo/format/keras"
-	_ "github.com/zoofold/zoofold/zoo/format/metal"
-	_ "github.com/zoofold/zoofold/zoo/format/onnx"
-	_ "github.com/zoofold/zoofold/zoo/format/safetensors"
-	_ "github.com/zoofold/zoofold/zoo/format/torch"
+	_ "github.com/zoofold/zoofold/zoo/format/all"
 )
 
-// The exit codes.
+// The exit codes, by short names.
 const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitLocked      = 3
-	exitUnproven    = 4
-	exitInterrupted = 130
+	exitDone        = run.ExitDone
+	exitFailed      = run.ExitFailed
+	exitUsage       = run.ExitUsage
+	exitLocked      = run.ExitLocked
+	exitUnproven    = run.ExitUnproven
+	exitInterrupted = run.ExitInterrupted
 )
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -106,10 +99,10 @@ func (f *forceFlag) Set(s string) error {
 
 // declare declares them. A name in backquotes says what a flag takes; one with bars lists all that it takes.
 func (f *flags) declare(set *flag.FlagSet) {
-	f.declareFolding(set)
+	f.declareFolding(set, "the manifest's, or ")
 	set.StringVar(&f.manifest, "manifest", "", "the manifest `file`; - reads it from standard input")
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
-	set.IntVar(&f.keep, "keep", 30, "how many `runs` the report's history has")
+	set.IntVar(&f.keep, "keep", 30, "of how many `runs` reports are kept, the last one counted")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
@@ -121,16 +114,18 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.Var(&f.force, "force", "fold everything again, or with `hash` what differs by content")
 }
 
-// declareFolding declares those that say how models are folded and what is shown.
-func (f *flags) declareFolding(set *flag.FlagSet) {
+// declareFolding declares those that say how models are folded and what is shown. before is what a default is said with: a
+// manifest, where there is one, comes first.
+func (f *flags) declareFolding(set *flag.FlagSet, before string) {
+	defaults := manifests.Defaults()
 	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
 	set.Lookup("j").DefValue = "one per core"
-	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: the manifest's, or auto)")
+	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: "+before+defaults.Device+")")
 	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
-	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: the manifest's, or all)")
+	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: "+before+"all)")
 	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds per model")
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
-	set.Var(&f.timeout, "timeout", "the most `time` that one model may take: 90s, 10m (default: the manifest's, or 10m)")
+	set.Var(&f.timeout, "timeout", "the most `time` that one model may take: 90s, 10m (default: "+before+strings.TrimSuffix(defaults.Timeout.String(), "0s")+")")
 	set.Lookup("timeout").DefValue = ""
 	set.BoolVar(&f.json, "json", false, "print one JSON event per line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")

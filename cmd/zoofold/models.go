@@ -26,8 +26,7 @@ func verify(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the result as JSON")
 	library := set.String("onnxruntime", "", "the ONNX Runtime `library` (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
 	tolerance := set.Float64("tolerance", 0, "the largest `difference` that passes, relative to an output's largest value (default: what a jitter of the inputs changes)")
-	o := &format.Options{}
-	epsilonFlag(set, o)
+	o := &format.Options{Settings: settingFlags(set)}
 	return func(operands []string, stdout, stderr io.Writer) int {
 		ctx, stop := interruptible(notes(stderr), func() {})
 		defer stop()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -174,8 +175,7 @@ func (w *workshop) read(folder string, leave func(name string) bool) map[string]
 // outputs are the models and their weights in the output folder.
 func (w *workshop) outputs() map[string]string {
 	files := w.read(w.out(), func(name string) bool { return strings.HasPrefix(name, ".zoofold") })
-	delete(files, "report.json")
-	delete(files, "report.html")
+	maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasPrefix(name, "report") })
 	return files
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zoofold/zoofold/cpu"
@@ -115,9 +116,8 @@ func man(*flag.FlagSet) action {
 
 // modelFlags are the flags of what a model file does not say by itself.
 func modelFlags(set *flag.FlagSet) *format.Options {
-	o := &format.Options{}
+	o := &format.Options{Settings: settingFlags(set)}
 	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")
-	epsilonFlag(set, o)
 	set.StringVar(&o.State.Graph, "graph", "", "the `file` of a program or model along which a checkpoint is folded")
 	set.Func("preset", "the `name` of a preset of pairs, for a checkpoint", func(name string) error {
 		o.State.Presets = append(o.State.Presets, name)
@@ -126,24 +126,51 @@ func modelFlags(set *flag.FlagSet) *format.Options {
 	return o
 }
 
-func epsilonFlag(set *flag.FlagSet, o *format.Options) {
-	set.StringVar(&o.Epsilon, "epsilon", format.Epsilons[0], "Darknet's convention: `"+strings.Join(format.Epsilons, "|")+"`")
+// settingFlags are the flags of what formats declare, and the settings that they set.
+func settingFlags(set *flag.FlagSet) map[string]string {
+	settings := map[string]string{}
+	for name, s := range format.Settings() {
+		settings[name] = s.Words[0]
+		set.Var(settingFlag{settings, name}, s.Key, s.Doc+": `"+strings.Join(s.Words, "|")+"`")
+	}
+	return settings
 }
 
-// foldFlags are the flags of folding by itself, which a manifest says for a zoo.
-func foldFlags(set *flag.FlagSet) (overridable *bool, norms *string) {
-	overridable = set.Bool("overridable", false, "initializers that callers may override are constants")
-	norms = set.String("norms", manifests.Norms[0], "what becomes of batch normalisations: `"+strings.Join(manifests.Norms, "|")+"`")
-	return overridable, norms
+// settingFlag is a flag that sets one of some settings.
+type settingFlag struct {
+	all  map[string]string
+	name string
+}
+
+func (s settingFlag) String() string { return s.all[s.name] }
+
+func (s settingFlag) Set(word string) error {
+	s.all[s.name] = word
+	return nil
+}
+
+// foldFlags are the flags of what a manifest says of folding.
+func foldFlags(set *flag.FlagSet, s *manifests.Settings) {
+	set.BoolFunc("overridable", "initializers that callers may override are constants", func(text string) error {
+		constant, err := strconv.ParseBool(text)
+		if constant {
+			s.Overridable = "constant"
+		}
+		return err
+	})
+	set.StringVar(&s.Norms, "norms", s.Norms, "what becomes of batch normalisations: `"+strings.Join(manifests.Norms, "|")+"`")
 }
 
 // planOf plans one model file by itself.
-func planOf(path string, o *format.Options, overridable bool, norms string, stderr io.Writer) (*fold.Plan, bool) {
-	f, err := format.Open(context.Background(), path, *o)
+func planOf(path string, o *format.Options, s *manifests.Settings, stderr io.Writer) (*fold.Plan, bool) {
+	ctx := context.Background()
+	f, err := format.Open(ctx, path, *o)
 	if err == nil {
 		defer f.Close()
+		how := s.Folding()
+		how.Backend = cpu.New(runtime.NumCPU())
 		var p *fold.Plan
-		if p, err = fold.Fold(f.Model(), fold.Options{Overridable: overridable, Neutralize: norms == "neutralize", Backend: cpu.New(runtime.NumCPU())}); err == nil {
+		if p, err = fold.Fold(ctx, f.Model(), how); err == nil {
 			return p, true
 		}
 	}
@@ -153,10 +180,11 @@ func planOf(path string, o *format.Options, overridable bool, norms string, stde
 
 func plan(set *flag.FlagSet) action {
 	asJSON := set.Bool("json", false, "print the plan as JSON")
-	overridable, norms := foldFlags(set)
+	s := manifests.Defaults()
+	foldFlags(set, &s)
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], o, *overridable, *norms, stderr)
+		p, ok := planOf(operands[0], o, &s, stderr)
 		if !ok {
 			return exitFailed
 		}
@@ -181,10 +209,11 @@ func plan(set *flag.FlagSet) action {
 }
 
 func explain(set *flag.FlagSet) action {
-	overridable, norms := foldFlags(set)
+	s := manifests.Defaults()
+	foldFlags(set, &s)
 	o := modelFlags(set)
 	return func(operands []string, stdout, stderr io.Writer) int {
-		p, ok := planOf(operands[0], o, *overridable, *norms, stderr)
+		p, ok := planOf(operands[0], o, &s, stderr)
 		if !ok {
 			return exitFailed
 		}

@@ -31,7 +31,7 @@ func planFile(t *testing.T, path string, neutralize bool) *fold.Plan {
 		t.Fatalf("%s: %v", path, err)
 	}
 	defer f.Close()
-	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: neutralize})
+	p, err := fold.Fold(t.Context(), f.Model(), fold.Options{Neutralize: neutralize})
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -118,7 +118,7 @@ func TestRemaining_CountedNodesThatAreNoMapsHaveAReason(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := modeltest.New(4)
 			folded := m.Output(test.build(m))
-			p, err := fold.Fold(folded, test.o)
+			p, err := fold.Fold(t.Context(), folded, test.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +173,7 @@ func TestMaps_VerdictOfEachNode(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := modeltest.New(4)
 			folded := m.Output(test.build(m))
-			p, err := fold.Fold(folded, fold.Options{})
+			p, err := fold.Fold(t.Context(), folded, fold.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -206,7 +206,7 @@ func TestCount_NodeOfAFunctionCountsOncePerCall(t *testing.T) {
 		parts = append(parts, m.Op("Tanh", in(call(m, "F", "", in(y, m.Const([]float64{2}))))))
 	}
 	folded := m.Output(m.Op("Concat", parts, "axis", 1))
-	p, err := fold.Fold(folded, fold.Options{})
+	p, err := fold.Fold(t.Context(), folded, fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestReason_NamesWhatTheOperandIs(t *testing.T) {
 		},
 	} {
 		m := modeltest.New(4)
-		p, err := fold.Fold(m.Output(build(m)), fold.Options{})
+		p, err := fold.Fold(t.Context(), m.Output(build(m)), fold.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +267,7 @@ func TestReason_OverflowAndUnderflowDiffer(t *testing.T) {
 		w := y.Producer.In(0).Producer.In(1)
 		w.DType, w.Const.DType = tensor.Float16, tensor.Float16
 		folded := m.Output(m.Op("Tanh", in(y)))
-		p, err := fold.Fold(folded, fold.Options{Refuse: map[string]fold.Code{w.Name: code}})
+		p, err := fold.Fold(t.Context(), folded, fold.Options{Refuse: map[string]fold.Code{w.Name: code}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +293,7 @@ func TestMaps_MeetingMapsAreMergedNotFolded(t *testing.T) {
 	sub := m.Op("Sub", in(mean, m.Weight(4)))
 	neg := m.Op("Neg", in(m.Op("Cos", in(m.Op("Neg", in(mean))))))
 	model := m.Output(m.Op("Tanh", in(sub)), neg)
-	plan, err := fold.Fold(model, fold.Options{})
+	plan, err := fold.Fold(t.Context(), model, fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func FuzzDamagedModels(f *testing.F) {
 				t.Fatal(fmt.Sprint(x, "\n", string(debug.Stack())))
 			}
 		}()
-		plan, err := fold.Fold(m, fold.Options{Neutralize: seed%4 == 3})
+		plan, err := fold.Fold(t.Context(), m, fold.Options{Neutralize: seed%4 == 3})
 		if err != nil {
 			t.Fatal(err)
 		}

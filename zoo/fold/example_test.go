@@ -1,6 +1,7 @@
 package fold_test
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/zoofold/zoofold/zoo/fold"
@@ -18,7 +19,7 @@ func ExampleFold() {
 	y = b.Op("Mul", []*model.Value{y, b.Const([]float64{1, 2, 3, 4}, 4, 1, 1)})
 	b.Output(y)
 
-	p, err := fold.Fold(b.Model, fold.Options{})
+	p, err := fold.Fold(context.Background(), b.Model, fold.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -71,7 +71,7 @@ func TestFold_HostileShapesTakeLittleMemory(t *testing.T) {
 			m := b.Output(test.build(b))
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			if _, err := fold.Fold(m, fold.Options{}); err != nil {
+			if _, err := fold.Fold(t.Context(), m, fold.Options{}); err != nil {
 				t.Error(err)
 			}
 			runtime.ReadMemStats(&after)
@@ -91,7 +91,7 @@ func TestPlanningEndsWithItsContext(t *testing.T) {
 	m := b.Output(b.Op("Sum", parts))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errors.New("it is enough"))
-	if _, err := fold.Fold(m, fold.Options{Context: ctx}); !errors.Is(err, context.Canceled) {
+	if _, err := fold.Fold(ctx, m, fold.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -119,7 +119,7 @@ func TestANormalisationInFloat32OfAHalfModelIsAnIdiom(t *testing.T) {
 	y = m.Op("Cast", in(m.Op("Div", in(y, root(m, y, -1)))), "to", 10)
 	gamma := m.Op("Mul", in(y, half(m.Const(m.Signed(8), 8))))
 	folded := m.Output(m.Op("MatMul", in(gamma, half(m.Weight(8, 6)))))
-	plan, err := fold.Fold(folded, fold.Options{})
+	plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestIdiomsAreWholeOrUntouched(t *testing.T) {
 				x = m.Op("Mul", in(whole.build(m, m.Op("Mul", in(x, m.Const(m.Signed(8), 8)))), m.Const(m.Signed(8), 8)))
 				return m.Op("Mul", in(x, num(m, 0.5)))
 			})
-			plan, err := fold.Fold(folded, fold.Options{})
+			plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +287,7 @@ func TestONNXRuntimeStillFusesFoldedIdioms(t *testing.T) {
 			func() *model.Model { return picture(modeltest.New(7), whole.build) },
 		} {
 			folded := build()
-			if _, err := fold.Fold(folded, fold.Options{}); err != nil {
+			if _, err := fold.Fold(t.Context(), folded, fold.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			write(2*k+place, "original", build())

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"context"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
@@ -13,11 +14,11 @@ func (p *Plan) Inline(m *model.Model) { newInliner(m, p.whole).all() }
 
 // wholeFunctions are the functions of a model that stay functions: planning it with all of them in the place of their
 // calls touches none of their nodes.
-func wholeFunctions(m *model.Model, o Options) (map[signature]bool, error) {
+func wholeFunctions(ctx context.Context, m *model.Model, o Options) (map[signature]bool, error) {
 	if len(m.Functions) == 0 || o.Neutralize {
 		return nil, nil
 	}
-	p := newPlanner(m.Clone(), o)
+	p := newPlanner(ctx, m.Clone(), o)
 	before, i := takeInventory(p.model), newInliner(p.model, nil)
 	i.all()
 	if err := p.fold(before); err != nil {

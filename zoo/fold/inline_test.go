@@ -92,7 +92,7 @@ func TestCallsOfFunctionsFoldLikeTheirBodies(t *testing.T) {
 				return m.Output(y)
 			}
 			m := build(test.called)
-			plan, err := fold.Fold(m, fold.Options{})
+			plan, err := fold.Fold(t.Context(), m, fold.Options{})
 			if err != nil || plan.After != 0 || len(m.Functions) != test.left {
 				t.Fatalf("%v, %d per-channel nodes and %d functions are left", err, plan.After, len(m.Functions))
 			}
@@ -114,7 +114,7 @@ func TestFunctionsInWhichNothingFoldsStay(t *testing.T) {
 		return m.Output(call(m, "Outer", "", in(y, m.Weight(4, 3, 2, 2), m.Const(m.Signed(4), 4), m.Weight(4), m.Weight(4), m.Const(m.Uniform(4, 0.4, 1.8), 4))))
 	}
 	m := build()
-	plan, err := fold.Fold(m, fold.Options{})
+	plan, err := fold.Fold(t.Context(), m, fold.Options{})
 	if err != nil || len(m.Functions) != 1 || m.Functions[0].Name != "Stuck" || len(m.Graph.Nodes) != 3 {
 		t.Fatalf("%v, %d functions, %d nodes", err, len(m.Functions), len(m.Graph.Nodes))
 	}
@@ -137,7 +137,7 @@ func TestRemaining_MapInAFunctionThatStaysHasAReason(t *testing.T) {
 		return f.Op("Tanh", in(f.Op("Mul", in(f.Op("Tanh", x), f.Const([]float64{2, 3, 4}, 3, 1, 1)))))
 	})
 	m.Output(call(m, "Stuck", "", in(call(m, "Stuck", "", in(m.Input(1, 3, 5, 5))))))
-	plan, err := fold.Fold(m.Model, fold.Options{})
+	plan, err := fold.Fold(t.Context(), m.Model, fold.Options{})
 	if err != nil || len(m.Model.Functions) != 1 || plan.Before != 1 || plan.After != 1 {
 		t.Fatalf("%v, %d functions, %+v", err, len(m.Model.Functions), plan)
 	}

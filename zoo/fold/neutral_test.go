@@ -52,7 +52,7 @@ func TestNeutralize_BatchNormalizationOnlyAdds(t *testing.T) {
 				return m.Output(test.build(m))
 			}
 			m := build()
-			plan, err := fold.Fold(m, fold.Options{Neutralize: true})
+			plan, err := fold.Fold(t.Context(), m, fold.Options{Neutralize: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestNeutralize_LeavesWhatCannotMove(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := modeltest.New(4)
 			m.Output(test.build(m))
-			plan, err := fold.Fold(m.Model, fold.Options{Neutralize: true})
+			plan, err := fold.Fold(t.Context(), m.Model, fold.Options{Neutralize: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +117,7 @@ func TestNeutralize_MovesTheScaleOfLayerNormalization(t *testing.T) {
 		return m.Output(m.Op("Add", in(m.Op("MatMul", in(x, m.Weight(4, 5))), m.Weight(5))))
 	}
 	m := build()
-	plan, err := fold.Fold(m, fold.Options{Neutralize: true})
+	plan, err := fold.Fold(t.Context(), m, fold.Options{Neutralize: true})
 	if err != nil {
 		t.Fatal(err)
 	}

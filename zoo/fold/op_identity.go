@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/op"
 )
 
 func init() {
@@ -11,6 +12,7 @@ func init() {
 		&operator{Family: "shape", Types: []string{"Identity"}, Back: identityBack, Forward: identityForward, Again: true},
 		&operator{Family: "shape", Types: []string{"Dropout"}, Back: dropoutBack, Forward: dropoutForward, Again: true},
 		&operator{Family: "shape", Types: []string{"Cast"}, Back: castBack, Forward: castForward, Again: true},
+		&operator{Family: "shape", Types: []string{"CastLike"}, Back: castBack, Forward: castLikeForward, Sees: castLikeSees, Again: true},
 	)
 }
 
@@ -59,6 +61,21 @@ func castForward(m *move, n *model.Node, _ int, a affine) *Reason {
 		return why
 	}
 	return m.Forward(n.Outputs[0], a)
+}
+
+// castLikeForward lets the map pass from input 0. Elements of input 1 do not matter: only its type does.
+func castLikeForward(m *move, n *model.Node, k int, a affine) *Reason {
+	if op.OnlyType(n, k) {
+		return nil
+	}
+	return castForward(m, n, k, a)
+}
+
+func castLikeSees(_ *move, n *model.Node, k, _ int) ([]int64, *Reason) {
+	if op.OnlyType(n, k) {
+		return nil, nil
+	}
+	return nil, because(SharedOutput, "%v takes all elements", n)
 }
 
 func sameType(n *model.Node) *Reason {

@@ -41,7 +41,7 @@ func TestTheScaleOfAnRMSNormalisationGoesIntoWhatReadsIt(t *testing.T) {
 					return m.Output(test.build(m, m.Op(op, in(m.Input(2, 3, 4), m.Const(m.Signed(4), 4)))))
 				}
 				original, m := build(), build()
-				plan, err := fold.Fold(m, fold.Options{})
+				plan, err := fold.Fold(t.Context(), m, fold.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -106,7 +106,7 @@ func TestAScaleGoesAloneWhereAShiftCannot(t *testing.T) {
 				}
 				original, m := build(), build()
 				o := fold.Options{Neutralize: neutral}
-				plan, err := fold.Fold(m, o)
+				plan, err := fold.Fold(t.Context(), m, o)
 				if err != nil {
 					t.Fatal(err)
 				}

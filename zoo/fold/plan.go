@@ -1,6 +1,10 @@
 package fold
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/zoofold/zoofold/zoo/outcome"
+)
 
 // Plan is what folding does to one model, as data: what becomes of every per-channel node, which nodes and constants
 // change, and where the result can be checked. Names are the original model's, but for nodes and constants that are new.
@@ -13,14 +17,15 @@ import "fmt"
 //
 // and each entry of Remaining is either a node of the original whose Map is Left, or what Maps that are Merged have become.
 type Plan struct {
-	Maps      []Map       // the per-channel nodes of the original model, in the order of its nodes
-	Remaining []Remaining // the per-channel nodes of the folded model, in the order of its nodes
-	Nodes     []NodeEdit  // nodes dropped, changed or added
-	Consts    []ConstEdit // constants dropped, rescaled or added
-	Regions   []Region    // parts that compute the same before and after; disjoint
-	Before    int         // per-channel nodes of the original
-	After     int         // per-channel nodes of the folded model
-	Unit      float64     // unit roundoff of the narrowest type of a constant or attribute that changes
+	Maps      []Map          // the per-channel nodes of the original model, in the order of its nodes
+	Remaining []Remaining    // the per-channel nodes of the folded model, in the order of its nodes
+	Nodes     []NodeEdit     // nodes dropped, changed or added
+	Consts    []ConstEdit    // constants dropped, rescaled or added
+	Regions   []Region       // parts that compute the same before and after; disjoint
+	Before    int            // per-channel nodes of the original
+	After     int            // per-channel nodes of the folded model
+	Folds     []outcome.Fold // the most frequent kinds of change, with an example each
+	Unit      float64        // unit roundoff of the narrowest type of a constant or attribute that changes
 
 	whole map[signature]bool // functions that stay functions
 }

@@ -27,25 +27,17 @@ type Options struct {
 	Off               map[string]bool // operator families that are switched off
 	Refuse            map[string]Code // constants, by name, that may not be rescaled, and why
 	Neutralize        bool            // every node, and every constant with its name and shape, stays
-	Context           context.Context // ends planning, which is then an error; nil: nothing does
 	Backend           tensor.Backend  // what sums weights up for biases; nil: tensor.Reference
 }
 
 // ended says why planning ends before it is done, or nil.
 func (p *planner) ended() error {
-	return cmp.Or(p.failed, p.context().Err())
-}
-
-// context is that of planning.
-func (p *planner) context() context.Context {
-	if p.opt.Context == nil {
-		return context.Background()
-	}
-	return p.opt.Context
+	return cmp.Or(p.failed, p.ctx.Err())
 }
 
 // planner holds the state of planning one model.
 type planner struct {
+	ctx         context.Context // of the call of Fold, which no planner outlives: operators that are asked for moves do not hand it on
 	opt         Options
 	model       *model.Model
 	consts      *op.Folder
@@ -70,8 +62,9 @@ type found struct {
 }
 
 // Fold plans the folding of a model and edits it: what the plan says has been done to m when it returns. Constants keep
-// reading from m's file; rescaled ones carry their factors until they are written.
-func Fold(m *model.Model, o Options) (*Plan, error) {
+// reading from m's file; rescaled ones carry their factors until they are written. An error, that of a
+// context that ends before the plan is made too, leaves m edited in part.
+func Fold(ctx context.Context, m *model.Model, o Options) (*Plan, error) {
 	if o.MaxDuplicateBytes == 0 {
 		o.MaxDuplicateBytes = DefaultMaxDuplicateBytes
 	}
@@ -83,11 +76,11 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 			return nil, fmt.Errorf("keep: %q is not a glob", g)
 		}
 	}
-	whole, err := wholeFunctions(m, o)
+	whole, err := wholeFunctions(ctx, m, o)
 	if err != nil {
 		return nil, err
 	}
-	p := newPlanner(m, o)
+	p := newPlanner(ctx, m, o)
 	p.plan.whole = whole
 	before := takeInventory(m)
 	if !o.Neutralize {
@@ -102,10 +95,10 @@ func Fold(m *model.Model, o Options) (*Plan, error) {
 	return p.plan, nil
 }
 
-func newPlanner(m *model.Model, o Options) *planner {
+func newPlanner(ctx context.Context, m *model.Model, o Options) *planner {
 	nodes, _ := sizeOf(m)
 	p := &planner{
-		opt: o, model: m, plan: &Plan{},
+		ctx: ctx, opt: o, model: m, plan: &Plan{},
 		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
 		consts: op.Constants(),
 	}

@@ -128,7 +128,7 @@ func randomGraphs(t *testing.T, o fold.Options) {
 		group.Go(func() {
 			for seed := range seeds {
 				original, m := modeltest.Random(seed, 14), modeltest.Random(seed, 14)
-				plan, err := fold.Fold(m, o)
+				plan, err := fold.Fold(t.Context(), m, o)
 				if err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 					continue
@@ -175,7 +175,7 @@ func randomGraphs(t *testing.T, o fold.Options) {
 func TestFoldingTwiceChangesNothingWhereMapsBecameNothing(t *testing.T) {
 	for _, seed := range []uint64{57312, 111426, 113353, 115192, 118062} {
 		m := modeltest.Random(seed, 14)
-		if _, err := fold.Fold(m, fold.Options{}); err != nil {
+		if _, err := fold.Fold(t.Context(), m, fold.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if again := refold(t, m, fold.Options{}); len(again.Nodes)+len(again.Consts) > 0 {

@@ -12,6 +12,7 @@ type regions struct {
 	order    []*model.Node // the original nodes, outer graphs first
 	index    map[*model.Node]int
 	wires    [][2][]*model.Value // inputs and outputs of the original nodes
+	types    []string            // operators of the original nodes
 	graphs   []*model.Graph
 	uses     map[*model.Value]int // how many original node inputs read a value
 	group    map[*model.Node]*model.Node
@@ -32,6 +33,7 @@ func newRegions(m *model.Model) *regions {
 			r.index[n] = len(r.order)
 			r.order = append(r.order, n)
 			r.graphs = append(r.graphs, g)
+			r.types = append(r.types, n.Type)
 			r.wires = append(r.wires, [2][]*model.Value{slices.Clone(n.Inputs), slices.Clone(n.Outputs)})
 			for _, v := range n.Inputs {
 				r.uses[v]++
@@ -75,11 +77,14 @@ func (r *regions) drop(first *model.Node, gone, kept *model.Value) {
 }
 
 // name is what the folded model calls a value.
-func (r *regions) name(v *model.Value) string {
+func (r *regions) name(v *model.Value) string { return r.now(v).Name }
+
+// now is a value of the original as the folded model has it.
+func (r *regions) now(v *model.Value) *model.Value {
 	for r.renamed[v] != nil {
 		v = r.renamed[v]
 	}
-	return v.Name
+	return v
 }
 
 // describe writes the groups into the plan, in the order of their first nodes.
@@ -97,6 +102,7 @@ func (r *regions) describe(p *planner) {
 			}
 		}
 	}
+	shown := &examples{regions: r, producer: producer, kinds: map[string]int{}}
 	members := map[*model.Node][]int{}
 	var leaders []*model.Node
 	for k, n := range r.order {
@@ -146,5 +152,7 @@ func (r *regions) describe(p *planner) {
 		}
 		slices.Sort(region.Maps)
 		p.plan.Regions = append(p.plan.Regions, region)
+		shown.add(p, &region, members[l])
 	}
+	p.plan.Folds = shown.most()
 }

@@ -39,7 +39,7 @@ func TestAScaleAndAShiftBetweenConvolutionsBecomeOneNormalisation(t *testing.T) 
 				return m.Output(test.build(m))
 			}
 			m := build()
-			plan, err := fold.Fold(m, fold.Options{})
+			plan, err := fold.Fold(t.Context(), m, fold.Options{})
 			if err != nil || plan.After != 1 {
 				t.Fatalf("%v, %d per-channel nodes are left", err, plan.After)
 			}

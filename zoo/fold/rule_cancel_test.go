@@ -50,7 +50,7 @@ func TestTransposesAroundFoldedMapsCancel(t *testing.T) {
 			}
 			check(t, build, 0, "")
 			m := build()
-			if _, err := fold.Fold(m, fold.Options{}); err != nil {
+			if _, err := fold.Fold(t.Context(), m, fold.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			left := slices.DeleteFunc(slices.Clone(m.Graph.Nodes), func(n *model.Node) bool { return n.Type != "Transpose" })

@@ -226,7 +226,7 @@ func recurrent(m *b, x *v, typ string, gates int64, bias bool) *v {
 func check(t *testing.T, build func() *model.Model, left int, code fold.Code) {
 	t.Helper()
 	original, m := build(), build()
-	plan, err := fold.Fold(m, fold.Options{})
+	plan, err := fold.Fold(t.Context(), m, fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func refold(t *testing.T, m *model.Model, o fold.Options) *fold.Plan {
 	for _, n := range m.Graph.Nodes {
 		n.Edited = false
 	}
-	plan, err := fold.Fold(m, o)
+	plan, err := fold.Fold(t.Context(), m, o)
 	if err != nil {
 		t.Errorf("folded again: %v", err)
 		return &fold.Plan{}
@@ -600,6 +600,13 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			z := m.Op("Reshape", in(bn(m, y, 4), m.Op("Shape", in(y))))
 			return valid(m, z)
 		}},
+		{"readers of the type are no obstacle", 0, "", func(m *b) *v {
+			x := m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)
+			like := m.Op("CastLike", in(m.Const([]float64{2}, 1), x))
+			y := m.Op("Tanh", in(m.Op("Add", in(bn(m, x, 4), like))))
+			bias := m.Op("Expand", in(m.Op("CastLike", in(m.Const([]float64{2}, 1), y)), m.Ints(4)))
+			return m.Op("Conv", in(bn(m, y, 4), m.Weight(4, 4, 1, 1), bias))
+		}},
 		{"Expand of positions lets all through", 0, "", func(m *b) *v {
 			x := m.Op("GlobalAveragePool", in(m.Conv(m.Input(1, 3, 5, 5), 3, 4, 2, 1)))
 			return bn(m, m.Op("Expand", in(x, m.Ints(2, 4, 3, 3))), 4)
@@ -791,7 +798,7 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 			}
 			if test.code == fold.Training || test.code == fold.Statistics || test.name == "a division by zero is left" {
 				m := build()
-				plan, err := fold.Fold(m, fold.Options{})
+				plan, err := fold.Fold(t.Context(), m, fold.Options{})
 				if err != nil || plan.After != test.left || len(plan.Nodes) > 0 || plan.Maps[0].Reason == nil || test.code != "" && plan.Maps[0].Reason.Code != test.code {
 					t.Errorf("%v, %+v", err, plan)
 				}
@@ -845,7 +852,7 @@ func TestParallelConvolutionsBecomeOne(t *testing.T) {
 				return m.Output(test.build(m, m.Input(1, 4, 6, 5)))
 			}
 			m := build()
-			if _, err := fold.Fold(m, fold.Options{}); err != nil {
+			if _, err := fold.Fold(t.Context(), m, fold.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			left := 0
@@ -867,7 +874,7 @@ func TestParallelConvolutionsBecomeOne(t *testing.T) {
 func TestPlanUnit_CoversNewAttributes(t *testing.T) {
 	m := modeltest.New(2)
 	y := m.Op("HardSigmoid", in(uniform(m, m.Op("Tanh", in(m.Input(1, 4, 5, 5))), 2, 0.3)), "alpha", 0.3)
-	plan, err := fold.Fold(m.Output(y), fold.Options{})
+	plan, err := fold.Fold(t.Context(), m.Output(y), fold.Options{})
 	if err != nil || plan.After != 0 || len(plan.Consts) != 2 {
 		t.Fatal(err, plan)
 	}
@@ -883,7 +890,7 @@ func TestAModelOf10000NodesIsPlannedInLinearTime(t *testing.T) {
 		for range blocks {
 			x = m.Op("Relu", in(m.BatchNorm(m.Conv(x, 2, 2, 1, 1), 2)))
 		}
-		plan, err := fold.Fold(m.Output(x), fold.Options{})
+		plan, err := fold.Fold(t.Context(), m.Output(x), fold.Options{})
 		if err != nil || plan.After != 0 {
 			t.Fatal(err, plan.After)
 		}
@@ -906,7 +913,7 @@ func BenchmarkPlan(b *testing.B) {
 				}
 				built := m.Output(x)
 				b.StartTimer()
-				if _, err := fold.Fold(built, fold.Options{}); err != nil {
+				if _, err := fold.Fold(b.Context(), built, fold.Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -921,7 +928,7 @@ func TestWeightsInMemoryFold(t *testing.T) {
 	w := m.Weight(4, 3, 1, 1)
 	w.Const = &model.Constant{DType: tensor.Float32, Shape: w.Const.Shape, Data: make(tensor.Buffer, 48)}
 	m.Output(m.BatchNorm(m.Op("Conv", in(x, w)), 4))
-	if plan, err := fold.Fold(m.Model, fold.Options{}); err != nil || plan.After != 0 {
+	if plan, err := fold.Fold(t.Context(), m.Model, fold.Options{}); err != nil || plan.After != 0 {
 		t.Errorf("%v %+v", err, plan)
 	}
 }
@@ -943,7 +950,7 @@ func TestPlanningReadsNoWeights(t *testing.T) {
 			v.Const = &model.Constant{DType: v.Const.DType, Shape: v.Const.Shape, Data: unread{t}}
 		}
 	}
-	plan, err := fold.Fold(m.Model, fold.Options{})
+	plan, err := fold.Fold(t.Context(), m.Model, fold.Options{})
 	if err != nil || plan.After != 0 || plan.Before != 2 {
 		t.Errorf("%v, %d per-channel nodes became %d", err, plan.Before, plan.After)
 	}

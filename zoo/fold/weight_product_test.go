@@ -71,7 +71,7 @@ func TestALargeNormalisedWeightTakesAScaleInItsFactor(t *testing.T) {
 					return m.Output(test.build(m, normed(m, outer, 1030, 4100, 1, 1)))
 				}
 				original, m := build(), build()
-				plan, err := fold.Fold(m, fold.Options{})
+				plan, err := fold.Fold(t.Context(), m, fold.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}

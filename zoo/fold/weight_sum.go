@@ -59,7 +59,7 @@ func (p *planner) sums(w *model.Value, out tensor.Layout, t tensor.Factor) ([]fl
 	if err := job.Check(); err != nil {
 		return nil, err
 	}
-	sums, err := p.opt.Backend.Sum(p.context(), src, &job)
+	sums, err := p.opt.Backend.Sum(p.ctx, src, &job)
 	p.failed = cmp.Or(p.failed, err)
 	return sums, err
 }

@@ -47,7 +47,7 @@ func ExampleOpen() {
 		return
 	}
 	defer os.RemoveAll(filepath.Dir(path))
-	f, err := format.Open(context.Background(), path, format.Options{Epsilon: "opencv"})
+	f, err := format.Open(context.Background(), path, format.Options{Settings: map[string]string{"darknet.epsilon": "opencv"}})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -77,7 +77,7 @@ func ExampleFile() {
 		return
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(context.Background(), f.Model(), fold.Options{}); err != nil {
 		fmt.Println(err)
 		return
 	}
@@ -97,19 +97,24 @@ func ExampleFile() {
 	// batch_normalize=0
 }
 
-// A package of a format registers itself. docs/extending.md goes through a whole one.
+// A package of a format registers itself, with the settings that its files leave open. docs/extending.md goes through a whole
+// one.
 func ExampleRegister() {
 	format.Register(format.Format{
 		Name: "example", Version: 1, Extensions: []string{".example"},
-		Open: func(_ context.Context, path string, _ format.Options) (format.File, error) {
-			return nil, fmt.Errorf("%s: %w", path, format.ErrUnread)
+		Settings: []format.Setting{{Key: "order", Words: []string{"rows", "columns"}, Doc: "what the weights of example files have side by side"}},
+		Open: func(_ context.Context, path string, o format.Options) (format.File, error) {
+			return nil, fmt.Errorf("%s: weights in %s: %w", path, o.Settings["example.order"], format.ErrUnread)
 		},
 	})
 	f, err := format.Find("a.example")
 	fmt.Println(f.Name, err)
 	_, err = format.Open(context.Background(), "a.example", format.Options{})
 	fmt.Println(err)
+	_, err = format.Open(context.Background(), "a.example", format.Options{Settings: map[string]string{"example.order": "column"}})
+	fmt.Println(err)
 	// Output:
 	// example <nil>
-	// a.example: not supported
+	// a.example: weights in rows: not supported
+	// example.order is "column", not one of rows, columns
 }

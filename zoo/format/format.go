@@ -3,11 +3,13 @@
 package format
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,14 +35,26 @@ type Format struct {
 	Extensions []string // with the dot, lower case: ".onnx"
 	Version    int      // raised where the same plan is written otherwise: outputs of another version are made anew
 	Bare       bool     // files hold tensors alone: Options.State says what their structure is
+	Settings   []Setting
 	Open       func(ctx context.Context, path string, o Options) (File, error)
+	// Files is what the function of that name says of a model file of the format; nil where a model is one file.
+	Files func(ctx context.Context, path string, o Options) ([]string, error)
+}
+
+// Setting is one of some words that a format's files do not say, and that whoever has them does. Where it is declared is all
+// there is to declare: manifests have it as a key, darknet: {epsilon: opencv}, of which their schema tells, and subcommands
+// that open models as a flag, -epsilon opencv.
+type Setting struct {
+	Key   string   // in lower case; no two formats have the same, since flags do not name formats
+	Words []string // what it may be, the default first
+	Doc   string   // what it says, which words mean what included: half a sentence in lower case, without a full stop
 }
 
 // Options are what a format cannot learn from the model file alone.
 type Options struct {
-	Weights string // path of the file with the weights; "": the one beside the model file that has its name
-	Epsilon string // where Darknet adds the epsilon of a batch normalisation: one of Epsilons; "": the first of them
-	State   State  // where the structure of a checkpoint is from
+	Weights  string            // path of the file with the weights; "": the one beside the model file that has its name
+	Settings map[string]string // by the names of format and setting: "darknet.epsilon". what is not there has its default, which Format.Open finds filled in
+	State    State             // where the structure of a checkpoint is from
 }
 
 // State says where the structure of a checkpoint is from, which stores nothing but tensors with names: a graph, or else
@@ -67,10 +81,6 @@ type Pair struct {
 	With       string  // "", or a module of which there have to be tensors
 	Without    string  // "", or one of which there may be none
 }
-
-// Epsilons are the conventions for y = γ·(x − μ)/d + β in Darknet networks: d = √σ² + 1e-6 (pjreddie's normalize_cpu),
-// √(σ² + 1e-5) (AlexeyAB's) or √(σ² + 1e-6) (OpenCV's).
-var Epsilons = []string{"pjreddie", "alexeyab", "opencv"}
 
 // File is an open model. Its Model's constants read from the open files until Close.
 type File interface {
@@ -221,6 +231,36 @@ func All() []Format {
 	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
 }
 
+// Settings are those of all formats, by their names in Options.Settings.
+func Settings() iter.Seq2[string, Setting] {
+	return func(yield func(string, Setting) bool) {
+		for _, f := range All() {
+			for _, s := range f.Settings {
+				if !yield(f.Name+"."+s.Key, s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// settled are settings with the defaults of those that are not there, or an error for one that no format has.
+func settled(given map[string]string) (map[string]string, error) {
+	all := map[string]string{}
+	for name, s := range Settings() {
+		all[name] = cmp.Or(given[name], s.Words[0])
+		if !slices.Contains(s.Words, all[name]) {
+			return nil, fmt.Errorf("%s is %q, not one of %s", name, all[name], strings.Join(s.Words, ", "))
+		}
+	}
+	for name := range given {
+		if all[name] == "" {
+			return nil, fmt.Errorf("no format has a setting %q", name)
+		}
+	}
+	return all, nil
+}
+
 // RegisterExporter makes an exporter known; packages call it from init.
 func RegisterExporter(e Exporter) {
 	registry.Lock()
@@ -280,9 +320,36 @@ func Open(ctx context.Context, path string, o Options) (File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Settings, err = settled(o.Settings); err != nil {
+		return nil, err
+	}
 	file, err := f.Open(ctx, path, o)
 	if err != nil {
 		return nil, err // not a nil *file of the format's in an interface: callers close what is not nil
 	}
 	return file, nil
+}
+
+// Files are the further files of a model: those that the model file names, such as external data or shards, and those that
+// belong to it by its name, such as weights, unless the options name others. Paths are relative to the model file's folder
+// and stay in it, with slashes, each once. The files need not be there: of several names that one may have, all are in the
+// list. Nothing is read but the model file, and of that no weights. Errors are as those of Open.
+func Files(ctx context.Context, path string, o Options) ([]string, error) {
+	f, err := Find(path)
+	if err != nil || f.Files == nil {
+		return nil, err
+	}
+	return f.Files(ctx, path, o)
+}
+
+// Named are the names of files that belong to a model file by its own, with other extensions, unless the options name one.
+func Named(path string, o Options, extensions ...string) (names []string) {
+	if o.Weights != "" {
+		return nil
+	}
+	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	for _, ext := range extensions {
+		names = append(names, stem+ext)
+	}
+	return names
 }

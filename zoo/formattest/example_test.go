@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/zoofold/zoofold/manifests"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/formattest"
 	"github.com/zoofold/zoofold/zoo/model"
@@ -21,10 +23,17 @@ import (
 
 // A .dense file is one fully connected layer: a line of text, "dense OUTPUTS INPUTS BIAS NORM EPSILON", and float32 numbers,
 // little endian. These are the weight [OUTPUTS, INPUTS], and vectors of OUTPUTS numbers: the bias where BIAS is 1, and γ, β, μ
-// and σ² of a batch normalisation where NORM is 1.
+// and σ² of a batch normalisation where NORM is 1. Some programs write the weight as [INPUTS, OUTPUTS], and nothing in the file
+// says so.
 
 func init() {
-	format.Register(format.Format{Name: "dense", Version: 1, Extensions: []string{".dense"}, Open: open})
+	format.Register(format.Format{
+		Name: "dense", Version: 1, Extensions: []string{".dense"}, Open: open,
+		Settings: []format.Setting{{
+			Key: "order", Words: []string{"outputs", "inputs"},
+			Doc: "which axis of its weight a dense file has first: the layer's outputs or its inputs",
+		}},
+	})
 }
 
 // header is what the line says.
@@ -42,6 +51,7 @@ func (h header) String() string {
 type file struct {
 	f        *os.File
 	header   header
+	inputs   bool        // the weight is [INPUTS, OUTPUTS]
 	line     format.Span // of the header, in the file
 	model    *model.Model
 	gemm, bn *model.Node // bn is nil where there is none
@@ -56,12 +66,12 @@ type stored struct {
 	at    format.Span
 }
 
-func open(_ context.Context, path string, _ format.Options) (format.File, error) {
+func open(_ context.Context, path string, o format.Options) (format.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &file{f: f}
+	d := &file{f: f, inputs: o.Settings["dense.order"] == "inputs"}
 	if err := d.read(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
@@ -105,8 +115,13 @@ func (d *file) read() error {
 	if h.norm == 1 {
 		out = "sum"
 	}
-	d.gemm = g.Append("Gemm", "dense", []*model.Value{x}, model.Attrs("transB", 1), out)
-	read(d.gemm, 1, "weight", h.outputs, h.inputs)
+	if d.inputs {
+		d.gemm = g.Append("Gemm", "dense", []*model.Value{x}, nil, out)
+		read(d.gemm, 1, "weight", h.inputs, h.outputs)
+	} else {
+		d.gemm = g.Append("Gemm", "dense", []*model.Value{x}, model.Attrs("transB", 1), out)
+		read(d.gemm, 1, "weight", h.outputs, h.inputs)
+	}
 	if h.bias == 1 {
 		read(d.gemm, 2, "bias", h.outputs)
 	}
@@ -196,11 +211,27 @@ func generate(seed uint64, folder string) (string, format.Options, error) {
 	}
 	data, err := (&model.Constant{DType: tensor.Float32, Shape: []int64{int64(len(numbers))}, Values: numbers}).Encode()
 	path := filepath.Join(folder, "layer.dense")
-	return path, format.Options{}, errors.Join(err, os.WriteFile(path, append([]byte(h.String()), data...), 0o666))
+	o := format.Options{Settings: map[string]string{"dense.order": []string{"outputs", "inputs"}[seed>>2&1]}}
+	return path, o, errors.Join(err, os.WriteFile(path, append([]byte(h.String()), data...), 0o666))
 }
 
 func TestDensePassesTheSuiteOfFormats(t *testing.T) {
 	formattest.Suite{Generate: generate, Seeds: 16, Damages: 200}.Run(t)
+}
+
+// A setting is declared with the format, and nowhere else.
+func TestDenseSettingIsKnownToManifests(t *testing.T) {
+	const text = "version: 1\nzoo: zoo\nout: out\nmodels: [{match: '*.dense', dense: {order: %s}}]\n"
+	m, err := manifests.Parse("models.yaml", fmt.Appendf(nil, text, "inputs"))
+	if err != nil || m.Rules[0].Formats["dense.order"] != "inputs" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err := manifests.Parse("models.yaml", fmt.Appendf(nil, text, "input")); err == nil || !strings.Contains(err.Error(), `"input" is not one of outputs, inputs (did you mean "inputs"?)`) {
+		t.Errorf("a wrong word: %v", err)
+	}
+	if schema := string(manifests.Schema()); !strings.Contains(schema, `"order": {"default":"outputs","description":"Which axis of its weight`) {
+		t.Errorf("the schema is\n%s", schema)
+	}
 }
 
 func TestDenseHasABiasInPlaceOfItsNormalisation(t *testing.T) {

@@ -51,6 +51,7 @@ func (s Suite) Run(t *testing.T) {
 		{"FoldedFilesAreProvenAndFoldedOnce", s.folded},
 		{"NeutralizedFilesKeepAllThatHasAName", s.neutralized},
 		{"EqualModelsGiveEqualBytes", s.equal},
+		{"FurtherFilesAreKnownBeforeOpening", s.further},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for seed := range s.Seeds {
@@ -154,7 +155,7 @@ func (x *subject) write(t *testing.T, f format.File, backend tensor.Backend) wri
 
 func (x *subject) folded(t *testing.T, f format.File) *fold.Plan {
 	t.Helper()
-	p, err := fold.Fold(f.Model(), x.fold)
+	p, err := fold.Fold(t.Context(), f.Model(), x.fold)
 	if err != nil {
 		t.Fatalf("seed %d: %v", x.seed, err)
 	}
@@ -178,6 +179,24 @@ func (s Suite) unedited(t *testing.T, x *subject) {
 	for k, p := range again.Inputs() {
 		if !bytes.Equal(Read(t, p), x.before[x.inputs[k]]) {
 			t.Errorf("seed %d: %s was written with other bytes", x.seed, filepath.Base(p))
+		}
+	}
+}
+
+// further holds the files that a model file names against those that opening it reads.
+func (s Suite) further(t *testing.T, x *subject) {
+	names, err := format.Files(t.Context(), x.path, x.o)
+	if err != nil {
+		t.Fatalf("seed %d: %v", x.seed, err)
+	}
+	for _, input := range x.inputs[1:] {
+		if rel := format.Beside(x.path, input); input != x.o.Weights && !slices.Contains(names, rel) {
+			t.Errorf("seed %d: %s is read, and only %q are named", x.seed, rel, names)
+		}
+	}
+	for _, name := range names {
+		if !filepath.IsLocal(filepath.FromSlash(name)) {
+			t.Errorf("seed %d: %q is named", x.seed, name)
 		}
 	}
 }
@@ -291,7 +310,7 @@ func (s Suite) damaged(t *testing.T) {
 		for _, p := range x.inputs {
 			data := x.before[p]
 			if p == victim {
-				data = Damage(rng, data)
+				data = damage(rng, data)
 			}
 			if err := os.WriteFile(filepath.Join(folder, format.Beside(x.path, p)), data, 0o666); err != nil {
 				t.Fatal(err)
@@ -330,8 +349,8 @@ func Fuzz(f *testing.F, generate Generator, name string, o format.Options, seeds
 	})
 }
 
-// Damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
-func Damage(rng *rand.Rand, data []byte) []byte {
+// damage is a copy of a file's bytes, cut, flipped, spliced or with another number somewhere.
+func damage(rng *rand.Rand, data []byte) []byte {
 	data = slices.Clone(data)
 	if len(data) == 0 {
 		return data
@@ -391,7 +410,8 @@ func try(path string, o format.Options) error {
 			return err
 		}
 	}
-	return nil
+	_, err := format.Files(context.Background(), path, o)
+	return err
 }
 
 func tryOnce(path string, o format.Options, how fold.Options) error {
@@ -400,7 +420,7 @@ func tryOnce(path string, o format.Options, how fold.Options) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), how); err != nil {
+	if _, err := fold.Fold(context.Background(), f.Model(), how); err != nil {
 		return err
 	}
 	_, err = f.Write(context.Background(), &discard{}, tensor.Reference{})

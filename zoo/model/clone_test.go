@@ -40,7 +40,7 @@ func TestEditsOfACloneDoNotReachTheOriginal(t *testing.T) {
 		if got := text(c); !reflect.DeepEqual(got, before) {
 			t.Fatalf("seed %d: the clone is %v, the original %v", seed, got, before)
 		}
-		if _, err := fold.Fold(c, fold.Options{}); err != nil {
+		if _, err := fold.Fold(t.Context(), c, fold.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(text(m), before) {

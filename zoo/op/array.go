@@ -67,8 +67,8 @@ func NewArray(shape []int64) (*Array, error) {
 	return &Array{Shape: slices.Clone(shape), Data: make([]float64, n)}, nil
 }
 
-// Scalar is an array of one number and no axes.
-func Scalar(x float64) *Array { return &Array{Shape: []int64{}, Data: []float64{x}} }
+// scalar is an array of one number and no axes.
+func scalar(x float64) *Array { return &Array{Shape: []int64{}, Data: []float64{x}} }
 
 // Ints are the elements as integers. Those that are used to say "to the end" stay large: Huge or -Huge.
 func (a *Array) Ints() []int64 {

@@ -16,7 +16,7 @@ func init() {
 		&Operator{Type: "Identity", Eval: func(_ *model.Node, in []*Array) ([]*Array, error) { return in[:1], nil }, Moves: []int{0}, Shape: sameShape, Vector: handedOn, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
 		&Operator{Type: "Dropout", Inputs: []string{"input", "ratio", "mode"}, Eval: dropout, DType: dropoutType, Shape: dropoutShape, Magnitude: additive, Needs: dropoutNeeds, Elementwise: true},
 		&Operator{Type: "Cast", Eval: castNode, DType: attribute("to", always(tensor.Undefined)), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: sameNeeds, Elementwise: true, Rearranges: true},
-		&Operator{Type: "CastLike", Required: 2, Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: additive, Needs: castLikeNeeds, Elementwise: true},
+		&Operator{Type: "CastLike", Required: 2, Inputs: []string{"input", "model of the type"}, Eval: castLike, DType: like(1), Wide: true, Shape: sameShape, Vector: castVector, Magnitude: castLikeMagnitude, Needs: castLikeNeeds, Elementwise: true},
 	)
 }
 
@@ -31,8 +31,21 @@ func dropoutType(_ *model.Node, inputs Types, k int) tensor.DType {
 // dropoutNeeds no more than the element itself: what else it reads says that nothing is dropped.
 func dropoutNeeds(_ *model.Node, _ []*Array, out Part) []Box { return []Box{out.Box} }
 
+// OnlyType says whether a node reads nothing of an input but its type.
+func OnlyType(n *model.Node, k int) bool { return n.Type == "CastLike" && k == 1 }
+
+// OfType is an array for such an input: it has a value's type, and no elements.
+func OfType(v *model.Value) *Array {
+	return &Array{DType: dtypeOf(v), Shape: []int64{0}, Data: []float64{}}
+}
+
 // castLikeNeeds no element of the second input.
 func castLikeNeeds(_ *model.Node, in []*Array, out Part) []Box { return []Box{out.Box, nothing(in, 1)} }
+
+// castLikeMagnitude casts the magnitudes of the elements; magnitudes of the model have no type.
+func castLikeMagnitude(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
+	return Eval(n, []*Array{m[0], in[1]})
+}
 
 // dropout keeps all elements where nobody trains.
 func dropout(n *model.Node, in []*Array) ([]*Array, error) {

@@ -75,9 +75,9 @@ func (f *Folder) remember(v *model.Value, a *Array) {
 	}
 }
 
-// Learn makes elements of a value known that follow from more than constants: from extents that are known where others of
+// learn makes elements of a value known that follow from more than constants: from extents that are known where others of
 // the same shape are free.
-func (f *Folder) Learn(v *model.Value, a *Array) { f.known[v] = a }
+func (f *Folder) learn(v *model.Value, a *Array) { f.known[v] = a }
 
 func (f *Folder) evaluate(v *model.Value) *Array {
 	if v.Const != nil {
@@ -107,8 +107,8 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 		if x == nil {
 			continue
 		}
-		if n.Type == "CastLike" && k == 1 { // of which only the type counts
-			in[k] = &Array{DType: dtypeOf(x)}
+		if OnlyType(n, k) {
+			in[k] = OfType(x)
 			continue
 		}
 		a, ok := f.Value(x)
@@ -136,7 +136,7 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 
 // taken is an output of an If whose condition is constant.
 func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
-	b := f.Branch(n)
+	b := f.branch(n)
 	for k, x := range n.Outputs {
 		if x == v && b != nil && k < len(b.Outputs) {
 			a, _ := f.Value(b.Outputs[k])
@@ -146,8 +146,8 @@ func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
 	return nil
 }
 
-// Branch is the graph that an If runs, where its condition is constant; else nil.
-func (f *Folder) Branch(n *model.Node) *model.Graph {
+// branch is the graph that an If runs, where its condition is constant; else nil.
+func (f *Folder) branch(n *model.Node) *model.Graph {
 	c, ok := f.Value(n.In(0))
 	if !ok || len(c.Data) != 1 || n.Type != "If" {
 		return nil

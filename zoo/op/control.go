@@ -19,7 +19,7 @@ func init() {
 
 // branchVector are the vectors of the branch that is taken.
 func branchVector(in *Inference, n *model.Node) (out [][]int64) {
-	if b := in.consts.Branch(n); b != nil {
+	if b := in.consts.branch(n); b != nil {
 		for _, v := range b.Outputs {
 			out = append(out, in.vectors[v])
 		}
@@ -30,7 +30,7 @@ func branchVector(in *Inference, n *model.Node) (out [][]int64) {
 // branchShape gives the outputs of an If the types that its bodies agree on, or those of the one that is taken.
 func branchShape(in *Inference, n *model.Node) [][]int64 {
 	bodies := n.Bodies
-	if b := in.consts.Branch(n); b != nil {
+	if b := in.consts.branch(n); b != nil {
 		bodies = []*model.Graph{b}
 	}
 	list := make([][]int64, len(n.Outputs))

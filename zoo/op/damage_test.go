@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/format/onnx"
+	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -23,7 +23,7 @@ func damagedNodes(t *testing.T, list []example) {
 
 // damaged evaluates the first node of an example that was tampered with.
 func damaged(t *testing.T, e example, rng *rand.Rand) {
-	f, err := onnx.Open(context.Background(), e.path, format.Options{})
+	f, err := format.Open(context.Background(), e.path, format.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

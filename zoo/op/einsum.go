@@ -10,9 +10,9 @@ import (
 
 // Sums of products, as an equation says.
 
-// Subscripts are an Einsum's equation for operands of those ranks, one label for each axis: letters as they stand, and
+// subscripts are an Einsum's equation for operands of those ranks, one label for each axis: letters as they stand, and
 // numbers from -1 down for the axes of an ellipsis, counted from the last.
-func Subscripts(equation string, ranks []int) (operands [][]rune, result []rune, err error) {
+func subscripts(equation string, ranks []int) (operands [][]rune, result []rune, err error) {
 	left, right, explicit := strings.Cut(strings.ReplaceAll(equation, " ", ""), "->")
 	terms := strings.Split(left, ",")
 	if len(terms) != len(ranks) {
@@ -64,7 +64,7 @@ func einsum(n *model.Node, in []*Array) ([]*Array, error) {
 	for _, a := range in {
 		ranks = append(ranks, len(a.Shape))
 	}
-	operands, result, err := Subscripts(n.Str("equation", ""), ranks)
+	operands, result, err := subscripts(n.Str("equation", ""), ranks)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func einsumShape(in *Inference, n *model.Node) [][]int64 {
 		}
 		ranks = append(ranks, len(s))
 	}
-	operands, result, err := Subscripts(n.Str("equation", ""), ranks)
+	operands, result, err := subscripts(n.Str("equation", ""), ranks)
 	if err != nil {
 		return nil
 	}
@@ -160,7 +160,7 @@ func einsumNeeds(n *model.Node, in []*Array, out Part) []Box {
 		}
 		ranks = append(ranks, len(a.Shape))
 	}
-	operands, result, err := Subscripts(n.Str("equation", ""), ranks)
+	operands, result, err := subscripts(n.Str("equation", ""), ranks)
 	if err != nil || len(result) != len(out.Box) {
 		return nil
 	}

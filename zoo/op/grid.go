@@ -162,9 +162,9 @@ func (a *Array) Part(from, to Grid) (*Array, error) {
 	return out, err
 }
 
-// Spread is the array of that shape in which an array's elements are those of a grid. Elsewhere stand numbers that are none,
+// spread is the array of that shape in which an array's elements are those of a grid. Elsewhere stand numbers that are none,
 // or zeros where it holds integers: what is computed of them cannot be taken for a result.
-func (a *Array) Spread(grid Grid, shape []int64) (*Array, error) {
+func (a *Array) spread(grid Grid, shape []int64) (*Array, error) {
 	all := WholeGrid(shape)
 	if grid.Equal(all) {
 		return a, nil
@@ -361,12 +361,12 @@ func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k i
 			if a == nil {
 				continue
 			}
-			if in[j], err = a.Spread(given[j], shapes[j]); err != nil {
+			if in[j], err = a.spread(given[j], shapes[j]); err != nil {
 				return nil, nil, err
 			}
 			if m[j] == a {
 				m[j] = in[j]
-			} else if m[j], err = m[j].Spread(given[j], shapes[j]); err != nil {
+			} else if m[j], err = m[j].spread(given[j], shapes[j]); err != nil {
 				return nil, nil, err
 			}
 		}

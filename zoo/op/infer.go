@@ -184,9 +184,9 @@ func (in *Inference) learn(v *model.Value) {
 		return
 	}
 	if _, known := in.consts.Value(v); !known {
-		a := Integers(x...)
+		a := vector(x...)
 		a.DType, a.Shape = v.DType, slices.Clone(v.Shape)
-		in.consts.Learn(v, a)
+		in.consts.learn(v, a)
 	}
 }
 

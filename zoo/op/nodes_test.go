@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/format"
-	"github.com/zoofold/zoofold/zoo/format/onnx"
+	_ "github.com/zoofold/zoofold/zoo/format/onnx"
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -87,7 +87,7 @@ func examples(t *testing.T) []example {
 
 // open is the example's model, and whether we can read it.
 func (e example) open(t *testing.T) *model.Model {
-	f, err := onnx.Open(context.Background(), e.path, format.Options{})
+	f, err := format.Open(context.Background(), e.path, format.Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", e.name, err)
 	}

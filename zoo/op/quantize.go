@@ -143,7 +143,7 @@ func dynamicQuantize(_ *model.Node, in []*Array) ([]*Array, error) {
 	for e, x := range in[0].Data {
 		out.Data[e] = saturated(math.RoundToEven(x/scale)+zero, tensor.Uint8)
 	}
-	return []*Array{out, Scalar(scale), Scalar(zero)}, nil
+	return []*Array{out, scalar(scale), scalar(zero)}, nil
 }
 
 // dynamicQuantizeShape outputs bytes, one scale and one zero point.

@@ -23,7 +23,7 @@ func init() {
 
 // sizeNode is the number of elements.
 func sizeNode(_ *model.Node, in []*Array) ([]*Array, error) {
-	return one(Scalar(float64(len(in[0].Data))), nil)
+	return one(scalar(float64(len(in[0].Data))), nil)
 }
 
 // constantType is the type of the attribute's value.

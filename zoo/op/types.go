@@ -91,8 +91,8 @@ func ofInts(d tensor.DType, shape []int64, list []int64) *Array {
 	return a
 }
 
-// Integers is a vector of int64.
-func Integers(list ...int64) *Array {
+// vector is an array of int64 with one axis.
+func vector(list ...int64) *Array {
 	return ofInts(tensor.Int64, []int64{int64(len(list))}, slices.Clone(list))
 }
 

@@ -67,6 +67,7 @@ type Model struct {
 	After       int      `json:"after"`                  // per-channel nodes of the folded model
 	Maps        []Map    `json:"maps,omitempty"`         // one for each of Before
 	Remaining   []Left   `json:"remaining,omitempty"`    // one for each of After
+	Folds       []Fold   `json:"folds,omitempty"`        // the most frequent kinds of change, with an example each
 	Parity      Check    `json:"parity"`
 	Algebra     Check    `json:"algebra"`
 	Predictions Check    `json:"predictions"`
@@ -90,6 +91,32 @@ type Left struct {
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
 }
+
+// Fold is one kind of change: a part of the graph before and after folding.
+type Fold struct {
+	Graph  string `json:"graph,omitempty"`
+	Times  int    `json:"times"` // how many parts of the graph change in this way, this one counted
+	Before []Step `json:"before"`
+	After  []Step `json:"after"` // none where the part did nothing, or nothing needed it
+}
+
+// Step is a node of such a part.
+type Step struct {
+	Operator string `json:"operator"`
+	Node     string `json:"node"`           // its name, or that of what it outputs; not printable characters of both are escaped
+	From     []int  `json:"from,omitempty"` // the steps before it that it reads, from 0
+	Fate     Fate   `json:"fate,omitempty"`
+}
+
+// Fate is what folding does to a node.
+type Fate string
+
+// The fates; a node that folding passes by, or changes in nothing that is to be shown, has none.
+const (
+	Gone Fate = "gone" // before: it is not in the folded model
+	Took Fate = "took" // after: it took a per-channel node
+	New  Fate = "new"  // after: it is not in the original
+)
 
 // CheckStatus is how a check ended.
 type CheckStatus string
@@ -126,10 +153,21 @@ type Proof struct {
 	Check
 }
 
-// Checks are the three proofs, in the order in which they are told.
+// CheckNames are the names of the three proofs, in the order in which they are told.
+var CheckNames = []string{"parity", "algebra", "predictions"}
+
+// Checks are the three proofs, in that order.
 func (m Model) Checks() [3]Proof {
-	return [3]Proof{{"parity", m.Parity}, {"algebra", m.Algebra}, {"predictions", m.Predictions}}
+	return [3]Proof{{CheckNames[0], m.Parity}, {CheckNames[1], m.Algebra}, {CheckNames[2], m.Predictions}}
 }
+
+// MinLimit is the smallest Limit.
+const MinLimit = 1e-5
+
+// Limit is the largest difference of predictions that passes where no tolerance is given. jitter is the original's own answer
+// to a change of its inputs by one unit in the last place, unit the rounding error of the type in which weights were rescaled,
+// both relative; in float32 the unit does not matter.
+func Limit(jitter, unit float64) float64 { return max(MinLimit, 32*unit, 4*jitter) }
 
 // Lacks says whether the model was kept without a check that was asked for.
 func (m Model) Lacks() bool {

@@ -13,8 +13,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Schema names the layout of report.json. A new name comes with a change that old readers would misread.
-const Schema = "zoofold-report/1"
+// reportSchema names the layout of report.json. A new name comes with a change that old readers would misread.
+const reportSchema = "zoofold-report/1"
 
 //go:embed report.schema.json
 var jsonSchema []byte
@@ -34,7 +34,7 @@ type Document struct {
 }
 
 // NewDocument is an empty document.
-func NewDocument() *Document { return &Document{Schema: Schema, Models: []outcome.Model{}} }
+func NewDocument() *Document { return &Document{Schema: reportSchema, Models: []outcome.Model{}} }
 
 // Start is Sink's.
 func (d *Document) Start(s outcome.Start) {
@@ -105,8 +105,8 @@ func Load(r io.Reader) (*Document, error) {
 	if err := json.NewDecoder(r).Decode(d); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	if d.Schema != Schema {
-		return nil, fmt.Errorf("report: its schema is %q, this program reads %q", d.Schema, Schema)
+	if d.Schema != reportSchema {
+		return nil, fmt.Errorf("report: its schema is %q, this program reads %q", d.Schema, reportSchema)
 	}
 	return d, nil
 }

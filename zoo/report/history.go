@@ -20,6 +20,7 @@ type Past struct {
 	Before  int       `json:"before"`            // per-channel nodes of all models
 	After   int       `json:"after"`             // those of the folded models
 	Latency float64   `json:"latency,omitempty"` // geometric mean of after ÷ before; absent where none was measured
+	Report  string    `json:"report,omitempty"`  // name of the file beside this one that has its page; absent: it is not kept
 }
 
 // Changes are what is otherwise than after the run before.
@@ -53,7 +54,7 @@ func pastOf(s outcome.Start, e outcome.End, models int, n nodes, l latencies) Pa
 	if l.measured == 0 {
 		mean = 0
 	}
-	return Past{s.Time, e.Seconds, e.Exit, models, e.Counts[outcome.Failed], n.before, n.after, mean}
+	return Past{s.Time, e.Seconds, e.Exit, models, e.Counts[outcome.Failed], n.before, n.after, mean, ""}
 }
 
 // earlier is what is kept of the report that this one replaces.
@@ -131,11 +132,11 @@ func (old *earlier) readModels(in *json.Decoder) error {
 }
 
 // Recall takes over the history from the report.json that this one replaces, with the run that it tells of, the newest first,
-// and compares that run with this one. It keeps so many runs, this one counted. A report that cannot be read, or of another
-// schema, has no history.
-func (d *Document) Recall(before io.Reader, keep int) {
+// and compares that run with this one. It keeps so many runs, this one counted. kept is the name of the file that has the page
+// of a run that began then; "" where none has. A report that cannot be read, or of another schema, has no history.
+func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time) string) {
 	var old earlier
-	if keep < 2 || old.read(before) != nil || old.schema != Schema {
+	if keep < 2 || old.read(before) != nil || old.schema != reportSchema {
 		return
 	}
 	d.History = old.history
@@ -144,6 +145,9 @@ func (d *Document) Recall(before io.Reader, keep int) {
 		d.Changes = d.since(&old)
 	}
 	d.History = d.History[:min(len(d.History), keep-1)]
+	for k := range d.History {
+		d.History[k].Report = kept(d.History[k].Time)
+	}
 }
 
 // since compares the run with another; nil where nothing is otherwise. What was interrupted says nothing.
@@ -185,6 +189,7 @@ func (d *Document) since(last *earlier) *Changes {
 
 // night is a row of the history on the page.
 type night struct {
+	Report                                     string // the file that has its page; "": none
 	Time, Models, Failed, Nodes, Latency, Took string
 	Bad                                        bool
 }
@@ -196,7 +201,7 @@ func (d *Document) nights() (list []night) {
 	}
 	for _, p := range append([]Past{d.past()}, d.History...) {
 		n := night{
-			Time: p.Time.Format("2 January 2006, 15:04"), Models: number(p.Models), Failed: number(p.Failed),
+			Report: p.Report, Time: p.Time.Format("2 January 2006, 15:04"), Models: number(p.Models), Failed: number(p.Failed),
 			Nodes: number(p.Before) + " → " + number(p.After), Took: seconds(p.Seconds), Bad: p.Failed > 0,
 		}
 		if p.Latency > 0 {

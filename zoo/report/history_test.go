@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,6 +34,16 @@ func nightly(day int, models ...string) *report.Document {
 	return doc
 }
 
+// onDays says that pages of runs on those days are kept.
+func onDays(days ...int) func(time.Time) string {
+	return func(began time.Time) string {
+		if slices.Contains(days, began.Day()) {
+			return fmt.Sprintf("report-%d.html", began.Day())
+		}
+		return ""
+	}
+}
+
 func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 	const keep = 3
 	nights := []*report.Document{
@@ -45,7 +56,7 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 	want := []string{"", "mended [b.onnx]", "", "failing [b.onnx d.onnx], added [c.onnx d.onnx], nodes [{a.onnx 3 1}]", "removed [b.onnx d.onnx]"}
 	var last bytes.Buffer
 	for k, doc := range nights {
-		doc.Recall(&last, keep)
+		doc.Recall(&last, keep, onDays(2, 4))
 		last.Reset()
 		if err := doc.WriteJSON(&last); err != nil {
 			t.Fatal(err)
@@ -54,6 +65,9 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 			t.Fatalf("night %d has a history of %d runs, want %d", k+1, len(doc.History), n)
 		}
 		for j, p := range doc.History {
+			if want := onDays(2, 4)(p.Time); p.Report != want {
+				t.Errorf("night %d: the page of the history's run %d is %q, want %q", k+1, j, p.Report, want)
+			}
 			if p.Time.Day() != k-j {
 				t.Errorf("night %d: the history's run %d is of day %d", k+1, j, p.Time.Day())
 			}
@@ -83,7 +97,7 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 		t.Errorf("the last run's figures: %+v", p)
 	}
 	text := page(t, nights[3])
-	for _, part := range []string{"Changed since 3 November 2026, 03:00", "<dt>fail now</dt><dd class=\"bad\">b.onnx, d.onnx</dd>", "a.onnx 3 → 1", "This run and 2 before", "2 November 2026, 03:00"} {
+	for _, part := range []string{"Changed since 3 November 2026, 03:00", "<dt>fail now</dt><dd class=\"bad\">b.onnx, d.onnx</dd>", "a.onnx 3 → 1", "This run and 2 before", `<a href="report-2.html">2 November 2026, 03:00</a>`, "<td>3 November 2026, 03:00</td>"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the page does not say %q", part)
 		}
@@ -93,7 +107,7 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 func TestWhatIsNoReportHasNoHistory(t *testing.T) {
 	for _, before := range []string{"", "{", "[]", `{"schema":"another/1"}`} {
 		doc := nightly(2, "a.onnx folded 3")
-		doc.Recall(strings.NewReader(before), 30)
+		doc.Recall(strings.NewReader(before), 30, onDays())
 		if doc.History != nil || doc.Changes != nil {
 			t.Errorf("%q: %v, %v", before, doc.History, doc.Changes)
 		}
@@ -103,27 +117,29 @@ func TestWhatIsNoReportHasNoHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	doc := nightly(2, "a.onnx folded 3")
-	doc.Recall(&last, 1)
+	doc.Recall(&last, 1, onDays())
 	if doc.History != nil || doc.Changes != nil {
 		t.Errorf("one run is kept, and there is a history: %v, %v", doc.History, doc.Changes)
 	}
 }
 
-// On a telephone the page is no wider than the screen, and plots are drawn for it: their text is as large as other small text.
+// On a telephone the page is no wider than the screen, and neither are plots, whose text is as large as other small text.
 func TestThePageFitsATelephone(t *testing.T) {
 	doc := zooOf(60)
 	var last bytes.Buffer
 	if err := nightly(1, "a.onnx failed 9").WriteJSON(&last); err != nil {
 		t.Fatal(err)
 	}
-	doc.Recall(&last, 30)
+	doc.Recall(&last, 30, onDays(1))
 	for k, said := range act(t, `<!doctype html><iframe id="phone" style="border:0;width:390px;height:844px"></iframe>
 <table id="models"><thead><tr></tr></thead></table><input id="filter"><output id="shown"></output><p id="nothing"></p></html>`, []string{
 		phone(page(t, doc), `const w = frame.contentDocument.documentElement.scrollWidth; return w <= 390 ? "fits" : "is " + w + " wide"`),
-		phone(page(t, doc), `return [...frame.contentDocument.querySelectorAll("svg")].filter(s => s.getBoundingClientRect().width > 0).map(s => {
-			const t = s.querySelector("text"), shown = parseFloat(t.style.fontSize || getComputedStyle(t).fontSize) * s.getBoundingClientRect().width / s.viewBox.baseVal.width;
-			return s.className.baseVal === "narrow" && shown >= 9 && s.getBoundingClientRect().right <= 390 ? "" : s.className.baseVal + " " + shown + " ";
-		}).join("") || "legible"`),
+		phone(page(t, doc), `const wrong = [], plots = frame.contentDocument.querySelectorAll(".figures table, .figures .scatter");
+			for (const plot of plots) for (const t of plot.querySelectorAll("th, td, text")) {
+				const box = t.getBoundingClientRect(), drawn = t.ownerSVGElement, scale = drawn ? drawn.getBoundingClientRect().width / drawn.viewBox.baseVal.width : 1;
+				if (box.left < 0 || box.right > 390 || parseFloat(getComputedStyle(t).fontSize) * scale < 9 || t.tagName === "TD" && t.querySelector("svg")?.getBoundingClientRect().width < 60) wrong.push(t.outerHTML);
+			}
+			return plots.length === 6 ? wrong[0] ?? "legible" : plots.length`),
 		phone(page(t, doc), `frame.contentDocument.querySelector(".history summary").click(); return frame.contentDocument.documentElement.scrollWidth <= 390`),
 	}) {
 		if want := []string{"fits", "legible", "true"}[k]; said != want {

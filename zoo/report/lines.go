@@ -267,9 +267,9 @@ func Bytes(n int64) string {
 // JSON writes one event per line: {"event": "start", …}, "begin", "model", "end".
 type JSON struct{ w *Output }
 
-// EventsSchema names the layout of JSON's events; the start event has it. A new name comes with a change that old readers
+// eventsSchema names the layout of JSON's events; the start event has it. A new name comes with a change that old readers
 // would misread.
-const EventsSchema = "zoofold-events/1"
+const eventsSchema = "zoofold-events/1"
 
 // NewJSON writes JSON lines.
 func NewJSON(w io.Writer) *JSON { return &JSON{NewOutput(w)} }
@@ -290,7 +290,7 @@ func (j *JSON) Start(s outcome.Start) {
 	j.event("start", struct {
 		Schema string `json:"schema"`
 		outcome.Start
-	}{EventsSchema, cleanStart(s)})
+	}{eventsSchema, cleanStart(s)})
 }
 
 // Begin writes a begin event.

@@ -47,7 +47,7 @@ func (d *Document) registry(before time.Time) *prometheus.Registry {
 		models.WithLabelValues(string(s.status)).Set(float64(d.Result.Counts[s.status]))
 	}
 	checks := gauge("zoofold_checks", "Models of the last run by what a check of them said; unchanged models keep what it said before.", "check", "result")
-	for _, name := range []string{"parity", "algebra", "predictions"} {
+	for _, name := range outcome.CheckNames {
 		for _, result := range []outcome.CheckStatus{outcome.Passed, outcome.Mismatch, outcome.NotRun} {
 			checks.WithLabelValues(name, label(result))
 		}

@@ -97,9 +97,12 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"fate":  Fate,
-	"text":  func(s string) string { return cut(s, mostInText) },
-	"brief": func(s string) string { return cut(s, mostInName) },
+	"fate":    Fate,
+	"percent": func(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) + "%" },
+	"place":   func(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) },
+	"minus":   func(a, b float64) float64 { return a - b },
+	"text":    func(s string) string { return cut(s, mostInText) },
+	"brief":   func(s string) string { return cut(s, mostInName) },
 }).Parse(pageText))
 
 // WriteHTML writes report.html: one file that needs nothing else and loads nothing. Failed models come first, then the
@@ -151,7 +154,7 @@ func (d *Document) rows() []row {
 	slices.SortStableFunc(models, func(a, b *outcome.Model) int {
 		return cmp.Or(cmp.Compare(urgency(a.Status), urgency(b.Status)), cmp.Compare(b.Seconds, a.Seconds))
 	})
-	rows, maps := make([]row, len(models)), mostMapsInAll
+	rows, maps, folds := make([]row, len(models)), mostMapsInAll, mostFolds
 	for k, m := range models {
 		r := row{Model: m, ID: k + 1, Word: d.word(m.Status), Far: k >= mostRows}
 		if m.Before > 0 {
@@ -174,7 +177,7 @@ func (d *Document) rows() []row {
 			r.Time = seconds(m.Seconds)
 		}
 		if k < mostSections {
-			r.Section = sectionOf(*m, reasons, &maps)
+			r.Section = sectionOf(*m, reasons, &maps, &folds)
 			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
 		}
 		rows[k] = r

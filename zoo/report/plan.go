@@ -5,8 +5,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// PlanSchema names the layout of a plan's JSON. A new name comes with a change that old readers would misread.
-const PlanSchema = "zoofold-plan/1"
+// planSchema names the layout of a plan's JSON. A new name comes with a change that old readers would misread.
+const planSchema = "zoofold-plan/1"
 
 // Plan is what folding would change in one model, as zoofold plan -json prints it. Names are the original model's, but for
 // nodes and constants that are new.
@@ -49,7 +49,7 @@ type PlannedPart struct {
 // NewPlan is a model's plan.
 func NewPlan(path string, p *fold.Plan) Plan {
 	out := Plan{
-		Schema: PlanSchema, Path: Name(path), Before: p.Before, After: p.After,
+		Schema: planSchema, Path: Name(path), Before: p.Before, After: p.After,
 		Nodes: []PlannedNode{}, Constants: []PlannedConst{}, Regions: []PlannedPart{},
 	}
 	maps, remaining := p.Account()

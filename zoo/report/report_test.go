@@ -36,6 +36,11 @@ func play(s outcome.Sink) {
 				{Node: `Mul "f"`, Verdict: "merged", Into: []string{`Mul "g"`}, Code: "nonlinear", Reason: `Tanh "h" does not let a map through`},
 				{Node: `Div "i"`, Verdict: "folded", Into: []string{`Conv "c"`}}, {Node: `Mul "j"`, Verdict: "folded"},
 			},
+			Folds: []outcome.Fold{
+				{Times: 2, Before: []outcome.Step{{Operator: "Conv", Node: "c"}, {Operator: "BatchNormalization", Node: "a <&>", From: []int{0}, Fate: outcome.Gone}, {Operator: "Relu", Node: "r", From: []int{1}}},
+					After: []outcome.Step{{Operator: "Conv", Node: "c", Fate: outcome.Took}, {Operator: "Relu", Node: "r", From: []int{0}}}},
+				{Graph: `If "i".then`, Times: 1, Before: []outcome.Step{{Operator: "Mul", Node: "j", Fate: outcome.Gone}}, After: []outcome.Step{}},
+			},
 			Remaining: []outcome.Left{
 				{Node: `Add "<b>"`, Code: "border", Reason: `Conv "d" pads its input`}, {Node: `Mul "g"`, Code: "nonlinear", Reason: `Tanh "h" does not let a map through`},
 			}},

@@ -102,7 +102,7 @@ func TestSchemaAndManualNameEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]any{"": report.Document{}, "start": outcome.Start{}, "model": outcome.Model{}, "map": outcome.Map{}, "left": outcome.Left{}, "check": outcome.Check{}, "latency": outcome.Latency{}, "end": outcome.End{}, "past": report.Past{}, "changes": report.Changes{}, "moved": report.Moved{}} {
+	for name, value := range map[string]any{"": report.Document{}, "start": outcome.Start{}, "model": outcome.Model{}, "map": outcome.Map{}, "left": outcome.Left{}, "fold": outcome.Fold{}, "step": outcome.Step{}, "check": outcome.Check{}, "latency": outcome.Latency{}, "end": outcome.End{}, "past": report.Past{}, "changes": report.Changes{}, "moved": report.Moved{}} {
 		def := s.Defs[name]
 		if name == "" {
 			def = s.object

@@ -94,21 +94,24 @@ type section struct {
 	Warnings []string
 	Facts    []fact
 	Reasons  []reason
+	Folds    []drawn
 	Maps     []outcome.Map
 	Hidden   int // nodes that are not listed
 }
 
-// sectionOf takes the nodes that it lists off what is left of the page's; nil if there is nothing to tell.
-func sectionOf(m outcome.Model, reasons []reason, maps *int) *section {
+// sectionOf takes the nodes that it lists and the folds that it draws off what is left of the page's; nil if there is nothing to
+// tell.
+func sectionOf(m outcome.Model, reasons []reason, maps, folds *int) *section {
 	s := &section{Error: m.Error, Warnings: m.Warnings[:min(len(m.Warnings), mostWarnings)], Facts: proof(m), Reasons: reasons}
 	if len(m.Maps) > 0 && m.Kept() {
 		name, text, _ := strings.Cut(Account(m), ": ")
 		s.Facts = append([]fact{{Name: name, Value: text}}, s.Facts...)
 	}
+	s.Folds = drawFolds(m, folds)
 	shown := max(0, min(len(m.Maps), mostMaps, *maps))
 	*maps -= shown
 	s.Maps, s.Hidden = m.Maps[:shown], len(m.Maps)-shown
-	if s.Error == "" && len(s.Warnings)+len(s.Facts)+len(m.Maps) == 0 {
+	if s.Error == "" && len(s.Warnings)+len(s.Facts)+len(m.Maps)+len(s.Folds) == 0 {
 		return nil
 	}
 	return s

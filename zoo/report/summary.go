@@ -118,7 +118,7 @@ func (d *Document) totals() []fact {
 	if e.ExportBytes > 0 {
 		list = append(list, fact{Name: "exports", Value: Bytes(e.ExportBytes), Note: "beside the folded models"})
 	}
-	for k, name := range []string{"parity", "algebra", "predictions"} {
+	for k, name := range outcome.CheckNames {
 		passed, failed, missing := 0, 0, 0
 		for _, m := range d.Models {
 			switch c := m.Checks()[k]; {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/zoofold/zoofold/manifests"
@@ -23,6 +24,7 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 		return end, err
 	}
 	o.Report, o.Metrics = "", ""
+	jobs = slices.Clone(jobs)
 	zoo := &manifests.Zoo{Jobs: jobs}
 	p, err := openPlaces(&o, zoo)
 	if err != nil {
@@ -32,6 +34,7 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 	r := newRunner(o, p, newLedger(p.fsys, o.Manifest.Out), o.Manifest.Out)
 	r.alone = true
 	r.models, r.hidden = living(zoo)
+	r.measure(ctx, jobs)
 	r.start(zoo, started)
 	r.all(ctx, jobs)
 	r.note("sweep", r.stages.close())

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"github.com/sourcegraph/conc/pool"
 
@@ -38,6 +39,9 @@ var (
 	reportFiles = []string{"report.html", "report.json"}
 	signs       = map[string]string{reportFiles[0]: `zoofold`, reportFiles[1]: `"schema": "zoofold-report/`, "": "zoofold_"}
 )
+
+// signed bounds the bytes in which a file says who wrote it.
+const signed = 4 << 10
 
 // openPlaces opens them. The originals are guarded from then on.
 func openPlaces(o *Options, zoo *manifests.Zoo) (*places, error) {
@@ -129,12 +133,15 @@ func (a *place) mayWrite(name string) error {
 		return err
 	}
 	defer f.Close()
-	head, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	head, err := io.ReadAll(io.LimitReader(f, signed))
 	if err != nil {
 		return err
 	}
 	sign, known := signs[name]
-	if !known {
+	switch {
+	case earlierReport.MatchString(name):
+		sign = signs[reportFiles[0]]
+	case !known:
 		sign = signs[""]
 	}
 	if len(head) > 0 && !bytes.Contains(head, []byte(sign)) {
@@ -157,16 +164,23 @@ func buffered(to io.Writer, write func(io.Writer) error) error {
 	return errors.Join(write(w), w.Flush())
 }
 
-// writeReport writes report.html and report.json.
+// writeReport writes report.html and report.json, and keeps the pages of the runs before.
 func (p *places) writeReport(d Document, keep int) error {
 	if p.report == nil || d == nil {
 		return nil
 	}
+	earlier, err := p.report.keepEarlier(keep)
 	if old, err := p.report.fsys.Open(filepath.Join(p.report.folder, reportFiles[1])); err == nil {
-		d.Recall(bufio.NewReaderSize(old, 1<<16), keep)
+		d.Recall(bufio.NewReaderSize(old, 1<<16), keep, func(began time.Time) string {
+			if name := nameOfEarlier(began); earlier[name] {
+				return name
+			}
+			return ""
+		})
 		_ = old.Close() // it was read
 	}
 	both := pool.New().WithErrors()
+	both.Go(func() error { return err })
 	both.Go(func() error { return p.report.write(reportFiles[0], d.WriteHTML) })
 	both.Go(func() error { return p.report.write(reportFiles[1], d.WriteJSON) })
 	if err := both.Wait(); err != nil {

@@ -36,10 +36,12 @@ const (
 	ForceAll     Force = "all"  // nothing: every model is folded
 )
 
-// The exit codes of a run, in End.Exit.
+// The exit codes: of a run, in End.Exit, and of the program, which has two more.
 const (
 	ExitDone        = 0
 	ExitFailed      = 1   // some models failed
+	ExitUsage       = 2   // the program's: wrong usage, a wrong manifest, or ErrPlace
+	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
 	ExitInterrupted = 130 // what was committed stays
@@ -66,7 +68,7 @@ type Options struct {
 
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
-	Keep     int      // how many runs the report's history has, this one counted
+	Keep     int      // how many runs have reports, and stand in their history, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
 	over func(files) files // tests put their own file system over the host's
@@ -84,8 +86,9 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted.
-	Recall(before io.Reader, keep int)
+	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted. kept is
+	// the name of the file that has the page of a run that began then; "" where none has.
+	Recall(before io.Reader, keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
 	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
 	WriteMetrics(to io.Writer, before io.Reader) error
@@ -135,6 +138,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		r.Sink = outcome.Tee{o.Sink, o.Document}
 	}
 	r.models, r.hidden = living(zoo)
+	r.measure(ctx, zoo.Jobs)
 	r.start(zoo, started)
 	r.failures(zoo)
 	r.all(ctx, zoo.Jobs)
@@ -175,6 +179,7 @@ type runner struct {
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
+	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
 }
 
@@ -183,7 +188,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
-		claims: map[string]claim{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
+		claims: map[string]claim{}, parts: map[string]bool{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
@@ -223,16 +228,13 @@ func (r *runner) note(what string, err error) {
 
 // strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
 func (r *runner) strangers(zoo *manifests.Zoo) []string {
-	parts := map[string]bool{}
 	for _, j := range zoo.Jobs {
 		if e := r.books.get(r.owner(&j)); e != nil {
-			for _, s := range e.Inputs {
-				parts[s.Path] = true
-			}
+			r.belong(e.Inputs)
 		}
 	}
 	return slices.DeleteFunc(zoo.Unmatched, func(rel string) bool {
-		return parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
+		return r.parts[filepath.Join(r.Manifest.Zoo, filepath.FromSlash(rel))]
 	})
 }
 

@@ -284,12 +284,9 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	l := listen(w.source.Model())
 	w.heard = l
 	backend, _ := w.checked()
-	rule := w.job.Rule
-	plan, err := fold.Fold(w.source.Model(), fold.Options{
-		Overridable: rule.Overridable == "constant", Keep: rule.Keep,
-		MaxDuplicateBytes: rule.MaxDuplicateBytes, Off: rule.Off(), Refuse: refuse, Context: ctx,
-		Neutralize: rule.Norms == "neutralize", Backend: backend,
-	})
+	how := w.job.Rule.Folding()
+	how.Refuse, how.Backend = refuse, backend
+	plan, err := fold.Fold(ctx, w.source.Model(), how)
 	if err := errors.Join(err, l.failure()); err != nil {
 		return err
 	}
@@ -302,7 +299,7 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 func options(j *manifests.Job) format.Options {
 	s := j.Rule.State
 	o := format.Options{
-		Weights: j.Weights, Epsilon: j.Rule.Epsilon,
+		Weights: j.Weights, Settings: j.Rule.Formats,
 		State: format.State{Graph: j.Graph, Presets: s.Presets, Epsilon: s.Epsilon, Untie: s.Untie, Config: filepath.Join(filepath.Dir(j.Source), "config.json")},
 	}
 	for _, p := range s.Pairs {
@@ -464,6 +461,7 @@ func (w *work) describe() {
 		m.Warnings = f.Notes()
 	}
 	m.Maps, m.Remaining = w.plan.Account()
+	m.Folds = w.plan.Folds
 	for _, x := range m.Maps {
 		if x.Code == string(fold.Statistics) {
 			m.Warnings = append(m.Warnings, x.Reason)

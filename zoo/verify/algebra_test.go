@@ -21,7 +21,7 @@ func TestAlgebraHoldsForEveryFoldOfRandomGraphs(t *testing.T) {
 	for seed := uint64(1); seed <= 800; seed++ {
 		random := []func(uint64, int) *model.Model{modeltest.Random, modeltest.RandomCut}[seed%2]
 		original, folded := random(seed, 12), random(seed, 12)
-		plan, err := fold.Fold(folded, fold.Options{})
+		plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestAlgebraFindsNothingInWhatIsFoldedOfDamagedGraphs(t *testing.T) {
 		for _, m := range []*model.Model{original, folded} {
 			modeltest.Damage(m, rand.New(rand.NewPCG(seed, 4)))
 		}
-		plan, err := fold.Fold(folded, fold.Options{})
+		plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -282,6 +282,17 @@ func TestAlgebraHoldsWhereValuesAreGone(t *testing.T) {
 			x := b.Op("Mul", []*model.Value{b.Op("Identity", []*model.Value{b.Const(b.Signed(192), 192)}), b.Input(1, 196, 192)})
 			return b.Op("Relu", []*model.Value{b.Op("Mul", []*model.Value{x, b.Const(b.Signed(192), 192)})})
 		},
+		"a bias cast to the type of a value that nothing else reads": func(b *modeltest.Builder) *model.Value {
+			x := b.Op("Relu", []*model.Value{b.Input(1, 3, 6, 7)})
+			bias := b.Op("Expand", []*model.Value{b.Op("CastLike", []*model.Value{b.Const([]float64{2}, 1), b.Op("Neg", []*model.Value{x})}), b.Ints(4)})
+			y := b.Op("Conv", []*model.Value{x, b.Weight(4, 3, 3, 3), bias})
+			return b.Op("Relu", []*model.Value{b.Op("Mul", []*model.Value{y, b.Const(b.Signed(4), 4, 1, 1)})})
+		},
+		"as many rows as the data say": func(b *modeltest.Builder) *model.Value {
+			x := b.Op("Compress", []*model.Value{b.Input(1, 9, 16), b.Op("Cast", []*model.Value{b.Input(9)}, "to", 9)}, "axis", 1)
+			y := b.Op("MatMul", []*model.Value{b.Op("Relu", []*model.Value{x}), b.Weight(16, 4)})
+			return b.Op("Relu", []*model.Value{b.Op("Mul", []*model.Value{y, b.Const(b.Signed(4), 4)})})
+		},
 		"an embedding, probed with the rows of its table": func(b *modeltest.Builder) *model.Value {
 			rows := b.Op("Cast", []*model.Value{b.Input(-1, 6)}, "to", 7)
 			x := b.Op("Gather", []*model.Value{b.Weight(9, 4), rows})
@@ -290,7 +301,7 @@ func TestAlgebraHoldsWhereValuesAreGone(t *testing.T) {
 	} {
 		original, folded := modeltest.New(5), modeltest.New(5)
 		m, f := original.Output(build(original)), folded.Output(build(folded))
-		plan, err := fold.Fold(f, fold.Options{})
+		plan, err := fold.Fold(t.Context(), f, fold.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ func BenchmarkAlgebra(b *testing.B) {
 		return m.Output(y)
 	}
 	original, folded := build(), build()
-	plan, err := fold.Fold(folded, fold.Options{})
+	plan, err := fold.Fold(b.Context(), folded, fold.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -25,18 +25,12 @@ func (c *comparison) shapes(probed []string, cut bool) ([][]int64, error) {
 			}
 		}
 		for k, d := range s {
-			switch {
-			case d >= 0:
-			case k == 0:
-				s[k] = 1
-			case k == 1:
-				w, ok := wanted(v)
-				if !ok || len(w) != len(s) {
-					return nil, fmt.Errorf("axis 1 of %q has no known extent", name)
-				}
-				s[k] = w[1]
-			default:
-				s[k] = freeExtent / 4
+			if d >= 0 {
+				continue
+			}
+			s[k] = freePosition(k)
+			if w, ok := wanted(v); ok && k == 1 && len(w) == len(s) {
+				s[k] = w[k]
 			}
 		}
 		out = append(out, s)
@@ -53,6 +47,15 @@ func (c *comparison) shapes(probed []string, cut bool) ([][]int64, error) {
 	return out, nil
 }
 
+// freePosition is the extent that a free axis gets: one sample, some positions. One that has to be another makes the region
+// fail to evaluate.
+func freePosition(axis int) int64 {
+	if axis == 0 {
+		return 1
+	}
+	return freeExtent / 4
+}
+
 // wanted is a shape that a reader of a value takes.
 func wanted(v *model.Value) ([]int64, bool) {
 	for _, u := range v.Uses {
@@ -62,12 +65,8 @@ func wanted(v *model.Value) ([]int64, bool) {
 		}
 		if s := wants(u.Node); s != nil {
 			for k, d := range s {
-				switch {
-				case d >= 0:
-				case k == 0:
-					s[k] = 1
-				default:
-					s[k] = freeExtent / 4
+				if d < 0 {
+					s[k] = freePosition(k)
 				}
 			}
 			return s, true

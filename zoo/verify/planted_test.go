@@ -35,11 +35,7 @@ func wholly(c *comparison, probes []probe) (over float64, err error) {
 			if inputs[j], err = op.NewArray(shapes[j]); err != nil {
 				return 0, err
 			}
-			if v := c.before[name]; v.DType == 0 || v.DType.Float() {
-				p.fill(rng, inputs[j])
-			} else {
-				inputs[j] = integers(rng, v, inputs[j])
-			}
+			p.draw(rng, c.before[name], inputs[j])
 			for _, x := range inputs[j].Data {
 				top = max(top, math.Abs(x))
 			}
@@ -271,7 +267,7 @@ func TestNoMistakeGetsThroughThatWholeEvaluationFinds(t *testing.T) {
 					rng := rand.New(rand.NewPCG(seed, uint64(k)))
 					random := []func(uint64, int) *model.Model{modeltest.Random, modeltest.RandomCut}[seed%2]
 					original, folded := random(seed, 12), random(seed, 12)
-					plan, err := fold.Fold(folded, fold.Options{})
+					plan, err := fold.Fold(t.Context(), folded, fold.Options{})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
 // probe fills the inputs of a region, with the random numbers that follow from its seed.
@@ -105,10 +106,18 @@ func around(x float64) func(*rand.Rand, *op.Array) {
 	}
 }
 
+// draw fills a probe of a value, which has the value's type.
+func (p probe) draw(rng *rand.Rand, v *model.Value, a *op.Array) {
+	if a.DType = v.DType; v.DType == tensor.Undefined || v.DType.Float() {
+		p.fill(rng, a)
+	} else {
+		integers(rng, v, a)
+	}
+}
+
 // integers fill a probe of integers or truth values: rows of the tables that it takes rows of, as an embedding's does, all
 // of them in turn; or zeros and ones.
-func integers(rng *rand.Rand, v *model.Value, a *op.Array) *op.Array {
-	a.DType = v.DType
+func integers(rng *rand.Rand, v *model.Value, a *op.Array) {
 	count, ok := rows(v)
 	for k := range a.Data {
 		if ok {
@@ -117,7 +126,6 @@ func integers(rng *rand.Rand, v *model.Value, a *op.Array) *op.Array {
 			a.Data[k] = float64(rng.IntN(2))
 		}
 	}
-	return a
 }
 
 // rows is how many rows all tables have that a value takes rows of, if it does nothing else.

@@ -116,11 +116,7 @@ func (c *comparison) compareAll(ctx context.Context, a attempt) (share float64, 
 			if err != nil {
 				return 0, fmt.Errorf("region of %q: %w", name, err)
 			}
-			if v := c.before[name]; v.DType == tensor.Undefined || v.DType.Float() {
-				p.fill(rng, a)
-			} else {
-				a = integers(rng, v, a)
-			}
+			p.draw(rng, c.before[name], a)
 			for _, x := range a.Data {
 				tops[k] = max(tops[k], math.Abs(x))
 			}

@@ -55,7 +55,10 @@ func (s *side) sort() error {
 		if len(n.Bodies) > 0 {
 			return fmt.Errorf("%v holds graphs", n)
 		}
-		for _, x := range n.Inputs {
+		for k, x := range n.Inputs {
+			if op.OnlyType(n, k) {
+				continue
+			}
 			if err := visit(x); err != nil {
 				return err
 			}
@@ -348,6 +351,11 @@ func (e *evaluation) inputsOf(n *model.Node, grids []op.Grid) (read []*measured,
 	read, probes = make([]*measured, len(n.Inputs)), 1
 	for k, v := range n.Inputs {
 		if v == nil {
+			continue
+		}
+		if op.OnlyType(n, k) {
+			a := []*op.Array{op.OfType(v)}
+			read[k] = &measured{value: a, magnitude: a}
 			continue
 		}
 		var grid op.Grid

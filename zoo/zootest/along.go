@@ -26,8 +26,8 @@ func AlongProgram(seed uint64, folder string) (path string, o format.Options, er
 	return path, o, writeSafetensors(path, s.tensors, false)
 }
 
-// Trained writes a program of 17 batch normalisations, network.pt2, and a checkpoint whose graph it is, trained.pth.
-func Trained(folder string) (path string, o format.Options, err error) {
+// trained writes a program of 17 batch normalisations, network.pt2, and a checkpoint whose graph it is, trained.pth.
+func trained(folder string) (path string, o format.Options, err error) {
 	s, o, err := alongProgram(140, folder)
 	if err != nil {
 		return "", o, err

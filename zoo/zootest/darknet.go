@@ -13,15 +13,18 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
+// Conventions are the programs that Darknet networks are for, as the setting epsilon names them: Darknet's is that of the seed
+// modulo 3.
+var Conventions = []string{"pjreddie", "alexeyab", "opencv"}
+
 // Darknet writes a Darknet network of random layers into a folder, net.cfg and net.weights, as people write them: by its
 // seed one that pjreddie's program runs, one that AlexeyAB's does, or one with layers of both. Equal seeds make equal files.
 func Darknet(seed uint64, folder string) (path string, o format.Options, err error) {
-	d := newDarknet(seed)
-	d.o.Epsilon = format.Epsilons[seed%3]
+	d := newDarknet(seed, Conventions[seed%3])
 	d.untidy = true
 	d.header = []uint32{0, 1 + uint32(d.rng.IntN(2)), 0}
 	steps := d.pjreddie()
-	switch d.o.Epsilon {
+	switch d.convention {
 	case "pjreddie":
 		d.bare = true
 		d.activations = "leaky leaky leaky leaky leaky leaky linear linear linear linear logistic relu tanh elu selu hardtan relie leaky leaky leaky linear linear ramp loggy stair lhtan plse"
@@ -55,7 +58,7 @@ func Darknet(seed uint64, folder string) (path string, o format.Options, err err
 		d.section("cost", "type", "sse")
 	case 1:
 		d.connected(5, "relu", true)
-		if d.o.Epsilon == "opencv" { // on the CPU, both programs read beyond what they allocate
+		if d.convention == "opencv" { // on the CPU, both programs read beyond what they allocate
 			d.recurrent()
 		}
 	default:
@@ -79,8 +82,7 @@ func (d *darknet) alexeyab() []func() {
 
 // DarknetForOpenCV writes a network, as Darknet does, of the layers that OpenCV's dnn runs too, with its epsilon.
 func DarknetForOpenCV(seed uint64, folder string) (path string, o format.Options, err error) {
-	d := newDarknet(seed)
-	d.o.Epsilon = "opencv"
+	d := newDarknet(seed, "opencv")
 	d.header = []uint32{0, 1 + uint32(seed%2), 5}
 	d.activations = "leaky leaky leaky linear linear mish swish logistic"
 	steps := []func(){d.plain, d.plain, d.grouped, d.residual, d.narrow, d.maxpool, d.pyramid, d.half, d.gate, d.upsample, d.reorg, d.dropout, d.back}
@@ -112,7 +114,7 @@ func DarknetForOpenCV(seed uint64, folder string) (path string, o format.Options
 // darknet is a network being written.
 type darknet struct {
 	rng         *rand.Rand
-	o           format.Options
+	convention  string
 	text        strings.Builder
 	weights     []byte
 	header      []uint32
@@ -123,8 +125,8 @@ type darknet struct {
 	activations string
 }
 
-func newDarknet(seed uint64) *darknet {
-	return &darknet{rng: rand.New(rand.NewPCG(seed, 6))}
+func newDarknet(seed uint64, convention string) *darknet {
+	return &darknet{rng: rand.New(rand.NewPCG(seed, 6)), convention: convention}
 }
 
 func (d *darknet) write(folder string) (string, format.Options, error) {
@@ -135,7 +137,7 @@ func (d *darknet) write(folder string) (string, format.Options, error) {
 func (d *darknet) writeAs(folder, name string) (string, format.Options, error) {
 	path := filepath.Join(folder, name+".cfg")
 	text := d.text.String()
-	if d.untidy && d.o.Epsilon != "pjreddie" && d.rng.IntN(3) == 0 { // whose program takes \r for a part of the name
+	if d.untidy && d.convention != "pjreddie" && d.rng.IntN(3) == 0 { // whose program takes \r for a part of the name
 		text = strings.ReplaceAll(text, "\n", "\r\n")
 	}
 	if d.untidy && d.rng.IntN(3) == 0 {
@@ -150,7 +152,7 @@ func (d *darknet) writeAs(folder, name string) (string, format.Options, error) {
 		seen = 8
 	}
 	head = append(head, []byte{7, 6, 5, 0, 0, 0, 0, 0}[:seen]...)
-	return path, d.o, errors.Join(os.WriteFile(path, []byte(text), 0o666), os.WriteFile(filepath.Join(folder, name+".weights"), append(head, d.weights...), 0o666))
+	return path, format.Options{Settings: map[string]string{"darknet.epsilon": d.convention}}, errors.Join(os.WriteFile(path, []byte(text), 0o666), os.WriteFile(filepath.Join(folder, name+".weights"), append(head, d.weights...), 0o666))
 }
 
 // section writes a section; its layer is the next one.

@@ -15,7 +15,7 @@ import (
 
 // networks are one for each format that is not ONNX, by the folder that it is written to.
 var networks = map[string]func(folder string) (string, format.Options, error){
-	"caffe": MobileNetSSD, "darknet": TinyYOLO, "keras": MiniXception, "torch": Trained,
+	"caffe": mobileNetSSD, "darknet": TinyYOLO, "keras": MiniXception, "torch": trained,
 }
 
 // WriteNetworks writes all of them below a folder and returns their paths.
@@ -38,10 +38,10 @@ func WriteNetworks(folder string) ([]string, error) {
 	return paths, nil
 }
 
-// MobileNetSSD writes a Caffe detector with the layers of the well-known MobileNet-SSD, mobilenet-ssd.prototxt and its
+// mobileNetSSD writes a Caffe detector with the layers of the well-known MobileNet-SSD, mobilenet-ssd.prototxt and its
 // caffemodel, with random weights: 35 convolutions, each with a BatchNorm, a Scale and a ReLU in place, and the
 // convolutions of six detection heads.
-func MobileNetSSD(folder string) (path string, o format.Options, err error) {
+func mobileNetSSD(folder string) (path string, o format.Options, err error) {
 	c := &caffeNet{rng: rand.New(rand.NewPCG(300, 0xcaffe)), shapes: map[string][]int64{"data": {1, 3, 300, 300}}, read: map[string]bool{}}
 	c.text.WriteString("name: \"MobileNet-SSD\"\n# random weights: what folds does not depend on them\n")
 	c.layer("data", "Input", nil, []string{"data"}, "input_param { shape { dim: 1 dim: 3 dim: 300 dim: 300 } }")
@@ -103,8 +103,7 @@ func (c *caffeNet) mobile(name, x string, out, kernel, stride, group int64) stri
 // TinyYOLO writes a Darknet detector with the layers of the well-known tiny YOLO v3, yolo-tiny.cfg and its weights, with
 // random weights and half its channels.
 func TinyYOLO(folder string) (path string, o format.Options, err error) {
-	d := newDarknet(3)
-	d.o.Epsilon = "pjreddie"
+	d := newDarknet(3, "pjreddie")
 	d.header = []uint32{0, 2, 0}
 	d.c, d.h, d.w = 3, 416, 416
 	d.section("net", "width", d.w, "height", d.h, "channels", d.c)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
 // AddsUp fails the test if the numbers of a plan do not add up, or if a node stays without a reason. m is the model as the
@@ -38,8 +39,38 @@ func AddsUp(t testing.TB, p *fold.Plan, m *model.Model) {
 			said(t, x.Node, x.Reason)
 		}
 	}
+	shown(t, p, m)
 	if n := p.Tally(); n.Folded+n.Merged+n.Left != p.Before || n.Left+n.Into != p.After || n.Into > n.Merged || (n.Into > 0) != (n.Merged > 0) {
 		t.Errorf("%d -> %d per-channel nodes: %+v", p.Before, p.After, n)
+	}
+}
+
+// shown fails the test if an example of a plan does not show what was and what is: m is the model as the plan has left it.
+func shown(t testing.TB, p *fold.Plan, m *model.Model) {
+	t.Helper()
+	there := map[string]bool{}
+	m.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			there[n.String()] = true
+		}
+	})
+	for _, f := range p.Folds {
+		for k, part := range [][]outcome.Step{f.Before, f.After} {
+			for at, s := range part {
+				n := s.Operator + ` "` + s.Node + `"`
+				if k == 1 && !there[n] {
+					t.Errorf("an example shows %s, which is not in the folded model", n)
+				}
+				for _, from := range s.From {
+					if from < 0 || from >= at {
+						t.Errorf("an example shows that %s reads node %d of %d", n, from, at)
+					}
+				}
+			}
+		}
+		if len(f.Before) == 0 || f.Times < 1 {
+			t.Errorf("an example shows nothing: %+v", f)
+		}
 	}
 }
 

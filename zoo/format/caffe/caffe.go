@@ -25,7 +25,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "caffe", Version: 2, Extensions: []string{".prototxt"}, Open: Open})
+	format.Register(format.Format{Name: "caffe", Version: 2, Extensions: []string{".prototxt"}, Open: open, Files: files})
 }
 
 // file is an open net.
@@ -38,9 +38,9 @@ type file struct {
 	blobs   map[*model.Value]*blob
 }
 
-// Open opens a prototxt with the caffemodel that the options name, or the one beside it that has its name. Errors wrap
+// open opens a prototxt with the caffemodel that the options name, or the one beside it that has its name. Errors wrap
 // format.ErrCorrupt or format.ErrLimit where a file is to blame; in the prototxt they say line and column.
-func Open(_ context.Context, path string, o format.Options) (format.File, error) {
+func open(_ context.Context, path string, o format.Options) (format.File, error) {
 	name := filepath.Base(path)
 	text, err := readText(path, name)
 	if err != nil {
@@ -66,6 +66,11 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 		return nil, err
 	}
 	return f, nil
+}
+
+// files is what format.Files says of a prototxt.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	return format.Named(path, o, ".caffemodel"), nil
 }
 
 // readText reads a prototxt, which is text of moderate size.

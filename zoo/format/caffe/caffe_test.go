@@ -44,7 +44,7 @@ func open(t testing.TB, path string) format.File {
 func folded(t testing.TB, path string) (written string, plan *fold.Plan) {
 	t.Helper()
 	f := open(t, path)
-	plan, err := fold.Fold(f.Model(), fold.Options{})
+	plan, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func try(t *testing.T, path, weights, folder string) trial {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	if x.plan, err = fold.Fold(g.Model(), fold.Options{}); err != nil {
+	if x.plan, err = fold.Fold(t.Context(), g.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	out := formattest.Folder{Path: filepath.Join(folder, "folded"), Name: filepath.Base(path)}

@@ -27,7 +27,12 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: Open})
+	format.Register(format.Format{Name: "checkpoint", Version: 2, Extensions: []string{".pt", ".pth", ".ckpt", ".bin", ".bin.index.json"}, Bare: true, Open: open, Files: files})
+}
+
+// files is what format.Files says of a checkpoint.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	return state.Named(path, ".bin", o)
 }
 
 // file is an open checkpoint.
@@ -45,8 +50,8 @@ type shard struct {
 	tree *tree
 }
 
-// Open reads the pickles, and finds the structure. The storages stay in the files.
-func Open(ctx context.Context, path string, o format.Options) (format.File, error) {
+// open reads the pickles, and finds the structure. The storages stay in the files.
+func open(ctx context.Context, path string, o format.Options) (format.File, error) {
 	h := &file{Files: state.Files{Path: path}}
 	if err := h.open(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), h.Close())

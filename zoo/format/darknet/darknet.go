@@ -26,7 +26,14 @@ import (
 func init() {
 	format.Register(format.Format{
 		Name: "darknet", Version: 2, Extensions: []string{".cfg"},
+		Settings: []format.Setting{{
+			Key: "epsilon", Words: []string{"pjreddie", "alexeyab", "opencv"},
+			Doc: "what Darknet's batch normalisations divide by: sqrt(variance) + 1e-6 (pjreddie), sqrt(variance + 1e-5) (alexeyab) or sqrt(variance + 1e-6) (opencv)",
+		}},
 		Open: func(_ context.Context, path string, o format.Options) (format.File, error) { return open(path, o) },
+		Files: func(_ context.Context, path string, o format.Options) ([]string, error) {
+			return format.Named(path, o, ".weights"), nil
+		},
 	})
 }
 
@@ -48,14 +55,7 @@ func open(path string, o format.Options) (_ *file, err error) {
 	if err != nil {
 		return nil, err
 	}
-	convention := o.Epsilon
-	if convention == "" {
-		convention = format.Epsilons[0]
-	}
-	e, ok := epsilons[convention]
-	if !ok {
-		return nil, fmt.Errorf("no epsilon is called %q, only %s", convention, strings.Join(format.Epsilons, ", "))
-	}
+	convention := o.Settings["darknet.epsilon"]
 	weights := o.Weights
 	if weights == "" {
 		weights = strings.TrimSuffix(path, filepath.Ext(path)) + ".weights"
@@ -82,8 +82,8 @@ func open(path string, o format.Options) (_ *file, err error) {
 	}
 	f.floats = io.NewSectionReader(f.weights, f.header, f.net.floats*floatSize)
 	f.model = &model.Model{Opset: map[string]int64{"": 17}, Place: f.place}
-	f.epsilon = e
-	b := &builder{net: f.net, model: f.model, floats: f.floats, transposed: transposed, epsilon: e}
+	f.epsilon = epsilons[convention]
+	b := &builder{net: f.net, model: f.model, floats: f.floats, transposed: transposed, epsilon: f.epsilon}
 	if err := b.graph(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -51,6 +50,11 @@ func some(n int) []float32 {
 	return out
 }
 
+// by are the options of a network for a program.
+func by(convention string) format.Options {
+	return format.Options{Settings: map[string]string{"darknet.epsilon": convention}}
+}
+
 func open(t testing.TB, path string, o format.Options) format.File {
 	t.Helper()
 	f, err := format.Open(t.Context(), path, o)
@@ -74,7 +78,7 @@ type folded struct {
 func foldedBy(t *testing.T, path string, o format.Options, how fold.Options) folded {
 	t.Helper()
 	f := open(t, path, o)
-	plan, err := fold.Fold(f.Model(), how)
+	plan, err := fold.Fold(t.Context(), f.Model(), how)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,6 +191,18 @@ var divisors = map[string]func(variance float32) float64{
 	"opencv":   func(v float32) float64 { return math.Sqrt(float64(v) + float64(float32(1e-6))) },
 }
 
+func TestEveryWordOfTheSettingIsAConvention(t *testing.T) {
+	f, err := format.Find("net.cfg")
+	if err != nil || len(f.Settings) != 1 {
+		t.Fatal(f, err)
+	}
+	for _, word := range f.Settings[0].Words {
+		if divisors[word] == nil {
+			t.Errorf("no divisor is known of %s", word)
+		}
+	}
+}
+
 func TestFoldedNumbersAreRoundedOnceFromTheFormula(t *testing.T) {
 	const n, in = 2, 3
 	beta, gamma, mean, variance := []float32{0.5, -3}, []float32{1.5, -0.75}, []float32{0.125, -2}, []float32{3e-5, 0.7}
@@ -206,7 +222,7 @@ func TestFoldedNumbersAreRoundedOnceFromTheFormula(t *testing.T) {
 	} {
 		for convention, divisor := range divisors {
 			text := "[net]\nwidth=1\nheight=1\nchannels=3\n" + layer.text + "batch_normalize=1\nactivation=linear\n"
-			got := foldedBy(t, network(t, text, layer.floats), format.Options{Epsilon: convention}, fold.Options{})
+			got := foldedBy(t, network(t, text, layer.floats), by(convention), fold.Options{})
 			var want []float32
 			for c := range n {
 				s := float64(gamma[c]) / divisor(variance[c])
@@ -297,7 +313,7 @@ func TestAWeightThatWouldOverflowIsNamed(t *testing.T) {
 	floats := some(4 + 3)
 	floats[1], floats[5] = 1e3, 1e38
 	f := open(t, network(t, net3x8x8+"[convolutional]\nbatch_normalize=1\nactivation=linear\n", floats), format.Options{})
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := f.Write(context.Background(), formattest.Folder{Path: t.TempDir(), Name: "net.cfg"}, tensor.Reference{})
@@ -408,7 +424,7 @@ func TestHeadersOfAllVersionsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := open(t, path, format.Options{})
-		if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+		if _, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
@@ -434,7 +450,7 @@ func TestOpen_BatchnormWithAndWithoutBiases(t *testing.T) {
 			t.Errorf("%d floats: %d are left, in %d floats", floats, got.plan.After, len(got.floats))
 		}
 	}
-	if _, err := format.Open(t.Context(), network(t, text, some(2+6+6)), format.Options{Epsilon: "alexeyab"}); !errors.Is(err, format.ErrCorrupt) {
+	if _, err := format.Open(t.Context(), network(t, text, some(2+6+6)), by("alexeyab")); !errors.Is(err, format.ErrCorrupt) {
 		t.Errorf("AlexeyAB's program writes biases: %v", err)
 	}
 }
@@ -456,8 +472,8 @@ func TestALargeNetworkOpensAtTheCostOfItsHeaders(t *testing.T) {
 }
 
 func TestAnUnknownConventionIsRefused(t *testing.T) {
-	_, err := format.Open(t.Context(), network(t, net3x8x8+"[dropout]\n", nil), format.Options{Epsilon: "caffe"})
-	if want := fmt.Sprintf("no epsilon is called %q, only pjreddie, alexeyab, opencv", "caffe"); err == nil || !strings.Contains(err.Error(), want) {
+	_, err := format.Open(t.Context(), network(t, net3x8x8+"[dropout]\n", nil), by("caffe"))
+	if want := `darknet.epsilon is "caffe", not one of pjreddie, alexeyab, opencv`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

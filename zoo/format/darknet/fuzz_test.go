@@ -70,6 +70,6 @@ func FuzzCfg(f *testing.F) {
 func FuzzWeights(f *testing.F) {
 	seeds(f, func(text, weights []byte) { f.Add(string(text), weights) })
 	f.Fuzz(func(t *testing.T, text string, weights []byte) {
-		formattest.Try(t, pair(t, text, weights), format.Options{Epsilon: format.Epsilons[len(weights)%3]})
+		formattest.Try(t, pair(t, text, weights), format.Options{Settings: map[string]string{"darknet.epsilon": zootest.Conventions[len(weights)%3]}})
 	})
 }

@@ -27,7 +27,7 @@ type builder struct {
 // epsilon says what keeps a batch normalisation from dividing by zero: its divisor is √(σ² + inside) + after.
 type epsilon struct{ inside, after float64 }
 
-// epsilons are the conventions of format.Epsilons. The programs write the numbers as floats of 32 bits.
+// epsilons are pjreddie's (normalize_cpu), AlexeyAB's and OpenCV's, by the words of the setting. The programs write the numbers as floats of 32 bits.
 var epsilons = map[string]epsilon{
 	"pjreddie": {after: float64(float32(1e-6))},
 	"alexeyab": {inside: float64(float32(1e-5))},

@@ -73,7 +73,7 @@ func prepare(t *testing.T, path string, o format.Options, all bool) job {
 		t.Fatal(err)
 	}
 	var err error
-	if j.plan, err = fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if j.plan, err = fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	out := formattest.Folder{Path: dir, Name: filepath.Base(path)}
@@ -182,11 +182,11 @@ func TestOpenCVRunsYOLOFastestAsItWasReadAndWritten(t *testing.T) {
 	python(t)
 	limits := map[string][2]float64{"opencv": {0, 1e-5}, "pjreddie": {1e-5, 3e-4}, "alexeyab": {1e-4, 3e-3}}
 	var jobs []job
-	for _, convention := range format.Epsilons {
-		jobs = append(jobs, prepare(t, path, format.Options{Epsilon: convention}, false))
+	for _, convention := range zootest.Conventions {
+		jobs = append(jobs, prepare(t, path, by(convention), false))
 	}
 	for k, a := range ask(t, jobs) {
-		convention, plan := format.Epsilons[k], jobs[k].plan
+		convention, plan := zootest.Conventions[k], jobs[k].plan
 		t.Logf("%s: %d batch normalisations became %d; read within %.1e, written within %.1e", convention, plan.Before, plan.After, a.Read, a.Written)
 		if limit := limits[convention]; a.Error != "" || a.Outputs != 4 || min(a.Read, a.Written) < limit[0] || max(a.Read, a.Written) > limit[1] {
 			t.Errorf("%s: %+v, want differences in %v", convention, a, limit)
@@ -212,7 +212,7 @@ func TestDarknetRunsGeneratedNetworksAsTheyWereReadAndWritten(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if o.Epsilon == convention {
+				if o.Settings["darknet.epsilon"] == convention {
 					j := prepare(t, path, o, true)
 					j.Darknet = program
 					jobs = append(jobs, j)

@@ -26,7 +26,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		h, err := open(path, "")
+		h, err := openFile(path, "")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func tryConfig(t *testing.T, over *file, text string) {
 		return
 	}
 	h.built.m.Place, h.built.m.Stays = place, stays
-	if _, err := fold.Fold(h.built.m, fold.Options{}); err != nil {
+	if _, err := fold.Fold(t.Context(), h.built.m, fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	var overflow *format.OverflowError
@@ -86,7 +86,7 @@ func TestConfigurationsWithSomethingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := open(path, "")
+		h, err := openFile(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}

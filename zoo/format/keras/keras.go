@@ -24,7 +24,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "keras", Version: 2, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: Open})
+	format.Register(format.Format{Name: "keras", Version: 2, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: open, Files: files})
 }
 
 // file is an open model file.
@@ -43,9 +43,9 @@ type file struct {
 	dropped []string // what writing leaves out of the file, for the report
 }
 
-// Open reads a model's configuration and the tree of its weights. The weights stay in the file.
-func Open(_ context.Context, path string, o format.Options) (format.File, error) {
-	h, err := open(path, o.Weights)
+// open reads a model's configuration and the tree of its weights. The weights stay in the file.
+func open(_ context.Context, path string, o format.Options) (format.File, error) {
+	h, err := openFile(path, o.Weights)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) { // HDF5 of a kind that Keras does not write
 			err = fmt.Errorf("%w: %w", err, format.ErrUnread)
@@ -55,7 +55,7 @@ func Open(_ context.Context, path string, o format.Options) (format.File, error)
 	return h, nil
 }
 
-func open(path, weights string) (*file, error) {
+func openFile(path, weights string) (*file, error) {
 	if isPair(path) {
 		return openPair(path, weights)
 	}

@@ -35,7 +35,7 @@ func TestMapsThatNothingTakesBecomeOneLayerWhereOneCanHoldThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	plan, err := fold.Fold(f.Model(), fold.Options{})
+	plan, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 	if err != nil || plan.Before != 2 || plan.After != 1 || plan.Tally() != (fold.Tally{Merged: 2, Into: 1}) {
 		t.Fatalf("%v: %+v", err, plan)
 	}

@@ -76,7 +76,7 @@ func prepare(t *testing.T, folder, name string) *fold.Plan {
 	}
 	export(t, path, filepath.Join(folder, "onnx"), name+".onnx")
 	f := open(path)
-	plan, err := fold.Fold(f.Model(), fold.Options{})
+	plan, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,14 +254,14 @@ func TestADetectorFoldsAlikeInDarknetAndKeras(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Epsilon = "alexeyab"
+	o.Settings = map[string]string{"darknet.epsilon": "alexeyab"}
 	names := lines[comparison](t, "yolo", folder, cfg, "1e-5")
 	f, err := format.Open(t.Context(), cfg, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	out := formattest.Folder{Path: filepath.Join(folder, "darknet"), Name: filepath.Base(cfg)}

@@ -1,6 +1,7 @@
 package keras
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,21 @@ import (
 
 // isPair says whether a path names a network's configuration alone.
 func isPair(path string) bool { return strings.EqualFold(filepath.Ext(path), ".json") }
+
+// files is what format.Files says of a model file: of a configuration alone the names that a file of weights beside it may
+// have, or the first of those that is there.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	if !isPair(path) {
+		return nil, nil
+	}
+	names := format.Named(path, o, ".weights.h5", ".h5", ".hdf5")
+	for _, name := range names {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), name)); err == nil {
+			return []string{name}, nil
+		}
+	}
+	return names, nil
+}
 
 // openPair opens a configuration and the weights that belong to it; without a path those beside it that have its name.
 func openPair(path, weights string) (*file, error) {

@@ -77,9 +77,9 @@ type Left struct {
 func Export(ctx context.Context, m *model.Model, out format.Output, rel string, backend tensor.Backend) error {
 	consts := op.Constants()
 	op.Infer(m, consts)
-	e := &exporter{ctx: ctx, out: out, folder: rel, backend: backend, consts: consts, index: Index{Version: 1, Layers: []Layer{}, Left: []Left{}}, names: map[string]bool{}, biases: map[*model.Node]bool{}}
+	e := &exporter{out: out, folder: rel, backend: backend, consts: consts, index: Index{Version: 1, Layers: []Layer{}, Left: []Left{}}, names: map[string]bool{}, biases: map[*model.Node]bool{}}
 	for _, n := range m.Graph.Nodes {
-		if err := e.node(n); err != nil {
+		if err := e.node(ctx, n); err != nil {
 			return fmt.Errorf("%v: %w", n, err)
 		}
 	}
@@ -87,12 +87,11 @@ func Export(ctx context.Context, m *model.Model, out format.Output, rel string, 
 	if err != nil {
 		return err
 	}
-	_, err = e.write(mainFile, tensor.Buffer(append(text, '\n')))
+	_, err = e.write(ctx, mainFile, tensor.Buffer(append(text, '\n')))
 	return err
 }
 
 type exporter struct {
-	ctx     context.Context
 	out     format.Output
 	folder  string
 	backend tensor.Backend
@@ -103,7 +102,7 @@ type exporter struct {
 }
 
 // node exports a node's parameters, or notes that they are left.
-func (e *exporter) node(n *model.Node) error {
+func (e *exporter) node(ctx context.Context, n *model.Node) error {
 	if n.Domain != "" || e.biases[n] {
 		return nil
 	}
@@ -124,11 +123,11 @@ func (e *exporter) node(n *model.Node) error {
 		l.Name = n.Outputs[0].Name
 	}
 	var err error
-	if l.Weights, err = e.tensor(name+"_W.bin", layer.weight, layer.view, layer.perm, layer.shape, "OHWI"); err != nil {
+	if l.Weights, err = e.tensor(ctx, name+"_W.bin", layer.weight, layer.view, layer.perm, layer.shape, "OHWI"); err != nil {
 		return err
 	}
 	if layer.bias != nil {
-		b, err := e.tensor(name+"_b.bin", layer.bias, layer.bias.Shape, nil, layer.shape[:1], "O")
+		b, err := e.tensor(ctx, name+"_b.bin", layer.bias, layer.bias.Shape, nil, layer.shape[:1], "O")
 		if err != nil {
 			return err
 		}
@@ -163,8 +162,8 @@ func (e *exporter) name(n *model.Node) string {
 }
 
 // tensor writes a constant as float32, its axes, as the view has them, in another order.
-func (e *exporter) tensor(name string, c *model.Constant, view []int64, perm []int, shape []int64, order string) (File, error) {
-	raw, err := e.raw(c)
+func (e *exporter) tensor(ctx context.Context, name string, c *model.Constant, view []int64, perm []int, shape []int64, order string) (File, error) {
+	raw, err := e.raw(ctx, c)
 	if err != nil {
 		return File{}, err
 	}
@@ -178,18 +177,18 @@ func (e *exporter) tensor(name string, c *model.Constant, view []int64, perm []i
 		}
 	}
 	n, _ := c.Elements()
-	sum, err := e.write(name, io.NewSectionReader(elements, 0, 4*n))
+	sum, err := e.write(ctx, name, io.NewSectionReader(elements, 0, 4*n))
 	return File{name, slices.Clone(shape), order, "float32", sum}, err
 }
 
 // raw are a constant's elements as its file stores them, its factors applied.
-func (e *exporter) raw(c *model.Constant) (tensor.Buffer, error) {
+func (e *exporter) raw(ctx context.Context, c *model.Constant) (tensor.Buffer, error) {
 	if c.Data == nil {
 		return c.Encode()
 	}
 	raw := make(tensor.Buffer, c.Bytes())
 	if len(c.Factors) > 0 {
-		return raw, format.NewScaled("", "", c).Write(e.ctx, e.backend, raw, 0)
+		return raw, format.NewScaled("", "", c).Write(ctx, e.backend, raw, 0)
 	}
 	return raw, tensor.ReadFull(c.Data, raw, 0)
 }
@@ -202,8 +201,8 @@ func narrowed(elements io.ReaderAt, c *model.Constant) (tensor.Buffer, error) {
 }
 
 // write writes one file and is its SHA-256.
-func (e *exporter) write(name string, content io.ReaderAt) (sum string, err error) {
-	if err := e.ctx.Err(); err != nil {
+func (e *exporter) write(ctx context.Context, name string, content io.ReaderAt) (sum string, err error) {
+	if err := ctx.Err(); err != nil {
 		return "", err
 	}
 	to, err := e.out.Create(path.Join(e.folder, name))

@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: Open})
+	format.Register(format.Format{Name: "onnx", Version: 2, Extensions: []string{".onnx"}, Open: open, Files: files})
 }
 
 // The fields of ModelProto, GraphProto, NodeProto, AttributeProto and FunctionProto that are read.
@@ -45,17 +45,20 @@ const (
 	nodeDomain    = 7
 	nodeOverload  = 8
 
-	attrName   = 1
-	attrFloat  = 2
-	attrInt    = 3
-	attrString = 4
-	attrTensor = 5
-	attrGraph  = 6
-	attrFloats = 7
-	attrInts   = 8
-	attrGraphs = 11
-	attrType   = 20
-	attrRef    = 21
+	attrName    = 1
+	attrFloat   = 2
+	attrInt     = 3
+	attrString  = 4
+	attrTensor  = 5
+	attrGraph   = 6
+	attrFloats  = 7
+	attrInts    = 8
+	attrTensors = 10
+	attrGraphs  = 11
+	attrType    = 20
+	attrRef     = 21
+	attrSparse  = 22
+	attrSparses = 23
 
 	functionName      = 1
 	functionInput     = 4
@@ -153,8 +156,8 @@ func (at *nodeIndex) add(f wire.Field, a model.Attr) {
 	}
 }
 
-// Open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
-func Open(ctx context.Context, path string, _ format.Options) (format.File, error) {
+// open indexes a model. Errors wrap format.ErrCorrupt, format.ErrLimit or format.ErrOutside where the file is to blame.
+func open(ctx context.Context, path string, _ format.Options) (format.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -244,7 +244,7 @@ func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	plan, err := fold.Fold(f.Model(), fold.Options{})
+	plan, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestExternalData_AChecksumGoesWithTheBytesThatItIsOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if p, err := fold.Fold(f.Model(), fold.Options{}); err != nil || p.After != 0 {
+	if p, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil || p.After != 0 {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	out := formattest.Folder{Path: t.TempDir(), Name: "m.onnx"}
@@ -342,5 +342,57 @@ func TestExternalData_AChecksumGoesWithTheBytesThatItIsOf(t *testing.T) {
 	written, err := os.ReadFile(filepath.Join(out.Path, "m.onnx"))
 	if n := bytes.Count(written, []byte("checksum")); err != nil || n != 1 {
 		t.Errorf("%d checksums are left, want that of o.bin alone: %v", n, err)
+	}
+}
+
+func TestFiles_AreThoseOfExternalDataWhereverATensorStands(t *testing.T) {
+	at := func(location string) []byte {
+		return slices.Concat(number(2, 1), field(13, text(1, "location"), text(2, location)), number(14, 1))
+	}
+	inline := slices.Concat(number(2, 1), field(13, text(1, "location"), text(2, "unused.bin"))) // its elements are in the model file
+	attr := func(n protowire.Number, content []byte) []byte { return field(5, text(1, "a"), field(n, content)) }
+	body := field(5, at("body.bin"))
+	graph := slices.Concat(
+		field(5, at("./w.bin")), field(5, at("w.bin")), field(5, inline), field(15, field(1, at("sparse.bin")), field(2, at("indices.bin"))),
+		node("Constant", "", nil, []string{"c"}, attr(5, at("constant.bin"))), node("X", "", nil, []string{"x"}, attr(10, at("list.bin"))),
+		node("If", "", nil, []string{"y"}, attr(6, body), attr(11, field(1, attr(6, field(5, at("deep/deep.bin")))))),
+	)
+	model := slices.Concat(file(graph), field(25, text(1, "f"), field(7, attr(5, at("function.bin")))))
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := os.WriteFile(path, model, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	names, err := format.Files(t.Context(), path, format.Options{})
+	want := []string{"w.bin", "sparse.bin", "indices.bin", "constant.bin", "list.bin", "body.bin", "deep/deep.bin", "function.bin"}
+	if err != nil || !slices.Equal(names, want) {
+		t.Errorf("%q, %v, want %q", names, err, want)
+	}
+}
+
+func TestFiles_OutsideTheFolderOrNestedWithoutEndAreErrors(t *testing.T) {
+	outside := func(location string) []byte {
+		return file(field(5, field(13, text(1, "location"), text(2, location)), number(14, 1)))
+	}
+	deep := []byte{}
+	for range 200 {
+		deep = field(1, field(5, field(6, deep)))
+	}
+	for name, test := range map[string]struct {
+		model []byte
+		want  error
+	}{
+		"above":    {outside("../w.bin"), format.ErrOutside},
+		"absolute": {outside("/etc/passwd"), format.ErrOutside},
+		"none":     {outside(""), format.ErrOutside},
+		"nested":   {file(deep), format.ErrLimit},
+		"cut":      {outside("w.bin")[:20], format.ErrCorrupt},
+	} {
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := os.WriteFile(path, test.model, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if names, err := format.Files(t.Context(), path, format.Options{}); !errors.Is(err, test.want) {
+			t.Errorf("%s: %q, %v, want %v", name, names, err, test.want)
+		}
 	}
 }

@@ -76,15 +76,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 			isExternal = f.Value == 1
 		case tensorExternalData:
 			var key, value string
-			err = x.Each(f.Body, func(g wire.Field) (err error) {
-				switch g.Number {
-				case 1:
-					key, err = x.Text(g)
-				case 2:
-					value, err = x.Text(g)
-				}
-				return err
-			})
+			key, value, err = entry(&x.Reader, f)
 			switch entries[key] = value; key {
 			case "location":
 				location = &f
@@ -138,6 +130,20 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		c.Data = tensor.Lazily((&decoded{x.File, x.Size, payload, c.DType, elements, s.name}).decode)
 	}
 	return c, s, nil
+}
+
+// entry reads a StringStringEntryProto.
+func entry(r *wire.Reader, f wire.Field) (key, value string, err error) {
+	err = r.Each(f.Body, func(g wire.Field) (err error) {
+		switch g.Number {
+		case 1:
+			key, err = r.Text(g)
+		case 2:
+			value, err = r.Text(g)
+		}
+		return err
+	})
+	return key, value, err
 }
 
 // contiguous says whether a payload field holds the elements as they are.
@@ -253,17 +259,28 @@ func spelled(location string) string {
 	return path.Clean(location)
 }
 
+// maxOthers bounds the files of a model's external data.
+const maxOthers = 4096
+
+// namesOther says whether rel can be another file of a model of which so many are known.
+func namesOther(rel string, known int) error {
+	if known >= maxOthers {
+		return fmt.Errorf("external data in more than %d files: %w", maxOthers, format.ErrLimit)
+	}
+	if rel == "" || !filepath.IsLocal(filepath.FromSlash(rel)) || strings.Contains(rel, "\\") {
+		return fmt.Errorf("external data %q: %w", rel, format.ErrOutside)
+	}
+	return nil
+}
+
 // other opens another file of the model, once. It has to lie below the model's folder, or below the folder of the file that
 // the model file links to: Hugging Face's cache has both as links into a folder of contents.
 func (x *index) other(rel string) (*os.File, int64, error) {
 	if o := x.others[rel]; o != nil {
 		return o.file, o.size, nil
 	}
-	if len(x.others) >= 4096 {
-		return nil, 0, fmt.Errorf("external data in more than %d files: %w", len(x.others), format.ErrLimit)
-	}
-	if rel == "" || !filepath.IsLocal(filepath.FromSlash(rel)) || strings.Contains(rel, "\\") {
-		return nil, 0, fmt.Errorf("external data %q: %w", rel, format.ErrOutside)
+	if err := namesOther(rel, len(x.others)); err != nil {
+		return nil, 0, err
 	}
 	own := filepath.Join(filepath.Dir(x.path), filepath.FromSlash(rel))
 	real, err := filepath.EvalSymlinks(own)

@@ -152,7 +152,7 @@ func TestUnsortedNodes_AreReadAsIfTheyWereSortedAndKeepTheirOrder(t *testing.T) 
 			t.Fatal(err)
 		}
 		defer was.Close()
-		want, err := fold.Fold(was.Model(), fold.Options{})
+		want, err := fold.Fold(t.Context(), was.Model(), fold.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestUnsortedNodes_AreReadAsIfTheyWereSortedAndKeepTheirOrder(t *testing.T) 
 			if !bytes.Equal(formattest.Read(t, copied), formattest.Read(t, path)) {
 				t.Errorf("%s: a model that was not edited is written otherwise", name)
 			}
-			plan, err := fold.Fold(f.Model(), fold.Options{})
+			plan, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 			if err != nil || plan.Before != want.Before || plan.After != want.After {
 				t.Errorf("%s: %v, %d -> %d per-channel nodes, sorted it has %d -> %d", name, err, plan.Before, plan.After, want.Before, want.After)
 			}

@@ -18,7 +18,12 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "safetensors", Version: 1, Extensions: []string{".safetensors", ".safetensors.index.json"}, Bare: true, Open: Open})
+	format.Register(format.Format{Name: "safetensors", Version: 1, Extensions: []string{".safetensors", ".safetensors.index.json"}, Bare: true, Open: open, Files: files})
+}
+
+// files is what format.Files says of a checkpoint.
+func files(_ context.Context, path string, o format.Options) ([]string, error) {
+	return state.Named(path, ".safetensors", o)
 }
 
 // file is an open checkpoint.
@@ -34,8 +39,8 @@ type stored struct {
 	entry *entry
 }
 
-// Open reads the headers, and finds the structure. The elements stay in the files.
-func Open(ctx context.Context, path string, o format.Options) (format.File, error) {
+// open reads the headers, and finds the structure. The elements stay in the files.
+func open(ctx context.Context, path string, o format.Options) (format.File, error) {
 	h := &file{Files: state.Files{Path: path}, of: map[*state.Tensor]*stored{}}
 	if err := h.open(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), h.Close())

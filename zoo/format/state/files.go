@@ -3,7 +3,9 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -32,6 +34,21 @@ func (c *Files) Paths(extension string) (paths []string, err error) {
 	return c.Index.Paths, nil
 }
 
+// Named is what format.Files says of a checkpoint, of which shards have that extension: an index lists them, and a config.json
+// is read where nothing else says what the structure is.
+func Named(path, extension string, o format.Options) (names []string, err error) {
+	if strings.HasSuffix(strings.ToLower(path), ".json") {
+		if _, names, err = readNames(path, extension); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	s, beside := o.State, filepath.Join(filepath.Dir(path), modelConfig)
+	if s.Graph == "" && len(s.Pairs) == 0 && len(s.Presets) == 0 && (s.Config == "" || s.Config == beside) {
+		names = append(names, modelConfig)
+	}
+	return names, nil
+}
+
 // Keep closes a file of the checkpoint when that is closed.
 func (c *Files) Keep(f *os.File) { c.files = append(c.files, f) }
 
@@ -42,7 +59,7 @@ func (c *Files) Structure(ctx context.Context, tensors []*Tensor, in func(*Tenso
 			return err
 		}
 	}
-	c.Net, err = Open(ctx, c.Path, tensors, o)
+	c.Net, err = open(ctx, c.Path, tensors, o)
 	return err
 }
 

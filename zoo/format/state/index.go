@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,68 +33,91 @@ const (
 
 // ReadIndex reads the index at a path, of shards with that extension, which lie beside it.
 func ReadIndex(path, extension string) (*Index, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	defer f.Close()
-	info, err := format.Regular(f.Stat())
+	x, names, err := readNames(path, extension)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxIndex {
-		return nil, fmt.Errorf("an index of %d bytes: %w", info.Size(), format.ErrLimit)
-	}
-	text, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	x := &Index{raw: text, shard: map[string]string{}}
-	parsed, err := jsontext.Parse(string(text))
-	if err != nil {
-		return nil, err
-	}
-	list := parsed.Get("weight_map")
-	if list == nil || list.Kind != '{' {
-		return nil, fmt.Errorf("it has no weight_map: no index of shards: %w", format.ErrCorrupt)
-	}
-	folder := filepath.Dir(path)
 	var infos []os.FileInfo
-	for k, v := range list.Items {
-		name, ok := v.Str()
-		switch {
-		case !ok || !strings.HasSuffix(strings.ToLower(name), extension):
-			return nil, fmt.Errorf("tensor %.100q is in no %s file: %w", list.Keys[k], extension, format.ErrCorrupt)
-		case filepath.Base(name) != name:
-			return nil, fmt.Errorf("tensor %.100q is in %.100q: %w: %w", list.Keys[k], name, format.ErrOutside, format.ErrCorrupt)
-		}
-		if x.shard[list.Keys[k]] != "" {
-			return nil, fmt.Errorf("tensor %.100q is listed twice: %w", list.Keys[k], format.ErrCorrupt)
-		}
-		at := filepath.Join(folder, name)
-		x.shard[list.Keys[k]] = at
-		if slices.Contains(x.Paths, at) {
-			continue
-		}
+	for _, name := range names {
+		at := filepath.Join(filepath.Dir(path), name)
 		info, err := os.Stat(at)
 		if err != nil {
-			return nil, fmt.Errorf("shard %.100q of tensor %.100q: %w: %w", name, list.Keys[k], errors.Unwrap(err), format.ErrCorrupt)
+			return nil, fmt.Errorf("shard %.100q of tensor %.100q: %w: %w", name, x.first(at), errors.Unwrap(err), format.ErrCorrupt)
 		}
 		for j, other := range infos {
 			if os.SameFile(info, other) {
 				return nil, fmt.Errorf("shards %.100q and %.100q are one file: %w", filepath.Base(x.Paths[j]), name, format.ErrCorrupt)
 			}
 		}
-		if len(x.Paths) >= maxShards {
-			return nil, fmt.Errorf("more than %d shards: %w", maxShards, format.ErrLimit)
-		}
 		x.Paths, infos = append(x.Paths, at), append(infos, info)
-	}
-	if len(x.Paths) == 0 {
-		return nil, fmt.Errorf("it lists no shards: %w", format.ErrCorrupt)
 	}
 	slices.Sort(x.Paths)
 	return x, nil
+}
+
+// first is the first tensor, by its name, of the shard at a path.
+func (x *Index) first(path string) string {
+	for _, name := range slices.Sorted(maps.Keys(x.shard)) {
+		if x.shard[name] == path {
+			return name
+		}
+	}
+	return ""
+}
+
+// readNames reads the index at a path, and the names of the shards, as they come. It does not look for these.
+func readNames(path, extension string) (x *Index, names []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, errors.Unwrap(err)
+	}
+	defer f.Close()
+	info, err := format.Regular(f.Stat())
+	if err != nil {
+		return nil, nil, err
+	}
+	if info.Size() > maxIndex {
+		return nil, nil, fmt.Errorf("an index of %d bytes: %w", info.Size(), format.ErrLimit)
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	x = &Index{raw: text, shard: map[string]string{}}
+	parsed, err := jsontext.Parse(string(text))
+	if err != nil {
+		return nil, nil, err
+	}
+	list := parsed.Get("weight_map")
+	if list == nil || list.Kind != '{' {
+		return nil, nil, fmt.Errorf("it has no weight_map: no index of shards: %w", format.ErrCorrupt)
+	}
+	folder := filepath.Dir(path)
+	seen := map[string]bool{}
+	for k, v := range list.Items {
+		name, ok := v.Str()
+		switch {
+		case !ok || !strings.HasSuffix(strings.ToLower(name), extension):
+			return nil, nil, fmt.Errorf("tensor %.100q is in no %s file: %w", list.Keys[k], extension, format.ErrCorrupt)
+		case filepath.Base(name) != name:
+			return nil, nil, fmt.Errorf("tensor %.100q is in %.100q: %w: %w", list.Keys[k], name, format.ErrOutside, format.ErrCorrupt)
+		}
+		if x.shard[list.Keys[k]] != "" {
+			return nil, nil, fmt.Errorf("tensor %.100q is listed twice: %w", list.Keys[k], format.ErrCorrupt)
+		}
+		x.shard[list.Keys[k]] = filepath.Join(folder, name)
+		if seen[name] {
+			continue
+		}
+		if len(names) >= maxShards {
+			return nil, nil, fmt.Errorf("more than %d shards: %w", maxShards, format.ErrLimit)
+		}
+		names, seen[name] = append(names, name), true
+	}
+	if len(names) == 0 {
+		return nil, nil, fmt.Errorf("it lists no shards: %w", format.ErrCorrupt)
+	}
+	return x, names, nil
 }
 
 // Holds says whether each shard has the tensors that the index says, and no others; in is the path of a tensor's shard.

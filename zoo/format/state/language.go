@@ -27,8 +27,11 @@ type config struct {
 	Text          *config  `json:"text_config"`
 }
 
-// maxConfig bounds a config.json.
-const maxConfig = 4 << 20
+// modelConfig is its name, maxConfig bounds its bytes.
+const (
+	modelConfig = "config.json"
+	maxConfig   = 4 << 20
+)
 
 // readConfig reads the config.json at a path; nil where there is none.
 func readConfig(path string) (*config, error) {
@@ -72,7 +75,7 @@ func (c *config) tied(byDefault bool) bool {
 func (b *builder) language(path string, o format.State) error {
 	at, untie := o.Config, o.Untie
 	if at == "" {
-		at = filepath.Join(filepath.Dir(path), "config.json")
+		at = filepath.Join(filepath.Dir(path), modelConfig)
 	}
 	b.used = append(b.used, at)
 	b.complete = true // its code has no bias where the file has none

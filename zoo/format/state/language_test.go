@@ -104,7 +104,7 @@ func TestNormalisationsWithUnknownReadersStay(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			p, err := fold.Fold(f.Model(), fold.Options{Neutralize: neutral})
+			p, err := fold.Fold(t.Context(), f.Model(), fold.Options{Neutralize: neutral})
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -140,7 +140,7 @@ func TestWhatWentIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p, err := fold.Fold(f.Model(), fold.Options{})
+	p, err := fold.Fold(t.Context(), f.Model(), fold.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func folded(t *testing.T, path string, o format.Options, neutral bool) (*fold.Pl
 		return f
 	}
 	f := open(path)
-	p, err := fold.Fold(f.Model(), fold.Options{Neutralize: neutral})
+	p, err := fold.Fold(t.Context(), f.Model(), fold.Options{Neutralize: neutral})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,8 +74,8 @@ func (n *Net) Close() error {
 	return n.close()
 }
 
-// Open finds the structure of the checkpoint at a path.
-func Open(ctx context.Context, path string, tensors []*Tensor, o format.Options) (*Net, error) {
+// open finds the structure of the checkpoint at a path.
+func open(ctx context.Context, path string, tensors []*Tensor, o format.Options) (*Net, error) {
 	for _, t := range tensors {
 		if _, ok := tensor.Elements(t.Shape); !ok {
 			return nil, fmt.Errorf("tensor %q: shape %v: %w", t, t.Shape, format.ErrCorrupt)

@@ -35,7 +35,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "torch", Version: 1, Extensions: []string{".pt2"}, Open: Open})
+	format.Register(format.Format{Name: "torch", Version: 1, Extensions: []string{".pt2"}, Open: open})
 }
 
 // file is an open .pt2 file.
@@ -49,16 +49,16 @@ type file struct {
 	built   *builder
 }
 
-// Open reads a program and where its weights are. The weights stay in the file.
-func Open(_ context.Context, path string, o format.Options) (format.File, error) {
-	h, err := open(path, o)
+// open reads a program and where its weights are. The weights stay in the file.
+func open(_ context.Context, path string, o format.Options) (format.File, error) {
+	h, err := openFile(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return h, nil
 }
 
-func open(path string, o format.Options) (*file, error) {
+func openFile(path string, o format.Options) (*file, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, errors.Unwrap(err) // the path is said already

@@ -259,7 +259,7 @@ func foldedAs(t *testing.T, path string, o fold.Options) (before, after *model.M
 		return f
 	}
 	f := open(path)
-	if _, err := fold.Fold(f.Model(), o); err != nil {
+	if _, err := fold.Fold(t.Context(), f.Model(), o); err != nil {
 		t.Fatal(err)
 	}
 	out := formattest.Folder{Path: t.TempDir(), Name: "folded.pt2"}
@@ -288,7 +288,7 @@ func TestDamagedRecordsAreNoticedBeforeTheyAreWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := fold.Fold(f.Model(), fold.Options{}); err != nil {
+	if _, err := fold.Fold(t.Context(), f.Model(), fold.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = f.Write(t.Context(), formattest.Folder{Path: t.TempDir(), Name: "folded.pt2"}, cpu.New(1))

@@ -8,19 +8,19 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Engine is ONNX Runtime, which a build without cgo cannot load.
-type Engine struct{}
+// engine is ONNX Runtime, which a build without cgo cannot load.
+type engine struct{}
 
 // loads says whether a library can be loaded.
 const loads = false
 
-// Open says that the build cannot load the library.
-func Open(string) (*Engine, error) { return nil, ErrNotBuilt }
+// load says that the build cannot load the library.
+func load(string) (*engine, error) { return nil, ErrNotBuilt }
 
 // Name is empty.
-func (*Engine) Name() string { return "" }
+func (*engine) Name() string { return "" }
 
 // Compare reports that it did not run.
-func (*Engine) Compare(context.Context, Comparison) outcome.Check {
+func (*engine) Compare(context.Context, Comparison) outcome.Check {
 	return outcome.Check{Status: outcome.NotRun, Note: ErrNotBuilt.Error()}
 }

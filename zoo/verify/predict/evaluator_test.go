@@ -22,7 +22,7 @@ import (
 // TestEvaluatorAgreesWithONNXRuntimeOnRandomGraphs holds the evaluator, which the planner's constants and the algebra check
 // share, against a program that shares nothing with it. ZOOFOLD_GRAPHS is how many graphs there are, else 1000.
 func TestEvaluatorAgreesWithONNXRuntimeOnRandomGraphs(t *testing.T) {
-	engine(t)
+	inProcess(t)
 	count := uint64(1000)
 	if text := os.Getenv("ZOOFOLD_GRAPHS"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)

@@ -44,8 +44,8 @@ func (l Library) unusable(why string) error {
 // versioned is how file names end that have a version in them.
 var versioned = regexp.MustCompile(`^libonnxruntime\.(?:so\.(\d+\.\d+(?:\.\d+)*)|(\d+\.\d+(?:\.\d+)*)\.dylib)$`)
 
-// Version is what the file's name says, its links followed; "" where it does not. Nothing is loaded.
-func (l Library) Version() string {
+// version is what the file's name says, its links followed; "" where it does not. Nothing is loaded.
+func (l Library) version() string {
 	path, err := filepath.EvalSymlinks(l.Path)
 	if err != nil {
 		return ""
@@ -58,7 +58,7 @@ func (l Library) Version() string {
 
 // String says of the library what is known before it is loaded.
 func (l Library) String() string {
-	if v := l.Version(); v != "" {
+	if v := l.version(); v != "" {
 		return fmt.Sprintf("ONNX Runtime %s (%s)", v, l.Path)
 	}
 	return fmt.Sprintf("ONNX Runtime, version unknown until it is loaded (%s)", l.Path)

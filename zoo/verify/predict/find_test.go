@@ -132,7 +132,7 @@ func TestVersionsAreReadFromNames(t *testing.T) {
 		put(t, folder, "libort-1.2.3.so"): "", filepath.Join(folder, "missing"): "",
 	} {
 		l := Library{Path: path}
-		if got := l.Version(); got != want || !strings.Contains(l.String(), path) || strings.Contains(l.String(), "unknown") != (want == "") {
+		if got := l.version(); got != want || !strings.Contains(l.String(), path) || strings.Contains(l.String(), "unknown") != (want == "") {
 			t.Errorf("%s: %q, want %q: %s", path, got, want, l)
 		}
 	}

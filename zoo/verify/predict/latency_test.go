@@ -13,7 +13,7 @@ import (
 )
 
 func TestLatencyIsMeasuredWhereItIsAskedFor(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	for _, d := range []tensor.DType{tensor.Float32, tensor.Float16} {
 		a, _ := file(t, d, "Identity", nil)
 		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: a}); c.Latency != nil {
@@ -30,7 +30,7 @@ func TestLatencyIsMeasuredWhereItIsAskedFor(t *testing.T) {
 }
 
 func TestLatencyThatCannotBeMeasuredSaysWhy(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	b, _ := file(t, tensor.Float32, "Identity", func(w []float64) { w[5] += 0.25 })
 	if c := e.Compare(context.Background(), Comparison{Original: a, Folded: b, Latency: true}); c.Status != outcome.Mismatch || c.Latency != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Comparison is what Engine.Compare compares.
+// Comparison is what engine.Compare compares.
 type Comparison struct {
 	Original, Folded string  // paths of model files
 	Tolerance        float64 // largest difference relative to an output's largest value; 0: the jitter rule
@@ -62,7 +62,7 @@ func (c Comparison) limit(jitter float64) float64 {
 	if c.Tolerance > 0 {
 		return c.Tolerance
 	}
-	return max(1e-5, 32*c.Unit, 4*jitter)
+	return outcome.Limit(jitter, c.Unit)
 }
 
 // Slower is the ratio of latencies, after to before, above which a folded model is slower than its original: what is below

@@ -30,8 +30,8 @@ func library(t *testing.T) string {
 	return path
 }
 
-func engine(t *testing.T) *Engine {
-	e, err := Open(library(t))
+func inProcess(t *testing.T) *engine {
+	e, err := load(library(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func write(t *testing.T, b []byte) (path string) {
 }
 
 func TestEqualModelsPassAndOthersDoNot(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	for _, d := range []tensor.DType{tensor.Float32, tensor.Float64, tensor.Float16} {
 		a, _ := file(t, d, "Identity", nil)
 		if c := e.Compare(context.Background(), Comparison{Original: a, Folded: a}); c.Status != outcome.Passed || c.Compared == 0 || c.Difference != 0 {
@@ -86,7 +86,7 @@ func TestEqualModelsPassAndOthersDoNot(t *testing.T) {
 }
 
 func TestWhatASigmoidHidesIsSeenBeforeIt(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	faint := func(w []float64) {
 		for k := range w {
 			w[k] = 1e-7 * w[k]
@@ -104,7 +104,7 @@ func TestWhatASigmoidHidesIsSeenBeforeIt(t *testing.T) {
 }
 
 func TestAModelThatDoesNotRunIsNotRun(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	odd, _ := file(t, tensor.Float32, "NoSuchOperator", nil)
 	if c := e.Compare(context.Background(), Comparison{Original: odd, Folded: odd}); c.Status != outcome.NotRun || c.Note == "" {
@@ -155,7 +155,7 @@ func TestNumbersThatAreNotFiniteHaveToBeSoInBoth(t *testing.T) {
 // Padding that follows the size of the input, and padding that was worked out for an even size, are one thing at even sizes
 // alone.
 func TestFreeSizesAreTriedOddAndInBatches(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	convolution := func(free int64, attrs ...any) string {
 		b := modeltest.New(1)
 		y := b.Op("Conv", []*model.Value{b.Input(free, 2, free, free), b.Weight(3, 2, 3, 3)}, append([]any{"strides", []int64{2, 2}}, attrs...)...)
@@ -186,10 +186,28 @@ func TestFreeSizesAreTriedOddAndInBatches(t *testing.T) {
 	}
 }
 
+func TestCompare_ModelsThatDrawRandomNumbersAreNotRun(t *testing.T) {
+	b := modeltest.New(1)
+	x := b.Op("Gemm", []*model.Value{b.Input(4, 8), b.Weight(8, 4)})
+	y := b.Op("Add", []*model.Value{x, b.Op("RandomNormalLike", []*model.Value{x})})
+	y.DType, y.Shape = tensor.Float32, []int64{4, 4}
+	var out onnx.Memory
+	if err := onnx.Export(context.Background(), b.Output(y), &out, "", tensor.Reference{}); err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, out.Bytes())
+	for _, tolerance := range []float64{0, 1e-6} {
+		c := inProcess(t).Compare(context.Background(), Comparison{Original: path, Folded: path, Tolerance: tolerance})
+		if c.Status != outcome.NotRun || !strings.Contains(c.Note, "answers the same input differently") {
+			t.Errorf("tolerance %g: %+v", tolerance, c)
+		}
+	}
+}
+
 // Where the original itself answers a one-ulp jitter with noise, a difference that is no larger says nothing: that is no
 // check that was passed.
 func TestPredictionsThatAreNoiseAreNotMeaningful(t *testing.T) {
-	e := engine(t)
+	e := inProcess(t)
 	b := modeltest.New(1)
 	x := b.Op("Gemm", []*model.Value{b.Input(4, 8), b.Weight(8, 4)})
 	y := b.Op("Sin", []*model.Value{b.Op("Mul", []*model.Value{x, b.Const([]float64{1e9}, 1)})})

@@ -71,7 +71,7 @@ func (p *Processes) Close() {
 	p.idle = nil
 }
 
-// Compare is Engine.Compare in a worker. Where the original crashes ONNX Runtime the check is not run; where only the folded
+// Compare is engine.Compare in a worker. Where the original crashes ONNX Runtime the check is not run; where only the folded
 // model does, it has failed.
 func (p *Processes) Compare(ctx context.Context, c Comparison) outcome.Check {
 	c, err := c.absolute()
@@ -335,7 +335,7 @@ func Serve(library string, in io.Reader, out io.Writer) {
 			w.requests <- m
 		}
 	}()
-	e, err := Open(library)
+	e, err := load(library)
 	if err != nil {
 		w.say(message{Refusal: strings.TrimPrefix(err.Error(), ErrNoLibrary.Error()+": ")})
 		return

@@ -138,7 +138,7 @@ func TestAKilledWorkerIsNoVerdict(t *testing.T) {
 }
 
 func TestProcessesAnswerAsTheEngineDoes(t *testing.T) {
-	p, e := processes(t), engine(t)
+	p, e := processes(t), inProcess(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	b, _ := file(t, tensor.Float32, "Identity", func(w []float64) { w[5] += 0.25 })
 	asked := 0

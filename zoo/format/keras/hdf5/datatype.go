@@ -84,9 +84,9 @@ func (t Type) variable() bool { return t.class() == classVariable }
 // unusual widths.
 func (t Type) DType() tensor.DType { return dtypes[t] }
 
-// Opaque says whether elements are bytes that HDF5 gives no meaning. Keras stores bfloat16 so, in two bytes, and says it in
+// opaque says whether elements are bytes that HDF5 gives no meaning. Keras stores bfloat16 so, in two bytes, and says it in
 // the dataset's attribute "dtype".
-func (t Type) Opaque() bool { return t.class() == classOpaque }
+func (t Type) opaque() bool { return t.class() == classOpaque }
 
 // number is DType, with numbers of either byte order, and those that an enumeration stands for.
 func (t Type) number() (d tensor.DType, bigEndian bool) {

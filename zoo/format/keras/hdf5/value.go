@@ -135,8 +135,8 @@ func (v Value) WithTexts(list []string) Value {
 	return w
 }
 
-// Numbers are the elements of numbers of either byte order, and of booleans; integers beyond 2^53 are rounded.
-func (v Value) Numbers() ([]float64, bool) {
+// numbers are the elements of numbers of either byte order, and of booleans; integers beyond 2^53 are rounded.
+func (v Value) numbers() ([]float64, bool) {
 	d, bigEndian := v.Type.number()
 	if d == tensor.Undefined || v.Null {
 		return nil, false

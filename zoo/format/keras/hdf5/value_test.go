@@ -87,7 +87,7 @@ func TestNumbersOfEveryType(t *testing.T) {
 		{Value{Type: TypeOf(tensor.Float32), Null: true}, nil, "float32"},
 		{Value{}, nil, "no type"},
 	} {
-		if got, ok := c.value.Numbers(); ok != (c.want != nil) || !reflect.DeepEqual(got, c.want) {
+		if got, ok := c.value.numbers(); ok != (c.want != nil) || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%v: %v, %v", c.value.Type, got, ok)
 		}
 		if got := c.value.Type.String(); got != c.name {
@@ -114,7 +114,7 @@ func TestTypeOf_IsTheInverseOfDType(t *testing.T) {
 
 func TestOpaqueTypesAreNoNumbers(t *testing.T) {
 	opaque := Type{"\x15\x00\x00\x00\x02\x00\x00\x00"}
-	if !opaque.Opaque() || opaque.Size() != 2 || opaque.DType() != tensor.Undefined || TypeOf(tensor.BFloat16).Opaque() {
+	if !opaque.opaque() || opaque.Size() != 2 || opaque.DType() != tensor.Undefined || TypeOf(tensor.BFloat16).opaque() {
 		t.Errorf("%v of %d bytes, %v", opaque, opaque.Size(), opaque.DType())
 	}
 }
