@@ -54,7 +54,7 @@ type entry struct {
 	Outputs  []stamp  `json:"outputs,omitempty"`  // the model file's first; their paths are relative to the output folder
 	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs under names that the model no longer has
 	State    string   `json:"state,omitempty"`    // of a line that is no success
-	Told     told     `json:"told,omitzero"`
+	Told     *told    `json:"told,omitzero"`      // nil once it is not needed any more: see tell
 
 	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
 }
@@ -63,6 +63,16 @@ type entry struct {
 type told struct {
 	outcome.Model
 	Kept []string `json:"kept,omitempty"` // keep patterns of the rule that name a node of the model
+}
+
+// tell is what was told of the model, to be told for the last time. Only an entry that is about to change is written again,
+// which one without former outputs is not; of ten thousand models it is megabytes.
+func (e *entry) tell() *told {
+	t := e.Told
+	if len(e.Former) == 0 {
+		e.Told = nil
+	}
+	return t
 }
 
 // The states of lines that are no success.

@@ -71,7 +71,7 @@ func versioned(checks []string) []string {
 func (w *work) upToDate(ctx context.Context) *entry {
 	j := w.job
 	e := w.books.get(w.owner(j))
-	if e == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
+	if e == nil || e.Told == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
 		return nil
 	}
 	if e.Told.Status != outcome.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {
@@ -107,7 +107,8 @@ func (w *work) suffices(e *entry) bool {
 // remembered tells of an unchanged model what was told of it when it was folded.
 func (w *work) remembered(e *entry) {
 	bytes := w.result.Bytes
-	w.result = e.Told.Model
+	said := e.tell()
+	w.result = said.Model
 	w.result.Status, w.result.Bytes = outcome.Unchanged, max(bytes, total(e.Inputs))
 	w.result.Path, w.result.Output = w.job.Path, ""
 	if len(e.Outputs) > 0 {
@@ -121,7 +122,7 @@ func (w *work) remembered(e *entry) {
 			*c.Check = notAsked
 		}
 	}
-	w.keeps(e.Told.Kept)
+	w.keeps(said.Kept)
 	for _, s := range e.Inputs[1:] { // the model file is guarded from the start
 		if info, err := w.fsys.Stat(s.Path); err == nil {
 			w.guard.Files(info)
