@@ -173,6 +173,7 @@ type runner struct {
 	waiting  chan struct{}   // a place for each model that may wait for the disk meanwhile; nil: none may
 	stages   *stages
 	known    sync.Map // settings, by rule and format
+	alike    alike    // what is told of models
 
 	commits sync.Mutex // of models of several files, from their claims to the ledger
 
@@ -307,6 +308,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // its output is not there
 		m.After, m.Output, m.OutputBytes, m.ExportBytes = m.Before, "", 0, 0
 	}
+	r.alike.share(&m)
 	r.report(m, meter.finish())
 }
 
