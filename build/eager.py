@@ -1,15 +1,17 @@
 """Latency of torchvision models in eager PyTorch before and after their checkpoints are folded by preset.
 
-    python3 build/eager.py ZOOFOLD FOLDER [TABLE]
+    python3 build/eager.py ZOOFOLD FOLDER TABLE [MODEL ...]
 
-FOLDER is one to work in. Weights and statistics are random, from a fixed seed: speed does not depend on them. A model without
-normalisations has Identity in their places and biases, as whoever loads the folded file writes it. One thread, one image
-of 224 x 224, original and folded in turn, medians of ROUNDS rounds. A folded model whose outputs differ by more than 1e-4,
-relative to the largest one, ends the run.
+FOLDER is one to work in, TABLE the file that the table is written to; without models all are measured. Weights and
+statistics are random, from a fixed seed: speed does not depend on them. A model without normalisations has Identity in their
+places and biases, as whoever loads the folded file writes it. One thread, one image of 224 x 224, original and folded in
+turn, each the first one in every other round, medians of ROUNDS rounds after one to warm up. A folded model whose outputs
+differ by more than 1e-4, relative to the largest one, ends the run.
 """
 
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
@@ -60,37 +62,45 @@ def folded(name, state):
     return model
 
 
+def machine():
+    """What the figures were measured on."""
+    try:
+        found = [line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    except OSError:
+        found = []
+    return found[0] if found else platform.processor() or platform.machine()
+
+
 def main():
     torch.set_num_threads(1)
-    program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    program, folder, table, names = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4:] or list(MODELS)
     rules = ""
-    for name, preset in MODELS.items():
-        path = folder / "zoo" / name
+    for name in names:
+        preset, path = MODELS[name], folder / "zoo" / name
         path.mkdir(parents=True, exist_ok=True)
         torch.save(network(name).state_dict(), path / f"{name}.pth")
         rules += f"  - match: {name}/*.pth\n    state: {{preset: {preset}}}\n    verify: [parity, algebra]\n"
     (folder / "models.yaml").write_text(f"version: 1\nzoo: zoo\nout: out\nmodels:\n{rules}")
     subprocess.run([program, "-manifest", str(folder / "models.yaml"), "-quiet", "-force"], check=True)
-    lines = ["| model | normalisations | original, ms | folded, ms | ratio |", "|---|---:|---:|---:|---:|"]
+    lines = [f"PyTorch {torch.__version__}, one thread of {machine()}, one image of 224 × 224, medians of {ROUNDS} rounds in turn:", "", "| model | normalisations | original, ms | folded, ms | ratio |", "|---|---:|---:|---:|---:|"]
     x = torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
-        for name in MODELS:
+        for name in names:
             state = torch.load(folder / "out" / name / f"{name}.pth", weights_only=True)
             before, after = network(name), folded(name, state)
             y, z = before(x), after(x)
             if not (y - z).abs().max() <= 1e-4 * y.abs().max():
                 sys.exit(f"{name}: the folded model computes something else")
             times = ([], [])
-            for _ in range(ROUNDS):
-                for model, taken in zip((before, after), times):
+            for k in range(ROUNDS + 1):
+                for model, taken in sorted(zip((before, after), times), key=lambda pair: (pair[0] is after) == (k % 2 == 0)):
                     started = time.perf_counter()
                     model(x)
                     taken.append(time.perf_counter() - started)
-            a, b = (1e3 * statistics.median(t) for t in times)
+            a, b = (1e3 * statistics.median(t[1:]) for t in times)
             lines.append(f"| {name} | {len(norms(before))} → {len(norms(after))} | {a:.1f} | {b:.1f} | {b / a:.2f} |")
             print(lines[-1], f"load {os.getloadavg()[0]:.1f}", flush=True)
-    if len(sys.argv) > 3:
-        pathlib.Path(sys.argv[3]).write_text("\n".join(lines) + "\n")
+    table.write_text("\n".join(lines) + "\n")
 
 
 main()

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -33,40 +35,47 @@ func main() {
 	python := flag.String("python", ".cache/compare/bin/python", "the Python with ONNX Runtime, onnxslim and onnxsim, whose processor time is put beside; one that is not there is passed over")
 	huge := flag.Float64("huge", 0, "GB of one more model, with external data, beside one of 0.1 GB; 0: none")
 	checkpoint := flag.Float64("checkpoint", 0, "GB of a language model in shards, measured beside cp -r and nothing else; 0: none")
+	queued := flag.Bool("queue", false, "runs over a queue with one worker, measured beside runs here and nothing else")
+	jobs := flag.Int("j", runtime.NumCPU(), "with -queue: how many models are worked on at once")
 	flag.Parse()
-	if *checkpoint > 0 {
-		if err := shards(*program, *checkpoint, *rounds); err != nil {
-			fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
-			os.Exit(1)
-		}
-		return
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch {
+	case *queued:
+		err = queue(ctx, *program, *models, *width, *many, *rounds, *jobs)
+	case *checkpoint > 0:
+		err = shards(ctx, *program, *checkpoint, *rounds)
+	default:
+		err = measure(ctx, *program, *models, *width, *many, *rounds, *published, *python, *huge)
 	}
-	if err := measure(*program, *models, *width, *many, *rounds, *published, *python, *huge); err != nil {
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "zoobench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-// bench is a folder to work in.
+// bench holds the folder in which everything is measured.
 type bench struct {
+	ctx             context.Context // whose end ends the programs, so that the folder is removed
 	folder, program string
 	jobs            int
 }
 
-// newBench makes the folder, which close removes.
-func newBench(program string, jobs int) (*bench, error) {
+// newBench creates the folder; close removes it.
+func newBench(ctx context.Context, program string, jobs int) (*bench, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
 	}
 	folder, err := os.MkdirTemp("", "zoobench-")
-	return &bench{folder, program, jobs}, err
+	return &bench{ctx, folder, program, jobs}, err
 }
 
 func (b *bench) close() { _ = os.RemoveAll(b.folder) }
 
-func measure(program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
-	b, err := newBench(program, runtime.NumCPU())
+func measure(ctx context.Context, program string, models int, width int64, many, rounds int, published, python string, huge float64) error {
+	b, err := newBench(ctx, program, runtime.NumCPU())
 	if err != nil {
 		return err
 	}
@@ -111,7 +120,7 @@ func machine() string {
 	return fmt.Sprintf("%d processors of %s, %s", runtime.NumCPU(), name, runtime.GOOS)
 }
 
-// contestant is one way to make a second zoo of the first.
+// contestant is one way to make a second zoo from the first.
 type contestant struct {
 	name  string
 	run   func(out string) (ended, error)
@@ -149,7 +158,7 @@ func (b *bench) speed(name, zoo string, rounds int) error {
 	return nil
 }
 
-// compete runs the contestants by turns, so many rounds after one to warm up; where there are no others, that one counts.
+// compete runs the contestants in turn, for so many rounds after a warm-up; with 0 rounds the warm-up counts.
 func (b *bench) compete(list []*contestant, rounds int) error {
 	out := filepath.Join(b.folder, "out")
 	for round := range rounds + 1 {
@@ -253,7 +262,7 @@ func size(folder string) (count int, bytes int64, err error) {
 
 // command runs a program to its end.
 func (b *bench) command(name string, args ...string) (ended, error) {
-	c := exec.Command(name, args...)
+	c := exec.CommandContext(b.ctx, name, args...)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return ended{}, fmt.Errorf("%w: %s", err, out)
@@ -270,14 +279,14 @@ type ended struct {
 }
 
 // fold runs zoofold over a zoo. Every model has to be folded, or unchanged.
-func (b *bench) fold(zoo, out, checks string) (ended, error) {
+func (b *bench) fold(zoo, out, checks string, more ...string) (ended, error) {
 	manifest := filepath.Join(b.folder, "models.yaml")
 	text := fmt.Sprintf("version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.{onnx,safetensors}'\n", zoo, out)
 	if err := os.WriteFile(manifest, []byte(text), 0o666); err != nil {
 		return ended{}, err
 	}
 	started := time.Now()
-	process, err := b.command(b.program, "-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet")
+	process, err := b.command(b.program, append([]string{"-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet"}, more...)...)
 	took := time.Since(started)
 	if err != nil {
 		return ended{}, err

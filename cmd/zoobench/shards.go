@@ -1,16 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-// shards measures one sharded checkpoint of that many GB beside cp -r, in turn, by time and memory: 64 MiB and 16 MiB for
-// each worker are what there may be.
-func shards(program string, gb float64, rounds int) error {
-	cp, err := newBench(program, 1)
+// shards measures one sharded checkpoint of that many GB beside cp -r, in turn, by time and memory: the limit is 64 MiB
+// plus 16 MiB for each worker. It takes twice that much of the disk, of the folder for temporary files (TMPDIR).
+func shards(ctx context.Context, program string, gb float64, rounds int) error {
+	cp, err := newBench(ctx, program, 1)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func shards(program string, gb float64, rounds int) error {
 	limits := []int64{0}
 	for _, jobs := range []int{1, 2} {
 		for _, checks := range []string{"none", "parity", "parity,algebra"} {
-			b := &bench{cp.folder, cp.program, jobs}
+			b := &bench{ctx, cp.folder, cp.program, jobs}
 			list = append(list, &contestant{name: fmt.Sprintf("zoofold -j %d -verify %s", jobs, checks), run: func(out string) (ended, error) { return b.fold(zoo, out, checks) }})
 			limits = append(limits, 64+16*int64(jobs))
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestTheActionFailsOnWhatIsNotProven(t *testing.T) {
+func TestAction_FailsOnUnprovenModels(t *testing.T) {
 	script, err := filepath.Abs("../../build/action/fold.sh")
 	if err != nil {
 		t.Fatal(err)

@@ -6,14 +6,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization, RMSNormalization and
-// InstanceNormalization whose γ and β are not 1 and 0, Mul, Div, Add and Sub of one constant and one other operand, and layers with statistics that
-// ONNX has no operator for. It counts what could be looked at, foldable or not, so that numbers of different programs compare.
-func Count(m *model.Model) int { return len(counted(m)) }
+// Count is the number of per-channel nodes of a model. These are every BatchNormalization; LayerNormalization,
+// RMSNormalization and InstanceNormalization unless γ is 1 and β is 0; Mul, Div, Add and Sub of one constant and one other
+// operand; and layers with statistics without an equivalent in ONNX. Whether they can be folded makes no difference, so
+// that the counts of models folded by different programs compare.
+func Count(m *model.Model) int { return len(counted(m, constants(m))) }
 
 // counted are the nodes that Count counts, in the order of the graphs and their nodes.
-func counted(m *model.Model) (list []*model.Node) {
-	constant := constants(m)
+func counted(m *model.Model, constant constantValues) (list []*model.Node) {
 	m.Walk(func(g *model.Graph) {
 		for _, n := range g.Nodes {
 			if n.PerChannel || mayCount(n) && operators[n.Type].Counts(n, constant) {
@@ -31,29 +31,30 @@ func mayCount(n *model.Node) bool {
 }
 
 // always counts every node of a type.
-func always(*model.Node, map[*model.Value]bool) bool { return true }
+func always(*model.Node, constantValues) bool { return true }
 
 // scalesOrShifts counts normalisations whose γ and β are not 1 and 0.
-func scalesOrShifts(n *model.Node, _ map[*model.Value]bool) bool {
+func scalesOrShifts(n *model.Node, _ constantValues) bool {
 	return !plain(n.In(1), 1) || n.In(2) != nil && !plain(n.In(2), 0)
 }
 
 // ofConstant counts nodes of one constant and one other operand.
-func ofConstant(n *model.Node, constant map[*model.Value]bool) bool {
-	return len(n.Inputs) == 2 && constant[n.Inputs[0]] != constant[n.Inputs[1]]
+func ofConstant(n *model.Node, constant constantValues) bool {
+	return len(n.Inputs) == 2 && constant.has(n.Inputs[0]) != constant.has(n.Inputs[1])
 }
 
-// constants are the values that are the same in every run: stored ones, and what is computed of nothing else.
-func constants(m *model.Model) map[*model.Value]bool {
-	_, consts := sizeOf(m)
-	constant := make(map[*model.Value]bool, consts)
-	constant[nil] = true // an omitted input
+// constantValues are the values that are the same in every run: stored ones, and what is computed of nothing else. It holds
+// those that are computed.
+type constantValues map[*model.Value]bool
+
+// has says whether a value is one of them; so is an omitted input.
+func (c constantValues) has(v *model.Value) bool { return v == nil || v.Const != nil || c[v] }
+
+func constants(m *model.Model) constantValues {
+	constant := constantValues{}
 	m.Walk(func(g *model.Graph) {
-		for _, v := range g.Consts {
-			constant[v] = true
-		}
 		for _, n := range g.Nodes {
-			if n.Type != "Constant" && (len(n.Inputs) == 0 || len(n.Bodies) > 0 || slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return !constant[v] })) {
+			if n.Type != "Constant" && (len(n.Inputs) == 0 || len(n.Bodies) > 0 || slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return !constant.has(v) })) {
 				continue
 			}
 			for _, v := range n.Outputs {
@@ -64,13 +65,14 @@ func constants(m *model.Model) map[*model.Value]bool {
 	return constant
 }
 
-// sizeOf is how many nodes and constants a model has, for maps of them: that of a large graph grows many times otherwise.
+// sizeOf is the number of nodes and constants of a model: the initial capacity of maps, which would otherwise grow many
+// times for a large graph.
 func sizeOf(m *model.Model) (nodes, consts int) {
 	m.Walk(func(g *model.Graph) { nodes, consts = nodes+len(g.Nodes), consts+len(g.Consts) })
 	return nodes, consts
 }
 
-// plain says whether a value is a constant all of whose elements are x.
+// plain says whether v is a constant whose elements all equal x.
 func plain(v *model.Value, x float64) bool {
 	if v == nil || v.Const == nil {
 		return false

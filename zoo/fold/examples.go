@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// What bounds the examples of a plan, which are for people to look at.
+// Bounds of the examples of a plan, which are for people.
 const (
 	mostExamples = 4 // kinds of change
 	mostShown    = 8 // nodes of one, before and after
@@ -21,14 +21,13 @@ const (
 // after, are one kind, and the first of them is shown.
 type examples struct {
 	*regions
-	producer map[*model.Value]*model.Node // before folding
-	kinds    map[string]int
-	list     []outcome.Fold
+	kinds map[string]int
+	list  []outcome.Fold
 }
 
-// add takes a region, whose nodes before folding are those members of order. One that is too large to look at, or in which no
-// node changes, is passed over.
-func (x *examples) add(p *planner, region *Region, members []int) {
+// add takes a region and its nodes before folding. It skips regions that are too large to show, and those in which no node
+// changes.
+func (x *examples) add(p *planner, region *Region, members []*wired) {
 	before, outputs := x.before(region, members)
 	after := x.after(p, region, members, outputs)
 	if before == nil || after == nil {
@@ -61,44 +60,43 @@ func (x *examples) most() []outcome.Fold {
 // drawing is a part of the graph being drawn.
 type drawing struct {
 	steps []outcome.Step
-	of    map[*model.Node]int
+	of    map[*model.Node]bool
+	made  map[*model.Value]int // by which step
+}
+
+func newDrawing() *drawing {
+	return &drawing{[]outcome.Step{}, map[*model.Node]bool{}, map[*model.Value]int{}}
 }
 
 // add draws a node behind those that it reads.
-func (d *drawing) add(n *model.Node, s outcome.Step, inputs []*model.Value, producer func(*model.Value) *model.Node) {
+func (d *drawing) add(n *model.Node, s outcome.Step, inputs, outputs []*model.Value) {
 	for _, v := range inputs {
-		if v == nil {
-			continue
-		}
-		if k, ok := d.of[producer(v)]; ok && !slices.Contains(s.From, k) {
+		if k, ok := d.made[v]; ok && !slices.Contains(s.From, k) {
 			s.From = append(s.From, k)
 		}
 	}
-	d.of[n] = len(d.steps)
+	for _, v := range outputs {
+		if v != nil {
+			d.made[v] = len(d.steps)
+		}
+	}
+	d.of[n] = true
 	d.steps = append(d.steps, s)
 }
 
-func newDrawing() *drawing { return &drawing{[]outcome.Step{}, map[*model.Node]int{}} }
-
-// was is the node that computed a value before folding.
-func (x *examples) was(v *model.Value) *model.Node { return x.producer[v] }
-
-// is is the node that computes a value now.
-func is(v *model.Value) *model.Node { return v.Producer }
-
-// before draws a region as it was, and is the values that it outputs.
-func (x *examples) before(region *Region, members []int) (d *drawing, outputs []*model.Value) {
+// before draws a region as it was, and returns its output values.
+func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs []*model.Value) {
 	if len(members) > mostShown {
 		return nil, nil
 	}
 	d = newDrawing()
-	for _, k := range members {
-		s := step(x.types[k], x.named(k))
-		if x.order[k].Removed() {
+	for _, m := range members {
+		s := step(m.operator, m.name())
+		if m.node.Removed() {
 			s.Fate = outcome.Gone
 		}
-		d.add(x.order[k], s, x.wires[k][0], x.was)
-		for _, v := range x.wires[k][1] {
+		d.add(m.node, s, m.inputs, m.outputs)
+		for _, v := range m.outputs {
 			if v != nil && slices.Contains(region.Outputs, v.Name) {
 				outputs = append(outputs, v)
 			}
@@ -107,16 +105,16 @@ func (x *examples) before(region *Region, members []int) (d *drawing, outputs []
 	return d, outputs
 }
 
-// after draws a region as it is now: all that lies between its inputs and its outputs.
-func (x *examples) after(p *planner, region *Region, members []int, outputs []*model.Value) *drawing {
+// after draws a region as it is now: all nodes between its inputs and its outputs.
+func (x *examples) after(p *planner, region *Region, members []*wired, outputs []*model.Value) *drawing {
 	d, inputs, takers := newDrawing(), map[*model.Value]bool{}, map[string]bool{}
-	for _, k := range members {
-		for _, v := range x.wires[k][0] {
+	for _, m := range members {
+		for _, v := range m.inputs {
 			if v != nil && slices.Contains(region.Inputs, v.Name) {
 				inputs[x.now(v)] = true
 			}
 		}
-		if e := p.accounts.own[x.order[k]]; e != nil {
+		if e := p.accounts.own[m.node]; e != nil {
 			for _, taker := range p.plan.Maps[e.number].Into {
 				takers[taker] = true
 			}
@@ -128,7 +126,7 @@ func (x *examples) after(p *planner, region *Region, members []int, outputs []*m
 		if n == nil || inputs[v] || v.Const != nil {
 			return true
 		}
-		if _, drawn := d.of[n]; drawn {
+		if d.of[n] {
 			return true
 		}
 		for _, in := range n.Inputs {
@@ -140,12 +138,12 @@ func (x *examples) after(p *planner, region *Region, members []int, outputs []*m
 			return false
 		}
 		s := step(n.Type, nameOf(n))
-		if _, old := x.index[n]; !old {
+		if x.of(n) == nil {
 			s.Fate = outcome.New
 		} else if takers[n.String()] {
 			s.Fate = outcome.Took
 		}
-		d.add(n, s, n.Inputs, is)
+		d.add(n, s, n.Inputs, n.Outputs)
 		return true
 	}
 	for _, v := range outputs {
@@ -161,22 +159,22 @@ func (x *examples) readers(before, after *drawing, outputs []*model.Value) {
 	drawn := 0
 	for _, v := range outputs {
 		for _, u := range x.now(v).Uses {
-			k, old := x.index[u.Node]
-			_, known := after.of[u.Node]
-			if !old || known || x.leader(u.Node) != nil {
+			was := x.of(u.Node)
+			if was == nil || after.of[u.Node] || x.leader(u.Node) != nil {
 				continue
 			}
 			if drawn++; drawn > mostReaders || max(len(before.steps), len(after.steps)) >= mostShown {
 				return
 			}
-			s := step(x.types[k], x.named(k))
-			before.add(u.Node, s, x.wires[k][0], x.was)
-			after.add(u.Node, s, u.Node.Inputs, is)
+			s := step(was.operator, was.name())
+			before.add(u.Node, s, was.inputs, was.outputs)
+			after.add(u.Node, s, u.Node.Inputs, u.Node.Outputs)
 		}
 	}
 }
 
-// step is a node that folding passes by. A file may call it anything: what is not printable is escaped, as in Node.String.
+// step is a node that folding does not change. Characters of its name that are not printable are escaped, as in
+// Node.String.
 func step(operator, name string) outcome.Step {
 	bare := func(s string) string {
 		q := strconv.Quote(s)
@@ -185,12 +183,12 @@ func step(operator, name string) outcome.Step {
 	return outcome.Step{Operator: bare(operator), Node: bare(name)}
 }
 
-// named is the name of a node as it was before folding.
-func (r *regions) named(k int) string {
-	if n := r.order[k]; n.Name != "" {
-		return n.Name
+// name is the node's name, or that of its first output before folding.
+func (w *wired) name() string {
+	if w.node.Name != "" {
+		return w.node.Name
 	}
-	for _, v := range r.wires[k][1] {
+	for _, v := range w.outputs {
 		if v != nil {
 			return v.Name
 		}

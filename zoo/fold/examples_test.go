@@ -58,7 +58,7 @@ func TestExamples_AreThePartsThatChangeBeforeAndAfter(t *testing.T) {
 		}, nil},
 	} {
 		m := modeltest.New(1)
-		p, err := fold.Fold(m.Output(test.build(m)), fold.Options{})
+		p, err := fold.Fold(t.Context(), m.Output(test.build(m)), fold.Options{})
 		if err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}

@@ -11,46 +11,72 @@ import (
 
 // inventory is what a model held before it was folded.
 type inventory struct {
-	order     []*model.Node
-	nodes     map[*model.Node]described
-	constants []*model.Value
-	consts    map[*model.Value]*model.Constant
-	read      map[*model.Value]bool // values that somebody read or that were graph outputs
-	paths     map[*model.Graph]string
+	nodes  []heldNode
+	consts []heldConst
+	node   map[*model.Node]int  // numbers of nodes
+	value  map[*model.Value]int // numbers of constants
+	unread map[*model.Value]bool
+	paths  map[*model.Graph]string
 }
 
-// described is a node as the plan names it, by the path of its graph and its name, with the attributes that it had.
-type described struct {
-	path, name string
-	attrs      []model.Attr
+// heldNode is a node as it was: by the path of its graph, type and name, with the attributes that it had if one is a number.
+type heldNode struct {
+	path, typ, name string
+	attrs           []model.Attr
+	stands          bool // set by compare: it still exists
+}
+
+// String is the node's old name.
+func (n *heldNode) String() string { return (&model.Node{Type: n.typ, Name: n.name}).String() }
+
+// heldConst is a constant as it was.
+type heldConst struct {
+	value    *model.Value
+	constant *model.Constant
+	stands   bool
 }
 
 func takeInventory(m *model.Model) *inventory {
 	nodes, consts := sizeOf(m)
 	i := &inventory{
-		nodes: make(map[*model.Node]described, nodes), consts: make(map[*model.Value]*model.Constant, consts),
-		read: make(map[*model.Value]bool, nodes+consts), paths: map[*model.Graph]string{},
+		nodes: make([]heldNode, 0, nodes), consts: make([]heldConst, 0, consts), node: make(map[*model.Node]int, nodes),
+		value: make(map[*model.Value]int, consts), unread: map[*model.Value]bool{}, paths: map[*model.Graph]string{},
+	}
+	note := func(v *model.Value) {
+		if v != nil && len(v.Uses) == 0 && !v.Output {
+			i.unread[v] = true
+		}
 	}
 	m.Walk(func(g *model.Graph) {
-		i.paths[g] = g.Path()
+		path := g.Path()
+		i.paths[g] = path
 		for _, n := range g.Nodes {
-			i.order = append(i.order, n)
-			i.nodes[n] = described{i.paths[g], n.String(), slices.Clone(n.Attrs)}
+			held := heldNode{path: path, typ: n.Type, name: n.Name}
+			if n.Name == "" && n.Out(0) != nil {
+				held.name = n.Outputs[0].Name
+			}
+			if slices.ContainsFunc(n.Attrs, isFloat) {
+				held.attrs = slices.Clone(n.Attrs)
+			}
+			i.node[n] = len(i.nodes)
+			i.nodes = append(i.nodes, held)
 			for _, v := range n.Outputs {
-				i.read[v] = v != nil && (len(v.Uses) > 0 || v.Output)
+				note(v)
 			}
 		}
 		for _, v := range g.Consts {
-			i.constants = append(i.constants, v)
-			i.consts[v] = v.Const
-			i.read[v] = len(v.Uses) > 0 || v.Output
+			i.value[v] = len(i.consts)
+			i.consts = append(i.consts, heldConst{value: v, constant: v.Const})
+			note(v)
 		}
 	})
 	return i
 }
 
-// dropIdentities drops maps that became nothing: they would stand between readers of one value that are alike. What changes
-// the value that one hands on changes what it output, so both are of one region.
+func isFloat(a model.Attr) bool { return a.Kind == model.FloatAttr }
+
+// dropIdentities drops maps that became identities: they would hide that two nodes read the same value. A change of the
+// identity's input changes its output, so both belong to one region.
 func (p *planner) dropIdentities() {
 	for _, n := range p.identities {
 		if n.Removed() || n.Type != "Identity" || n.Outputs[0].Output {
@@ -66,8 +92,8 @@ func (p *planner) dropIdentities() {
 	p.identities = nil
 }
 
-// prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
-// and have none any more.
+// prune drops maps that became identities, and constants and nodes of constant expressions that have lost their last
+// reader.
 func (p *planner) prune(before *inventory) {
 	p.dropIdentities()
 	var unread []*model.Node
@@ -83,7 +109,7 @@ func (p *planner) prune(before *inventory) {
 			if len(v.Uses) > 0 || v.Output {
 				return false
 			}
-			had = had || before.read[v]
+			had = had || !before.unread[v]
 		}
 		return had
 	}
@@ -116,7 +142,7 @@ func (p *planner) prune(before *inventory) {
 	p.model.Walk(func(g *model.Graph) {
 		kept := g.Consts[:0:0]
 		for _, v := range g.Consts {
-			if len(v.Uses) > 0 || v.Output || before.consts[v] != nil && !before.read[v] {
+			if len(v.Uses) > 0 || v.Output || before.unread[v] {
 				kept = append(kept, v)
 			}
 		}
@@ -124,7 +150,7 @@ func (p *planner) prune(before *inventory) {
 	})
 }
 
-// shareAlike makes copies of a weight that were folded alike one constant again.
+// shareAlike merges copies of a weight that got equal factors into one constant again.
 func (p *planner) shareAlike() {
 	type key struct {
 		graph *model.Graph
@@ -156,22 +182,25 @@ func alikeFactors(f, g tensor.Factor) bool {
 	return f.Layout == g.Layout && slices.EqualFunc(f.Scale, g.Scale, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
-// newFloat says whether an attribute is a number, stored as float32, that was not there before.
+// newFloat says whether an attribute is a float, which is stored as float32, that differs from before.
 func newFloat(a model.Attr, before []model.Attr) bool {
-	return a.Kind == model.FloatAttr && !slices.ContainsFunc(before, func(b model.Attr) bool { return a.Name == b.Name && a.Float == b.Float })
+	return isFloat(a) && !slices.ContainsFunc(before, func(b model.Attr) bool { return a.Name == b.Name && a.Float == b.Float })
 }
 
 // compare lists in the plan which nodes and constants differ from what the model held before.
 func (i *inventory) compare(m *model.Model, plan *Plan) {
-	live, held := make(map[*model.Node]bool, len(i.order)), make(map[*model.Value]bool, len(i.constants))
 	m.Walk(func(g *model.Graph) {
 		path, known := i.paths[g]
 		if !known {
 			path = g.Path()
 		}
 		for _, n := range g.Nodes {
-			live[n] = true
-			old, was := i.nodes[n]
+			old := heldNode{}
+			k, was := i.node[n]
+			if was {
+				i.nodes[k].stands = true
+				old = i.nodes[k]
+			}
 			if !was {
 				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "add"})
 			} else if n.Edited {
@@ -179,7 +208,7 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 			} else {
 				continue
 			}
-			if slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return a.Kind == model.FloatAttr }) {
+			if slices.ContainsFunc(n.Attrs, isFloat) {
 				plan.Unit = max(plan.Unit, tensor.Float32.Unit()) // attributes are float32
 			}
 			if n.Edited && slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return newFloat(a, old.attrs) }) {
@@ -187,8 +216,12 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 			}
 		}
 		for _, v := range g.Consts {
-			held[v] = true
-			old, was := i.consts[v]
+			var old *model.Constant
+			k, was := i.value[v]
+			if was {
+				i.consts[k].stands = true
+				old = i.consts[k].constant
+			}
 			if old != v.Const {
 				plan.Unit = max(plan.Unit, v.Const.DType.Unit())
 			}
@@ -202,14 +235,21 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 			}
 		}
 	})
-	for _, n := range i.order {
-		if !live[n] {
-			plan.Nodes = append(plan.Nodes, NodeEdit{i.nodes[n].path, i.nodes[n].name, "drop"})
+	gone := 0
+	for k := range i.nodes {
+		if !i.nodes[k].stands {
+			gone++
 		}
 	}
-	for _, v := range i.constants {
-		if !held[v] {
-			plan.Consts = append(plan.Consts, ConstEdit{i.paths[v.Graph], v.Name, "drop", i.consts[v].Bytes()})
+	plan.Nodes = slices.Grow(plan.Nodes, gone)
+	for k := range i.nodes {
+		if n := &i.nodes[k]; !n.stands {
+			plan.Nodes = append(plan.Nodes, NodeEdit{n.path, n.String(), "drop"})
+		}
+	}
+	for _, c := range i.consts {
+		if !c.stands {
+			plan.Consts = append(plan.Consts, ConstEdit{i.paths[c.value.Graph], c.value.Name, "drop", c.constant.Bytes()})
 		}
 	}
 }

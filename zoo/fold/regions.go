@@ -6,44 +6,74 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// regions remembers how the original model was wired, and which of its nodes accepted moves touched together: each such
-// group computes the same before and after, from what flows into it to what flows out of it.
+// regions remembers the wiring of the original model, and which of its nodes were touched by the same accepted moves. Each
+// such group computes the same before and after, from the values that flow into it to those that flow out of it.
 type regions struct {
-	order    []*model.Node // the original nodes, outer graphs first
-	index    map[*model.Node]int
-	wires    [][2][]*model.Value // inputs and outputs of the original nodes
-	types    []string            // operators of the original nodes
-	graphs   []*model.Graph
-	uses     map[*model.Value]int // how many original node inputs read a value
+	nodes    []wired             // the original nodes, outer graphs first
+	number   map[*model.Node]int // of a node; nil: not needed so far
 	group    map[*model.Node]*model.Node
 	output   map[*model.Value]bool // graph outputs
-	constant map[*model.Value]bool
-	renamed  map[*model.Value]*model.Value // values that are gone, and those that are the same now
-	dropped  []*model.Node                 // first nodes of runs that did nothing
+	constant constantValues
+	renamed  map[*model.Value]*model.Value // by values that are gone: the values that replace them
+	dropped  []*model.Node                 // first nodes of runs that were identities
+}
+
+// wired is a node as it was wired.
+type wired struct {
+	node            *model.Node
+	operator        string // its type
+	graph           *model.Graph
+	inputs, outputs []*model.Value
+	read            []int32 // how many inputs of nodes read each of the outputs
 }
 
 func newRegions(m *model.Model) *regions {
-	nodes, consts := sizeOf(m)
-	r := &regions{index: make(map[*model.Node]int, nodes), uses: make(map[*model.Value]int, nodes+consts), group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
+	nodes, _ := sizeOf(m)
+	r := &regions{nodes: make([]wired, 0, nodes), group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
+	wires := 0
+	m.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			wires += len(n.Inputs) + len(n.Outputs)
+		}
+	})
+	values, counts := make([]*model.Value, 0, wires), make([]int32, 0, wires) // one piece of memory for all
 	m.Walk(func(g *model.Graph) {
 		for _, v := range g.Outputs {
 			r.output[v] = true
 		}
 		for _, n := range g.Nodes {
-			r.index[n] = len(r.order)
-			r.order = append(r.order, n)
-			r.graphs = append(r.graphs, g)
-			r.types = append(r.types, n.Type)
-			r.wires = append(r.wires, [2][]*model.Value{slices.Clone(n.Inputs), slices.Clone(n.Outputs)})
-			for _, v := range n.Inputs {
-				r.uses[v]++
+			first := len(values)
+			values = append(append(values, n.Inputs...), n.Outputs...)
+			middle, read := first+len(n.Inputs), len(counts)
+			for _, v := range n.Outputs {
+				count := 0
+				if v != nil {
+					count = len(v.Uses)
+				}
+				counts = append(counts, int32(count))
 			}
+			r.nodes = append(r.nodes, wired{n, n.Type, g, values[first:middle:middle], values[middle:len(values):len(values)], counts[read:]})
 		}
 	})
 	return r
 }
 
-// leader is the node that stands for n's group; nil if no move touched n.
+// of is a node of the original as it was wired, or nil.
+func (r *regions) of(n *model.Node) *wired {
+	if r.number == nil {
+		r.number = make(map[*model.Node]int, len(r.nodes))
+		for k := range r.nodes {
+			r.number[r.nodes[k].node] = k
+		}
+	}
+	k, ok := r.number[n]
+	if !ok {
+		return nil
+	}
+	return &r.nodes[k]
+}
+
+// leader is the representative of n's group; nil if no move touched n.
 func (r *regions) leader(n *model.Node) *model.Node {
 	up := r.group[n]
 	if up == nil || up == n {
@@ -54,7 +84,7 @@ func (r *regions) leader(n *model.Node) *model.Node {
 	return top
 }
 
-// join makes one group of the nodes and their groups.
+// join merges the groups of the nodes into one.
 func (r *regions) join(nodes []*model.Node) {
 	var top *model.Node
 	for _, n := range nodes {
@@ -70,7 +100,7 @@ func (r *regions) join(nodes []*model.Node) {
 	}
 }
 
-// drop notes that the run from first to last does nothing: gone is read as kept from now on.
+// drop records that an identity is gone, whose first node was first: its readers read kept instead of gone.
 func (r *regions) drop(first *model.Node, gone, kept *model.Value) {
 	r.dropped = append(r.dropped, first)
 	r.renamed[gone] = kept
@@ -89,70 +119,95 @@ func (r *regions) now(v *model.Value) *model.Value {
 
 // describe writes the groups into the plan, in the order of their first nodes.
 func (r *regions) describe(p *planner) {
-	producer := make(map[*model.Value]*model.Node, len(r.order))
-	for k, n := range r.order {
-		for _, v := range r.wires[k][1] {
-			producer[v] = n
+	r.joinDropped()
+	members := map[*model.Node]int{} // numbers of groups, by their leaders
+	var groups [][]*wired
+	for k := range r.nodes {
+		n := &r.nodes[k]
+		l := r.leader(n.node)
+		if l == nil {
+			continue
+		}
+		j, ok := members[l]
+		if !ok {
+			j = len(groups)
+			members[l], groups = j, append(groups, nil)
+		}
+		groups[j] = append(groups[j], n)
+	}
+	shown := &examples{regions: r, kinds: map[string]int{}}
+	inside, reads := map[*model.Value]bool{}, map[*model.Value]int32{}
+	for _, group := range groups {
+		region := Region{Graph: group[0].graph.Path()}
+		clear(inside)
+		clear(reads)
+		for _, n := range group {
+			for _, v := range n.outputs {
+				inside[v] = true
+			}
+			for _, v := range n.inputs {
+				reads[v]++
+			}
+			if e := p.accounts.own[n.node]; e != nil {
+				region.Maps = append(region.Maps, e.number)
+			}
+		}
+		for _, n := range group {
+			for _, v := range n.inputs {
+				if !inside[v] && !r.constant.has(v) && !slices.Contains(region.Inputs, v.Name) {
+					region.Inputs = append(region.Inputs, v.Name)
+				}
+			}
+			for k, v := range n.outputs {
+				if v != nil && (r.output[v] || n.read[k] > reads[v]) {
+					region.Outputs = append(region.Outputs, v.Name)
+				}
+			}
+		}
+		for _, n := range group {
+			r.rename(&region, n.inputs)
+			r.rename(&region, n.outputs)
+		}
+		slices.Sort(region.Maps)
+		p.plan.Regions = append(p.plan.Regions, region)
+		shown.add(p, &region, group)
+	}
+	p.plan.Folds = shown.most()
+}
+
+// joinDropped joins dropped identities with the producers of their inputs: a change of the input changes the output.
+func (r *regions) joinDropped() {
+	if len(r.dropped) == 0 {
+		return
+	}
+	producer := make(map[*model.Value]*model.Node, len(r.nodes))
+	for _, n := range r.nodes {
+		for _, v := range n.outputs {
+			producer[v] = n.node
 		}
 	}
-	for _, n := range r.dropped { // what changes the value that it handed on changes what it output
-		for _, v := range r.wires[r.index[n]][0] {
+	for _, n := range r.dropped {
+		was := r.of(n)
+		if was == nil {
+			continue
+		}
+		for _, v := range was.inputs {
 			if before := producer[v]; before != nil && r.leader(before) != nil {
 				r.join([]*model.Node{before, n})
 			}
 		}
 	}
-	shown := &examples{regions: r, producer: producer, kinds: map[string]int{}}
-	members := map[*model.Node][]int{}
-	var leaders []*model.Node
-	for k, n := range r.order {
-		if l := r.leader(n); l != nil {
-			if members[l] == nil {
-				leaders = append(leaders, l)
-			}
-			members[l] = append(members[l], k)
+}
+
+// rename records the new names of those inputs and outputs of a region that the folded model renames.
+func (r *regions) rename(region *Region, values []*model.Value) {
+	for _, v := range values {
+		if v == nil || r.renamed[v] == nil || r.name(v) == v.Name || !slices.Contains(region.Inputs, v.Name) && !slices.Contains(region.Outputs, v.Name) {
+			continue
 		}
+		if region.Renamed == nil {
+			region.Renamed = map[string]string{}
+		}
+		region.Renamed[v.Name] = r.name(v)
 	}
-	for _, l := range leaders {
-		region := Region{Graph: r.graphs[members[l][0]].Path()}
-		inside, reads := map[*model.Value]bool{}, map[*model.Value]int{}
-		for _, k := range members[l] {
-			for _, v := range r.wires[k][1] {
-				inside[v] = true
-			}
-			for _, v := range r.wires[k][0] {
-				reads[v]++
-			}
-			if e := p.accounts.own[r.order[k]]; e != nil {
-				region.Maps = append(region.Maps, e.number)
-			}
-		}
-		for _, k := range members[l] {
-			for _, v := range r.wires[k][0] {
-				if !inside[v] && !r.constant[v] && !slices.Contains(region.Inputs, v.Name) {
-					region.Inputs = append(region.Inputs, v.Name)
-				}
-			}
-			for _, v := range r.wires[k][1] {
-				if v != nil && (r.output[v] || r.uses[v] > reads[v]) {
-					region.Outputs = append(region.Outputs, v.Name)
-				}
-			}
-		}
-		for _, k := range members[l] {
-			for _, v := range slices.Concat(r.wires[k][0], r.wires[k][1]) {
-				if v == nil || r.name(v) == v.Name || !slices.Contains(region.Inputs, v.Name) && !slices.Contains(region.Outputs, v.Name) {
-					continue
-				}
-				if region.Renamed == nil {
-					region.Renamed = map[string]string{}
-				}
-				region.Renamed[v.Name] = r.name(v)
-			}
-		}
-		slices.Sort(region.Maps)
-		p.plan.Regions = append(p.plan.Regions, region)
-		shown.add(p, &region, members[l])
-	}
-	p.plan.Folds = shown.most()
 }

@@ -1,13 +1,16 @@
 package op
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/zoofold/zoofold/zoo/model"
+	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators that widen or narrow axes at their ends, and those that fold positions into channels and back.
+// Operators that pad or crop axes at their ends, and those that move blocks of positions into channels and back.
 
 func init() {
 	register(
@@ -23,34 +26,88 @@ func padMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return pa
 
 // pad surrounds the input by a constant, or by elements of its own: reflect, edge and wrap as numpy.pad has them.
 func pad(n *model.Node, in []*Array) ([]*Array, error) {
+	lists, err := padSources(n, in)
+	if err != nil {
+		return nil, err
+	}
+	return one(padFrom(in[0], lists, padValue(n, in)))
+}
+
+// padPart evaluates a part of a Pad from a part of its input, of shape from, with magnitudes.
+func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) (value, magnitude *Array, err error) {
+	known := slices.Clone(in)
+	known[0] = &Array{DType: in[0].DType, Shape: from}
+	lists, err := padSources(n, known)
+	if err != nil || len(lists) != len(out) || in[0].wide != nil {
+		return nil, nil, fmt.Errorf("%v: a part of the output: %w", n, errors.Join(err, ErrUnsupported))
+	}
+	for axis, list := range lists {
+		number := make([]int32, from[axis]) // index among the given positions, from 1
+		count := int32(0)
+		for _, r := range given[axis] {
+			for i := r.From; i < r.To; i++ {
+				count++
+				number[i] = count
+			}
+		}
+		var taken []int32
+		for _, r := range out[axis] {
+			for _, i := range list[r.From:r.To] {
+				if i >= 0 {
+					if i = number[i] - 1; i < 0 {
+						return nil, nil, fmt.Errorf("%v: elements of shape %v that are not among %v: %w", n, from, given, ErrUnsupported)
+					}
+				}
+				taken = append(taken, i)
+			}
+		}
+		lists[axis] = taken
+	}
+	if value, err = padFrom(in[0], lists, padValue(n, in)); err != nil {
+		return nil, nil, err
+	}
+	if value.DType != tensor.Undefined && !value.DType.Float() {
+		return value, value, nil
+	}
+	magnitude, err = padFrom(m[0], lists, math.Abs(padValue(n, m)))
+	return value, magnitude, err
+}
+
+// padValue is the constant with which a Pad pads.
+func padValue(n *model.Node, in []*Array) float64 {
+	if v := input(in, 2); v != nil && len(v.Data) == 1 {
+		return v.Data[0]
+	}
+	return n.Float("value", 0)
+}
+
+// padSources are, for each position along each axis of a Pad's output, the position of the input that it copies; negative
+// for the constant.
+func padSources(n *model.Node, in []*Array) ([][]int32, error) {
 	x := in[0]
 	begin, shape, err := padded(n, in)
 	if err != nil {
 		return nil, err
 	}
-	value := n.Float("value", 0)
-	if v := input(in, 2); v != nil && len(v.Data) == 1 {
-		value = v.Data[0]
-	}
-	out, err := NewArray(shape)
-	if err != nil {
+	if _, err := elements(shape); err != nil {
 		return nil, err
 	}
-	mode, step, e := n.Str("mode", "constant"), strides(x.Shape), 0
-	if mode != "constant" && len(x.Data) == 0 {
+	mode := n.Str("mode", "constant")
+	if mode != "constant" && product(x.Shape) == 0 {
 		return nil, fmt.Errorf("nothing to pad with in shape %v", x.Shape)
 	}
 	if mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap" {
 		return nil, fmt.Errorf("mode %q: %w", mode, ErrUnsupported)
 	}
-	walk(shape, func(index []int64) {
-		at, inside := int64(0), true
-		for k, i := range index {
-			i -= begin[k]
-			if d := x.Shape[k]; i < 0 || i >= d {
+	lists := make([][]int32, len(shape))
+	for k, d := range x.Shape {
+		lists[k] = make([]int32, shape[k])
+		for o := range lists[k] {
+			i := int64(o) - begin[k]
+			if i < 0 || i >= d {
 				switch mode {
 				case "constant":
-					inside = false
+					i = -1
 				case "edge":
 					i = min(max(i, 0), d-1)
 				case "reflect":
@@ -64,14 +121,46 @@ func pad(n *model.Node, in []*Array) ([]*Array, error) {
 					i = ((i % d) + d) % d
 				}
 			}
+			lists[k][o] = int32(i)
+		}
+	}
+	return lists, nil
+}
+
+// padFrom is the array of the elements of x at those positions along each axis; of the value where one is below 0.
+func padFrom(x *Array, lists [][]int32, value float64) (*Array, error) {
+	shape := make([]int64, len(lists))
+	for k, list := range lists {
+		shape[k] = int64(len(list))
+	}
+	out, err := NewArray(shape)
+	if err != nil {
+		return nil, err
+	}
+	out.DType = x.DType
+	if len(lists) == 0 {
+		copy(out.Data, x.Data)
+		return out, nil
+	}
+	step, last, e := strides(x.Shape), lists[len(lists)-1], 0
+	walk(shape[:len(shape)-1], func(index []int64) {
+		row, at := out.Data[e:][:len(last)], int64(0)
+		e += len(last)
+		for k, o := range index {
+			i := int64(lists[k][o])
+			if i < 0 {
+				at = -1
+				break
+			}
 			at += i * step[k]
 		}
-		if out.Data[e] = value; inside {
-			out.Data[e] = x.Data[at]
+		for o, i := range last {
+			if row[o] = value; at >= 0 && i >= 0 {
+				row[o] = x.Data[at+int64(i)]
+			}
 		}
-		e++
 	})
-	return one(out, nil)
+	return out, nil
 }
 
 // padded are the numbers of elements that a Pad puts in front of each axis, and the shape that comes of it.
@@ -136,7 +225,8 @@ func padShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// centerCropPad cuts axes to an extent, or pads them with zeros, alike on both sides; what is odd goes behind.
+// centerCropPad crops axes to an extent, or pads them with zeros, on both sides; of an odd difference the larger half is
+// behind.
 func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	shape, shift, err := centred(n, in)
@@ -215,7 +305,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
 	step := strides(x.Shape)
-	block := few * step[1] // from one of a block to the next: DCR
+	block := few * step[1] // the step in channels between positions of a block, in DCR order
 	channel := step[1]
 	if n.Str("mode", "DCR") == "CRD" {
 		block, channel = step[1], b*b*step[1]
@@ -237,8 +327,8 @@ func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
 	return blockShape(in, n, func(c, b int64) int64 { return c / (b * b) }, func(d, b int64) int64 { return d * b })
 }
 
-// blockShape is the shape of an image in whose channels blocks of b×b positions are, or of one out of whose they were moved,
-// by what becomes of known extents.
+// blockShape is the output shape of DepthToSpace and SpaceToDepth; channels and positions compute a known extent from the
+// one before and the block size b.
 func blockShape(in *Inference, n *model.Node, channels, positions func(d, b int64) int64) [][]int64 {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
 	if len(x) != 4 || b < 1 || b > maxBlock {
@@ -282,7 +372,8 @@ func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
 	return blockShape(in, n, func(c, b int64) int64 { return c * b * b }, func(d, b int64) int64 { return d / b })
 }
 
-// col2im adds up what windows hold, each at its place in the image.
+// col2im adds the columns, one window each, up at the windows' places in the image: the inverse of im2col, with overlaps
+// summed.
 func col2im(n *model.Node, in []*Array) ([]*Array, error) {
 	x, image, block := in[0], in[1].Ints(), in[2].Ints()
 	if len(x.Shape) != 3 || len(image) != len(block) {
@@ -330,7 +421,7 @@ func col2imShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// padNeeds are what is inside; what is outside repeats the edge, or may be anything.
+// padNeeds are the positions within the input that the part covers or, with reflect, edge and wrap, repeats.
 func padNeeds(n *model.Node, in []*Array, out Part) []Box {
 	for _, k := range []int{1, 3} {
 		if a := input(in, k); a != nil && a.Data == nil {

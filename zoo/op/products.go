@@ -2,41 +2,40 @@ package op
 
 import "math"
 
-// Products multiplies matrices: all that is slow in evaluating a network. A device may take it over.
+// Products multiplies matrices, which takes most of the time of evaluating a network. A device could do it.
 type Products interface {
-	// Add adds A·B, or with absolute |A|·B, to C. A is rows × depth, row after row; C is rows × 8·panels, row after row. The columns of B stand in panels
-	// of eight, each of which is eight numbers after eight numbers down the depth; from one panel to the next are stride numbers.
-	// Each element's products are added up in their order, starting from 0, before the sum is added to C.
+	// Add adds A·B, or with absolute |A|·B, to C. A is rows × depth, row after row; C is rows × 4·panels, row after row.
+	// The columns of B stand in panels of four, each of which has the four numbers of one depth after those of the depth
+	// before; from one panel to the next are stride numbers. Each element's products are added up in their order, starting
+	// from 0, each product and sum rounded once together, before the sum is added to C.
 	Add(c, a, b []float64, rows, depth, panels, stride int, absolute bool)
 }
 
-// Panel is how many columns stand beside each other.
-const Panel = 8
+// Panel is the number of columns that are stored side by side: as many as an AVX2 vector holds.
+const Panel = 4
 
-// PlainProducts are in Go, without anything that a processor would have to have.
+// PlainProducts are in plain Go, for any processor.
 type PlainProducts struct{}
 
-// Add takes one row and four columns at a time, since processors have sixteen places for numbers. The conversions keep those
-// that could from leaving out the rounding of a product.
+// Add takes one row and one panel at a time.
 func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int, absolute bool) {
-	width := panels * Panel
 	for r := range rows {
 		row := a[r*depth:][:depth]
-		for j := 0; j < width; j += 4 {
-			panel := b[j/Panel*stride+j%Panel:]
+		for p := range panels {
+			panel := b[p*stride:][:depth*Panel]
 			var y0, y1, y2, y3 float64
 			for _, v := range row {
 				if absolute {
 					v = math.Abs(v)
 				}
-				x := panel[:4:4]
-				y0 += float64(v * x[0])
-				y1 += float64(v * x[1])
-				y2 += float64(v * x[2])
-				y3 += float64(v * x[3])
-				panel = panel[min(Panel, len(panel)):]
+				x := panel[:Panel:Panel]
+				y0 = math.FMA(v, x[0], y0)
+				y1 = math.FMA(v, x[1], y1)
+				y2 = math.FMA(v, x[2], y2)
+				y3 = math.FMA(v, x[3], y3)
+				panel = panel[Panel:]
 			}
-			to := c[r*width+j:][:4]
+			to := c[(r*panels+p)*Panel:][:Panel]
 			to[0] += y0
 			to[1] += y1
 			to[2] += y2
@@ -45,7 +44,7 @@ func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int, abs
 	}
 }
 
-// Columns are the right operand of a product.
+// Columns are the right operand of a product, stored in panels.
 type Columns struct {
 	Depth, Count int
 	Data         []float64

@@ -20,11 +20,11 @@ func matrices(rng *rand.Rand, rows, depth, panels, stride int) (c, a, b []float6
 	return draw(rows * panels * Panel), draw(rows * depth), draw((panels-1)*stride + depth*Panel)
 }
 
-func TestProductsOfAllKindsHaveTheSameBits(t *testing.T) {
+func TestProducts_OfAllKindsHaveTheSameBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for k := range 500 {
 		absolute := k%2 == 0
-		rows, depth, panels := 1+rng.IntN(11), 1+rng.IntN(40), 1+rng.IntN(4)
+		rows, depth, panels := 1+rng.IntN(20), 1+rng.IntN(40), 1+rng.IntN(9)
 		stride := depth*Panel + rng.IntN(3)*Panel
 		c, a, b := matrices(rng, rows, depth, panels, stride)
 		want := slices.Clone(c)
@@ -36,7 +36,7 @@ func TestProductsOfAllKindsHaveTheSameBits(t *testing.T) {
 					if absolute {
 						v = math.Abs(v)
 					}
-					y += float64(v * b[j/Panel*stride+k*Panel+j%Panel])
+					y = math.FMA(v, b[j/Panel*stride+k*Panel+j%Panel], y)
 				}
 				want[r*panels*Panel+j] += y
 			}
@@ -51,16 +51,19 @@ func TestProductsOfAllKindsHaveTheSameBits(t *testing.T) {
 	}
 }
 
-// BenchmarkProducts is the algebra check's loop: bytes of A as float64 a second, with two panels of columns.
+// BenchmarkProducts is the algebra check's loop: bytes of A as float64 a second, by the number of panels of columns.
 func BenchmarkProducts(b *testing.B) {
-	const rows, depth, panels = 8, 2048, 2
-	c, x, y := matrices(rand.New(rand.NewPCG(1, 2)), rows, depth, panels, depth*Panel)
-	for _, p := range []Products{PlainProducts{}, FastProducts} {
-		b.Run(fmt.Sprintf("%T", p), func(b *testing.B) {
-			b.SetBytes(rows * depth * 8)
-			for b.Loop() {
-				p.Add(c, x, y, rows, depth, panels, depth*Panel, true)
-			}
-		})
+	const rows, depth = 8, 2048
+	for panels := range 4 {
+		panels++
+		c, x, y := matrices(rand.New(rand.NewPCG(1, 2)), rows, depth, panels, depth*Panel)
+		for _, p := range []Products{PlainProducts{}, FastProducts} {
+			b.Run(fmt.Sprintf("%T/%d", p, panels), func(b *testing.B) {
+				b.SetBytes(rows * depth * 8)
+				for b.Loop() {
+					p.Add(c, x, y, rows, depth, panels, depth*Panel, true)
+				}
+			})
+		}
 	}
 }

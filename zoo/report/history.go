@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Past is an earlier run, in figures.
+// Past are the figures of an earlier run.
 type Past struct {
 	Time    time.Time `json:"time"`
 	Seconds float64   `json:"seconds"`
@@ -23,24 +23,24 @@ type Past struct {
 	Report  string    `json:"report,omitempty"`  // name of the file beside this one that has its page; absent: it is not kept
 }
 
-// Changes are what is otherwise than after the run before.
+// Changes are the differences from the run before.
 type Changes struct {
 	Since   time.Time `json:"since"`             // when that run began
-	Failing []string  `json:"failing,omitempty"` // models that failed now, and did not then
-	Mended  []string  `json:"mended,omitempty"`  // models that failed then, and did not now
-	Added   []string  `json:"added,omitempty"`   // models that the zoo did not have then
-	Removed []string  `json:"removed,omitempty"` // models that it has no longer
-	Nodes   []Moved   `json:"nodes,omitempty"`   // models of which another number of per-channel nodes remains
+	Failing []string  `json:"failing,omitempty"` // models that failed in this run, and not in that
+	Mended  []string  `json:"mended,omitempty"`  // models that failed in that run, and not in this
+	Added   []string  `json:"added,omitempty"`   // models that the zoo did not have
+	Removed []string  `json:"removed,omitempty"` // models that the zoo no longer has
+	Nodes   []Moved   `json:"nodes,omitempty"`   // models with a different number of remaining per-channel nodes
 }
 
-// Moved is a model of which another number of per-channel nodes remains than in the run before.
+// Moved is a model whose number of remaining per-channel nodes changed since the run before.
 type Moved struct {
 	Path string `json:"path"`
 	Was  int    `json:"was"`
 	Now  int    `json:"now"`
 }
 
-// past is what the history keeps of the run.
+// past are the figures of the run for the history.
 func (d *Document) past() Past {
 	var l latencies
 	for _, m := range d.Models {
@@ -131,8 +131,8 @@ func (old *earlier) readModels(in *json.Decoder) error {
 	return err
 }
 
-// Recall takes over the history from the report.json that this one replaces, with the run that it tells of, the newest first,
-// and compares that run with this one. It keeps so many runs, this one counted. kept is the name of the file that has the page
+// Recall takes over the history of the report.json that this one replaces, adds that report's run to it, the newest first,
+// and compares that run with this one. It keeps so many runs, with this one. kept is the name of the file that has the page
 // of a run that began then; "" where none has. A report that cannot be read, or of another schema, has no history.
 func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time) string) {
 	var old earlier
@@ -150,7 +150,7 @@ func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time)
 	}
 }
 
-// since compares the run with another; nil where nothing is otherwise. What was interrupted says nothing.
+// since compares the run with the last one; nil if nothing differs. Interrupted models are left out.
 func (d *Document) since(last *earlier) *Changes {
 	c := &Changes{Since: last.run.Time}
 	then := map[string]earlierModel{}

@@ -25,11 +25,11 @@ var pageStyle string
 //go:embed page.js
 var pageScript string
 
-// What bounds the page, whatever the zoo: report.json has everything.
+// Bounds of the page for zoos of any size; report.json has everything.
 const (
 	mostAlerts    = 20
-	mostRows      = 500   // that a browser with scripts shows at first, and paper at all
-	mostSections  = 1000  // models whose row opens
+	mostRows      = 500   // rows that a browser shows at first, and that are printed
+	mostSections  = 1000  // models with a section of details
 	mostWarnings  = 20    // of one model
 	mostMaps      = 200   // per-channel nodes of one model
 	mostMapsInAll = 20000 // of all models
@@ -38,7 +38,7 @@ const (
 	mostInText    = 4000  // characters of anything else
 )
 
-// view is what the page's template sees.
+// view is the data of the page's template.
 type view struct {
 	Run                       outcome.Start
 	Headline, Outcome, Sparse string
@@ -59,13 +59,13 @@ type view struct {
 	Script                    template.JS
 }
 
-// alert is a line that has to be read, or one that is good to know.
+// alert is a warning or a note on the page.
 type alert struct {
 	ID         int // of the model's row; 0: none
 	Name, Text string
 }
 
-// chip chooses the models of one status.
+// chip is a button that filters the models by status.
 type chip struct {
 	Status outcome.Status
 	Word   string
@@ -90,7 +90,7 @@ var columns = []column{
 	{"time", "seconds", "n", "checks included"},
 }
 
-// policy lets the page run its own script, and load nothing at all.
+// policy is the Content-Security-Policy: the page runs its own script, and loads nothing.
 func policy() template.HTML {
 	sum := sha256.Sum256([]byte("\n" + pageScript))
 	return template.HTML(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-` + base64.StdEncoding.EncodeToString(sum[:]) + `'">`)
@@ -127,25 +127,25 @@ func (d *Document) WriteHTML(w io.Writer) error {
 	return pageTemplate.Execute(w, v)
 }
 
-// row is a model's in the table.
+// row is a model's row in the table.
 type row struct {
 	*outcome.Model
 	ID         int
-	Word       string // for its status
-	Removed    int    // per-channel nodes that are gone: none of a model that was not kept
+	Word       string // the word for its status
+	Removed    int    // per-channel nodes that were removed; 0 for a model that was not kept
 	Nodes, Why string
 	Difference string
 	Jitter     string
 	Ratio      string
 	Spread     string // the quartiles
-	Clear      bool   // it is no noise: see clear
+	Clear      bool   // the latency's change is not noise: see isClear
 	Time       string
 	Section    *section
-	Opened     bool // from the start: the row does not say the whole error
-	Far        bool // beyond what a browser shows at first, and paper at all
+	Opened     bool // open from the start, since the row does not show the whole error
+	Far        bool // beyond mostRows
 }
 
-// rows are in the order in which they want to be read.
+// rows are the rows in order of urgency, then the slowest first.
 func (d *Document) rows() []row {
 	models := make([]*outcome.Model, len(d.Models))
 	for k := range models {
@@ -218,16 +218,16 @@ func (r row) Head() template.HTML {
 	return template.HTML(b.String())
 }
 
-// isClear says that a latency is no noise: at least ten pairs of runs, both quartiles on one side of 1, and a median that is
-// farther from it than two measurements of one model are from each other.
+// isClear says that a change of latency is not noise: at least ten pairs of runs, both quartiles on one side of 1, and a
+// median that differs from 1 by more than two measurements of one model do.
 func isClear(l *outcome.Latency) bool {
 	return l.Pairs >= 10 && (l.Low > 1 || l.High < 1) && math.Abs(l.Ratio-1) > max(noise, l.High-l.Low)
 }
 
-// noise is by how much the ratios of two measurements of one model differ.
+// noise is the difference between the ratios of two measurements of one model.
 const noise = 0.03
 
-// word is a status as the page shows it: a dry run has only planned.
+// word is a status as the page shows it; for a dry run, in the words of a plan.
 func (d *Document) word(s outcome.Status) string {
 	if d.Run.DryRun {
 		for _, x := range statuses {
@@ -239,7 +239,7 @@ func (d *Document) word(s outcome.Status) string {
 	return string(s)
 }
 
-// urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
+// urgency is 0 for failed models, 1 for interrupted ones and 2 for the rest.
 func urgency(s outcome.Status) int {
 	switch s {
 	case outcome.Failed:

@@ -9,13 +9,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// fact is a name and what is so.
+// fact is a name with a value.
 type fact struct {
 	Name, Value, Note string
 	Bad               bool
 }
 
-// statuses are the words for how models ended, in the order in which they are told.
+// statuses are the words for how models ended, in the order of reports.
 var statuses = []struct {
 	status outcome.Status
 	words  string
@@ -70,7 +70,7 @@ func (n *nodes) add(m outcome.Model) {
 	}
 }
 
-// sum is that of the nodes over all models.
+// sum adds the nodes of all models up.
 func (d *Document) sum() (n nodes) {
 	for _, m := range d.Models {
 		n.add(m)
@@ -98,7 +98,7 @@ func (d *Document) headline() string {
 	return fmt.Sprintf("All %s are done", count(total, "model"))
 }
 
-// outcome is what became of the models.
+// outcome says in words how the models ended.
 func (d *Document) outcome() string {
 	text, _ := tally(d.Result)
 	if d.Run.DryRun {
@@ -232,7 +232,7 @@ func (d *Document) effort() string {
 	return text
 }
 
-// alerts are what has to be read, the worst first: failed models, missing proof, and what went wrong with devices or files.
+// alerts are the warnings, the worst first: failed models, missing proof, and problems with devices or files.
 func (d *Document) alerts(rows []row) []alert {
 	var list []alert
 	for _, note := range d.Result.Notes {
@@ -251,7 +251,7 @@ func (d *Document) alerts(rows []row) []alert {
 	return first(list)
 }
 
-// notes are what is good to know and costs nothing: settings without effect, and what is peculiar to models.
+// notes are harmless remarks: settings without effect, and notes on models.
 func (d *Document) notes(rows []row) []alert {
 	var list []alert
 	for _, note := range d.Result.Notes {
@@ -280,8 +280,8 @@ func first(list []alert) []alert {
 	return list
 }
 
-// gaps counts the checks of kept models that were asked for and did not run, by what and why. A model that is unchanged was
-// kept as much as one that is folded now.
+// gaps counts the checks of kept models that were asked for and did not run, by check and reason. Unchanged models count as
+// kept.
 type gaps map[[2]string]int
 
 func (g gaps) add(m outcome.Model) {
@@ -333,7 +333,7 @@ const (
 	mostFiles   = 20
 )
 
-// facts are how the run was made.
+// facts describe how the run was made.
 func (d *Document) facts() []fact {
 	backend := d.Run.Backend
 	if d.Run.Why != "" {

@@ -22,21 +22,22 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// ledger remembers which outputs were made of which inputs, so that a run does only what is new and knows which files below
-// the output folder are its own. It is a file of lines, each with a checksum, that is only ever added to; a line that is
-// damaged costs the work of its model and nothing else.
+// ledger records which outputs were made from which inputs, so that a run does only new work and knows which files below
+// the output folder runs have written. It is a file of lines with checksums that is only appended to. A damaged line costs
+// the work of its model and nothing else.
 type ledger struct {
 	fsys    files
 	out     string
 	lock    sync.Mutex
+	turn    sync.Mutex // of models of several files, from their claims to the ledger
 	file    writable
 	torn    bool // the file does not end with a whole line
 	entries map[owner]*entry
-	makers  map[string][]owner  // by output, relative to the output folder: whose entries have it, now or formerly
-	begun   map[string][]string // by output: contents that were about to be put there
+	makers  map[string][]owner  // by output path, relative to the output folder: the owners of entries that have it, now or formerly
+	begun   map[string][]string // by output path: the contents that were about to be put there
 }
 
-// owner is whose an entry is: several manifests may write into one output folder.
+// owner identifies the model of an entry, by manifest and path: several manifests may write into one output folder.
 type owner struct{ manifest, model string }
 
 // ledgerVersion is that of the lines; lines of another version are not read.
@@ -47,19 +48,20 @@ type entry struct {
 	Version  int      `json:"version"`
 	Manifest string   `json:"manifest"`           // path relative to the output folder
 	Model    string   `json:"model"`              // path relative to the zoo
-	Settings string   `json:"settings,omitempty"` // what decides about the output: manifests.Rule.Fingerprint and versions
+	Settings string   `json:"settings,omitempty"` // all that the output depends on besides the inputs: manifests.Rule.Fingerprint and versions
 	Asked    []string `json:"asked,omitempty"`    // the checks, with their versions
 	Weights  string   `json:"weights,omitempty"`  // manifests.Job.Weights
 	Inputs   []stamp  `json:"inputs,omitempty"`   // the model file's first
 	Outputs  []stamp  `json:"outputs,omitempty"`  // the model file's first; their paths are relative to the output folder
-	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs under names that the model no longer has
-	State    string   `json:"state,omitempty"`    // of a line that is no success
+	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs at paths that the model no longer writes
+	State    string   `json:"state,omitempty"`    // see below; "" for a success
 	Told     *told    `json:"told,omitzero"`      // nil once it is not needed any more: see tell
+	Orphan   bool     `json:"orphan,omitempty"`   // what a run over several machines found: the model is there no longer, and anyone may have its outputs
 
-	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
+	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and there was no engine
 }
 
-// told is what was reported of the model, and is reported as long as it is unchanged.
+// told is the model's result in the report, which is repeated as long as the model is unchanged.
 type told struct {
 	outcome.Model
 	Kept []string `json:"kept,omitempty"` // keep patterns of the rule that name a node of the model
@@ -77,8 +79,8 @@ func (e *entry) tell() *told {
 
 // The states of lines that are no success.
 const (
-	forgotten = "forgotten" // takes the model's entry back
-	begun     = "begun"     // its outputs are about to be put in their places
+	forgotten = "forgotten" // the model's entry is removed
+	begun     = "begun"     // its outputs are about to be moved into place
 )
 
 func (e *entry) owner() owner { return owner{e.Manifest, e.Model} }
@@ -96,8 +98,8 @@ func (e *entry) files() iter.Seq[stamp] {
 	}
 }
 
-// openLedger reads the ledger below an output folder; readonly ones are never written. One with damaged lines, or with more
-// old lines than those of two runs, is written anew.
+// openLedger reads the ledger below an output folder; a readonly one is never written. A ledger with damaged lines, or with
+// many superseded ones, is compacted.
 func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 	l := newLedger(fsys, out)
 	lines, damaged, err := l.load()
@@ -108,7 +110,7 @@ func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 		return l, nil
 	}
 	if damaged > 0 || lines > 4*len(l.entries)+100 {
-		if l.compact() == nil { // otherwise the old one is as good as it was
+		if l.compact() == nil { // if that fails the old one stays
 			l.torn = false
 		}
 	}
@@ -116,7 +118,7 @@ func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 	return l, err
 }
 
-// newLedger is an empty one that is kept nowhere.
+// newLedger is an empty ledger that is not stored in a file.
 func newLedger(fsys files, out string) *ledger {
 	return &ledger{fsys: fsys, out: out, entries: map[owner]*entry{}, makers: map[string][]owner{}, begun: map[string][]string{}}
 }
@@ -131,8 +133,8 @@ const (
 	batchBytes = 32 << 20
 )
 
-// load takes in the lines of the file and counts them. Ten thousand lines take a tenth of a second to decode: all
-// processors do it.
+// load reads the lines of the file and counts them. Ten thousand lines take a tenth of a second to decode: all processors
+// do it.
 func (l *ledger) load() (lines, damaged int, err error) {
 	f, err := l.fsys.Open(l.path())
 	if err != nil {
@@ -183,7 +185,7 @@ func (l *ledger) settle() {
 	}
 }
 
-// readLine is the next line with its end; the beginning of one that is too long, which no line is.
+// readLine is the next line with its line feed; of one that is too long only the beginning, which fails its checksum.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -197,7 +199,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// take enters what a line says.
+// take applies a line.
 func (l *ledger) take(e *entry) {
 	switch e.State {
 	case forgotten:
@@ -215,7 +217,7 @@ func (l *ledger) take(e *entry) {
 	}
 }
 
-// drop takes an entry out.
+// drop removes an entry.
 func (l *ledger) drop(o owner) {
 	old := l.entries[o]
 	if old == nil {
@@ -261,8 +263,8 @@ func parseLine(line []byte) *entry {
 	return e
 }
 
-// add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is
-// lost costs the work of its model, and so does one whose outputs are lost.
+// add records a success. The line is written when add returns, and synced when the ledger is closed: a lost line costs the
+// work of its model, and so does a line whose outputs are lost.
 func (l *ledger) add(e *entry) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -270,9 +272,9 @@ func (l *ledger) add(e *entry) error {
 	return l.write(e)
 }
 
-// begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
-// the next one knows them all the same. So it does what they replace: where the power fails, the line that tells of the new
-// ones may last while they do not. The line is on disk when begin returns.
+// begin records that outputs are about to be moved into place: if the run is killed before add, the next run recognises
+// them all the same. It also records what they replace: if the power fails, the line may survive and the renames may not.
+// The line is on disk when begin returns.
 func (l *ledger) begin(e *entry) error {
 	if err := l.announce(e); err != nil || l.file == nil {
 		return err
@@ -295,7 +297,7 @@ func (l *ledger) announce(e *entry) error {
 	return l.write(&now)
 }
 
-// made says whether a content of an output, by its path relative to the output folder, is one that a run put there.
+// made says whether a run put that content at an output's path, relative to the output folder.
 func (l *ledger) made(path, hash string) bool {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -309,7 +311,7 @@ func (l *ledger) knows(path string) bool {
 	return len(l.makers[path])+len(l.begun[path]) > 0
 }
 
-// has says whether an entry has a content of an output, now or formerly.
+// has says whether an entry has that content of an output, now or formerly.
 func (l *ledger) has(path, hash string) bool {
 	is := func(s stamp) bool { return s.Path == path && s.Hash == hash }
 	return slices.ContainsFunc(l.makers[path], func(o owner) bool {
@@ -318,7 +320,7 @@ func (l *ledger) has(path, hash string) bool {
 	})
 }
 
-// leftOver are the files that a model's earlier runs wrote and this one does not.
+// leftOver are the files that earlier runs wrote for a model and this one does not.
 func (l *ledger) leftOver(now *entry) []stamp {
 	old := l.get(now.owner())
 	if old == nil {
@@ -335,7 +337,7 @@ func (l *ledger) forget(o owner) error {
 	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
 }
 
-// takeBack says again what was said of a model before.
+// takeBack restores a model's previous entry.
 func (l *ledger) takeBack(o owner, before *entry) error {
 	if before == nil {
 		return l.forget(o)
@@ -343,7 +345,7 @@ func (l *ledger) takeBack(o owner, before *entry) error {
 	return l.add(before)
 }
 
-// write adds a line, in one piece. What a failed write left of another line is ended first.
+// write appends a line in one write. If an earlier write failed in the middle of a line, it ends that line first.
 func (l *ledger) write(e *entry) error {
 	if l.file == nil { // it is kept nowhere
 		return nil
@@ -362,7 +364,7 @@ func (l *ledger) write(e *entry) error {
 	return err
 }
 
-// get is what is remembered of a model.
+// get is a model's entry, or nil.
 func (l *ledger) get(o owner) *entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -457,7 +459,7 @@ func (l *ledger) rel(path string) string {
 	return filepath.ToSlash(rel)
 }
 
-// hashOf is the content that an output of the entry has.
+// hashOf is the hash of an output's content in the entry.
 func (e *entry) hashOf(path string) string {
 	for _, s := range e.Outputs {
 		if s.Path == path {
@@ -467,7 +469,7 @@ func (e *entry) hashOf(path string) string {
 	return ""
 }
 
-// compact writes the ledger anew with what it still has to say.
+// compact rewrites the ledger without superseded and damaged lines.
 func (l *ledger) compact() error {
 	rest := &entry{State: begun}
 	l.settle()

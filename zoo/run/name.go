@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// rawName begins a name in the ledger that is no UTF-8, which JSON cannot hold: its bytes in hexadecimal digits follow. No
-// file system allows the character in names.
+// rawName is the prefix of names that are not UTF-8, which JSON cannot hold: their bytes follow in hexadecimal. No file
+// system allows the character in names.
 const rawName = "\x00"
 
 // written is a name as the ledger writes it.

@@ -40,7 +40,7 @@ func filled(v reflect.Value, n *int) {
 	}
 }
 
-func TestEveryFieldOfALineIsReadQuickly(t *testing.T) {
+func TestLedger_ReadsEveryFieldOfALineQuickly(t *testing.T) {
 	for n := range 20 {
 		var want, got entry
 		filled(reflect.ValueOf(&want).Elem(), &n)

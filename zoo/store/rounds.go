@@ -85,7 +85,7 @@ func (f *Folder) inRounds(name string, sync func() error) error {
 		<-before.done
 	}
 	f.lock.Lock()
-	all.now, all.next = r, nil // whoever asks now may have changed what this sync does not see
+	all.now, all.next = r, nil // later callers may have changed what this sync does not see
 	f.lock.Unlock()
 	defer func() {
 		f.lock.Lock()

@@ -13,7 +13,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// chunk is how many elements of a weight are at hand at a time.
+// chunk is the number of elements of a weight that are in memory at a time.
 const chunk = 1 << 14
 
 // reader reads a constant's elements, factors applied but not rounded, from first to last.
@@ -27,10 +27,10 @@ type reader struct {
 	raw      [chunk * 8]byte
 }
 
-// readers keeps the room of those that are done.
+// readers is a pool of readers, for their buffers.
 var readers = sync.Pool{New: func() any { return new(reader) }}
 
-// newReader reads from the first element on; release gives its room back.
+// newReader reads from the first element on; release returns it to the pool.
 func newReader(c *model.Constant) (*reader, error) {
 	size, ok := c.Elements()
 	if !ok || c.Data == nil && int64(len(c.Values)) != size || c.Data != nil && c.DType.Size() == 0 {
@@ -46,7 +46,7 @@ func (r *reader) release() {
 	readers.Put(r)
 }
 
-// take reads so many elements.
+// take reads the next len(dst) elements.
 func (r *reader) take(dst []float64) error {
 	for len(dst) > 0 {
 		n := copy(dst, r.ahead)
@@ -67,7 +67,7 @@ func (r *reader) take(dst []float64) error {
 	return nil
 }
 
-// skip goes to an element.
+// skip continues at an element.
 func (r *reader) skip(to int64) {
 	done := r.next - int64(len(r.ahead))
 	if to >= done && to <= r.next {
@@ -93,7 +93,7 @@ func (r *reader) decode(dst []float64) error {
 	if err := tensor.ReadFull(c.Data, r.raw[:n*width], first*width); err != nil {
 		return err
 	}
-	if err := tensor.Decode(dst, r.raw[:n*width], c.DType); err != nil {
+	if err := op.Widen(dst, r.raw[:n*width], c.DType); err != nil {
 		return err
 	}
 	if len(c.Factors) > 0 {
@@ -106,7 +106,7 @@ func (r *reader) decode(dst []float64) error {
 	return nil
 }
 
-// constantPart is what a constant holds at the elements of a grid.
+// constantPart are the elements of a grid of a constant.
 func constantPart(c *model.Constant, grid op.Grid) (*op.Array, error) {
 	out, err := op.NewArray(grid.Shape())
 	if err != nil {
@@ -159,10 +159,10 @@ func constantPart(c *model.Constant, grid op.Grid) (*op.Array, error) {
 // weight is the left operand of products: its elements in order, and their magnitudes where they are not the absolute values.
 type weight struct{ value, magnitude source }
 
-// source is read from first to last.
+// source yields elements in order.
 type source interface{ take(dst []float64) error }
 
-// list is a source that is at hand.
+// list is a source in memory.
 type list struct{ rest []float64 }
 
 func (l *list) take(dst []float64) error {
@@ -182,6 +182,7 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 		if out = e.needs[v]; out == nil {
 			return true, nil // nobody needs it
 		}
+		out = everyRow(n, out, e.shapes[v])
 	}
 	shapes, given := make([][]int64, len(n.Inputs)), make([]op.Grid, len(n.Inputs))
 	for k, x := range n.Inputs {
@@ -234,6 +235,20 @@ func (e *evaluation) product(ctx context.Context, n *model.Node) (bool, error) {
 	}
 	result.terms, result.weights = result.terms+op.Terms(n, in), result.weights+1
 	return true, e.multiply(ctx, n, l, x, w, bias, result)
+}
+
+// everyRow is the grid of a convolution's output with all channels, if not much fewer are asked for and the bias is at hand as
+// a whole.
+func everyRow(n *model.Node, out op.Grid, shape []int64) op.Grid {
+	if n.Type != "Conv" && n.Type != "ConvTranspose" || len(out) < 2 || n.In(2) != nil && n.In(2).Const == nil {
+		return out
+	}
+	all := slices.Clone(out)
+	all[1] = []op.Range{{From: 0, To: shape[1]}}
+	if volume(all.Shape()) > 4*volume(out.Shape()) {
+		return out
+	}
+	return all
 }
 
 // weightOf is a weight that is the same on all probes, with the terms and weights behind it; nil for other values.
@@ -315,7 +330,7 @@ func (e *evaluation) multiply(ctx context.Context, n *model.Node, l *op.Linear, 
 func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, magnitudes []float64) error {
 	panels, stride := b.Panels(), b.Depth*op.Panel
 	width := panels * op.Panel
-	rows, depth := min(max(chunk/l.Depth, 4)/4*4, l.Rows), l.Depth // rows go four at a time
+	rows, depth := min(max(chunk/l.Depth, 8)/8*8, l.Rows), l.Depth // rows go eight at a time
 	switch {
 	case l.Across:
 		rows, depth = l.Rows, min(max(chunk/l.Rows, 8), l.Depth)
@@ -354,11 +369,16 @@ func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, ma
 	return nil
 }
 
-// turn makes columns of rows.
+// turn makes columns of rows, a few columns at a time, since where they go to lies far apart.
 func turn(dst, src []float64, rows, columns int) {
-	for r := range rows {
-		for c, x := range src[r*columns:][:columns] {
-			dst[c*rows+r] = x
+	for first := 0; first < columns; first += 64 {
+		few := min(64, columns-first)
+		for r := range rows {
+			to := first*rows + r
+			for _, x := range src[r*columns+first:][:few] {
+				dst[to] = x
+				to += rows
+			}
 		}
 	}
 }

@@ -35,6 +35,75 @@ func Keras(seed uint64, folder string) (path string, o format.Options, err error
 	return path, o, errors.Join(write(f), f.Close())
 }
 
+// KerasShards writes such a model as Keras 3 writes a configuration and weights in three files with an index.
+func KerasShards(seed uint64, folder string) (path string, o format.Options, err error) {
+	k := &kerasModel{rng: rand.New(rand.NewPCG(seed, 33)), archive: true, named: seed%4 != 3, counts: map[string]int{}}
+	k.network()
+	config, err := k.model()
+	if err != nil {
+		return "", o, err
+	}
+	tree, err := k.folder(k.layers)
+	if err != nil {
+		return "", o, err
+	}
+	name := fmt.Sprintf("model%d", seed)
+	roots, listed, count := make([]*hdf5.Group, 3), map[string]any{}, 0
+	for n := range roots {
+		roots[n] = &hdf5.Group{}
+	}
+	var split func(g *hdf5.Group, path string) error
+	split = func(g *hdf5.Group, path string) error {
+		var files []string
+		for _, link := range g.Names() {
+			if inner, ok := g.Links[link].(*hdf5.Group); ok {
+				if err := split(inner, path+"/"+link); err != nil {
+					return err
+				}
+				continue
+			}
+			n := count * len(roots) / 16 % len(roots) // some layers' weights are in two files
+			count++
+			if err := roots[n].Set(path[1:]+"/"+link, g.Links[link]); err != nil {
+				return err
+			}
+			if file := fmt.Sprintf("%s_%05d.weights.h5", name, n); !slices.Contains(files, file) {
+				roots[n].Get(path[1:]).(*hdf5.Group).Attrs = g.Attrs
+				files = append(files, file)
+			}
+		}
+		if listed[path] = any(files); len(files) == 1 {
+			listed[path] = files[0]
+		}
+		if len(files) == 0 {
+			delete(listed, path)
+		}
+		return nil
+	}
+	if err := split(tree, "/layers"); err != nil {
+		return "", o, err
+	}
+	index, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": 1.5}, "weight_map": listed}, "", "    ")
+	if err != nil {
+		return "", o, err
+	}
+	path = filepath.Join(folder, name+".json")
+	if err := errors.Join(os.WriteFile(path, config, 0o666), os.WriteFile(filepath.Join(folder, name+".weights.json"), index, 0o666)); err != nil {
+		return "", o, err
+	}
+	for n, root := range roots {
+		f, err := os.Create(filepath.Join(folder, fmt.Sprintf("%s_%05d.weights.h5", name, n)))
+		if err != nil {
+			return "", o, err
+		}
+		_, err = hdf5.Write(f, root, nil)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", o, err
+		}
+	}
+	return path, o, nil
+}
+
 // kerasModel is a model being made: layers in the order in which Keras lists them.
 type kerasModel struct {
 	rng     *rand.Rand

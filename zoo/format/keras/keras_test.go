@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +26,58 @@ import (
 func TestSuite(t *testing.T) {
 	formattest.Suite{Generate: zootest.Keras, Seeds: 40, Damages: 600}.Run(t)
 }
+
+func TestSuite_WeightsInSeveralFiles(t *testing.T) {
+	t.Chdir("testdata/shards")
+	formattest.Suite{Generate: zootest.KerasShards, Seeds: 16, Damages: 200}.Run(t)
+}
+
+func TestOpen_WrongIndexOfWeightsIsAClearError(t *testing.T) {
+	for name, x := range map[string]struct {
+		edit func(index object)
+		want string
+	}{
+		"outside": {func(x object) { list(x)["/layers/dense/vars"] = "../model1_00000.weights.h5" }, `"/layers/dense/vars" is in "../model1_00000.weights.h5"`},
+		"missing": {func(x object) { list(x)["/layers/more/vars"] = "model1_00007.weights.h5" }, `"model1_00007.weights.h5": the index names it: no such file`},
+		"nothing": {func(x object) { list(x)["/layers/more/vars"] = "model1_00000.weights.h5" }, `has no weights of "/layers/more/vars"`},
+		"hidden":  {func(x object) { delete(list(x), firstOf(list(x))) }, "which the index does not say"},
+		"twice":   {func(x object) { list(x)["/layers/more/vars"] = []string{"a.h5", "a.h5"} }, `is in "a.h5" twice`},
+		"number":  {func(x object) { list(x)["/layers/more/vars"] = 7 }, "is in no file"},
+		"empty":   {func(x object) { x["weight_map"] = object{} }, "an index of 0 files"},
+		"no map":  {func(x object) { delete(x, "weight_map") }, "it has no weight_map"},
+	} {
+		folder := t.TempDir()
+		path, o, err := zootest.KerasShards(1, folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := filepath.Join(folder, "model1.weights.json")
+		text, err := os.ReadFile(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var index object
+		if err := json.Unmarshal(text, &index); err != nil {
+			t.Fatal(err)
+		}
+		x.edit(index)
+		if text, err = json.Marshal(index); err == nil {
+			err = os.WriteFile(at, text, 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := format.Open(t.Context(), path, o); err == nil || !strings.Contains(err.Error(), x.want) || !strings.Contains(err.Error(), "model1.weights.json") {
+			t.Errorf("%s: %v, want %s", name, err, x.want)
+		}
+	}
+}
+
+// list is the weight_map of an index.
+func list(index object) object { return index["weight_map"].(object) }
+
+// firstOf is the first key in alphabetical order.
+func firstOf(x object) string { return slices.Min(slices.Collect(maps.Keys(x))) }
 
 // object is JSON being edited.
 type object = map[string]any
@@ -83,7 +137,7 @@ func legacy(t *testing.T, edit func(config object, root *hdf5.Group)) string {
 	return f.Name()
 }
 
-func TestAConfigurationWithoutItsWeightsOrWithOthersIsAClearError(t *testing.T) {
+func TestOpen_MissingOrForeignWeightsAreAClearError(t *testing.T) {
 	config := `{"class_name": "Sequential", "config": {"name": "s", "layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [null, 3]}}]}, "keras_version": "2.2.4"}`
 	other, _, err := zootest.Keras(2, t.TempDir())
 	if err != nil {
@@ -93,7 +147,7 @@ func TestAConfigurationWithoutItsWeightsOrWithOthersIsAClearError(t *testing.T) 
 		{config, "", "it is the configuration of a network, and has no weights beside it: the manifest's weights names another file"},
 		{config, other, `layer "d"`},
 		{"{", "", "JSON, byte 1"},
-		{`{"metadata": {}, "weight_map": {"/layers/dense/vars": "model_00000.weights.h5"}}`, "", "weights in several files, with an index"},
+		{`{"metadata": {}, "weight_map": {"/layers/dense/vars": "model_00000.weights.h5"}}`, "", "the index of a network's weights, and nothing of the network"},
 		{`{"weights": [1, 2]}`, "", "not the configuration of a Keras model"},
 	} {
 		path := filepath.Join(t.TempDir(), "model.json")
@@ -197,7 +251,7 @@ func written(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-func TestBadFilesGetOneClearError(t *testing.T) {
+func TestOpen_BadFilesGetOneClearError(t *testing.T) {
 	weightsOf := func(root *hdf5.Group, layer string) *hdf5.Group {
 		return root.Get("model_weights/" + layer).(*hdf5.Group)
 	}
@@ -386,7 +440,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 }
 
 // What a layer says that is too much to be believed, or not understood, makes it a node that is left alone.
-func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
+func TestOpen_LeavesUnknownLayersAlone(t *testing.T) {
 	for name, edit := range map[string]func(conv, norm, act object){
 		"a kernel of another world": func(conv, _, _ object) { settings(conv)["kernel_size"] = []any{1e9, 1} },
 		"no number":                 func(conv, _, _ object) { settings(conv)["strides"] = "two" },
@@ -426,7 +480,7 @@ func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
 }
 
 // Members that are compressed, of an archive that somebody packed again, are read like others and written as they should be.
-func TestCompressedArchives(t *testing.T) {
+func TestOpen_CompressedArchives(t *testing.T) {
 	path := archive(t, func(m []member) []member {
 		for k := range m {
 			m[k].Method = zip.Deflate
@@ -449,7 +503,7 @@ func TestCompressedArchives(t *testing.T) {
 }
 
 // Keras 3 has another hard sigmoid than Keras 2 had.
-func TestHardSigmoidIsThatOfItsKeras(t *testing.T) {
+func TestHardSigmoid_IsThatOfTheFilesKerasVersion(t *testing.T) {
 	activate := func(c object) { settings(layerOf(c, "Activation"))["activation"] = "hard_sigmoid" }
 	for path, want := range map[string]float64{
 		legacy(t, func(c object, _ *hdf5.Group) { activate(c) }): 0.2,

@@ -17,7 +17,8 @@ import (
 
 // Many repositories publish a network as two files: its configuration, JSON that model.to_json() makes, and its weights,
 // HDF5 that model.save_weights() makes. The weights are laid out as in an .h5 file, but for what is above them, or, where
-// their name ends in .weights.h5, as in a .keras file. The pair is written as a pair.
+// their name ends in .weights.h5, as in a .keras file; an index, .weights.json, names several files of that kind (shards.go).
+// The pair is written as a pair.
 
 // isPair says whether a path names a network's configuration alone.
 func isPair(path string) bool { return strings.EqualFold(filepath.Ext(path), ".json") }
@@ -48,14 +49,14 @@ func openPair(path, weights string) (*file, error) {
 		return nil, err
 	}
 	if tree.Get("weight_map") != nil {
-		return nil, errSharded
+		return nil, fmt.Errorf("the index of a network's weights, and nothing of the network: match its JSON, as model.to_json() makes it, and name this file in the manifest's weights: %w", format.ErrCorrupt)
 	}
 	if className(tree) == "" {
 		return nil, fmt.Errorf("not the configuration of a Keras model, as model.to_json() makes it: it has no class_name: %w", format.ErrCorrupt)
 	}
 	if weights == "" {
 		stem := strings.TrimSuffix(path, filepath.Ext(path))
-		for _, weights = range []string{stem + ".weights.h5", stem + ".h5", stem + ".hdf5"} {
+		for _, weights = range []string{stem + ".weights.h5", stem + ".weights.json", stem + ".h5", stem + ".hdf5"} {
 			if _, err := os.Stat(weights); err == nil {
 				break
 			}
@@ -64,14 +65,7 @@ func openPair(path, weights string) (*file, error) {
 			return nil, fmt.Errorf("it is the configuration of a network, and has no weights beside it: the manifest's weights names another file: %w", fs.ErrNotExist)
 		}
 	}
-	if isPair(weights) {
-		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), errSharded)
-	}
-	f, err := os.Open(weights)
-	if err != nil {
-		return nil, err
-	}
-	h := &file{path: path, f: f, pair: &pair{weights, text}}
+	h := &file{path: path, pair: &pair{weights, text}}
 	if err := h.openWeights(tree); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("%s: %w", filepath.Base(weights), err)
@@ -83,9 +77,7 @@ func openPair(path, weights string) (*file, error) {
 	return h, nil
 }
 
-var errSharded = fmt.Errorf("weights in several files, with an index: save them in one, with save_weights and no max_shard_size: %w", format.ErrUnread)
-
-// pair is what is known of a configuration in a file of its own.
+// pair is a configuration in a file of its own, and the file of its weights.
 type pair struct {
 	weights string // the path of the file with the weights
 	text    string
@@ -110,17 +102,38 @@ func readConfig(path string) (string, error) {
 	return string(text), err
 }
 
-// openWeights reads the tree of a file of weights alone.
-func (h *file) openWeights(config *jsontext.Value) error {
+// openTree reads the tree of a file of weights alone, or of several.
+func (h *file) openTree() (err error) {
+	if isPair(h.pair.weights) {
+		text, err := readConfig(h.pair.weights)
+		if err != nil {
+			return err
+		}
+		index, err := jsontext.Parse(text)
+		if err != nil {
+			return err
+		}
+		h.shards, h.root, err = openShards(h.pair.weights, index, text)
+		return err
+	}
+	if h.f, err = os.Open(h.pair.weights); err != nil {
+		return errors.Unwrap(err)
+	}
 	info, err := format.Regular(h.f.Stat())
 	if err != nil {
 		return err
 	}
-	if h.root, err = hdf5.Open(h.f, info.Size()); err != nil {
+	h.root, err = hdf5.Open(h.f, info.Size())
+	return err
+}
+
+// openWeights reads the tree of weights alone.
+func (h *file) openWeights(config *jsontext.Value) error {
+	if err := h.openTree(); err != nil {
 		return err
 	}
 	h.version = version{major: 2}
-	if config.Get("module") != nil { // which Keras 3 says of every class
+	if config.Get("module") != nil { // which Keras 3 writes for every class
 		h.version = version{major: 3}
 	}
 	backend, _ := config.Get("backend").Str()
@@ -130,11 +143,14 @@ func (h *file) openWeights(config *jsontext.Value) error {
 			break
 		}
 	}
-	if whole, ok := h.root.Links[weightGroup].(*hdf5.Group); ok && hasAttr(whole, layerNames) { // a whole model's file, for its weights
+	if whole, ok := h.root.Links[weightGroup].(*hdf5.Group); ok && h.shards == nil && hasAttr(whole, layerNames) { // a whole model's file, for its weights
 		return nil
 	}
 	if h.layered = len(layersOf(h.root).Links) > 0 && !hasAttr(h.root, layerNames); h.layered {
 		return nil
+	}
+	if h.shards != nil {
+		return fmt.Errorf("not the weights of a Keras network: they have no group %s: %w", layerFolders[0], format.ErrCorrupt)
 	}
 	if names, err := texts(h.root.Attrs, layerNames); err != nil {
 		return err
@@ -150,7 +166,7 @@ func stringOf(v *jsontext.Value) string {
 	return s
 }
 
-// edited is the text of the configuration's file with another configuration.
+// edited is the text of the configuration's file with the configuration replaced.
 func (p *pair) edited(config string) string {
 	body := strings.TrimSpace(strings.TrimPrefix(p.text, mark))
 	before, after, _ := strings.Cut(p.text, body)

