@@ -135,7 +135,7 @@ func (w *work) remember(e *entry) {
 	if err := w.books.add(e); err != nil {
 		w.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, w.job.Path))
 	}
-	w.keeps(e.tell().Kept)
+	w.keeps(w.books.tell(e).Kept)
 }
 
 // standing is the stamp of the file in an output's place, without its content; without a path where there is none. Anything

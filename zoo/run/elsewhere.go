@@ -370,7 +370,7 @@ func (r *runner) taken(said *answer, e *entry, w *waits) outcome.Model {
 		if err := r.recall(e); err != nil {
 			r.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, w.job.Path))
 		}
-		(&work{runner: r, job: w.job}).keeps(e.tell().Kept)
+		(&work{runner: r, job: w.job}).keeps(said.Kept)
 	}
 	if !m.Kept() {
 		r.away.lock.Lock()

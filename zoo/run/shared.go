@@ -296,6 +296,9 @@ func openMirrored(ctx context.Context, fsys files, out string, store Store, as s
 	return m, m.bring(file)
 }
 
+// tell leaves the entry as it is: the ledger's file is written from it at the end.
+func (m *mirrored) tell(e *entry) *told { return e.Told }
+
 // fileStamp is what the ledger's file is like: "" where there is none.
 func (m *mirrored) fileStamp() string {
 	s, err := stampOf(m.fsys, m.path())

@@ -112,7 +112,7 @@ func (r *runner) predicts() bool { return r.Predict != nil || r.away != nil && r
 // remembered fills in the result of an unchanged model from the ledger.
 func (w *work) remembered(e *entry) {
 	bytes := w.result.Bytes
-	said := e.tell()
+	said := w.books.tell(e)
 	w.result = said.Model
 	w.result.Status, w.result.Bytes = outcome.Unchanged, max(bytes, total(e.Inputs))
 	w.result.Path, w.result.Output = w.job.Path, ""
