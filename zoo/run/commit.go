@@ -295,7 +295,7 @@ const maxApart = 64
 func (w *work) apart(shared *sharedError, warnings []string) bool {
 	mover, ok := w.source.(format.Mover)
 	_, noModel := format.Find(shared.rel)
-	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.moved[shared.rel] || w.result.Status == outcome.Copied && changes(w.plan) {
+	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.wasMoved(shared.rel) || w.result.Status == outcome.Copied && changes(w.plan) {
 		return false
 	}
 	stem := strings.TrimSuffix(filepath.Base(w.job.Target), filepath.Ext(w.job.Target))
@@ -303,12 +303,14 @@ func (w *work) apart(shared *sharedError, warnings []string) bool {
 	if mover.Move(shared.rel, to) != nil || w.out.restart() != nil {
 		return false
 	}
-	if w.moved == nil {
-		w.moved = map[string]bool{}
-	}
-	w.moved[shared.rel], w.moved[to] = true, true
+	w.moved = append(w.moved, [2]string{shared.rel, to})
 	w.result.Warnings = append(slices.Clone(warnings), fmt.Sprintf("external data %s is written as %s: %s has other bytes under that name", shared.rel, to, shared.owner))
 	return true
+}
+
+// wasMoved says whether a file beside the model had that name, or was given it.
+func (w *work) wasMoved(rel string) bool {
+	return slices.ContainsFunc(w.moved, func(m [2]string) bool { return m[0] == rel || m[1] == rel })
 }
 
 // copyFiles copies the files that a model is made of, the model file's first.

@@ -47,7 +47,7 @@ type work struct {
 	waits   bool              // it only waits for the disk
 	found   []stamp           // what was in the places of the outputs when it was last seen that it may be replaced
 	toHand  bool              // it is to be done, elsewhere
-	moved   map[string]bool   // names of files beside the model that were taken, and their new names
+	moved   [][2]string       // names of files beside the model that were taken, and their new names
 }
 
 // do does the model, unless it is up to date.
@@ -206,13 +206,19 @@ func (w *work) giveUp(ctx context.Context, ratio float64) error {
 	if err := w.out.restart(); err != nil {
 		return err
 	}
+	if len(w.moved) > 0 { // the open one, which is written then, is folded
+		if err := w.reopen(ctx); err != nil {
+			return err
+		}
+		w.heard = listen(w.source.Model())
+	}
 	if err := w.copy(ctx); err != nil {
 		return err
 	}
 	why := fmt.Sprintf("folding makes the model slower in ONNX Runtime: × %.2f, the lesser of two measurements", ratio)
 	w.copied()
 	w.result.Warnings = append(w.result.Warnings, why)
-	w.result.Remaining = nil
+	w.result.Remaining, w.result.Folds = nil, nil
 	for k := range w.result.Maps {
 		m := &w.result.Maps[k]
 		m.Verdict, m.Into, m.Code, m.Reason = string(fold.Left), nil, "slower", why
@@ -414,13 +420,26 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 	if err := w.out.restart(); err != nil {
 		return err
 	}
+	if err := w.reopen(ctx); err != nil {
+		return err
+	}
+	return w.disagreed(w.fold(ctx, refuse))
+}
+
+// reopen opens the original again, without what was planned; renamed files keep their new names.
+func (w *work) reopen(ctx context.Context) error {
 	again, err := format.Open(ctx, w.job.Source, options(w.job))
 	if err != nil {
 		return err
 	}
 	w.source.Close()
 	w.source = again
-	return w.disagreed(w.fold(ctx, refuse))
+	for _, m := range w.moved {
+		if err := again.(format.Mover).Move(m[0], m[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copy copies the model's files as they are.

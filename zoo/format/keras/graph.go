@@ -220,7 +220,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 	class := classes[l.class]
 	err := error(unclear("a class that is not known"))
 	switch {
-	case !l.counted:
+	case l.operates():
 		var out *value
 		if out, err = s.operate(c); err == nil {
 			s.out = []*value{out}

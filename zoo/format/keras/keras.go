@@ -24,7 +24,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "keras", Version: 2, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: open, Files: files})
+	format.Register(format.Format{Name: "keras", Version: 3, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: open, Files: files})
 }
 
 // file is an open model file.

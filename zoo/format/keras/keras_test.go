@@ -528,3 +528,49 @@ func TestHardSigmoid_IsThatOfTheFilesKerasVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestFunctionsOfTensorFlow_AreNodesOrHaveAReason(t *testing.T) {
+	for _, test := range []struct{ class, function, arguments, node, why string }{
+		{"TFOpLambda", "math.multiply", `{"y": 2, "name": null}`, "Mul", ""},
+		{"TFOpLambda", "math.subtract", `{"y": [1.5], "name": null}`, "Sub", ""},
+		{"TFOpLambda", "nn.relu", `{"name": null}`, "Relu", ""},
+		{"TFOpLambda", "nn.leaky_relu", `{"alpha": 0.1}`, "", "an operation that is not known"},
+		{"TFOpLambda", "nn.silu", `{"beta": 2.0}`, "", "its argument beta is not known"},
+		{"TFOpLambda", "math.multiply", `{"y": "x"}`, "", `it is called with "x"`},
+		{"TFOpLambda", "math.multiply", `{"y": [[1, 2], [3]]}`, "", "it is called with"},
+		{"TFOpLambda", "math.multiply", `{}`, "", "it reads another number of tensors"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [{"start": null, "stop": null, "step": null}, {"start": 0, "stop": 1000, "step": 1}]}`, "Slice", ""},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [{"start": null, "stop": null, "step": -1}]}`, "", "it takes"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [{"start": 99999999999, "stop": null, "step": null}]}`, "", "it takes"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [0, 0, 0, 0, 0, 0, 0]}`, "", "it names more axes than there are"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [0, 0, 0, 0]}`, "", "nothing but a number is left"},
+		{"SlicingOpLambda", "__operators__.getitem", `{}`, "", "it is called with other arguments"},
+	} {
+		path := legacy(t, func(config object, _ *hdf5.Group) {
+			l := layerOf(config, "ReLU")
+			node := l["inbound_nodes"].([]any)[0].([]any)[0].([]any)
+			var arguments object
+			if err := json.Unmarshal([]byte(test.arguments), &arguments); err != nil {
+				t.Fatal(err)
+			}
+			l["class_name"], l["config"] = test.class, object{"name": l["name"], "dtype": "float32", "function": test.function}
+			l["inbound_nodes"] = []any{append(slices.Clone(node[:3]), arguments)}
+		})
+		f, err := format.Open(t.Context(), path, format.Options{})
+		if err != nil {
+			t.Errorf("%s %s: %v", test.function, test.arguments, err)
+			continue
+		}
+		defer f.Close()
+		why, found := "", false
+		for _, n := range f.Model().Graph.Nodes {
+			found = found || n.Type == test.node && n.Domain == ""
+			if n.Type == test.class {
+				why = n.Why
+			}
+		}
+		if found != (test.node != "") || !strings.HasPrefix(why, test.why) || (why == "") != (test.why == "") {
+			t.Errorf("%s %s: a node %s: %v, because %q", test.function, test.arguments, test.node, found, why)
+		}
+	}
+}

@@ -18,6 +18,7 @@ type operation struct {
 	build    func(*site, []operand) (*value, error)
 	settings []string // the settings that build reads; any other one makes the operation opaque
 	isMap    bool     // it is an affine map if its other operand is a constant
+	slices   bool     // it is x[...], which has no build
 }
 
 // operations are the known operations of keras.ops, by the names of their classes.
@@ -68,6 +69,7 @@ var operations = map[string]*operation{
 	"Transpose":   {build: one(buildTranspose), settings: []string{"axes"}},
 	"Cast":        {build: one(buildCast), settings: []string{"dtype"}},
 	"Identity":    {build: one(buildNothing)},
+	"GetItem":     {slices: true},
 }
 
 // operand is one argument of an operation: a tensor, or numbers.
@@ -82,9 +84,22 @@ const maxNumbers = 1 << 16
 
 // operate makes the nodes of an operation.
 func (s *site) operate(c *call) (*value, error) {
-	op := operations[s.layer.class]
+	op := s.layer.operation()
 	if op == nil {
 		return nil, unclear("an operation that is not known")
+	}
+	if c.tree == nil {
+		return nil, unclear("a sequential model does not say what it is called with")
+	}
+	if op.slices {
+		return s.slice(c)
+	}
+	if s.layer.counted {
+		args, err := s.lambdaOperands(c)
+		if err != nil {
+			return nil, err
+		}
+		return s.operated(op, args)
 	}
 	for k, key := range s.layer.config.Keys {
 		if key != "name" && !slices.Contains(op.settings, key) && !s.layer.config.Items[k].Null() {
@@ -98,6 +113,11 @@ func (s *site) operate(c *call) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.operated(op, args)
+}
+
+// operated makes the nodes of an operation on these arguments.
+func (s *site) operated(op *operation, args []operand) (*value, error) {
 	out, err := op.build(s, args)
 	if err == nil {
 		out.masked = slices.ContainsFunc(s.in, func(v *value) bool { return v.masked })

@@ -188,6 +188,21 @@ func TestKeras1_IsReadAsItsEquivalentInKeras3(t *testing.T) {
 	}
 }
 
+func TestTensorFlowFunctions_AreReadAsTheirEquivalentsInKeras3(t *testing.T) {
+	folder := t.TempDir()
+	for _, m := range lines[comparison](t, "lambdas", folder) {
+		plan := prepare(t, folder, m.Name+".h5")
+		if list := left(plan); len(list) > 0 || len(plan.Maps) < 8 {
+			t.Errorf("%s: of %d maps these are left: %v", m.Name, len(plan.Maps), list)
+		}
+		export(t, filepath.Join(folder, "folded", m.Name+".h5"), filepath.Join(folder, "onnx"), m.Name+".h5.folded.onnx")
+		list := lines[comparison](t, "twins", folder, m.Name)
+		if len(list) != 1 || list[0].Read > 1e-5 || list[0].Folded > 1e-5 {
+			t.Errorf("our reading, and the folded file: %+v", list)
+		}
+	}
+}
+
 func TestKeras_MiniXCEPTIONFolds(t *testing.T) {
 	path := oracle.Shared(t, "models/keras/fer2013_mini_XCEPTION.hdf5")
 	folder, name := t.TempDir(), filepath.Base(path)

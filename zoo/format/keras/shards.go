@@ -24,8 +24,7 @@ import (
 
 // shards are an open index and its files.
 type shards struct {
-	text  string // of the index
-	index *jsontext.Value
+	text  string   // of the index
 	paths []string // of the files, sorted
 	files []*os.File
 	home  map[*hdf5.Dataset]int // the number of the file that it is in
@@ -34,26 +33,22 @@ type shards struct {
 // maxShards bounds the files of an index.
 const maxShards = 4096
 
-// openShards opens the files that an index names, and returns the tree of all their weights.
-func openShards(path string, index *jsontext.Value, text string) (s *shards, root *hdf5.Group, err error) {
-	s, root = &shards{text: text, index: index, home: map[*hdf5.Dataset]int{}}, &hdf5.Group{}
+// openShards opens the files that the index at a path names, and returns the tree of all their weights.
+func openShards(path string) (s *shards, root *hdf5.Group, err error) {
+	s, root = &shards{home: map[*hdf5.Dataset]int{}}, &hdf5.Group{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	places, err := placesOf(index)
+	text, places, err := readShards(path)
 	if err != nil {
 		return s, nil, err
 	}
-	var names []string
-	for _, files := range places {
-		names = append(names, files...)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	if len(names) == 0 || len(names) > maxShards {
-		return s, nil, fmt.Errorf("an index of %d files: %w", len(names), format.ErrLimit)
+	s.text = text
+	names, err := namesOf(places)
+	if err != nil {
+		return s, nil, err
 	}
 	for k, name := range names {
 		at := filepath.Join(filepath.Dir(path), name)
@@ -71,6 +66,41 @@ func openShards(path string, index *jsontext.Value, text string) (s *shards, roo
 		}
 	}
 	return s, root, nil
+}
+
+// shardNames are the names of the files that the index at a path names.
+func shardNames(path string) ([]string, error) {
+	_, places, err := readShards(path)
+	if err != nil {
+		return nil, err
+	}
+	return namesOf(places)
+}
+
+// namesOf are the names of all files, sorted.
+func namesOf(places map[string][]string) (names []string, err error) {
+	for _, files := range places {
+		names = append(names, files...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 || len(names) > maxShards {
+		return nil, fmt.Errorf("an index of %d files: %w", len(names), format.ErrLimit)
+	}
+	return names, nil
+}
+
+// readShards reads the index at a path: its text, and the files of each group that it lists.
+func readShards(path string) (text string, places map[string][]string, err error) {
+	if text, err = readConfig(path); err != nil {
+		return "", nil, err
+	}
+	index, err := jsontext.Parse(text)
+	if err != nil {
+		return "", nil, err
+	}
+	places, err = placesOf(index)
+	return text, places, err
 }
 
 // placesOf are the files of each group that an index lists.

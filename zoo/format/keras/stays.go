@@ -125,7 +125,7 @@ var ordered = map[string]bool{
 
 // isMap says whether the site's layer or operation may be an affine map.
 func (s *site) isMap(n *model.Node) bool {
-	if !s.layer.counted {
+	if s.layer.operates() {
 		return s.layer.isMap()
 	}
 	return n.Type == "BatchNormalization"
@@ -133,7 +133,8 @@ func (s *site) isMap(n *model.Node) bool {
 
 // isMap says whether an operation is a map of a tensor and numbers.
 func (l *layer) isMap() bool {
-	return !l.counted && operations[l.class] != nil && operations[l.class].isMap
+	op := l.operation()
+	return op != nil && op.isMap
 }
 
 // leavable says whether the layer is a map or an identity.
