@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 ONNXRUNTIME_LIB ?= $(abspath $(firstword $(shell ls $(CACHE)/onnxruntime/libonnxruntime* 2>/dev/null)))
 export ONNXRUNTIME_LIB
 
-.PHONY: modern build header emulator kernels mutants gpu-kit gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak fetch clean help
+.PHONY: modern build header emulator kernels mutants gpu-kit gpu-check networks demo test bench fuzz lint conformance compare torch man install dist soak scale fetch clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,7 @@ bench: build fetch ## speed, processor time and memory beside cp and others, sid
 fuzz: ## every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) GO=$(GO) sh build/fuzz.sh
 
-lint: ## gofmt, vet, staticcheck, govulncheck
+lint: ## gofmt, vet, staticcheck, actionlint, govulncheck
 	GO=$(GO) sh build/lint.sh
 
 conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the published models
@@ -107,6 +107,9 @@ $(CACHE)/modern/done: build/modern.txt build/torch.txt
 	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check -r build/modern.txt
 	$(CACHE)/modern/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r build/torch.txt
 	touch $@
+
+scale: ## a simulation of a million models and a thousand workers on a queue: MODELS, WORKERS; it needs as many files in TMPDIR, twice
+	ZOOFOLD_MODELS=$(or $(MODELS),1000000) ZOOFOLD_WORKERS=$(or $(WORKERS),1000) $(GO) test -count=1 -timeout 4h -v -run Scale ./zoo/run
 
 soak: ## for hours: a thousand kills, every fault, a hundred thousand hostile models and as many random graphs, fuzzing
 	GO=$(GO) sh build/soak.sh

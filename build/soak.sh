@@ -14,6 +14,9 @@ $GO test -count=1 -timeout 6h -v -run Originals ./zoo/run
 echo "== the program, killed, out of space, and with every system call failing"
 $GO test -count=1 -timeout 6h -v -run 'Killed|FullDisk|ReadOnly|SystemCall|WithoutLocks' ./cmd/zoofold
 
+echo "== ten thousand models over a queue whose workers are killed, and half a minute without it"
+ZOOFOLD_MODELS=10000 ZOOFOLD_KILLED=50 ZOOFOLD_PARTITION=60 $GO test -count=1 -timeout 6h -v -run 'ManyModels|Survives' ./zoo/run/queue
+
 echo "== hostile models"
 $GO test -count=1 -timeout 6h -v -run Hostile ./cmd/zoofold
 

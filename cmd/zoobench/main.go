@@ -35,13 +35,18 @@ func main() {
 	python := flag.String("python", ".cache/compare/bin/python", "the Python with ONNX Runtime, onnxslim and onnxsim, whose processor time is put beside; one that is not there is passed over")
 	huge := flag.Float64("huge", 0, "GB of one more model, with external data, beside one of 0.1 GB; 0: none")
 	checkpoint := flag.Float64("checkpoint", 0, "GB of a language model in shards, measured beside cp -r and nothing else; 0: none")
+	queued := flag.Bool("queue", false, "runs over a queue with one worker, measured beside runs here and nothing else")
+	jobs := flag.Int("j", runtime.NumCPU(), "with -queue: how many models are worked on at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if *checkpoint > 0 {
+	switch {
+	case *queued:
+		err = queue(ctx, *program, *models, *width, *many, *rounds, *jobs)
+	case *checkpoint > 0:
 		err = shards(ctx, *program, *checkpoint, *rounds)
-	} else {
+	default:
 		err = measure(ctx, *program, *models, *width, *many, *rounds, *published, *python, *huge)
 	}
 	if err != nil {
@@ -50,14 +55,14 @@ func main() {
 	}
 }
 
-// bench is a folder to work in.
+// bench holds the folder in which everything is measured.
 type bench struct {
 	ctx             context.Context // whose end ends the programs, so that the folder is removed
 	folder, program string
 	jobs            int
 }
 
-// newBench makes the folder, which close removes.
+// newBench creates the folder; close removes it.
 func newBench(ctx context.Context, program string, jobs int) (*bench, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
@@ -115,7 +120,7 @@ func machine() string {
 	return fmt.Sprintf("%d processors of %s, %s", runtime.NumCPU(), name, runtime.GOOS)
 }
 
-// contestant is one way to make a second zoo of the first.
+// contestant is one way to make a second zoo from the first.
 type contestant struct {
 	name  string
 	run   func(out string) (ended, error)
@@ -153,7 +158,7 @@ func (b *bench) speed(name, zoo string, rounds int) error {
 	return nil
 }
 
-// compete runs the contestants by turns, so many rounds after one to warm up; where there are no others, that one counts.
+// compete runs the contestants in turn, for so many rounds after a warm-up; with 0 rounds the warm-up counts.
 func (b *bench) compete(list []*contestant, rounds int) error {
 	out := filepath.Join(b.folder, "out")
 	for round := range rounds + 1 {
@@ -274,14 +279,14 @@ type ended struct {
 }
 
 // fold runs zoofold over a zoo. Every model has to be folded, or unchanged.
-func (b *bench) fold(zoo, out, checks string) (ended, error) {
+func (b *bench) fold(zoo, out, checks string, more ...string) (ended, error) {
 	manifest := filepath.Join(b.folder, "models.yaml")
 	text := fmt.Sprintf("version: 1\nzoo: %q\nout: %q\nmodels:\n  - match: '**/*.{onnx,safetensors}'\n", zoo, out)
 	if err := os.WriteFile(manifest, []byte(text), 0o666); err != nil {
 		return ended{}, err
 	}
 	started := time.Now()
-	process, err := b.command(b.program, "-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet")
+	process, err := b.command(b.program, append([]string{"-manifest", manifest, "-j", strconv.Itoa(b.jobs), "-verify", checks, "-quiet"}, more...)...)
 	took := time.Since(started)
 	if err != nil {
 		return ended{}, err

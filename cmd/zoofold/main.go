@@ -2,10 +2,10 @@
 //
 //	zoofold -manifest models.yaml -j 8
 //
-// zoofold help lists its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
-// others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, 4 if models were kept
-// with less proof than was asked for, 5 if a dry run with -detailed-exitcode found something to do, and 130 if it was
-// interrupted (what was committed stays).
+// zoofold help lists its flags and subcommands. The exit code is 0 if all is done, 1 if some models failed (the others are
+// done), and 2 for wrong usage or a wrong manifest. It is 3 if another run has the output folder, and 4 if models were kept
+// with less proof than was asked for. It is 5 if a dry run with -detailed-exitcode found something to do, and 130 if the
+// run was interrupted (committed outputs stay).
 package main
 
 import (
@@ -63,7 +63,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "zoofold: %s\n", report.Printable(stray(args[0])))
 		return exitUsage
 	}
-	debug.SetTraceback("crash") // should Go's runtime fail, SIGABRT ends the process: the exit code 2 is wrong usage
+	debug.SetTraceback("crash") // if Go's runtime fails the process ends by SIGABRT, not with exit code 2, which means wrong usage
 	return foldZoo(args, stdout, stderr)
 }
 
@@ -76,6 +76,11 @@ type flags struct {
 	timeout                                                       duration
 	latency, dryRun, detailed, prune, json, quiet, version, loads bool
 	force                                                         forceFlag
+
+	queue queueFlags
+	name  string   // a worker's
+	drain duration // a worker's
+	plain bool     // no bar is drawn
 }
 
 // forceFlag is -force, or -force=hash.
@@ -111,6 +116,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.log, "log", "", "log to standard error too, one record per event: `text|json`")
 	set.BoolVar(&f.version, "version", false, "print the version, and what would be used here; no library is loaded")
 	set.BoolVar(&f.loads, "v", false, "with -version: load ONNX Runtime and the CUDA driver, and print what they say of themselves")
+	f.queue.declare(set, "the `address` of NATS servers with JetStream, where zoofold worker waits for models on other machines: nats://host:4222")
 	set.Var(&f.force, "force", "fold everything again, or with `hash` what differs by content")
 }
 
@@ -118,15 +124,29 @@ func (f *flags) declare(set *flag.FlagSet) {
 // manifest, where there is one, comes first.
 func (f *flags) declareFolding(set *flag.FlagSet, before string) {
 	defaults := manifests.Defaults()
-	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
-	set.Lookup("j").DefValue = "one per core"
+	f.declareWorkers(set)
 	set.StringVar(&f.device, "device", "", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"` (default: "+before+defaults.Device+")")
-	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.verify, "verify", "", "the checks for all models: `"+strings.Join(manifests.Checks, ",")+"|none` (default: "+before+"all)")
 	set.BoolVar(&f.latency, "latency", false, "measure ONNX Runtime's latency before and after, where predictions are checked: about two seconds per model")
-	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
 	set.Var(&f.timeout, "timeout", "the most `time` that one model may take: 90s, 10m (default: "+before+strings.TrimSuffix(defaults.Timeout.String(), "0s")+")")
 	set.Lookup("timeout").DefValue = ""
+	f.declareMachine(set)
+	f.declareShown(set)
+}
+
+func (f *flags) declareWorkers(set *flag.FlagSet) {
+	set.IntVar(&f.workers, "j", runtime.NumCPU(), "how many `models` are worked on at once")
+	set.Lookup("j").DefValue = "one per core"
+}
+
+// declareMachine declares those that say what of the machine is used.
+func (f *flags) declareMachine(set *flag.FlagSet) {
+	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
+	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
+}
+
+// declareShown declares those that say what is shown.
+func (f *flags) declareShown(set *flag.FlagSet) {
 	set.BoolVar(&f.json, "json", false, "print one JSON event per line")
 	set.BoolVar(&f.quiet, "quiet", false, "print failures only")
 	set.StringVar(&f.color, "color", "auto", "colour failures and warnings: `auto|always|never`; auto does on terminals, unless $NO_COLOR is set")
@@ -153,7 +173,7 @@ func parse(args []string) (*flags, error) {
 	case f.detailed && !f.dryRun:
 		return nil, errors.New("-detailed-exitcode needs -dry-run")
 	}
-	return f, f.check()
+	return f, errors.Join(f.queue.check(), f.onlyHere(set), f.check())
 }
 
 // check is an error if a number is not one that its flag takes.
@@ -202,7 +222,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		doc := report.NewDocument()
 		o.Document, o.Metrics = doc, f.metrics
 		o.Force, o.DryRun, o.Prune, o.Detailed = run.Force(f.force), f.dryRun, f.prune, f.detailed
-		end, err := run.Run(ctx, o)
+		end, err := f.run(ctx, c, o)
 		if f.notify != "" && (end.Exit != exitDone || err != nil) {
 			if e := notify(f.notify, doc, end, err); e != nil {
 				c.fail(e)
@@ -210,6 +230,19 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		}
 		return end, err
 	})
+}
+
+// run runs, here or on the workers of a queue.
+func (f *flags) run(ctx context.Context, c *console, o run.Options) (outcome.End, error) {
+	if f.elsewhere() {
+		q, err := f.queue.open(ctx, "run of "+o.Manifest.Path, c.note)
+		if err != nil {
+			return outcome.End{Exit: exitFailed}, err
+		}
+		defer q.Close()
+		o.Elsewhere, o.Tell = q, c.note
+	}
+	return run.Run(ctx, o)
 }
 
 // readManifest reads the manifest, from standard input for "-".
@@ -227,9 +260,9 @@ func (f *flags) printVersion(stdout io.Writer) int {
 	return exitDone
 }
 
-// carryOut opens what folding needs, folds, and is the exit code.
+// carryOut opens the backend and the engine, folds, and returns the exit code.
 func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Context, run.Options) (outcome.End, error)) int {
-	defer runtime.KeepAlive(calm())
+	load()
 	checks, err := f.checks()
 	if err != nil {
 		c.fail(err)
@@ -273,7 +306,7 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 	return exitFailed
 }
 
-// exitOf is the exit code of a run that ended so.
+// exitOf is the exit code for the result of a run.
 func exitOf(end outcome.End, err error) int {
 	switch {
 	case err == nil:
@@ -309,7 +342,8 @@ func (f *flags) checks() (*[]string, error) {
 	return &list, nil
 }
 
-// openBackend is what rescales, a GPU if there is one and a rule may use it, otherwise the host, and why.
+// openBackend is the backend that rescales, a GPU if there is one and a rule may use it, otherwise the host, and the reason
+// for the choice.
 func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why string, err error) {
 	host = cpu.New(f.workers)
 	asked := func(device string) bool {
@@ -318,8 +352,11 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	if !asked("auto") && !asked("cuda") {
 		return host, host, "", nil
 	}
-	if f.dryRun {
+	switch {
+	case f.dryRun:
 		return host, host, "a dry run opens no device", nil
+	case f.elsewhere() && !f.plain:
+		return host, host, "workers have the devices", nil
 	}
 	o := gpu.Options{CPU: host, Memory: f.memory, Worth: gpu.Default}
 	if smallest, _ := strconv.ParseInt(os.Getenv("ZOOFOLD_CUDA_SMALLEST"), 10, 64); smallest > 0 {
@@ -339,16 +376,19 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	return later, host, "", nil
 }
 
-// engineOf is a run's engine, or why it has none. A dry run loads nothing: it has nothing to prove.
+// engineOf is a run's engine, or why it has none. A dry run loads none, since it proves nothing.
 func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) {
 	if f.dryRun {
 		return nil, func() {}, "a dry run proves nothing", nil
+	}
+	if f.elsewhere() {
+		return nil, func() {}, "workers compare predictions", nil
 	}
 	return openEngine(f.library)
 }
 
 // openEngine finds ONNX Runtime and starts it, or says why predictions cannot run. The engine has to be closed. It is an
-// error if somebody named a library and it cannot be used.
+// error if the user named a library that cannot be used.
 func openEngine(flag string) (e run.Predictor, closed func(), why string, err error) {
 	p, err := startEngine(flag)
 	switch {
@@ -372,7 +412,7 @@ func startEngine(flag string) (*predict.Processes, error) {
 	return predict.Start(program, library)
 }
 
-// found says what predictions and rescaling would use: by the names of files or, with -v, as the libraries say themselves.
+// found says what predictions and rescaling would use: by the names of files or, with -v, by asking the libraries.
 func found(f *flags) (predictions, cuda string) {
 	if f.loads {
 		p, err := startEngine(f.library)
@@ -389,7 +429,7 @@ func found(f *flags) (predictions, cuda string) {
 	return library.String(), gpu.Sought()
 }
 
-// missing says why there are no predictions. Where the build is the reason, it does not matter what was named.
+// missing says why there are no predictions. If the build is the reason, the named library does not matter.
 func missing(err error) string {
 	if errors.Is(err, predict.ErrNotBuilt) {
 		err = predict.ErrNotBuilt
@@ -405,7 +445,7 @@ func interruptible(note func(string), gone func()) (context.Context, func()) {
 	go func() {
 		<-signals
 		cancel()
-		go note("stopping cleanly; press Ctrl-C again to stop now") // who has stopped the terminal can still stop the run
+		go note("stopping cleanly; press Ctrl-C again to stop now") // in the background, since a stopped terminal blocks, and the run has to stop all the same
 		<-signals
 		gone()
 		os.Exit(exitInterrupted)

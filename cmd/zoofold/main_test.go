@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -47,7 +49,7 @@ func (t tests) Run() int {
 	return t.M.Run()
 }
 
-func TestTheCommandLine(t *testing.T) {
+func TestCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -56,6 +58,7 @@ func TestTheCommandLine(t *testing.T) {
 			"checkpoints": checkpoints,
 			"exit":        exit,
 			"json":        jsonLines,
+			"queue":       queueServer,
 
 			"crasher": crasher,
 		},
@@ -134,6 +137,18 @@ func jsonLines(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%q has no %q: %v", line, args[1], err)
 		}
 	}
+}
+
+// queueServer starts a NATS server for the script, and has its address in an environment variable: queue VARIABLE.
+func queueServer(ts *testscript.TestScript, _ bool, args []string) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: ts.MkAbs(".jetstream"), NoLog: true, NoSigs: true})
+	ts.Check(err)
+	s.Start()
+	ts.Defer(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		ts.Fatalf("the server does not start")
+	}
+	ts.Setenv(args[0], s.ClientURL())
 }
 
 // checkpoints FOLDER writes a checkpoint, one in shards, and one with the program along which it is folded.

@@ -154,7 +154,7 @@ func stride() int {
 	return 1
 }
 
-func TestEveryFileOperationMayFail(t *testing.T) {
+func TestEveryFileOperation_MayFail(t *testing.T) {
 	s, list := situations(t)
 	originals := contents(t, s.zoo())
 	for _, x := range list {
@@ -340,7 +340,7 @@ func (f *volatileFile) Sync() error {
 	return err
 }
 
-func TestThePowerMayFailAtEveryOperation(t *testing.T) {
+func TestPowerMayFail_AtEveryOperation(t *testing.T) {
 	t.Run("one worker", func(t *testing.T) { powerFails(t, 1) })
 	t.Run("several workers", func(t *testing.T) { powerFails(t, 4) }) // models wait for the disk together
 }

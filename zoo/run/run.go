@@ -26,14 +26,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
-// Force says how far the ledger is believed.
+// Force says how far a run relies on the ledger.
 type Force string
 
 // The values of Force.
 const (
-	ForceNothing Force = ""     // what size, time and inode say
-	ForceHash    Force = "hash" // what the content says
-	ForceAll     Force = "all"  // nothing: every model is folded
+	ForceNothing Force = ""     // files with the same size, time and inode are unchanged
+	ForceHash    Force = "hash" // files with the same content are unchanged
+	ForceAll     Force = "all"  // nothing is unchanged: every model is folded
 )
 
 // The exit codes: of a run, in End.Exit, and of the program, which has two more.
@@ -44,7 +44,7 @@ const (
 	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
-	ExitInterrupted = 130 // what was committed stays
+	ExitInterrupted = 130 // committed outputs stay
 )
 
 // Options are a run's.
@@ -66,6 +66,9 @@ type Options struct {
 	Version  string
 	Sink     outcome.Sink
 
+	Elsewhere Elsewhere    // does the models in other processes; nil: they are done in this one
+	Tell      func(string) // takes what is to be said while models are done elsewhere; may be nil
+
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
 	Keep     int      // how many runs have reports, and stand in their history, this one counted
@@ -86,15 +89,16 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted. kept is
-	// the name of the file that has the page of a run that began then; "" where none has.
+	// Recall takes the history over from the report.json that this one replaces; it keeps so many runs, with this one. kept
+	// is the name of the file that has the page of a run that began then; "" where none has.
 	Recall(before io.Reader, keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
-	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
+	// WriteMetrics writes the metrics. It takes the time of the last success over from before, the metrics of the previous
+	// run, which may be empty.
 	WriteMetrics(to io.Writer, before io.Reader) error
 }
 
-// ErrPlace says that something is to be written where nothing may be.
+// ErrPlace says that the output, the report or the metrics must not be written where they were asked for.
 var ErrPlace = errors.New("nothing was folded")
 
 // Run folds the models, and writes the report and the metrics. The error is for what keeps all of them from being folded,
@@ -114,23 +118,29 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, err
 	}
 	defer p.close()
+	zoo.Folders, zoo.Files = nil, nil // the guard has them; those of ten thousand models are megabytes
 	if !o.DryRun {
 		unlock, err := lock(p.fsys, o.Manifest.Out)
 		if err != nil {
 			return end, err
 		}
 		defer unlock()
+		if o.Elsewhere == nil {
+			if err := marked(p.fsys, o.Manifest.Out); err != nil {
+				return end, err
+			}
+		}
 	}
-	books, err := openLedger(p.fsys, o.Manifest.Out, o.DryRun)
-	if err != nil {
-		return end, fmt.Errorf("ledger: %w", err)
-	}
-	r := newRunner(o, p, books, statePath(o.Manifest.Out, stagePlace))
+	r := newRunner(o, p, nil, statePath(o.Manifest.Out, stagePlace))
 	r.end.Notes = zoo.Notes
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
 	}
-	if !o.DryRun {
+	if err := r.openBooks(ctx); err != nil {
+		return end, fmt.Errorf("ledger: %w", err)
+	}
+	apart := r.away != nil && !o.DryRun
+	if !o.DryRun && !apart {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
 	if o.Document != nil {
@@ -138,22 +148,43 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	}
 	r.models, r.hidden = living(zoo)
 	r.measure(ctx, zoo.Jobs)
-	r.start(zoo, started)
+	r.start(ctx, zoo, started)
 	r.failures(zoo)
-	r.all(ctx, zoo.Jobs)
+	var lost error
+	if apart {
+		lost = r.allAway(ctx, zoo.Jobs)
+		r.comeBack(ctx)
+	} else {
+		r.all(ctx, zoo.Jobs)
+	}
 	r.note("sweep", r.stages.close())
 	r.end.Unmatched = r.strangers(zoo)
 	if ctx.Err() == nil {
 		r.orphans(ctx, zoo)
 		r.idle(zoo)
 	}
-	r.note("ledger", books.close())
+	if apart && lost == nil {
+		r.settleAway(ctx)
+	}
+	r.note("ledger", r.books.close())
 	r.finish(ctx, started)
 	if o.Report != "" {
 		r.end.Report = filepath.Join(o.Report, reportFiles[0])
 	}
 	r.Sink.End(r.end)
-	return r.end, errors.Join(p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+	return r.end, errors.Join(lost, p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+}
+
+// openBooks opens what is remembered of the output folder.
+func (r *runner) openBooks(ctx context.Context) error {
+	if r.Elsewhere != nil {
+		return r.goAway(ctx)
+	}
+	books, err := openLedger(r.fsys, r.Manifest.Out, r.DryRun)
+	if err == nil { // a pointer that is nil is no interface that is
+		r.books = books
+	}
+	return err
 }
 
 // runner is a run under way.
@@ -162,9 +193,10 @@ type runner struct {
 	fsys     files
 	guard    *store.Guard
 	manifest string // path relative to the output folder
-	books    *ledger
+	books    books
+	away     *away           // what of it is done elsewhere; nil: nothing
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
-	models   map[string]bool // that the zoo has
+	models   map[string]bool // the zoo's models
 	hidden   []string        // folders of the zoo that could not be read
 	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
 	hands    chan struct{}   // a place for each model that may be worked on at a time
@@ -173,17 +205,15 @@ type runner struct {
 	stages   *stages
 	known    sync.Map // settings, by rule and format
 
-	commits sync.Mutex // of models of several files, from their claims to the ledger
-
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
 	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
-	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
+	kept   map[*manifests.Rule]map[string]bool // keep patterns that match a node of some model
 }
 
 // newRunner is a run whose models are staged below a folder.
-func newRunner(o Options, p *places, books *ledger, staging string) *runner {
+func newRunner(o Options, p *places, books books, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
 		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
@@ -191,7 +221,7 @@ func newRunner(o Options, p *places, books *ledger, staging string) *runner {
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+		r.waiting = make(chan struct{}, max(mostWaiting, workers))
 	}
 	return r
 }
@@ -216,7 +246,7 @@ func (r *runner) finish(ctx context.Context, started time.Time) {
 	}
 }
 
-// note keeps an error that fails no model for the end of the run.
+// note keeps an error that fails no model for the run's notes.
 func (r *runner) note(what string, err error) {
 	if err != nil {
 		r.lock.Lock()
@@ -225,7 +255,7 @@ func (r *runner) note(what string, err error) {
 	}
 }
 
-// strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
+// strangers are the unmatched files that do not belong to a model, as weights and external data do.
 func (r *runner) strangers(zoo *manifests.Zoo) []string {
 	for _, j := range zoo.Jobs {
 		if e := r.books.get(r.owner(&j)); e != nil {
@@ -237,7 +267,7 @@ func (r *runner) strangers(zoo *manifests.Zoo) []string {
 	})
 }
 
-func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
+func (r *runner) start(ctx context.Context, zoo *manifests.Zoo, at time.Time) {
 	s := outcome.Start{
 		Time: at, Version: r.Version, Manifest: r.Manifest.Path, Backend: r.Backend.Name(), Why: r.Why, Engine: r.NoEngine,
 		Workers: r.Workers, Models: len(zoo.Jobs), DryRun: r.DryRun,
@@ -245,20 +275,27 @@ func (r *runner) start(zoo *manifests.Zoo, at time.Time) {
 	if r.Predict != nil {
 		s.Engine = r.Predict.Name()
 	}
+	if r.away != nil {
+		s.Backend, s.Why = r.away.Name(ctx), ""
+		s.Engine = "ONNX Runtime of the workers"
+		if !r.away.has.Engine {
+			s.Engine = "no worker has ONNX Runtime"
+		}
+	}
 	for _, j := range zoo.Jobs {
 		s.Bytes += j.Size
 	}
 	r.Sink.Start(s)
 }
 
-// failures reports the files and folders of the zoo that no model could be made of.
+// failures reports the models and folders of the zoo that could not be read.
 func (r *runner) failures(zoo *manifests.Zoo) {
 	for _, f := range zoo.Failures {
 		r.report(outcome.Model{Path: f.Path, Status: outcome.Failed, Error: oneLine(f.Err), Parity: notAsked, Algebra: notAsked, Predictions: notAsked}, 0)
 	}
 }
 
-// all works through the jobs, the largest first, so that no worker is left with a large one at the end.
+// all does the jobs, the largest first, so that no worker ends with a large one when the others are done.
 func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	order := slices.Clone(jobs)
 	slices.SortStableFunc(order, func(a, b manifests.Job) int {
@@ -272,11 +309,11 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	p.Wait()
 }
 
-// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
-// than a worker takes for a model, and hardly longer for many at the same time.
-const waitingPerWorker = 16
+// mostWaiting is how many models wait for the disk while others are worked on. A disk takes longer for one small file than a
+// worker takes for a model, and hardly longer for many at the same time. Each has a folder and a file open meanwhile.
+const mostWaiting = 96
 
-// job does one model, whatever happens, and reports it.
+// job does one model and reports it, whatever happens.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	started := time.Now()
 	meter := &meter{left: j.Size, tell: func(n int64) {
@@ -298,18 +335,31 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	} else {
 		w.within(ctx)
 	}
+	if w.toHand {
+		err := w.hand(ctx)
+		if err == nil {
+			return
+		}
+		w.fails(ctx, err)
+	}
+	if r.away != nil && !r.DryRun {
+		if r.away.settle(r.id(j)) == nil {
+			return // a worker has answered meanwhile
+		}
+		defer r.away.settled()
+	}
 	m := w.result
 	m.Seconds = time.Since(started).Seconds()
 	for _, c := range []*outcome.Check{&m.Parity, &m.Algebra, &m.Predictions} {
 		c.Difference, c.Jitter, c.Limit = finite(c.Difference), finite(c.Jitter), finite(c.Limit)
 	}
-	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // its output is not there
+	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // it has no output
 		m.After, m.Output, m.OutputBytes, m.ExportBytes = m.Before, "", 0, 0
 	}
 	r.report(m, meter.finish())
 }
 
-// report tells of a model that is done with, whose last bytes are so many.
+// report reports a finished model, and its bytes that progress has not counted yet.
 func (r *runner) report(m outcome.Model, bytes int64) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -326,7 +376,7 @@ func (r *runner) report(m outcome.Model, bytes int64) {
 	r.Sink.Done(m)
 }
 
-// finite is a figure as JSON can write it: what is no number, or infinite, is the largest one.
+// finite is a figure that JSON can hold: the largest float64 instead of NaN and infinity.
 func finite(x float64) float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return math.MaxFloat64
@@ -336,7 +386,7 @@ func finite(x float64) float64 {
 
 var notAsked = outcome.Check{Status: outcome.NotRun, Note: outcome.NotAsked}
 
-// begin tells that a model is being worked on.
+// begin reports that work on a model begins.
 func (r *runner) begin(j *manifests.Job) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -351,7 +401,7 @@ func (r *runner) checks(rule *manifests.Rule) []string {
 	return rule.Verify
 }
 
-// within does the model within its time. A panic fails the model, not the run.
+// within does the model within its timeout. A panic fails the model, not the run.
 func (w *work) within(ctx context.Context) {
 	timeout := w.job.Rule.Timeout
 	if w.Timeout > 0 {
@@ -363,15 +413,19 @@ func (w *work) within(ctx context.Context) {
 	if caught := panics.Try(func() { err = w.do(inner) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
 	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
-	default:
+	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(inner)
 		}
-		w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
+		w.fails(ctx, err)
+	}
+}
+
+// fails says why there is no result.
+func (w *work) fails(ctx context.Context, err error) {
+	w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
+	if ctx.Err() != nil {
+		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
 	}
 }
 
@@ -392,7 +446,7 @@ func where(stack []byte) string {
 	return "an unknown place"
 }
 
-// maxError bounds the bytes of an error in the report: what a hostile file calls its tensors may be long.
+// maxError bounds the bytes of an error in the report: names in a hostile file may be long.
 const maxError = 1000
 
 func oneLine(err error) string {
@@ -403,7 +457,7 @@ func oneLine(err error) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// peakMemory is the most memory that the process has had, in bytes; 0 where the system does not say.
+// peakMemory is the largest resident memory of the process so far, in bytes; 0 if the system does not tell.
 func peakMemory() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -29,7 +29,7 @@ func (s *scope) find(name string) *model.Value {
 	return nil
 }
 
-// errDeep is passed up as it is: the nodes on the way are as many as its graphs.
+// errDeep is returned without the names of the nodes on the way: there would be one for each level of nesting.
 var errDeep = fmt.Errorf("graphs nested more than %d deep: %w", maxDepth, format.ErrLimit)
 
 // readGraph reads a GraphProto into g.
@@ -107,13 +107,13 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 			return wire.Corrupt(i.fields[k].All.From, "the graph output %q is not computed", i.names[k])
 		}
 		i.stand(k, v)
-		v.Output = true // also where a body outputs a value of a graph around it: it must stay as it is
+		v.Output = true // also if a body outputs a value of an outer graph, which must then not change
 		g.Outputs = append(g.Outputs, v)
 	}
 	return nil
 }
 
-// readNodes reads the nodes of a graph, which are these of its fields.
+// readNodes reads the nodes of a graph; nodes are the indices of their fields.
 func (x *index) readNodes(g *model.Graph, i *graphIndex, nodes []int, s *scope, described map[string]int, depth int) error {
 	order := nodes
 	if x.sorts {
@@ -164,7 +164,7 @@ func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) 
 	return nil
 }
 
-// readSparse makes a sparse initializer known as a value whose elements nobody reads.
+// readSparse adds a sparse initializer as a value without elements.
 func (x *index) readSparse(g *model.Graph, s *scope, f wire.Field) error {
 	return x.Each(f.Body, func(v wire.Field) error {
 		if v.Number != 1 {
@@ -226,7 +226,7 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	if f.Kind != protowire.BytesType {
 		return nil, wire.Corrupt(f.All.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.All.From, where: f.Body}
+	at := &nodeIndex{field: f.All.From, where: f.Body, fields: make([]wire.Field, 0, usualFields)}
 	n := &model.Node{Graph: g, Source: at}
 	fields, inputs, outputs := x.room[:0], 0, 0
 	err := x.Each(f.Body, func(e wire.Field) (err error) {
@@ -348,7 +348,7 @@ func constantOf(n *model.Node) *model.Constant {
 	return nil
 }
 
-// readAttr reads an AttributeProto. A file may leave its type out; what it holds then tells.
+// readAttr reads an AttributeProto. A file may omit the type, which then follows from the field that is set.
 func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, depth int) error {
 	a := model.Attr{}
 	var graphs []wire.Field
@@ -382,7 +382,7 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, d
 			a.Kind = model.RefAttr
 			a.String, err = x.Text(e)
 		case attrType:
-			switch { // an empty list has no elements to tell its type
+			switch { // the type of an empty list is not visible in its fields
 			case a.Kind == model.RefAttr:
 			case e.Value == 6:
 				a.Kind = model.FloatsAttr
@@ -431,7 +431,7 @@ func (x *index) floats(list []float64, f wire.Field) ([]float64, error) {
 	return list, nil
 }
 
-// readFunction reads a FunctionProto: a graph whose inputs and outputs are names alone.
+// readFunction reads a FunctionProto: a graph whose inputs and outputs have names but no types.
 func (x *index) readFunction(m *model.Model, f wire.Field) error {
 	fn := &model.Function{Opset: map[string]int64{}}
 	g := &model.Graph{Model: m}

@@ -78,6 +78,9 @@ const (
 	maxNumbers = 1 << 20 // in one attribute's list
 )
 
+// usualFields is how many fields a node or a tensor has at most, as a rule.
+const usualFields = 8
+
 // file is an open ONNX model.
 type file struct {
 	*index
@@ -85,12 +88,12 @@ type file struct {
 	moved map[string]string // external files that are written under other names, by those that they have
 }
 
-// index is what is known of where things stand in the file.
+// index says where the parts of the model are stored in the file.
 type index struct {
 	wire.Reader
 	path      string
-	ended     func() error // says whether opening has to end before it is done
-	sorts     bool         // nodes are sorted, since they are not where they are stored
+	ended     func() error // the error with which opening stops early; nil while it goes on
+	sorts     bool         // nodes are sorted when they are read, since the file does not have them in topological order
 	ir        int64
 	fields    []wire.Field // of ModelProto
 	graph     *graphIndex
@@ -107,7 +110,7 @@ type index struct {
 type graphIndex struct {
 	where    format.Span
 	fields   []wire.Field
-	parts    []any // what field k of fields stands for: *model.Node, *model.Value; there may be fewer than fields
+	parts    []any // what field k of fields became: *model.Node or *model.Value; there may be fewer than fields
 	names    map[int]string
 	function bool
 }
@@ -120,7 +123,7 @@ type nodeIndex struct {
 	inputs  []string
 	outputs []string
 	attrs   []attrIndex
-	named   map[string]bool // those of a node with many
+	named   map[string]bool // set for nodes with many attributes
 }
 
 // attrIndex is an AttributeProto.
@@ -129,7 +132,7 @@ type attrIndex struct {
 	value model.Attr // as read
 }
 
-// manyAttrs is how many attributes are told apart one by one.
+// manyAttrs is the number of attributes up to which names are compared one by one; beyond, a map is used.
 const manyAttrs = 32
 
 // has says whether the node has an attribute of that name.
@@ -162,7 +165,7 @@ func (i *graphIndex) stand(k int, part any) {
 	i.parts[k] = part
 }
 
-// add takes an attribute that the node does not have.
+// add records an attribute of a name that the node does not have yet.
 func (at *nodeIndex) add(f wire.Field, a model.Attr) {
 	at.attrs = append(at.attrs, attrIndex{f, a})
 	if at.named != nil {
