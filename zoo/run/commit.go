@@ -112,7 +112,7 @@ func (w *work) placed(e *entry) error {
 func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
 		Manifest: w.manifest, Model: w.job.Path, Settings: w.decisive(), Asked: versioned(w.asked), Weights: w.job.Weights,
-		Inputs: w.origins(inputs), Told: told{w.result, w.kept},
+		Inputs: w.origins(inputs), Told: &told{w.result, w.kept},
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
@@ -135,7 +135,7 @@ func (w *work) remember(e *entry) {
 	if err := w.books.add(e); err != nil {
 		w.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, w.job.Path))
 	}
-	w.keeps(e.Told.Kept)
+	w.keeps(w.books.tell(e).Kept)
 }
 
 // standing is the stamp of the file in an output's place, without its content; without a path where there is none. Anything

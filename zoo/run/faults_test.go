@@ -381,3 +381,26 @@ func powerFails(t *testing.T, workers int) {
 		}
 	}
 }
+
+func TestWhatIsAboutToBeMovedIntoPlaceIsInTheLedgerOnDiskBefore(t *testing.T) {
+	s, list := situations(t)
+	for _, x := range list {
+		s.enter(x)
+		ledger, moved := statePath(s.out(), ledgerFile), 0
+		var v *volatile
+		v = newVolatile(func(operation, path string) error {
+			if operation != "rename" || strings.Contains(path, stateFolder) || slices.Contains(reportFiles, filepath.Base(path)) {
+				return nil
+			}
+			moved++
+			if _, dirty := v.dirty[ledger]; dirty {
+				t.Errorf("%s: %s is moved into place before the disk has what the ledger says", x.name, path)
+			}
+			return nil
+		})
+		s.must(func(o *Options) { o.over, o.Workers = v.over, 1 })
+		if moved < 4 {
+			t.Errorf("%s: only %d files were seen to be moved", x.name, moved)
+		}
+	}
+}

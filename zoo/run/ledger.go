@@ -56,8 +56,8 @@ type entry struct {
 	Outputs  []stamp  `json:"outputs,omitempty"`  // the model file's first; their paths are relative to the output folder
 	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs at paths that the model no longer writes
 	State    string   `json:"state,omitempty"`    // see below; "" for a success
-	Told     told     `json:"told,omitzero"`
-	Orphan   bool     `json:"orphan,omitempty"` // what a run over several machines found: the model is there no longer, and anyone may have its outputs
+	Told     *told    `json:"told,omitzero"`      // nil once it is not needed any more: see books.tell
+	Orphan   bool     `json:"orphan,omitempty"`   // what a run over several machines found: the model is there no longer, and anyone may have its outputs
 
 	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and there was no engine
 }
@@ -66,6 +66,16 @@ type entry struct {
 type told struct {
 	outcome.Model
 	Kept []string `json:"kept,omitempty"` // keep patterns of the rule that name a node of the model
+}
+
+// tell is what was told of an entry's model, to be told for the last time: only an entry that has former outputs may be
+// written again. Of ten thousand models it is megabytes.
+func (l *ledger) tell(e *entry) *told {
+	t := e.Told
+	if len(e.Former) == 0 {
+		e.Told = nil
+	}
+	return t
 }
 
 // The states of lines that are no success.

@@ -152,10 +152,18 @@ func (q *quick) string() (string, bool) {
 	}
 	inner := q.text[from:q.at]
 	q.at++
-	if escapes || !utf8.Valid(inner) {
-		var s string
-		err := json.Unmarshal(q.text[from-1:q.at], &s)
-		return s, err == nil
+	if escapes {
+		var few [128]byte
+		plain, ok := unquoted(few[:0], inner)
+		if !ok {
+			var s string
+			err := json.Unmarshal(q.text[from-1:q.at], &s)
+			return s, err == nil
+		}
+		inner = plain
+	}
+	if !utf8.Valid(inner) {
+		return "", false
 	}
 	slot := &often[xxh3.Hash(inner)%uint64(len(often))]
 	if known := slot.Load(); known != nil && *known == string(inner) {
@@ -164,6 +172,19 @@ func (q *quick) string() (string, bool) {
 	text := string(inner)
 	slot.Store(&text)
 	return text, true
+}
+
+// unquoted appends a text whose only escapes are those of quotation marks and backslashes; ok is false where there are others.
+func unquoted(to, text []byte) (_ []byte, ok bool) {
+	for k := 0; k < len(text); k++ {
+		if text[k] == '\\' {
+			if k++; text[k] != '"' && text[k] != '\\' {
+				return nil, false
+			}
+		}
+		to = append(to, text[k])
+	}
+	return to, true
 }
 
 // often holds texts that were read lately.

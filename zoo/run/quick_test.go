@@ -57,7 +57,7 @@ func TestLedger_ReadsEveryFieldOfALineQuickly(t *testing.T) {
 }
 
 func FuzzQuickly(f *testing.F) {
-	for _, e := range []entry{{}, {Version: 3, Model: "a", Inputs: []stamp{{Path: "b", Time: -1, Fresh: true}}, Told: told{Model: outcome.Model{Maps: []outcome.Map{{Into: []string{"c"}}}, Predictions: outcome.Check{Difference: 1e-9, Latency: &outcome.Latency{}}}}}} {
+	for _, e := range []entry{{}, {Version: 3, Model: "a", Inputs: []stamp{{Path: "b", Time: -1, Fresh: true}}, Told: &told{Model: outcome.Model{Maps: []outcome.Map{{Into: []string{"c"}}}, Predictions: outcome.Check{Difference: 1e-9, Latency: &outcome.Latency{}}}}}} {
 		text, err := json.Marshal(e)
 		if err != nil {
 			f.Fatal(err)

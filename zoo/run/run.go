@@ -232,6 +232,7 @@ type runner struct {
 	waiting  chan struct{}   // a place for each model that may wait for the disk meanwhile; nil: none may
 	stages   *stages
 	known    sync.Map // settings, by rule and format
+	alike    alike    // what is told of models
 
 	lock   sync.Mutex
 	end    outcome.End
@@ -389,6 +390,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 
 // report reports a finished model, and its bytes that progress has not counted yet.
 func (r *runner) report(m outcome.Model, bytes int64) {
+	r.alike.share(&m)
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.end.Counts[m.Status]++

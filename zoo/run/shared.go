@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/zeebo/xxh3"
 )
@@ -247,7 +246,8 @@ func (v *view) exclusive(ctx context.Context) (func(), error) {
 }
 
 func (v *view) add(e *entry) error {
-	v.added = e
+	said := *e // what was told of the model stays with it
+	v.added = &said
 	return v.ledger.add(e)
 }
 
@@ -271,8 +271,6 @@ type mirrored struct {
 	store   Store
 	dry     bool // nothing is written
 	changes int  // of the entries
-
-	broken sync.Once
 }
 
 // openMirrored reads the entries of the store. What a run of one process noted in the ledger's file since the store was
@@ -294,6 +292,9 @@ func openMirrored(ctx context.Context, fsys files, out string, store Store, as s
 	}
 	return m, m.bring(file)
 }
+
+// tell leaves the entry as it is: the ledger's file is written from it at the end.
+func (m *mirrored) tell(e *entry) *told { return e.Told }
 
 // fileStamp is what the ledger's file is like: "" where there is none.
 func (m *mirrored) fileStamp() string {

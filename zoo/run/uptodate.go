@@ -73,7 +73,7 @@ func versioned(checks []string) []string {
 func (w *work) upToDate(ctx context.Context) *entry {
 	j := w.job
 	e := w.books.get(w.owner(j))
-	if e == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
+	if e == nil || e.Told == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
 		return nil
 	}
 	if e.Told.Status != outcome.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {
@@ -112,7 +112,8 @@ func (r *runner) predicts() bool { return r.Predict != nil || r.away != nil && r
 // remembered fills in the result of an unchanged model from the ledger.
 func (w *work) remembered(e *entry) {
 	bytes := w.result.Bytes
-	w.result = e.Told.Model
+	said := w.books.tell(e)
+	w.result = said.Model
 	w.result.Status, w.result.Bytes = outcome.Unchanged, max(bytes, total(e.Inputs))
 	w.result.Path, w.result.Output = w.job.Path, ""
 	if len(e.Outputs) > 0 {
@@ -126,7 +127,7 @@ func (w *work) remembered(e *entry) {
 			*c.Check = notAsked
 		}
 	}
-	w.keeps(e.Told.Kept)
+	w.keeps(said.Kept)
 	for _, s := range e.Inputs[1:] { // the model file is guarded already
 		if info, err := w.fsys.Stat(s.Path); err == nil {
 			w.shield(info)
