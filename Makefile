@@ -18,8 +18,8 @@ help: ## this list
 # On linux/amd64 the program is built with CUDA in it, if its header is there: a toolkit's, or the one that make fetches.
 build: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),header) ## bin/zoofold
 	@include=$(if $(CUDA_HOME),$(CUDA_HOME)/include,$(abspath $(CACHE)/cuda/include)); \
-	if [ -f "$$include/cuda.h" ]; then export CGO_CFLAGS="-O2 -I$$include"; tags=cuda; \
-	else echo "no CUDA header: this build has no CUDA"; tags=; fi; set -x; \
+	if [ -f "$$include/cuda.h" ]; then export CGO_CFLAGS="-O2 -I$$include"; tags=cuda,buckets; \
+	else echo "no CUDA header: this build has no CUDA"; tags=buckets; fi; set -x; \
 	$(GO) build -tags "$$tags" -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold
 
 header:

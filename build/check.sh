@@ -9,6 +9,11 @@ sh build/lint.sh
 echo "== tests"
 $GO test -timeout 20m ./...
 
+echo "== buckets"
+$GO test -tags buckets -timeout 20m -run 'S3|Folder|Put|Append|Lock|Cache|Open' ./zoo/bucket
+$GO test -tags buckets -timeout 20m -short -run 'S3|Bucket' ./zoo/run
+$GO test -tags buckets -timeout 20m -run 'Buckets' ./cmd/zoofold
+
 include=${CUDA_HOME:-$PWD/.cache/cuda}/include
 if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
 	echo "CUDA: not run: it is for linux/amd64"

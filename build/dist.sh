@@ -19,14 +19,14 @@ for target in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; d
 	if [ $target = linux/amd64 ]; then # with ONNX Runtime and CUDA; the others are for the CPU only, and have no predictions
 		"${MAKE:-make}" --no-print-directory build GO="$GO"
 		cp bin/zoofold "$program"
-		tags=cuda cgo=1
+		tags=cuda,buckets cgo=1
 		if "$program" -version | grep -q 'CUDA: not in this build'; then
 			echo "dist: this build has no CUDA: its header is missing" >&2
 			exit 1
 		fi
 	else
-		tags='' cgo=0
-		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$program" ./cmd/zoofold
+		tags=buckets cgo=0
+		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -tags "$tags" -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$program" ./cmd/zoofold
 	fi
 	NATIVE=dist/build/zoofold-$version-linux-amd64 sh build/install.sh "$program" "dist/build/tree/$name"
 	licences=dist/build/tree/$name/share/doc/zoofold/LICENSES

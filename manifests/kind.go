@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"syscall"
 
 	"github.com/zoofold/zoofold/zoo/format"
@@ -17,12 +16,12 @@ var (
 
 // regular is the FileInfo of a regular file, with links followed, also out of the zoo. For everything else the error says
 // what it is. Nothing is opened.
-func regular(file string) (fs.FileInfo, error) {
-	info, err := os.Lstat(file)
+func regular(tree Tree, file string) (fs.FileInfo, error) {
+	info, err := tree.Lstat(file)
 	verb := "is"
 	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		verb = "links to"
-		info, err = os.Stat(file)
+		info, err = tree.Stat(file)
 	}
 	switch {
 	case err == nil && info.Mode().IsRegular():

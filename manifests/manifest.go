@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
@@ -24,6 +25,8 @@ type Manifest struct {
 	Path string // of the manifest file
 	Zoo  string // folder of the models, absolute
 	Out  string // folder of the folded models, absolute
+
+	ZooURL, OutURL *bucket.URL // where the folders lie in buckets; Zoo and Out are their paths then
 
 	Rules []Rule // the first that matches a file wins
 
@@ -213,9 +216,32 @@ func Parse(path string, data []byte) (*Manifest, error) {
 	if err := m.file.err(); err != nil {
 		return nil, err
 	}
-	m.Zoo, m.Out = below(folder, m.Zoo), below(folder, m.Out)
-	m.checkFolders()
+	m.Zoo, m.ZooURL = m.place(m.zooSpot, m.Zoo)
+	m.Out, m.OutURL = m.place(m.outSpot, m.Out)
+	if m.file.err() == nil {
+		m.checkFolders()
+	}
 	return m, m.file.err()
+}
+
+// place is the folder that a text names: one of the host, or one in a bucket.
+func (m *Manifest) place(where spot, text string) (string, *bucket.URL) {
+	path, isFile, err := bucket.File(text)
+	switch {
+	case err != nil:
+	case isFile:
+		return filepath.Clean(path), nil
+	case !bucket.IsURL(text):
+		return below(m.folder, text), nil
+	default:
+		var u bucket.URL
+		if u, err = bucket.Parse(text); err == nil {
+			return u.Path(), &u
+		}
+	}
+	m.file.fail(where, "%v", err)
+	m.file.errors[len(m.file.errors)-1].Snippet = "" // there may be a password in the line
+	return "", nil
 }
 
 func below(folder, path string) string {

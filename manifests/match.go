@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
@@ -87,7 +88,7 @@ func (w *walker) unused() {
 			case w.partial:
 				w.note(&r, g.spot, "%q matches no file of the folders that can be read", g.pattern)
 			default:
-				r.file.fail(g.spot, "%q matches no file below %s (optional: true allows that)", g.pattern, w.Zoo)
+				r.file.fail(g.spot, "%q matches no file below %s (optional: true allows that)", g.pattern, bucket.Shown(w.Zoo))
 			}
 		}
 	}

@@ -129,14 +129,14 @@ func Single(zoo, out string, rule []byte, model string) (*Manifest, *Zoo, error)
 		return nil, nil, err
 	}
 	m := &Manifest{Path: ruleText, Zoo: filepath.Clean(zoo), Out: filepath.Clean(out), folder: filepath.Clean(out), Rules: []Rule{*r}, file: r.file, readDir: os.ReadDir}
-	w := &walker{Manifest: m, weights: map[string]bool{}, taken: map[string]bool{}}
+	w := &walker{Manifest: m, tree: host{os.ReadDir}, weights: map[string]bool{}, taken: map[string]bool{}}
 	info, err := os.Stat(m.Zoo)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the zoo: %w: %w", ErrManifest, err)
 	}
 	w.zoo.Folders = append(w.zoo.Folders, info)
 	m.checkFolders()
-	if file, err := regular(w.at(model)); err != nil {
+	if file, err := regular(w.tree, w.at(model)); err != nil {
 		w.fail(model, err)
 	} else {
 		w.job(model, file, &m.Rules[0])

@@ -10,6 +10,13 @@ import (
 
 // checkFolders refuses an output folder that is the zoo or lies in it: outputs would be inputs of the next run.
 func (m *Manifest) checkFolders() {
+	switch {
+	case m.ZooURL != nil && m.OutURL != nil && m.ZooURL.Overlaps(*m.OutURL):
+		m.file.fail(m.outSpot, "the zoo %s and the output folder are one, or one lies in the other: give the outputs a folder beside", m.ZooURL)
+		return
+	case m.ZooURL != nil || m.OutURL != nil:
+		return // one of the host cannot lie in a bucket
+	}
 	zoo, _ := os.Stat(m.Zoo)
 	if inside(resolved(m.Out), resolved(m.Zoo), zoo) {
 		m.file.fail(m.outSpot, "the output folder is inside the zoo %s: its files would be models the next time; put it beside", m.Zoo)
@@ -111,6 +118,9 @@ func (t *targets) own(job *Job) bool {
 
 // outside says whether an output is neither in the zoo nor a file of a model.
 func (t *targets) outside(job *Job) bool {
+	if t.OutURL != nil {
+		return true // see checkFolders
+	}
 	dir := filepath.Dir(job.Target)
 	above, seen := t.folders[dir]
 	if !seen {

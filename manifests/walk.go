@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/zoofold/zoofold/zoo/bucket"
 )
 
 // Zoo is what a walk of the zoo's folder found.
@@ -40,13 +42,32 @@ type Failure struct {
 	Err  error
 }
 
+// Tree is what a zoo is listed from.
+type Tree interface {
+	Stat(path string) (fs.FileInfo, error) // follows links
+	Lstat(path string) (fs.FileInfo, error)
+	ReadDir(path string) ([]fs.DirEntry, error)
+}
+
+// host is the file system.
+type host struct {
+	readDir func(string) ([]fs.DirEntry, error)
+}
+
+func (host) Stat(path string) (fs.FileInfo, error)        { return os.Stat(path) }
+func (host) Lstat(path string) (fs.FileInfo, error)       { return os.Lstat(path) }
+func (h host) ReadDir(path string) ([]fs.DirEntry, error) { return h.readDir(path) }
+
 // Walk goes through the zoo once and matches its files. Folders whose names start with a dot and folders that every rule
 // excludes are listed and not entered, and links to folders are not followed. Its errors are *Error, joined, and are about
 // the manifest. Failures of single models are in the result.
-func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
+func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) { return m.WalkIn(ctx, host{m.readDir}) }
+
+// WalkIn is Walk for a zoo that is listed from a tree, one in a bucket for example.
+func (m *Manifest) WalkIn(ctx context.Context, tree Tree) (*Zoo, error) {
 	m.file.errors = nil
-	w := &walker{Manifest: m, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
-	info, err := os.Stat(m.Zoo)
+	w := &walker{Manifest: m, tree: tree, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
+	info, err := tree.Stat(m.Zoo)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no folder")
 	}
@@ -55,10 +76,10 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 		err = w.folder(ctx, ".")
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("listing the zoo %s was stopped: %w", m.Zoo, context.Cause(ctx))
+		return nil, fmt.Errorf("listing the zoo %s was stopped: %w", bucket.Shown(m.Zoo), context.Cause(ctx))
 	}
 	if err != nil {
-		m.file.fail(m.zooSpot, "the zoo %s cannot be read: %v", m.Zoo, reason(err))
+		m.file.fail(m.zooSpot, "the zoo %s cannot be read: %v", bucket.Shown(m.Zoo), reason(err))
 		return nil, m.file.err()
 	}
 	w.zoo.Unmatched = slices.DeleteFunc(w.zoo.Unmatched, func(rel string) bool { return w.weights[rel] })
@@ -76,6 +97,7 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 // walker is a walk under way.
 type walker struct {
 	*Manifest
+	tree    Tree
 	zoo     Zoo
 	uses    []use           // of each rule
 	inputs  []input         // the files of the models
@@ -92,7 +114,7 @@ type input struct {
 
 // folder walks a folder, given relative to the zoo. Its error is that of reading the folder.
 func (w *walker) folder(ctx context.Context, rel string) error {
-	entries, err := w.readDir(w.at(rel))
+	entries, err := w.tree.ReadDir(w.at(rel))
 	for _, e := range entries {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -133,7 +155,7 @@ func (w *walker) whole(rel string) string {
 		return rel
 	}
 	index := path.Join(path.Dir(rel), at[1]+at[2]+".index.json")
-	if _, err := os.Stat(w.at(index)); err != nil || !checkpoint(index) {
+	if _, err := w.tree.Stat(w.at(index)); err != nil || !checkpoint(index) {
 		return rel
 	}
 	w.weights[rel] = true
@@ -151,7 +173,7 @@ func (w *walker) take(rel string) {
 		return
 	}
 	w.taken[rel] = true
-	info, err := regular(w.at(rel))
+	info, err := regular(w.tree, w.at(rel))
 	switch {
 	case errors.Is(err, errGone):
 	case errors.Is(err, errFolderLink) && !modelName(rel): // a link to a folder is not an error: a glob such as ** means files
@@ -168,7 +190,7 @@ func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
 	job := Job{Path: rel, Source: w.at(rel), Size: info.Size(), Rule: rule}
 	out := expand(rule.Output, rel)
 	if !filepath.IsLocal(filepath.FromSlash(out)) || out == "." {
-		rule.file.fail(rule.output, "the output of %s would be %s, outside %s", rel, out, w.Out)
+		rule.file.fail(rule.output, "the output of %s would be %s, outside %s", rel, out, bucket.Shown(w.Out))
 		return
 	}
 	job.Target = filepath.Join(w.Out, filepath.FromSlash(out))
@@ -201,7 +223,7 @@ func (w *walker) other(job *Job, template string, where spot, what string) (stri
 		job.Rule.file.fail(where, "the %s of %s would be %s, outside the zoo", what, job.Path, rel)
 		return "", nil
 	}
-	info, err := regular(w.at(rel))
+	info, err := regular(w.tree, w.at(rel))
 	if err != nil {
 		head := fmt.Sprintf("%s: no %s for %s", job.Rule.file.place(where), what, printable(job.Path))
 		if errors.Is(err, errGone) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
@@ -97,7 +98,7 @@ func (c *console) lost() error {
 
 // clean is an error as printable text, line by line.
 func clean(err error) string {
-	lines := strings.Split(err.Error(), "\n")
+	lines := strings.Split(bucket.Shown(err.Error()), "\n")
 	for k := range lines {
 		lines[k] = report.Printable(lines[k])
 	}

@@ -11,7 +11,7 @@ var floors = []struct {
 	floor int
 	room  string // path below the module, its packages included
 }{
-	{1, "zoo/tensor"}, {1, "zoo/outcome"}, {1, "zoo/store"},
+	{1, "zoo/tensor"}, {1, "zoo/outcome"}, {1, "zoo/store"}, {1, "zoo/bucket"},
 	{2, "cpu"}, {2, "gpu"}, {2, "zoo/model"},
 	{3, "zoo/op"}, {5, "zoo/fold"}, {5, "zoo/format"},
 	{6, "manifests"}, {6, "zoo/verify"}, {6, "zoo/zootest"}, {7, "zoo/run"}, {7, "zoo/formattest"}, {8, "zoo/run/queue"}, {8, "zoo/report"}, {9, "zoo"}, {10, "cmd"},

@@ -14,8 +14,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -27,6 +29,7 @@ import (
 	"github.com/zoofold/zoofold/cpu"
 	"github.com/zoofold/zoofold/gpu"
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
@@ -63,6 +66,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "zoofold: %s\n", report.Printable(stray(args[0])))
 		return exitUsage
 	}
+	log.SetOutput(io.Discard)   // drivers of buckets log errors that they return, too
 	debug.SetTraceback("crash") // if Go's runtime fails the process ends by SIGABRT, not with exit code 2, which means wrong usage
 	return foldZoo(args, stdout, stderr)
 }
@@ -70,9 +74,10 @@ func command(args []string, stdout, stderr io.Writer) int {
 // flags are those of a run, and of the subcommand fold, which has some of them.
 type flags struct {
 	manifest, device, verify, report, metrics, library, log       string
+	cache                                                         string
 	color, notify                                                 string
 	workers, keep                                                 int
-	memory                                                        int64
+	memory, cacheSize                                             int64
 	timeout                                                       duration
 	latency, dryRun, detailed, prune, json, quiet, version, loads bool
 	force                                                         forceFlag
@@ -109,6 +114,9 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
 	set.IntVar(&f.keep, "keep", 30, "of how many `runs` reports are kept, the last one counted")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
+	set.StringVar(&f.cache, "cache", defaultCache(), "the `folder` in which models of buckets are kept while they are read, and after")
+	set.Lookup("cache").DefValue = "zoofold in the user's folder of caches"
+	set.Int64Var(&f.cacheSize, "cache-size", 20e9, "the most `bytes` that are kept in the cache; the models that are worked on are not counted")
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
 	set.StringVar(&f.notify, "notify", "", "a `command` for the shell, run at the end unless all is done (exit code 0): it gets the run as JSON on its standard input")
@@ -170,6 +178,10 @@ func parse(args []string) (*flags, error) {
 		return nil, errors.New("-manifest is missing: write zoofold -manifest models.yaml (zoofold init FOLDER writes one)")
 	case f.metrics != "" && f.dryRun:
 		return nil, errors.New("-metrics cannot be combined with -dry-run: a dry run is no success")
+	case bucket.IsURL(f.report):
+		return nil, errors.New("-report takes a folder of this host: without it the report goes beside the outputs, in a bucket too")
+	case bucket.IsURL(f.metrics):
+		return nil, errors.New("-metrics takes a file of this host")
 	case f.detailed && !f.dryRun:
 		return nil, errors.New("-detailed-exitcode needs -dry-run")
 	}
@@ -183,6 +195,8 @@ func (f *flags) check() error {
 		return fmt.Errorf("-j %d: use 1 to 4096", f.workers)
 	case f.keep < 0:
 		return fmt.Errorf("-keep %d: use 0 or more", f.keep)
+	case f.cacheSize < 0:
+		return fmt.Errorf("-cache-size %d: use a number of bytes, 0 or more", f.cacheSize)
 	case f.memory < 0:
 		return fmt.Errorf("-gpu-memory %d: use a number of bytes above 0", f.memory)
 	}
@@ -221,6 +235,7 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		o.Keep = f.keep
 		doc := report.NewDocument()
 		o.Document, o.Metrics = doc, f.metrics
+		o.Cache, o.CacheSize = f.cache, f.cacheSize
 		o.Force, o.DryRun, o.Prune, o.Detailed = run.Force(f.force), f.dryRun, f.prune, f.detailed
 		end, err := f.run(ctx, c, o)
 		if f.notify != "" && (end.Exit != exitDone || err != nil) {
@@ -256,8 +271,26 @@ func (f *flags) readManifest() (*manifests.Manifest, error) {
 // printVersion says what the program is, and what it would use.
 func (f *flags) printVersion(stdout io.Writer) int {
 	predictions, cuda := found(f)
-	fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, predictions, cuda)
+	fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\nbuckets: %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, predictions, cuda, buckets())
 	return exitDone
+}
+
+// buckets says which buckets this build knows.
+func buckets() string {
+	if !bucket.Built {
+		return bucket.ErrNotBuilt.Error()
+	}
+	return strings.Join(bucket.Schemes, ", ")
+}
+
+// defaultCache is the folder in which models of buckets are kept unless -cache names another; "" if the user has no folder of
+// caches. Others could put files into a folder of temporary files.
+func defaultCache() string {
+	folder, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(folder, "zoofold")
 }
 
 // carryOut opens the backend and the engine, folds, and returns the exit code.

@@ -46,12 +46,15 @@ var built struct {
 	err    error
 }
 
+// buildFlags are those with which the real program is built.
+var buildFlags []string
+
 // realProgram is the program as make build makes it, without CUDA.
 func realProgram(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(built.folder, "zoofold")
 	built.build.Do(func() {
-		if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", append(append([]string{"build"}, buildFlags...), "-o", path, ".")...).CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})

@@ -26,7 +26,7 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 	o.Report, o.Metrics = "", ""
 	jobs = slices.Clone(jobs)
 	zoo := &manifests.Zoo{Jobs: jobs}
-	p, err := openPlaces(&o, zoo)
+	p, err := openPlaces(&o, zoo, nil)
 	if err != nil {
 		return end, err
 	}

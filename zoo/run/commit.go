@@ -112,7 +112,7 @@ func (w *work) placed(e *entry) error {
 func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
 		Manifest: w.manifest, Model: w.job.Path, Settings: w.decisive(), Asked: versioned(w.asked), Weights: w.job.Weights,
-		Inputs: inputs, Told: &told{w.result, w.kept},
+		Inputs: w.origins(inputs), Told: &told{w.result, w.kept},
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
@@ -181,7 +181,7 @@ func (w *work) mayReplace(ctx context.Context, outputs []stamp) error {
 
 // knows is an error if the content of a file in the place of an output is neither the new one nor one that a run put there.
 func (w *work) knows(ctx context.Context, path string, s stamp) error {
-	hash, err := hashFile(ctx, w.fsys, path)
+	hash, err := w.contentOf(ctx, s.Path)
 	switch {
 	case err != nil:
 		return err

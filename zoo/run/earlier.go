@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -29,7 +28,7 @@ func (a *place) keepEarlier(keep int) (standing map[string]bool, err error) {
 	if keep > 1 {
 		err = a.keepLast()
 	}
-	entries, bad := os.ReadDir(a.folder)
+	entries, bad := a.fsys.ReadDir(a.folder)
 	if bad != nil {
 		return nil, errors.Join(err, bad)
 	}

@@ -156,6 +156,11 @@ func stride() int {
 
 func TestEveryFileOperation_MayFail(t *testing.T) {
 	s, list := situations(t)
+	s.everyOperationFails(t, list)
+}
+
+// everyOperationFails fails each operation of a run in turn.
+func (s *scene) everyOperationFails(t *testing.T, list []situation) {
 	originals := contents(t, s.zoo())
 	for _, x := range list {
 		for _, fault := range []error{errFault, errShort, errLate} {

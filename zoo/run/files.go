@@ -20,6 +20,8 @@ type files interface {
 	Stat(path string) (fs.FileInfo, error)
 	Open(path string) (io.ReadCloser, error) // a regular file
 
+	ReadDir(path string) ([]fs.DirEntry, error)
+
 	Lstat(path string) (fs.FileInfo, error) // in the folder
 	Create(path string, mode fs.FileMode) (writable, error)
 	Append(path string) (writable, error) // at the end of a file, a new one if there is none
@@ -48,6 +50,8 @@ type disk struct{ folder *store.Folder }
 var errReadOnly = errors.New("a dry run changes nothing")
 
 func (disk) Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
+
+func (disk) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
 
 func (disk) Open(path string) (io.ReadCloser, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a FIFO would block

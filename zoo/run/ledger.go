@@ -29,10 +29,11 @@ import (
 type ledger struct {
 	fsys    files
 	out     string
-	lock    sync.Mutex
 	turn    sync.Mutex // of models of several files, from their claims to the ledger
+	writing sync.Mutex // of file and torn
 	file    writable
-	torn    bool // the file does not end with a whole line
+	torn    bool       // the file does not end with a whole line
+	lock    sync.Mutex // of the rest
 	entries map[owner]*entry
 	makers  map[string][]owner  // by output path, relative to the output folder: the owners of entries that have it, now or formerly
 	begun   map[string][]string // by output path: the contents that were about to be put there
@@ -233,8 +234,9 @@ func (l *ledger) drop(o owner) {
 }
 
 func line(e *entry) ([]byte, error) {
-	e.Version = ledgerVersion
-	text, err := json.Marshal(e.written())
+	named := *e.written()
+	named.Version = ledgerVersion
+	text, err := json.Marshal(&named)
 	if err != nil {
 		return nil, err
 	}
@@ -262,9 +264,12 @@ func parseLine(line []byte) *entry {
 // add records a success. The line is written when add returns, and synced when the ledger is closed: a lost line costs the
 // work of its model, and so does a line whose outputs are lost.
 func (l *ledger) add(e *entry) error {
+	if e.Version != ledgerVersion { // before others have it
+		e.Version = ledgerVersion
+	}
 	l.lock.Lock()
-	defer l.lock.Unlock()
 	l.take(e)
+	l.lock.Unlock()
 	return l.write(e)
 }
 
@@ -281,7 +286,6 @@ func (l *ledger) begin(e *entry) error {
 func (l *ledger) announce(e *entry) error {
 	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
-	defer l.lock.Unlock()
 	for _, s := range e.Outputs {
 		for _, o := range l.makers[s.Path] {
 			if old := l.entries[o].hashOf(s.Path); old != "" && old != s.Hash {
@@ -290,6 +294,7 @@ func (l *ledger) announce(e *entry) error {
 		}
 	}
 	l.take(&now)
+	l.lock.Unlock()
 	return l.write(&now)
 }
 
@@ -328,8 +333,8 @@ func (l *ledger) leftOver(now *entry) []stamp {
 // forget drops a model.
 func (l *ledger) forget(o owner) error {
 	l.lock.Lock()
-	defer l.lock.Unlock()
 	l.drop(o)
+	l.lock.Unlock()
 	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
 }
 
@@ -341,7 +346,8 @@ func (l *ledger) takeBack(o owner, before *entry) error {
 	return l.add(before)
 }
 
-// write appends a line in one write. If an earlier write failed in the middle of a line, it ends that line first.
+// write appends a line in one write. If an earlier write failed in the middle of a line, it ends that line first. Lines of
+// different models may come in any order. A file in a bucket takes several at once, since each request takes its time.
 func (l *ledger) write(e *entry) error {
 	if l.file == nil { // it is kept nowhere
 		return nil
@@ -350,6 +356,12 @@ func (l *ledger) write(e *entry) error {
 	if err != nil {
 		return err
 	}
+	if _, several := l.file.(interface{ together() }); several {
+		_, err := l.file.Write(text)
+		return err
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	if l.torn {
 		text = append([]byte("\n"), text...)
 	}

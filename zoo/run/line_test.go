@@ -33,7 +33,9 @@ func filled(v reflect.Value, n *int) {
 		}
 	case reflect.Struct:
 		for k := range v.NumField() {
-			filled(v.Field(k), n)
+			if v.Type().Field(k).IsExported() { // a line has no others
+				filled(v.Field(k), n)
+			}
 		}
 	default:
 		panic("a ledger line has no " + v.Kind().String())

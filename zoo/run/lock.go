@@ -25,8 +25,10 @@ func lock(fsys files, out string) (unlock func(), err error) {
 	switch {
 	case isNoLock(err):
 		return lockByName(fsys, out, note)
-	case errors.Is(err, ErrLocked):
+	case err == ErrLocked: // which does not say by whom
 		return nil, lockedBy(fsys, out, note)
+	case errors.Is(err, ErrLocked):
+		return nil, fmt.Errorf("%s is %w", out, err)
 	case err != nil:
 		return nil, err
 	}
@@ -56,7 +58,7 @@ func lockByName(fsys files, out, note string) (unlock func(), err error) {
 	err = me.write(fsys, note)
 	if errors.Is(err, fs.ErrExist) {
 		other, ok := readHolder(fsys, note)
-		if !ok || other.host != me.host || other.pid != me.pid && alive(other.pid) {
+		if !ok || !other.gone() {
 			return nil, fmt.Errorf("%w (its file system has no locks: if that run has ended, remove %s)", lockedBy(fsys, out, note), note)
 		}
 		if err = fsys.Remove(note); err == nil {
@@ -124,6 +126,16 @@ func readHolder(fsys files, path string) (h holder, ok bool) {
 	if err != nil {
 		return h, false
 	}
-	_, err = fmt.Sscanf(string(text), holderFormat, &h.pid, &h.host, &h.since)
+	return parseHolder(string(text))
+}
+
+func parseHolder(text string) (h holder, ok bool) {
+	_, err := fmt.Sscanf(text, holderFormat, &h.pid, &h.host, &h.since)
 	return h, err == nil
+}
+
+// gone says whether the process was one of this host and is no more, or had this one's number.
+func (h holder) gone() bool {
+	me := self()
+	return h.host == me.host && (h.pid == me.pid || !alive(h.pid))
 }

@@ -3,6 +3,7 @@ package run
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
@@ -20,10 +22,14 @@ import (
 // before anything is folded, so that a mistake in the report's path does not cost a night's work.
 type places struct {
 	guard   *store.Guard
-	fsys    files // of the output folder
+	fsys    files  // of the output folder
+	staging string // the folder in which outputs are made
 	report  *place
 	metrics *place
-	opened  []*store.Folder
+	opened  []io.Closer
+
+	zoo  *bucket.Folder    // nil where the zoo is a folder of the host
+	work *bucket.Workspace // where originals and outputs are that buckets have; nil where there are none
 }
 
 // place is where whole files are written: a folder, and the folder below it in which they are staged.
@@ -44,11 +50,13 @@ var (
 // signed bounds the bytes at the beginning of a file in which its author is looked for.
 const signed = 4 << 10
 
-// openPlaces opens them. The originals are guarded from then on.
-func openPlaces(o *Options, zoo *manifests.Zoo) (*places, error) {
-	p := &places{guard: &store.Guard{}}
-	p.guard.Folders(zoo.Folders...)
-	p.guard.Files(zoo.Files...)
+// openPlaces opens them. The originals are guarded from then on: those in a bucket by being in another one than the outputs.
+func openPlaces(o *Options, zoo *manifests.Zoo, from *bucket.Folder) (*places, error) {
+	p := &places{guard: &store.Guard{}, zoo: from}
+	if from == nil {
+		p.guard.Folders(zoo.Folders...)
+		p.guard.Files(zoo.Files...)
+	}
 	err := p.open(o)
 	if err != nil {
 		p.close()
@@ -62,7 +70,7 @@ func openPlaces(o *Options, zoo *manifests.Zoo) (*places, error) {
 }
 
 func (p *places) open(o *Options) (err error) {
-	if p.fsys, err = p.folder(o, o.Manifest.Out, o.DryRun); err != nil {
+	if p.fsys, err = p.outputs(o); err != nil {
 		return err
 	}
 	if o.Report != "" {
@@ -76,6 +84,64 @@ func (p *places) open(o *Options) (err error) {
 		}
 	}
 	return nil
+}
+
+// outputs opens the output folder. Where the zoo or the outputs are in a bucket, what is needed of both on the host is in a
+// folder of the cache.
+func (p *places) outputs(o *Options) (files, error) {
+	m := o.Manifest
+	p.staging = statePath(m.Out, stagePlace)
+	if p.zoo == nil && m.OutURL == nil {
+		return p.folder(o, m.Out, o.DryRun)
+	}
+	if o.Cache == "" {
+		return nil, fmt.Errorf("%w: a zoo or outputs in a bucket need a cache on this host: name its folder (-cache)", ErrPlace)
+	}
+	cache, err := bucket.OpenCache(o.Cache, o.CacheSize)
+	if err == nil {
+		p.work, err = cache.Workspace()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the cache: %w", err)
+	}
+	all := &mounted{ctx: context.Background(), readonly: o.DryRun}
+	if p.zoo != nil {
+		all.folders = append(all.folders, p.zoo)
+	}
+	local := m.Out
+	if m.OutURL != nil {
+		if all.out, err = openBucket(all.ctx, o, *m.OutURL); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrPlace, err)
+		}
+		p.opened, all.folders = append(p.opened, all.out), append(all.folders, all.out)
+		if o.DryRun { // a run lists it when it has the lock
+			if err := all.out.List(all.ctx); err != nil {
+				return nil, err
+			}
+		}
+		local = filepath.Join(p.work.Path(), "outputs")
+		p.staging = filepath.Join(local, stagePlace)
+		all.staging = p.staging
+	}
+	if !o.DryRun {
+		f, err := store.Open(local, p.guard)
+		if err != nil {
+			return nil, err
+		}
+		all.disk.folder, p.opened = f, append(p.opened, f)
+	}
+	if o.over != nil {
+		return o.over(all), nil
+	}
+	return all, nil
+}
+
+// openBucket opens a folder in a bucket; tests have their own.
+func openBucket(ctx context.Context, o *Options, u bucket.URL) (*bucket.Folder, error) {
+	if o.bucket != nil {
+		return o.bucket(u), nil
+	}
+	return bucket.Open(ctx, u)
 }
 
 // folder opens a folder for writing, or for reading alone.
@@ -217,5 +283,8 @@ func (p *places) writeMetrics(d Document) error {
 func (p *places) close() {
 	for _, f := range p.opened {
 		_ = f.Close() // it was only read
+	}
+	if p.work != nil {
+		_ = p.work.Close() // the next run sweeps it
 	}
 }

@@ -59,7 +59,7 @@ func (w *work) prove(ctx context.Context) error {
 
 // evaluate runs the checks that compute both models.
 func (w *work) evaluate(ctx context.Context, folded format.File) error {
-	original, err := format.Open(ctx, w.job.Source, options(w.job))
+	original, err := format.Open(ctx, w.near.Source, options(w.near))
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 		Jittered: sync.OnceValues(func() (string, error) { return w.jittered(ctx) }),
 	}
 	var err error
-	c.Original, err = runnable(ctx, original, w.job.Source, w.out.scratch(".original", "model.onnx"), w.backend())
+	c.Original, err = runnable(ctx, original, w.near.Source, w.out.scratch(".original", "model.onnx"), w.backend())
 	if errors.Is(err, format.ErrForeign) { // known before anything runs
 		w.result.Predictions.Note = err.Error()
 		return nil
@@ -146,7 +146,7 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 	if check.Status == outcome.Mismatch {
 		return fmt.Errorf("%w: predictions: %s", ErrUnproven, check.Note)
 	}
-	if foreign := len(original.Model().Foreign()); foreign > 0 && check.Status == outcome.Passed && c.Original != w.job.Source {
+	if foreign := len(original.Model().Foreign()); foreign > 0 && check.Status == outcome.Passed && c.Original != w.near.Source {
 		w.result.Predictions.Note = fmt.Sprintf("%d of %d operators are not ONNX's: what they read was compared", foreign, len(original.Model().Graph.Nodes))
 	}
 	return nil
@@ -181,7 +181,7 @@ func linked(inputs []string) bool {
 // jittered writes the original, as a model that ONNX Runtime reads, with the parameters that were folded moved by at most
 // one unit in the last place, and is its path.
 func (w *work) jittered(ctx context.Context) (string, error) {
-	f, err := format.Open(ctx, w.job.Source, options(w.job))
+	f, err := format.Open(ctx, w.near.Source, options(w.near))
 	if err != nil {
 		return "", err
 	}
@@ -206,7 +206,7 @@ func (w *work) jittered(ctx context.Context) (string, error) {
 	})
 	name := filepath.Base(w.job.Source)
 	if !strings.EqualFold(filepath.Ext(name), ".onnx") {
-		return runnable(ctx, f, w.job.Source, w.out.scratch(".jittered", "model.onnx"), w.backend())
+		return runnable(ctx, f, w.near.Source, w.out.scratch(".jittered", "model.onnx"), w.backend())
 	}
 	s := w.out.scratch(".jittered", name)
 	defer s.close()

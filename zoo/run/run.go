@@ -20,6 +20,7 @@ import (
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/store"
 	"github.com/zoofold/zoofold/zoo/tensor"
@@ -74,7 +75,11 @@ type Options struct {
 	Keep     int      // how many runs have reports, and stand in their history, this one counted
 	Metrics  string   // file of the metrics; "": they are not written
 
-	over func(files) files // tests put their own file system over the host's
+	Cache     string // folder for what is brought of buckets; see bucket.Cache
+	CacheSize int64  // the most bytes that are kept there
+
+	over   func(files) files               // tests put their own file system over the host's
+	bucket func(bucket.URL) *bucket.Folder // tests have their own buckets
 }
 
 // Predictor compares what two model files predict; predict.Processes are one.
@@ -106,14 +111,20 @@ var ErrPlace = errors.New("nothing was folded")
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
-	zoo, err := o.Manifest.Walk(ctx)
+	if m := o.Manifest; o.Elsewhere != nil && (m.ZooURL != nil || m.OutURL != nil) {
+		return end, fmt.Errorf("%w: workers have no buckets: zoo and out of a manifest whose models go to a queue are folders that all of them mount", ErrPlace)
+	}
+	zoo, from, err := walk(ctx, &o)
+	if from != nil {
+		defer from.Close()
+	}
 	if err != nil && ctx.Err() != nil {
 		return outcome.End{Exit: ExitInterrupted, Seconds: time.Since(started).Seconds()}, nil
 	}
 	if err != nil {
 		return end, err
 	}
-	p, err := openPlaces(&o, zoo)
+	p, err := openPlaces(&o, zoo, from)
 	if err != nil {
 		return end, err
 	}
@@ -131,7 +142,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 			}
 		}
 	}
-	r := newRunner(o, p, nil, statePath(o.Manifest.Out, stagePlace))
+	r := newRunner(o, p, nil, p.staging)
 	r.end.Notes = zoo.Notes
 	if r.manifest, err = fromOut(o.Manifest); err != nil {
 		return end, err
@@ -169,7 +180,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	r.note("ledger", r.books.close())
 	r.finish(ctx, started)
 	if o.Report != "" {
-		r.end.Report = filepath.Join(o.Report, reportFiles[0])
+		r.end.Report = bucket.Shown(filepath.Join(o.Report, reportFiles[0]))
 	}
 	r.Sink.End(r.end)
 	return r.end, errors.Join(lost, p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
@@ -187,12 +198,29 @@ func (r *runner) openBooks(ctx context.Context) error {
 	return err
 }
 
+// walk lists the zoo; from is where it lies, if that is a bucket.
+func walk(ctx context.Context, o *Options) (zoo *manifests.Zoo, from *bucket.Folder, err error) {
+	if o.Manifest.ZooURL == nil {
+		zoo, err = o.Manifest.Walk(ctx)
+		return zoo, nil, err
+	}
+	if from, err = openBucket(ctx, o, *o.Manifest.ZooURL); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrPlace, err)
+	}
+	if err = from.List(ctx); err == nil {
+		zoo, err = o.Manifest.WalkIn(ctx, &mounted{ctx: ctx, folders: []*bucket.Folder{from}})
+	}
+	return zoo, from, err
+}
+
 // runner is a run under way.
 type runner struct {
 	Options
 	fsys     files
 	guard    *store.Guard
-	manifest string // path relative to the output folder
+	zoo      *bucket.Folder    // see places
+	local    *bucket.Workspace // the same
+	manifest string            // path relative to the output folder
 	books    books
 	away     *away           // what of it is done elsewhere; nil: nothing
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
@@ -217,7 +245,7 @@ type runner struct {
 func newRunner(o Options, p *places, books books, staging string) *runner {
 	workers := max(1, o.Workers)
 	r := &runner{
-		Options: o, fsys: p.fsys, guard: p.guard, books: books, stages: &stages{fsys: p.fsys, below: staging},
+		Options: o, fsys: p.fsys, guard: p.guard, zoo: p.zoo, local: p.work, books: books, stages: &stages{fsys: p.fsys, below: staging},
 		claims: map[string]claim{}, parts: map[string]bool{}, kept: map[*manifests.Rule]map[string]bool{}, end: outcome.End{Counts: map[outcome.Status]int{}},
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
@@ -322,7 +350,7 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		defer r.lock.Unlock()
 		r.Sink.Progress(n)
 	}}
-	w := &work{runner: r, job: j, asked: r.checks(j.Rule), meter: meter}
+	w := &work{runner: r, job: j, near: j, asked: r.checks(j.Rule), meter: meter}
 	defer func() {
 		if w.waits {
 			<-r.waiting
@@ -425,7 +453,7 @@ func (w *work) within(ctx context.Context) {
 
 // fails says why there is no result.
 func (w *work) fails(ctx context.Context, err error) {
-	w.result.Status, w.result.Error = outcome.Failed, oneLine(err)
+	w.result.Status, w.result.Error = outcome.Failed, w.named(oneLine(err))
 	if ctx.Err() != nil {
 		w.result.Status, w.result.Error = outcome.Interrupted, "interrupted"
 	}
@@ -452,7 +480,7 @@ func where(stack []byte) string {
 const maxError = 1000
 
 func oneLine(err error) string {
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	text := bucket.Shown(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	if len(text) > maxError {
 		text = text[:maxError*3/4] + " ... " + text[len(text)-maxError/4:]
 	}

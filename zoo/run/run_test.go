@@ -33,6 +33,7 @@ type scene struct {
 	t      *testing.T
 	folder string
 	rules  string // appended to the manifest
+	where  string // zoo: and out: of the manifest, where they are not these folders; see inBuckets
 }
 
 func newScene(t *testing.T, models int) *scene {
@@ -76,7 +77,11 @@ func (sink) End(outcome.End)        {}
 func (s *scene) run(ctx context.Context, change func(*Options)) (result, error) {
 	s.t.Helper()
 	path := filepath.Join(s.folder, "models.yaml")
-	if err := os.WriteFile(path, []byte("version: 1\nzoo: zoo\nout: out\n"+s.rules), 0o666); err != nil {
+	where := "zoo: zoo\nout: out\n"
+	if s.where != "" {
+		where = s.where
+	}
+	if err := os.WriteFile(path, []byte("version: 1\n"+where+s.rules), 0o666); err != nil {
 		s.t.Fatal(err)
 	}
 	return s.load(ctx, path, change)
@@ -91,6 +96,9 @@ func (s *scene) load(ctx context.Context, path string, change func(*Options)) (r
 	}
 	r := result{models: map[string]outcome.Model{}}
 	o := Options{Manifest: m, Workers: 2, Backend: cpu.New(2), NoEngine: "none in this test", Sink: sink{r.models}, Document: report.NewDocument()}
+	if s.where != "" {
+		s.openBuckets(&o)
+	}
 	if change != nil {
 		change(&o)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/zoofold/zoofold/zoo/bucket"
 )
 
 // stamp is by what a file is recognised without reading it, and the XXH3 hash of its content, 128 bits. Accidental
@@ -17,13 +19,15 @@ type stamp struct {
 	Inode uint64 `json:"inode,omitempty"`
 	Hash  string `json:"hash"`
 	Fresh bool   `json:"fresh,omitempty"` // an input whose next change may not show in its time
+
+	exact bool // every change shows: the inode is the version of an object in a bucket
 }
 
 // tick exceeds the resolution of file times: FAT's is two seconds.
 const tick = 3 * time.Second
 
 // fresh says whether the file changed so recently that another change may not show in its time.
-func (s stamp) fresh() bool { return time.Since(time.Unix(0, s.Time)).Abs() < tick }
+func (s stamp) fresh() bool { return !s.exact && time.Since(time.Unix(0, s.Time)).Abs() < tick }
 
 // stampOf is the stamp of a file without its hash.
 func stampOf(fsys files, path string) (stamp, error) {
@@ -35,7 +39,13 @@ func stampOf(fsys files, path string) (stamp, error) {
 }
 
 func stampAs(path string, info fs.FileInfo) stamp {
-	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}
+	s := stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano()}
+	if object, ok := info.(*bucket.Info); ok {
+		s.Inode, s.exact = object.Version(), true
+	} else {
+		s.Inode = inode(info)
+	}
+	return s
 }
 
 // watch recognises the model's files before they are read, for unchanged to see whether they still are what was read: by
@@ -47,7 +57,9 @@ func (w *work) watch(ctx context.Context, paths ...string) error {
 		if err != nil {
 			return err
 		}
-		w.guard.Files(info)
+		if w.view == "" { // in the cache no output can be; and another file may have the number of one that has left it
+			w.guard.Files(info)
+		}
 		if k == 0 {
 			w.mode = info.Mode()
 		}
@@ -107,7 +119,7 @@ func (s stamp) holdsAs(ctx context.Context, fsys files, now stamp, content bool)
 	if now.Size != s.Size {
 		return now, false
 	}
-	if now.matches(s) && !s.Fresh && !content {
+	if now.matches(s) && !s.Fresh && (now.exact || !content) {
 		return s, true
 	}
 	now.Fresh = now.fresh()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,7 +49,7 @@ func claimState(fsys files, out string) error {
 	if err != nil || text == aboutFolder {
 		return err
 	}
-	entries, err := os.ReadDir(folder)
+	entries, err := fsys.ReadDir(folder)
 	if err != nil {
 		return err
 	}

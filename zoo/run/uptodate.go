@@ -16,13 +16,13 @@ import (
 )
 
 // fromOut is a manifest's path relative to its output folder, so that a tree that is moved or copied as a whole still
-// recognises its outputs.
+// recognises its outputs. For outputs in a bucket it is the absolute path.
 func fromOut(m *manifests.Manifest) (string, error) {
 	path, err := filepath.Abs(m.Path)
 	if err != nil {
 		return "", err
 	}
-	if rel, err := filepath.Rel(m.Out, path); err == nil {
+	if rel, err := filepath.Rel(m.Out, path); err == nil && m.OutURL == nil {
 		path = rel
 	}
 	return filepath.ToSlash(path), nil
@@ -130,7 +130,7 @@ func (w *work) remembered(e *entry) {
 	w.keeps(said.Kept)
 	for _, s := range e.Inputs[1:] { // the model file is guarded already
 		if info, err := w.fsys.Stat(s.Path); err == nil {
-			w.guard.Files(info)
+			w.shield(info)
 		}
 	}
 }

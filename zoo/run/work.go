@@ -29,11 +29,14 @@ var ErrUnproven = errors.New("the folded model is not proven and was not kept")
 // work is the work on one model: its steps are open, plan, write, prove and commit.
 type work struct {
 	*runner
-	job    *manifests.Job
-	asked  []string      // the checks
-	beside string        // stamps of further files that decide how the model is read: see consult
-	result outcome.Model // its result
-	meter  *meter
+	job     *manifests.Job
+	near    *manifests.Job // the job with paths of files of this host, for opening them
+	view    string         // the folder of the cache that holds these; "" where they are the zoo's own
+	viewing bool           // the view is there
+	asked   []string       // the checks
+	beside  string         // stamps of further files that decide how the model is read: see consult
+	result  outcome.Model  // its result
+	meter   *meter
 
 	before  []stamp           // the stamps of its files before they were opened
 	mode    fs.FileMode       // of its first file
@@ -64,10 +67,13 @@ func (w *work) do(ctx context.Context) error {
 		return nil
 	}
 	w.begin(w.job)
+	defer w.close()
+	if err := w.bring(ctx); err != nil {
+		return err
+	}
 	if err := w.open(ctx); err != nil {
 		return w.disagreed(err)
 	}
-	defer w.close()
 	w.result.Bytes = total(w.before)
 	switch {
 	case w.DryRun:
@@ -87,6 +93,7 @@ func (w *work) close() {
 		w.source.Close()
 	}
 	w.source, w.plan, w.heard = nil, nil, nil
+	w.release()
 }
 
 // handOn gives the worker to another model while this one, written and proven, waits for the disk.
@@ -249,7 +256,7 @@ func (w *work) compare(read []stamp, written []string) {
 // open opens the model and plans its folding. Only an open model tells its files: one with several is opened twice, so that
 // their stamps are older than what is read.
 func (w *work) open(ctx context.Context) (err error) {
-	j := w.job
+	j := w.near
 	if err = w.watch(ctx, j.Source); err != nil {
 		return err
 	}
@@ -259,6 +266,7 @@ func (w *work) open(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && w.source != nil {
 			w.source.Close()
+			w.source = nil
 		}
 	}()
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
@@ -333,7 +341,7 @@ func (w *work) consult() {
 	w.beside = " beside=none"
 	if info, err := w.fsys.Stat(path); err == nil {
 		w.beside = fmt.Sprintf(" beside=%d@%d", info.Size(), info.ModTime().UnixNano())
-		w.guard.Files(info)
+		w.shield(info)
 	}
 }
 
@@ -342,7 +350,7 @@ func (w *work) decisive() string { return w.settings(w.job.Rule, w.job.Source) +
 
 // staged are the options for opening the model in the stage.
 func (w *work) staged() format.Options {
-	o := options(w.job)
+	o := options(w.near)
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
 		o.Weights = w.out.path(format.Beside(inputs[0], inputs[1]))
 	}
@@ -428,7 +436,7 @@ func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 
 // reopen opens the original again, without what was planned; renamed files keep their new names.
 func (w *work) reopen(ctx context.Context) error {
-	again, err := format.Open(ctx, w.job.Source, options(w.job))
+	again, err := format.Open(ctx, w.near.Source, options(w.near))
 	if err != nil {
 		return err
 	}

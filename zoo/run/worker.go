@@ -201,7 +201,7 @@ func (w *Worker) site(t *task, m *manifests.Manifest, zoo *manifests.Zoo) (*site
 			return s, nil
 		}
 	}
-	places, err := openPlaces(&Options{Manifest: m, over: w.o.over}, zoo)
+	places, err := openPlaces(&Options{Manifest: m, over: w.o.over}, zoo, nil)
 	if err != nil {
 		return nil, err
 	}
