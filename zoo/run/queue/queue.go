@@ -33,7 +33,7 @@ type Config struct {
 	Replicas int           // servers that each stream is kept on, where this process makes or changes it; 0: 1 for new ones
 	Lost     time.Duration // a worker that says nothing for so long is lost, and its models go to others; 0: 30 seconds
 	Patience time.Duration // models that no worker can take are told of after this time; 0: 30 seconds
-	Idle     time.Duration // how long a worker waits at one of its queues before it looks at the next; 0: half a second
+	Idle     time.Duration // how long a worker waits before it asks again; 0: half a second
 	Tries    int           // how many workers may have a model in hand, one after the other, before it is given up; 0: 5
 	Note     func(string)  // takes what is to be said of the connection; may be nil
 }
@@ -63,6 +63,7 @@ const (
 	workWord     = "zoofold.work"   // .makes.needs.folder.task
 	answerWord   = "zoofold.answer" // .folder.task
 	saidWord     = "zoofold.said"   // .folder; what is said while models are done is not kept
+	triesWord    = "tries"          // a key of the ledger, .task: how many workers have taken a model that came more than once
 )
 
 const (
@@ -173,8 +174,11 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 
 func (q *Queue) stream(ctx context.Context, c jetstream.StreamConfig) (s jetstream.Stream, err error) {
 	err = q.again(ctx, func(ctx context.Context) error {
-		s, err = q.js.CreateStream(ctx, c)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		s, err = q.js.Stream(ctx, c.Name) // which costs the servers less than to be asked for a new one
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = q.js.CreateStream(ctx, c)
+		}
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // since a moment ago
 			s, err = q.js.Stream(ctx, c.Name)
 		}
 		if err == nil && q.Replicas > 0 && s.CachedInfo().Config.Replicas != q.Replicas {
@@ -192,14 +196,12 @@ func (q *Queue) stream(ctx context.Context, c jetstream.StreamConfig) (s jetstre
 // make a file of zoofold's own look like somebody else's.
 func (q *Queue) bucket(ctx context.Context, c jetstream.KeyValueConfig) (kv jetstream.KeyValue, err error) {
 	err = q.again(ctx, func(ctx context.Context) error {
-		kv, err = q.js.CreateKeyValue(ctx, c)
-		if errors.Is(err, jetstream.ErrBucketExists) {
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
 		s, err := q.js.Stream(ctx, "KV_"+c.Bucket)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if _, err = q.js.CreateKeyValue(ctx, c); err == nil || errors.Is(err, jetstream.ErrBucketExists) {
+				s, err = q.js.Stream(ctx, "KV_"+c.Bucket)
+			}
+		}
 		if err != nil {
 			return err
 		}
