@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/zeebo/xxh3"
 )
@@ -271,8 +270,6 @@ type mirrored struct {
 	store   Store
 	dry     bool // nothing is written
 	changes int  // of the entries
-
-	broken sync.Once
 }
 
 // openMirrored reads the entries of the store. What a run of one process noted in the ledger's file since the store was
