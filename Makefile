@@ -67,7 +67,7 @@ bench: build fetch ## speed, processor time and memory beside cp and others, sid
 fuzz: ## every fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) GO=$(GO) sh build/fuzz.sh
 
-lint: ## gofmt, vet, staticcheck, govulncheck
+lint: ## gofmt, vet, staticcheck, actionlint, govulncheck
 	GO=$(GO) sh build/lint.sh
 
 conformance: build $(CACHE)/venv/done ## the judge over the edge cases and the published models

@@ -1,9 +1,9 @@
 #!/bin/sh
-# gofmt, vet, staticcheck and govulncheck, the last two at pinned versions.
+# gofmt, vet, staticcheck, actionlint and govulncheck, the last three at pinned versions.
 set -eu
 : "${GO:=go}"
 
-echo "== gofmt, vet, staticcheck, govulncheck"
+echo "== gofmt, vet, staticcheck, actionlint, govulncheck"
 unformatted=$(gofmt -l cmd cpu manifests testdata zoo $(ls -d gpu 2>/dev/null || true))
 if [ -n "$unformatted" ]; then
 	echo "not formatted: $unformatted" >&2
@@ -11,6 +11,7 @@ if [ -n "$unformatted" ]; then
 fi
 $GO vet ./...
 $GO run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+$GO run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 .github/workflows/*.yml
 if ! out=$($GO run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... 2>&1); then
 	case $out in
 	*"no such host"* | *"connection refused"* | *"Forbidden"* | *"i/o timeout"* | *"proxyconnect"* | *"dial tcp"*)

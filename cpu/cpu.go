@@ -24,7 +24,7 @@ type Backend struct {
 	kernel  func(tensor.DType) kernel // for each type that can be rescaled
 }
 
-// workspace is what one worker needs at hand.
+// workspace holds one worker's buffers.
 type workspace struct {
 	bytes  [chunkBytes]byte
 	scales scales
@@ -50,7 +50,7 @@ func (b *Backend) Name() string {
 }
 
 // Rescale is tensor.Backend's Rescale. A tensor of one chunk is rescaled by the calling goroutine; a larger one by the
-// backend's workers, each taking the next chunk, until all are done or one fails. The context is looked at before every
+// backend's workers, each taking the next chunk, until all are done or one fails. The context is checked before every
 // chunk. An error names the elements and bytes of the chunk that failed and wraps the cause.
 func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (
 	tensor.Tally, error,
@@ -96,7 +96,7 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	return tally, nil
 }
 
-// take is a free workspace, for work that begins at that byte. Its taker puts it back.
+// take waits for a free workspace, for work that begins at that byte. The caller returns it.
 func (b *Backend) take(ctx context.Context, off int64) (*workspace, error) {
 	var w *workspace
 	select {

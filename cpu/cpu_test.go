@@ -7,8 +7,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor/tensortest"
 )
 
-func TestOneWorkerPassesTheSuite(t *testing.T) { tensortest.Backend(t, cpu.New(1)) }
+func TestSuite_OneWorker(t *testing.T) { tensortest.Backend(t, cpu.New(1)) }
 
-func TestThreeWorkersPassTheSuite(t *testing.T) { tensortest.Backend(t, cpu.New(3)) }
+func TestSuite_ThreeWorkers(t *testing.T) { tensortest.Backend(t, cpu.New(3)) }
 
-func TestLargeTensor(t *testing.T) { tensortest.Large(t, cpu.New(2)) }
+func TestRescale_LargeTensor(t *testing.T) { tensortest.Large(t, cpu.New(2)) }

@@ -7,7 +7,7 @@ import (
 )
 
 // The loops in plain Go do what the vector kernels leave; here they do everything, as on other processors.
-func TestPlainLoopsPassTheSuite(t *testing.T) {
+func TestSuite_PlainLoops(t *testing.T) {
 	b := New(2)
 	b.kernel = loops
 	tensortest.Backend(t, b)

@@ -11,13 +11,13 @@ import (
 type kernel struct {
 	// loop does all elements of b, the first of which is the tensor's element e, and counts them.
 	loop func(b []byte, scale []float64, e int64, t *tensor.Tally)
-	// vector does groups of eight elements out of the n given, n a multiple of eight, and returns how many it did. It
-	// stops before a group that holds anything to count, to clean or to round with care. It is nil where the processor
-	// has no such instructions.
+	// vector does groups of eight elements out of the n given, n a multiple of eight, and returns how many it did. It stops
+	// before a group with an element to count, a NaN to make canonical or a rounding that it cannot do. It is nil where the
+	// processor has no such instructions.
 	vector func(data *byte, scale *float64, n int) int
 }
 
-// group is the number of elements that a vector kernel does or leaves together.
+// group is the number of elements that a vector kernel processes, or leaves to the loop, together.
 const group = 8
 
 // multiply rescales in place the elements that data holds, the first of which is the tensor's element first.
@@ -31,7 +31,7 @@ func multiply(data []byte, job *tensor.Rescale, k kernel, first int64, s *scales
 	}
 }
 
-// run does the elements of b with the vector kernel, and with the loop what that leaves.
+// run multiplies the elements of b with the vector kernel, and those that it leaves with the loop.
 func (k kernel) run(b []byte, scale []float64, size int, e int64, t *tensor.Tally) {
 	for k.vector != nil && len(scale) >= group {
 		done := k.vector(&b[0], &scale[0], len(scale)/group*group)
@@ -60,7 +60,7 @@ func loops(d tensor.DType) kernel {
 }
 
 // The four loops below differ in type only. A product whose exponent field is neither 0 nor all ones came from a finite
-// element and needs no count, so one comparison finds the rest; a zero that stays zero is common (pruned weights) and
+// element and needs no count, so one comparison finds the rest. A zero that stays zero is common (pruned weights): it
 // passes as if it were normal, without a branch that would be mispredicted.
 
 func float64s(b []byte, scale []float64, e int64, t *tensor.Tally) {

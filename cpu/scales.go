@@ -5,7 +5,7 @@ import "github.com/zoofold/zoofold/zoo/tensor"
 // tile is the number of elements whose scales are laid out at once: they and the elements stay in first-level cache.
 const tile = 1024
 
-// slack is how many scales beyond a tile may be overwritten, so that whole vectors are.
+// slack is the number of scales beyond a tile that may be overwritten, so that whole vectors can be written.
 const slack = 3
 
 // scales lays out the scale of each element of a tile, so that every layout is the same multiplication of two vectors.
@@ -14,7 +14,7 @@ type scales struct {
 	until           int64 // the elements before this one, from the tile on, have the scale that fills all of product
 }
 
-// start forgets what was laid out, before another chunk.
+// start discards the scales of the last chunk.
 func (s *scales) start() { s.until = 0 }
 
 // at is the scales of the n ≤ tile elements from element e on. Calls go upwards through a chunk; a run of elements that

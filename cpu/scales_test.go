@@ -6,7 +6,7 @@ import (
 )
 
 // On processors without vectors plainRuns lays out all scales.
-func TestRunsAreTheSameWithVectorsAndWithout(t *testing.T) {
+func TestMultiply_VectorAndPlainLoopsAgree(t *testing.T) {
 	scale := []float64{1, 2, 3, 4, 5}
 	for n := range len(scale) + 1 {
 		for inner := 1; inner < 40; inner++ {

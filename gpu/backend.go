@@ -70,7 +70,7 @@ func Open(o Options) (*Backend, error) {
 	return b, nil
 }
 
-// find looks whether there is a driver, and does not start it.
+// find checks whether there is a driver, without starting it.
 func find() error {
 	if err := driver.Find(); err != nil {
 		return none(err)
@@ -78,7 +78,7 @@ func find() error {
 	return nil
 }
 
-// none is ErrNone for the reason that the driver has.
+// none is ErrNone with the driver's reason.
 func none(err error) error {
 	return fmt.Errorf("%w: %s", ErrNone, strings.TrimPrefix(err.Error(), driver.ErrAbsent.Error()+": "))
 }
@@ -94,10 +94,10 @@ func Sought() string {
 	return library + " is looked for when a run starts; -version -v looks now"
 }
 
-// plain is an error's text where it is known that CUDA is meant.
+// plain is an error's text without "no CUDA", for places that name CUDA already.
 func plain(err error) string { return strings.TrimPrefix(err.Error(), ErrNone.Error()+": ") }
 
-// Describe says what there is, for -version -v.
+// Describe describes the driver and the devices, for -version -v.
 func Describe() string {
 	b, err := Open(Options{Worth: Default})
 	if err != nil {
@@ -110,7 +110,7 @@ func Describe() string {
 // Name names the devices and the driver.
 func (b *Backend) Name() string { return b.name }
 
-// Notes are what went wrong with devices, a sentence each.
+// Notes are the problems with devices, a sentence each.
 func (b *Backend) Notes() []string {
 	b.lock.Lock()
 	defer b.lock.Unlock()
@@ -131,8 +131,8 @@ func (b *Backend) note(text string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(text, args...))
 }
 
-// Close gives the devices back, and all memory of theirs and of the host's that was taken for them. A device on which work is
-// still under way is left to the end of the process.
+// Close releases the devices, and all device and host memory that was allocated for them. A device on which work is still
+// under way is left to the end of the process.
 func (b *Backend) Close() {
 	for _, d := range b.all {
 		d.lock.Lock()
@@ -166,7 +166,7 @@ func (b *Backend) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt,
 	case left == nil:
 		return b.options.CPU.Rescale(ctx, dst, src, job)
 	}
-	// What was written stays, and what was read for it is not read again: it may be gone, if src and dst are the same file.
+	// Chunks that were written are not done again: if src and dst are the same file, their source is overwritten.
 	for _, part := range left {
 		rest, err := tensor.Reference{}.Range(ctx, dst, src, job, part.first, part.end)
 		if err != nil {
@@ -190,7 +190,7 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 		return nil, err
 	}
 	defer func() { b.seats <- d }()
-	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > d.scales/2 { // short channels, and many of them
+	if job.Out.Blocks*job.Out.Channels*tensor.Ways*partialBytes > d.scales/2 { // many short channels
 		return b.options.CPU.Sum(ctx, src, job)
 	}
 	sums, err := d.sum(ctx, src, job)
@@ -200,7 +200,7 @@ func (b *Backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 	return sums, err
 }
 
-// seat waits for a free one.
+// seat waits for a free seat.
 func (b *Backend) seat(ctx context.Context) (*device, error) {
 	select {
 	case <-ctx.Done():

@@ -140,7 +140,7 @@ func (g *gauge) ReadAt(p []byte, off int64) (int, error) {
 	return g.ReaderAt.ReadAt(p, off)
 }
 
-func TestDeviceMemoryStaysWithinItsBound(t *testing.T) {
+func TestDeviceMemory_StaysWithinItsBound(t *testing.T) {
 	const all = 2 << 20
 	emulated(t, fmt.Sprintf("memory=%d", all))
 	src, job := example(200_000)
@@ -186,7 +186,7 @@ func (c *counting) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt
 	return c.Backend.Rescale(ctx, dst, src, job)
 }
 
-func TestSmallTensorsStayOnTheCPU(t *testing.T) {
+func TestSmallTensors_StayOnTheCPU(t *testing.T) {
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
 	host := &counting{Backend: cpu.New(1)}
 	b, err := Open(Options{CPU: host, Worth: Default})
@@ -345,7 +345,7 @@ func elementsBeyond32Bits(t *testing.T) {
 }
 
 // A file fails while the chunks before it are under way; the next tensor takes their lanes.
-func TestErrorsOfFilesAreNotTheDevices(t *testing.T) {
+func TestErrorsOfFiles_AreNotDeviceFailures(t *testing.T) {
 	b := open(t, Options{Memory: 1 << 18})
 	src, job := example(20_000)
 	want := run(t, tensor.Reference{}, src, job)

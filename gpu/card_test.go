@@ -51,7 +51,7 @@ func (e *endless) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // On a card the tensors have more than 4 GiB, and float16 more than 2^32 elements.
-func TestLargeTensorsAreExact(t *testing.T) {
+func TestLargeTensors_AreExact(t *testing.T) {
 	b := open(t, Options{})
 	for _, d := range floats {
 		const channels, rows = 1021, 64 // the pattern is rows of all channels
@@ -112,7 +112,7 @@ func (g *gaugeOf) ReadAt(p []byte, off int64) (int, error) {
 
 // A driver hands memory out in pieces of 2 MiB, so that each allocation may take so much more than was asked for; what others
 // do on the same card at that time is taken for ours.
-func TestBoundsOfDeviceMemoryHoldForManyTensorsAtOnce(t *testing.T) {
+func TestBoundsOfDeviceMemory_HoldForManyTensorsAtOnce(t *testing.T) {
 	const piece = 2 << 20
 	watch := open(t, Options{})
 	for _, bound := range sized([]int64{256 << 10, 4 << 20}, []int64{64 << 20, 256 << 20, 1 << 30}) {
@@ -173,7 +173,7 @@ func resident(t *testing.T) (bytes int64) {
 
 // The first backend may leave behind what a driver keeps; no later one may add to that. (The emulator tells of every
 // allocation that is left when a context ends; a card's driver is asked for what is free.)
-func TestNoMemoryIsLeftBehind(t *testing.T) {
+func TestClose_NoMemoryIsLeft(t *testing.T) {
 	watch := open(t, Options{})
 	src, job := example(sized[int64](20_000, 20_000_000))
 	var device, host []int64
@@ -219,7 +219,7 @@ $again:
 
 // A kernel is stopped by the driver where kernels have a limit, which is so on cards that have a display; the emulator has one
 // too. On others nothing from user space stops it but the end of the process.
-func TestAKernelThatIsStoppedIsStoodInFor(t *testing.T) {
+func TestKernelThatIsStopped_IsReplacedByTheCPU(t *testing.T) {
 	b := open(t, Options{})
 	d := b.all[0]
 	src, job := example(10_000)

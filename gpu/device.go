@@ -19,7 +19,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// device is one CUDA device with a context of ours.
+// device is one CUDA device with a context of its own.
 type device struct {
 	backend *Backend
 	ordinal int
@@ -34,40 +34,40 @@ type device struct {
 		kernel cu.Function
 	}
 	blocks   int64      // of threads, that a launch has at most
-	lanes    chan *lane // the free ones; there are always as many in all
+	lanes    chan *lane // the free ones, out of a fixed number
 	chunk    int64      // bytes that a lane holds
 	scales   int64      // bytes that a tensor's factors may take
 	starts   int        // how many contexts it has had
 	failures int
 	users    int
 	open     bool // there is a context
-	broken   bool // and it is lost
+	broken   bool // the context is lost
 }
 
-// entries are how the names of the kernels end.
+// entries are the suffixes of the kernels' names.
 var entries = map[tensor.DType]string{
 	tensor.Float64: "f64", tensor.Float32: "f32", tensor.Float16: "f16", tensor.BFloat16: "bf16",
 }
 
 // maxLanes is how many chunks are under way on a device at once, each with a thread of the host that reads it into pinned
-// memory and writes it from there: one core copies less than a device takes. Where memory is short there are fewer, so that a
-// chunk is no smaller than shortChunk.
+// memory and writes it from there: one core copies less than a device can take. If memory is short there are fewer, so that
+// a chunk is at least shortChunk.
 const (
 	maxLanes   = 8
 	minLanes   = 2
 	shortChunk = 32 << 10
 )
 
-// A block is 256 threads, each of which does a vector of 16 bytes at a time. A processor holds 2048 threads, fewer if it is
-// a small one: more blocks than that would wait for each other.
+// A block is 256 threads, each of which does a vector of 16 bytes at a time. A multiprocessor holds up to 2048 threads:
+// more blocks than fit would wait for each other.
 const (
 	threadsPerBlock    = 256
 	vector             = 16
 	blocksPerProcessor = 2048 / threadsPerBlock
 )
 
-// start makes a context and loads the kernels. Whoever waits for the device sleeps: a driver left to choose would spin, and the
-// device is there to relieve the processor.
+// start makes a context and loads the kernels. Threads that wait for the device sleep: by default the driver may spin,
+// which would take the processor time that the device is to save.
 func (d *device) start() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -132,7 +132,7 @@ func (d *device) start() error {
 	return nil
 }
 
-// stop gives back what was taken, if that still can be done, and the context. Nobody uses the device.
+// stop frees memory and streams, if that is still possible, and destroys the context. The device must not be in use.
 func (d *device) stop() {
 	if !d.open {
 		return
@@ -146,10 +146,10 @@ func (d *device) stop() {
 	d.open = false
 }
 
-// errLost is for tensors that find a device without a context. What it was lost of is noted already.
+// errLost is the error for tensors on a device whose context is lost. The cause is among the notes already.
 var errLost = errors.New("its context is lost")
 
-// use counts a tensor on the device in. A lost context is made anew once, when nobody uses the old one.
+// use counts a tensor in. A lost context is replaced once, when no tensor uses the old one.
 func (d *device) use() error {
 	d.lock.Lock()
 	defer d.lock.Unlock()
@@ -179,7 +179,7 @@ func (d *device) release(err error, written int64) {
 	case !errors.As(err, &failed):
 	case errors.Is(err, cu.OutOfMemory):
 		d.backend.note(tookOver, d.name, failed, written)
-	case !d.broken: // the others on this context fail too
+	case !d.broken: // all tensors on this context fail
 		d.fail(failed, written)
 	}
 }
@@ -194,7 +194,7 @@ func (d *device) fail(err error, written int64) {
 	}
 }
 
-// lane is one chunk's way: a stream, pinned host memory, and device memory. It is made when it is first used, and stays for
+// lane is what one chunk needs: a stream, pinned host memory and device memory. It is created on first use, and kept for
 // later chunks of any tensor.
 type lane struct {
 	start    int // the context that it belongs to, counted by the device; 0: there is none
@@ -207,14 +207,14 @@ type lane struct {
 
 const tallyBytes, factorBytes = 6 * 8, 4 * 8
 
-// take waits for a lane. Its taker puts it back, when all work on its stream is done.
+// take waits for a lane. The caller returns it when all work on its stream is done.
 func (d *device) take(ctx context.Context) (*lane, error) {
 	select {
 	case l := <-d.lanes:
 		if l.start == d.starts {
 			return l, nil
 		}
-		*l = lane{} // an older context took all of it with it
+		*l = lane{} // it went with an older context
 		if err := l.make(d.chunk); err != nil {
 			l.start = d.starts
 			l.give(d)
@@ -248,7 +248,7 @@ func (l *lane) make(chunk int64) error {
 	return nil
 }
 
-// give gives back what the lane has of the device's context.
+// give frees what the lane has allocated in the device's context.
 func (l *lane) give(d *device) {
 	if l.start == d.starts {
 		for _, p := range []cu.DevicePtr{l.from, l.to, l.counts} {
@@ -292,7 +292,7 @@ func (d *device) each(ctx context.Context, total int64, f func(ctx context.Conte
 						if err = ctx.Err(); err != nil {
 							err = fmt.Errorf("stopped before byte %d: %w", bytes.first, err)
 						} else if err = f(ctx, l, k, bytes); err != nil {
-							_ = l.stream.Synchronize() // what was begun goes on until then
+							_ = l.stream.Synchronize() // wait for the work on the stream
 						}
 					}
 					d.lanes <- l

@@ -48,7 +48,7 @@ func child(t *testing.T, what string, env ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func TestADriverThatIsNotThereIsSaidPlainly(t *testing.T) {
+func TestDriver_AbsentIsAPlainError(t *testing.T) {
 	emulated(t, "")
 	works := "ZOOFOLD_LIBCUDA=" + library(t)
 	whole, err := os.ReadFile(library(t))
@@ -101,7 +101,7 @@ func libc(t *testing.T) string {
 }
 
 // A relative name is a file, and not something that the dynamic linker looks for.
-func TestADriverIsNotLookedForInTheWorkingDirectory(t *testing.T) {
+func TestDriver_IsNotSearchedInTheWorkingDirectory(t *testing.T) {
 	emulated(t, "")
 	here, err := os.Getwd()
 	if err != nil {
@@ -245,7 +245,7 @@ func TestDeviceFailures_SumsAreRight(t *testing.T) {
 }
 
 // What a real device can be made to do: to have no memory left, and to lose its context to a wild pointer.
-func TestADeviceWithoutMemoryOrContextIsStoodInFor(t *testing.T) {
+func TestDeviceFailures_WithoutMemoryOrContextTheCPUComputes(t *testing.T) {
 	t.Setenv("ZOOFOLD_EMULATOR", "memory=16777216")
 	b := open(t, Options{Memory: 1 << 20})
 	d := b.all[0]
@@ -319,7 +319,7 @@ func (m *met) ReadAt(p []byte, off int64) (int, error) {
 	return m.ReaderAt.ReadAt(p, off)
 }
 
-func TestTensorsAreSpreadOverDevices(t *testing.T) {
+func TestDevices_ShareTheTensors(t *testing.T) {
 	emulated(t, "devices=3")
 	b := open(t, Options{})
 	src, job := example(10_000)

@@ -19,7 +19,7 @@ type Options struct {
 	CPU    tensor.Backend // does the rest, and takes over when a device fails
 }
 
-// Worth says what is worth sending to a device. All that is known of it is here.
+// Worth says what is worth sending to a device.
 type Worth struct {
 	Rescale int64 // tensors of that many bytes and more are rescaled there; Never: none
 	Sum     int64 // and summed up
@@ -30,11 +30,11 @@ type Worth struct {
 // Never is a size that no tensor has.
 const Never = math.MaxInt64
 
-// Default is what is worth sending as long as nobody has measured it on a device. A copy, a launch and the wait for it take
-// tens of microseconds, in which one core rescales hundreds of kilobytes: so nothing is sent below a megabyte. A chunk's
-// copy should take many times as long as its launch: at 25 GB/s, 8 MiB take 300 µs. To start a driver and a context takes
-// some tenths of a second, in which a core rescales more than a gigabyte. gpu-kit measures all of this.
+// Default is an estimate of what is worth sending, to be replaced by measurements. A copy, a launch and the wait for it
+// take tens of microseconds, in which one core rescales hundreds of kilobytes: so nothing is sent below a megabyte. A
+// chunk's copy should take much longer than its launch: at 25 GB/s, 8 MiB take 300 µs. Starting the driver and a context
+// takes some tenths of a second, in which a core rescales more than a gigabyte. gpu-kit measures all of this.
 var Default = Worth{Rescale: 1 << 20, Sum: 1 << 20, Chunk: 8 << 20, Begin: 1 << 30}
 
-// Nothing says whether it is not worth opening a device.
+// Nothing says whether nothing is worth sending, so that no device need be opened.
 func (w Worth) Nothing() bool { return w.Rescale == Never && w.Sum == Never }

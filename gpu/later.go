@@ -14,17 +14,16 @@ var (
 	_ tensor.Closer = (*Later)(nil)
 )
 
-// Later is the backend of a run that need not use a device. It begins on the CPU, and opens the devices, beside the work, when
-// there was as much of it as would have paid for that: so a run that has little to do never starts a driver, and none waits
-// for it.
+// Later is the backend of a run that need not use a device. It begins on the CPU, and opens the devices in the background
+// once the run has had Worth.Begin bytes of work: a short run never starts a driver, and no run waits for it.
 type Later struct {
 	options Options
 	open    func(Options) (*Backend, error)
 
 	lock   sync.Mutex
 	seen   int64         // bytes of tensors that are worth sending
-	opened chan struct{} // closed when the devices are open, or cannot be opened; nil: nobody has tried
-	device *Backend      // nil: there is none yet
+	opened chan struct{} // closed when the devices are open, or cannot be opened; nil: opening has not begun
+	device *Backend      // nil: none is open
 	failed error
 	closed bool
 }
@@ -41,12 +40,12 @@ func OpenLater(o Options) (*Later, error) {
 	return &Later{options: o, open: Open}, nil
 }
 
-// Name says what the work begins on, and when a device comes in.
+// Name names the backend that the work begins on, and says when devices are opened.
 func (l *Later) Name() string {
 	return fmt.Sprintf("%s, and CUDA behind %d MB of large tensors", l.options.CPU.Name(), l.options.Worth.Begin/1e6)
 }
 
-// backend is what does a tensor of that many bytes, of which those from least on are worth sending.
+// backend is the backend for a tensor of that many bytes; tensors of least bytes and more are worth sending.
 func (l *Later) backend(bytes, least int64) tensor.Backend {
 	if bytes < least {
 		return l.options.CPU
@@ -71,7 +70,7 @@ func (l *Later) begin() {
 	switch {
 	case err != nil:
 		l.failed = err
-	case l.closed: // the run has ended meanwhile
+	case l.closed: // the run has ended
 		device.Close()
 	default:
 		l.device = device
@@ -95,7 +94,7 @@ func (l *Later) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]fl
 	return l.backend(job.Elements*int64(job.DType.Size()), l.options.Worth.Sum).Sum(ctx, src, job)
 }
 
-// Notes say which devices came in, or why none could, and what went wrong with them.
+// Notes say which devices were opened, or why none was, and which problems they had.
 func (l *Later) Notes() []string {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -108,7 +107,7 @@ func (l *Later) Notes() []string {
 	return nil
 }
 
-// Close gives the devices back. It does not wait for some that are being opened. No work may be under way.
+// Close releases the devices. It does not wait for devices that are being opened. No call may be running.
 func (l *Later) Close() {
 	l.lock.Lock()
 	defer l.lock.Unlock()

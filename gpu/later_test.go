@@ -29,7 +29,7 @@ func later(t *testing.T, w Worth) (*Later, *counting) {
 	return l, host
 }
 
-func TestADeviceComesInWhenThereWasEnoughToDo(t *testing.T) {
+func TestLater_OpensADeviceAfterEnoughWork(t *testing.T) {
 	src, job := example(1000)
 	size := int64(len(src))
 	w := everything
@@ -72,7 +72,7 @@ func TestADeviceComesInWhenThereWasEnoughToDo(t *testing.T) {
 	}
 }
 
-func TestADeviceThatCannotBeOpenedLaterLeavesTheWorkToTheCPU(t *testing.T) {
+func TestLater_DeviceThatCannotBeOpenedLeavesTheCPU(t *testing.T) {
 	src, job := example(1000)
 	l, host := later(t, everything)
 	l.open = func(Options) (*Backend, error) { return nil, fmt.Errorf("%w: it is gone", ErrNone) }
@@ -88,7 +88,7 @@ func TestADeviceThatCannotBeOpenedLaterLeavesTheWorkToTheCPU(t *testing.T) {
 	}
 }
 
-func TestARunThatEndsDoesNotWaitForADevice(t *testing.T) {
+func TestLater_CloseDoesNotWaitForADevice(t *testing.T) {
 	src, job := example(1000)
 	l, _ := later(t, everything)
 	ended := make(chan struct{})
@@ -108,7 +108,7 @@ func TestARunThatEndsDoesNotWaitForADevice(t *testing.T) {
 	}
 }
 
-func TestNothingIsOpenedWhereNothingIsWorthSending(t *testing.T) {
+func TestLater_OpensNothingForLittleWork(t *testing.T) {
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
 	_, err := OpenLater(Options{CPU: cpu.New(1), Worth: Worth{Rescale: Never, Sum: Never}})
 	if !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "no work is worth") {

@@ -155,7 +155,7 @@ func start() error {
 	})
 }
 
-func TestMeasureTheStart(t *testing.T) {
+func TestMeasure_Start(t *testing.T) {
 	library := library(t)
 	parts := []string{"start: driver", "start: contexts and kernels", "start: first tensor", "start: giving back"}
 	cache := t.TempDir()
@@ -267,7 +267,7 @@ func limit(t *testing.T, d *device, bytes int64) (f figures.Figure) {
 // many is how many copies or launches are measured together at most.
 var many = sized(2, 1000)
 
-func TestMeasureCopies(t *testing.T) {
+func TestMeasure_Copies(t *testing.T) {
 	b := open(t, Options{})
 	// A core's copy in host memory is the other limit: what is read goes into pinned memory, and out of it.
 	size := sized(int64(64<<10), int64(256<<20))
@@ -337,7 +337,7 @@ func ordinary(t *testing.T, p []byte, d tensor.DType) {
 	}
 }
 
-func TestMeasureRescaling(t *testing.T) {
+func TestMeasure_Rescaling(t *testing.T) {
 	b := open(t, Options{})
 	one, all := cpu.New(1), cpu.New(runtime.NumCPU())
 	sizes := sized([]int64{16 << 10, 64 << 10}, []int64{1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30})
@@ -408,7 +408,7 @@ func alone(t *testing.T, d *device, size int64, f func(l *lane) error) {
 
 const withinDevice = "kernel: a plain copy within the device"
 
-func TestMeasureKernels(t *testing.T) {
+func TestMeasure_Kernels(t *testing.T) {
 	b := open(t, Options{})
 	d := b.all[0]
 	size := sized(int64(32<<10), int64(1<<30))
@@ -471,7 +471,7 @@ func TestMeasureKernels(t *testing.T) {
 }
 
 // Float64 products are what the algebra check spends its time on.
-func TestMeasureProducts(t *testing.T) {
+func TestMeasure_Products(t *testing.T) {
 	b := open(t, Options{})
 	for _, n := range sized([]int{8, 16}, []int{1024, 256, 4096}) {
 		if short(t) {
@@ -500,7 +500,7 @@ func TestMeasureProducts(t *testing.T) {
 	}
 }
 
-func TestMeasureSums(t *testing.T) {
+func TestMeasure_Sums(t *testing.T) {
 	b := open(t, Options{})
 	all := cpu.New(runtime.NumCPU())
 	sizes := sized([]int64{16 << 10}, []int64{1 << 20, 16 << 20, 256 << 20})
@@ -533,7 +533,7 @@ func TestMeasureSums(t *testing.T) {
 
 // The sweep says where Default should be: which chunk is the fastest, and from which size on a device is quicker than one
 // core, and than all of them. Several tensors are under way at once, as in a run.
-func TestMeasureChunks(t *testing.T) {
+func TestMeasure_Chunks(t *testing.T) {
 	const atOnce = 4
 	sizes := sized([]int64{16 << 10}, []int64{64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20})
 	largest := sizes[len(sizes)-1]
@@ -582,7 +582,7 @@ func TestMeasureChunks(t *testing.T) {
 	}
 }
 
-func TestADescriptionOfTheDeviceIsJSON(t *testing.T) {
+func TestMeasure_DescriptionOfTheDeviceIsJSON(t *testing.T) {
 	var d figures.Device
 	text := child(t, "device", "ZOOFOLD_LIBCUDA="+library(t))
 	if err := json.Unmarshal([]byte(text), &d); err != nil || d.Name == "" || d.Memory == 0 || !strings.Contains(d.Driver, ".") {

@@ -82,7 +82,7 @@ type harmlessBug struct {
 
 // Every bug planted in the device code is found by the values that it gives for a few tensors, or stopped by the emulator.
 // ZOOFOLD_MUTANTS=all plants all that there are, which takes minutes, and not only some.
-func TestBugsPlantedInTheKernelsAreFound(t *testing.T) {
+func TestBugsPlanted_InKernelsAreFound(t *testing.T) {
 	emulated(t, "")
 	every := 29
 	if os.Getenv("ZOOFOLD_MUTANTS") == "all" {

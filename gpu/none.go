@@ -16,7 +16,7 @@ func Open(Options) (*Backend, error) { return nil, fmt.Errorf("%w: not in this b
 
 func find() error { return fmt.Errorf("%w: not in this build", ErrNone) }
 
-// Describe says what there is, for -version -v.
+// Describe describes the devices, for -version -v.
 func Describe() string { return "not in this build" }
 
 // Sought says what a run would load, for -version.

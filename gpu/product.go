@@ -12,9 +12,9 @@ import (
 	"github.com/zoofold/zoofold/gpu/kernels"
 )
 
-// Product multiplies float64 matrices in rows: c, of m×n elements, is a·b, of m×k and k×n. The terms of an element are added
-// from the first one on, each product and each sum rounded once, so that c has the bits of a plain loop; a NaN may be any. An
-// error says that c was not computed: ctx's, or that of a device, whose work is then the CPU's.
+// Product multiplies float64 matrices in rows: c, of m×n elements, is a·b, of m×k and k×n. The terms of an element are
+// added from the first one on, each product and each sum rounded once, so that c has the bits of a plain loop, except for
+// the bits of NaNs. An error, of ctx or of a device, says that c was not computed: the caller computes it on the CPU.
 func (b *Backend) Product(ctx context.Context, c, left, right []float64, m, n, k int) error {
 	if m < 0 || n < 0 || k < 0 || len(c) != m*n || len(left) != m*k || len(right) != k*n {
 		return fmt.Errorf("product of %d×%d and %d×%d: there are %d and %d elements, and room for %d", m, k, k, n, len(left), len(right), len(c))
@@ -74,7 +74,7 @@ func (d *device) product(ctx context.Context, c, left, right []float64, m, n, k 
 	})
 }
 
-// productKernel is the kernel in the device's context, loaded when it is first asked for: most runs have no use for it.
+// productKernel is the kernel in the device's context, loaded on first use, since most runs do not need it.
 func (d *device) productKernel() (f cu.Function, err error) {
 	d.lock.Lock()
 	defer d.lock.Unlock()

@@ -59,7 +59,7 @@ func sameProducts(b *Backend, m, n, k int, left, right []float64) error {
 	return nil
 }
 
-func TestProductsHaveTheBitsOfAPlainLoop(t *testing.T) {
+func TestProducts_HaveTheBitsOfAPlainLoop(t *testing.T) {
 	coverage := filepath.Join(t.TempDir(), "coverage")
 	t.Setenv("ZOOFOLD_EMULATOR_COVERAGE", coverage)
 	b := open(t, Options{Memory: sized[int64](16<<20, 0)})
@@ -92,7 +92,7 @@ func TestProductsHaveTheBitsOfAPlainLoop(t *testing.T) {
 	}
 }
 
-func TestAProductThatCannotBeTakenSaysSo(t *testing.T) {
+func TestProducts_RefusalsAreErrors(t *testing.T) {
 	b := open(t, Options{Memory: 1 << 18})
 	n := 200
 	err := b.Product(context.Background(), make([]float64, n*n), make([]float64, n*n), make([]float64, n*n), n, n, n)
@@ -123,7 +123,7 @@ var harmlessInProducts = []harmlessBug{
 }
 
 // Every bug planted in the product's device code changes a product of a few small shapes, or is stopped by the emulator.
-func TestBugsPlantedInTheProductAreFound(t *testing.T) {
+func TestBugsPlanted_InTheProductAreFound(t *testing.T) {
 	emulated(t, "")
 	t.Setenv("ZOOFOLD_LIBCUDA", library(t))
 	t.Setenv("ZOOFOLD_EMULATOR_COVERAGE", "")

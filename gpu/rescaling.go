@@ -17,8 +17,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// rescale does a tensor. Where it fails, left are the elements that are not written, nil if none is, and tally is that of the
-// others.
+// rescale rescales a tensor. If it fails, left are the elements that are not written, nil if no chunk was written, and
+// tally is the tally of the others.
 func (d *device) rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale) (tally tensor.Tally, left []span, err error) {
 	if err := d.use(); err != nil {
 		return tensor.NewTally(), nil, err
@@ -45,7 +45,7 @@ type rescaling struct {
 	size    int64 // of an element
 	scales  []cu.DevicePtr
 	factors cu.DevicePtr
-	table   []uint64 // what factors points to holds; it lives until the copy is done
+	table   []uint64 // the pointers that factors holds; it has to live until the copy is done
 
 	lock    sync.Mutex // of what follows
 	tally   tensor.Tally
@@ -59,7 +59,7 @@ func (d *device) rescaling(dst io.WriterAt, src io.ReaderAt, job *tensor.Rescale
 	return r
 }
 
-// left are the elements of the chunks that are not written, nil if none is.
+// left are the elements of the chunks that are not written; nil if no chunk was written.
 func (r *rescaling) left() (list []span) {
 	if r.bytes == 0 {
 		return nil
@@ -79,10 +79,10 @@ func (r *rescaling) left() (list []span) {
 	return list
 }
 
-// prepare puts the factors on the device.
+// prepare copies the factors to the device.
 func (r *rescaling) prepare(ctx context.Context) error {
 	factors := r.job.Factors
-	if len(factors) == 0 { // the kernels take one at least
+	if len(factors) == 0 { // the kernels need at least one
 		factors = []tensor.Factor{{Layout: tensor.Layout{Blocks: 1, Outer: 1, Channels: 1, Inner: r.job.Elements}, Scale: []float64{1}}}
 	}
 	need := int64(0)
@@ -124,7 +124,7 @@ func (d *device) onLane(ctx context.Context, f func(l *lane) error) error {
 	})
 }
 
-// upload copies host memory of ours to the device, and waits for it.
+// upload copies Go memory to the device, and waits for that.
 func (l *lane) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, error) {
 	p, err := cu.MemAlloc(bytes)
 	if err != nil {
@@ -136,7 +136,7 @@ func (l *lane) upload(from unsafe.Pointer, bytes int64) (cu.DevicePtr, error) {
 	return p, onDevice("copy of factors", l.stream.Synchronize())
 }
 
-// counted is where the lane's tally is on the host.
+// counted is the lane's tally in host memory.
 func (r *rescaling) counted(l *lane) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(l.host, r.device.chunk)), tallyBytes)
 }
@@ -188,7 +188,7 @@ func (r *rescaling) chunk(_ context.Context, l *lane, k int64, at span) error {
 	return nil
 }
 
-// launch puts the kernel on the lane's stream.
+// launch starts the kernel on the lane's stream.
 func (r *rescaling) launch(l *lane, at span) error {
 	bytes := at.end - at.first
 	grid := min((bytes+threadsPerBlock*vector-1)/(threadsPerBlock*vector), r.device.blocks)
@@ -203,12 +203,12 @@ func (r *rescaling) launch(l *lane, at span) error {
 	return r.device.kernels[r.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:])
 }
 
-// close gives the factors back. No chunk is under way.
+// close frees the factors. No chunk may be in flight.
 func (r *rescaling) close() { r.device.free(append(r.scales, r.factors)...) }
 
-// free gives memory of the device back.
+// free frees device memory.
 func (d *device) free(list ...cu.DevicePtr) {
-	_ = d.bound(func() error { // a lost context has taken it already
+	_ = d.bound(func() error { // with a lost context the memory is gone already
 		for _, p := range list {
 			if p != 0 {
 				_ = cu.MemFree(p)

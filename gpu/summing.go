@@ -40,8 +40,7 @@ func (d *device) summing(src io.ReaderAt, job *tensor.Sum) *summing {
 	return u
 }
 
-// summing is one tensor on the device whose elements are added up. Its chunks are read and copied at the same time, and added
-// one after the other.
+// summing is the sum of one tensor on the device. Its chunks are read and copied in parallel, and added in order.
 type summing struct {
 	*rescaling
 	out      tensor.Layout
@@ -49,7 +48,7 @@ type summing struct {
 	sums     cu.DevicePtr // of them, on the device
 	added    sync.Cond    // turn or stopped has changed
 	turn     int64        // the chunk that is to be added
-	stopped  bool         // some chunk will never be
+	stopped  bool         // a chunk has failed, so that later ones must not wait
 }
 
 const partialBytes = int64(unsafe.Sizeof(tensor.Partial{}))
@@ -90,7 +89,7 @@ func (u *summing) chunk(ctx context.Context, l *lane, k int64, at span) error {
 	return nil
 }
 
-// waited waits for a chunk's turn. It is false where that never comes, since another chunk has failed or ctx has ended.
+// waited waits for a chunk's turn. It is false if another chunk has failed or ctx has ended.
 func (u *summing) waited(ctx context.Context, k int64) bool {
 	defer context.AfterFunc(ctx, func() { u.changed(func() { u.stopped = true }) })()
 	u.lock.Lock()
@@ -101,7 +100,7 @@ func (u *summing) waited(ctx context.Context, k int64) bool {
 	return !u.stopped
 }
 
-// changed changes what others wait for.
+// changed makes a change that waiting chunks depend on, and wakes them.
 func (u *summing) changed(f func()) {
 	u.lock.Lock()
 	defer u.lock.Unlock()
@@ -109,7 +108,7 @@ func (u *summing) changed(f func()) {
 	u.added.Broadcast()
 }
 
-// fetch fetches the partial sums.
+// fetch copies the partial sums to the host.
 func (u *summing) fetch(ctx context.Context) error {
 	return u.onLane(ctx, func(l *lane) error {
 		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(u.partials)), u.sums, int64(len(u.partials))*partialBytes, l.stream); err != nil {
@@ -119,7 +118,7 @@ func (u *summing) fetch(ctx context.Context) error {
 	})
 }
 
-// launch puts the kernel on the lane's stream.
+// launch starts the kernel on the lane's stream.
 func (u *summing) launch(l *lane, at span) error {
 	grid := min((int64(len(u.partials))+threadsPerBlock-1)/threadsPerBlock, u.device.blocks)
 	arguments := [10]uint64{
@@ -133,7 +132,7 @@ func (u *summing) launch(l *lane, at span) error {
 	return u.device.sums[u.job.DType].Launch(int(grid), 1, 1, threadsPerBlock, 1, 1, 0, l.stream, pointers[:])
 }
 
-// close gives back what the device holds. No chunk is under way.
+// close frees the device memory. No chunk may be in flight.
 func (u *summing) close() {
 	u.rescaling.close()
 	u.device.free(u.sums)

@@ -8,28 +8,28 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds of a manifest's text. The YAML parser's time and memory grow with the square of what they bound, or its stack with
-// it: 40,000 "[" take it 2.4 GiB.
+// Bounds of a manifest's text. The YAML parser's time and memory grow with the square of what they bound, or its stack
+// grows with it: for 40,000 "[" it takes 2.4 GiB.
 const (
 	maxSize   = 256 << 10 // bytes of a manifest: over a thousand rules
 	maxLine   = 16 << 10  // bytes of a line
-	maxBlank  = 100       // blank lines in a row: each is cut off the end of a literal on its own
+	maxBlank  = 100       // blank lines in a row: the parser removes each separately from the end of a literal
 	maxDepth  = 32        // levels of lists and mappings
 	maxKey    = 64        // bytes of a key: the parser keeps the path of keys with every value
-	maxKeys   = 64        // keys of a mapping: each is a call within the call of the one before
-	maxErrors = 50        // mistakes that are shown
+	maxKeys   = 64        // keys of a mapping: each is a nested call in the parser
+	maxErrors = 50        // errors that are shown
 
 	maxIncluded = 64 // files that a manifest includes
 )
 
-// tokenize splits a text that is within bounds for the parser. It fails at the first place that is not.
+// tokenize splits a text into tokens for the parser. It fails at the first place that exceeds a bound.
 func (f *source) tokenize(data []byte) (token.Tokens, bool) {
 	if !f.linesInBounds() {
 		return nil, false
 	}
 	tokens := lexer.Tokenize(string(data))
 	if tokens.InvalidToken() != nil {
-		return tokens, true // the parser says what is wrong, and does nothing else
+		return tokens, true // the parser reports the error at once
 	}
 	var n nesting
 	for _, t := range tokens {
@@ -41,7 +41,7 @@ func (f *source) tokenize(data []byte) (token.Tokens, bool) {
 	return tokens, true
 }
 
-// linesInBounds says whether the lines are such as the scanner takes in linear time.
+// linesInBounds says whether the scanner can read all lines in linear time.
 func (f *source) linesInBounds() bool {
 	blank := 0
 	for k, line := range f.lines {
@@ -66,7 +66,7 @@ func (f *source) linesInBounds() bool {
 	return true
 }
 
-// nesting follows the lists and mappings that a token stands in.
+// nesting tracks the lists and mappings around a token.
 type nesting struct {
 	brackets int
 	blocks   []block // from the outermost
@@ -74,10 +74,10 @@ type nesting struct {
 	ended    bool    // and was closed with three dots
 }
 
-// block is a list or mapping without brackets. It ends where something stands farther left.
+// block is a list or mapping without brackets. It ends at a token farther to the left.
 type block struct{ column, keys int }
 
-// next takes a token, and says what is wrong with it if something is.
+// next takes a token, and returns what is wrong with it, or "".
 func (n *nesting) next(t *token.Token) string {
 	switch t.Type {
 	case token.SequenceStartType, token.MappingStartType:
@@ -121,7 +121,7 @@ func (n *nesting) second(t token.Type) bool {
 	return again
 }
 
-// key takes the colon behind a key.
+// key takes a key, by the colon behind it.
 func (n *nesting) key(colon *token.Token) string {
 	column := colon.Position.Column
 	if key := colon.Prev; key != nil {

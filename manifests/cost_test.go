@@ -8,7 +8,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-func TestAGlobWithinItsBoundsMatchesInTime(t *testing.T) {
+func TestGlob_MatchesInBoundedTime(t *testing.T) {
 	stars := strings.Repeat("**/", maxStars)
 	names := []string{strings.Repeat("a", 255), strings.Repeat("a/", 60) + "x", strings.Repeat(strings.Repeat("a", 100)+"/", 30) + "x"}
 	for _, pattern := range []string{

@@ -18,10 +18,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// keys are what a mapping may hold: what reads the value of each key.
+// keys are the known keys of a mapping, each with the function that reads its value.
 type keys map[string]func(ast.Node)
 
-// root is the text's YAML; nil where it is none.
+// root is the text's YAML document; nil if it is invalid.
 func (f *source) root(data []byte, needs string) ast.Node {
 	tokens, ok := f.tokenize(data)
 	if !ok {
@@ -82,7 +82,7 @@ func (m *Manifest) decode(data []byte) {
 	}
 }
 
-// include appends the rules of another file, with the defaults of that file.
+// include appends the rules of another file, over the defaults of that file.
 func (m *Manifest) include(where spot, path string) {
 	data, err := read(path)
 	if err != nil {
@@ -138,7 +138,7 @@ func (f *source) rules(defaultsNode, models ast.Node) (rules []Rule) {
 // variable is an environment variable in a path, or the beginning of one.
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*\})?`)
 
-// expanded is a path with the environment variables filled in that it names, ${ZOO}.
+// expanded is a path with its environment variables, such as ${ZOO}, replaced.
 func (f *source) expanded(where spot, path string) string {
 	return variable.ReplaceAllStringFunc(path, func(written string) string {
 		name := strings.TrimSuffix(strings.TrimPrefix(written, "${"), "}")
@@ -155,7 +155,7 @@ func (f *source) expanded(where spot, path string) string {
 	})
 }
 
-// version refuses what this program does not know.
+// version refuses versions that this program does not know.
 func (f *source) version(n ast.Node) {
 	switch _, isText := n.(*ast.StringNode); {
 	case isText && text(n) == "1":
@@ -288,7 +288,7 @@ func withSettings() []format.Format {
 	return slices.DeleteFunc(format.All(), func(f format.Format) bool { return len(f.Settings) == 0 })
 }
 
-// mapping reads a mapping whose keys are known, each at most once, and says whether it is one.
+// mapping reads a mapping with known keys, each at most once, and says whether n is a mapping.
 func (f *source) mapping(n ast.Node, what string, known keys) bool {
 	var values []*ast.MappingValueNode
 	switch n := n.(type) {
@@ -341,7 +341,7 @@ func kind(n ast.Node) string {
 	return text(n)
 }
 
-// text is a scalar as it was written.
+// text is a scalar as it is written in the file.
 func text(n ast.Node) string {
 	switch n.(type) {
 	case *ast.SequenceNode, *ast.MappingNode, *ast.MappingValueNode:
@@ -390,7 +390,7 @@ func (f *source) word(n ast.Node, what string, words []string) string {
 	return w
 }
 
-// among fails for a word that is not in the list.
+// among adds an error for a word that is not in the list.
 func (f *source) among(at spot, w string, list []string) {
 	if !slices.Contains(list, w) {
 		f.fail(at, "%q is not one of %s%s", w, strings.Join(list, ", "), meant(w, list))
@@ -447,7 +447,7 @@ func size(s string) (int64, bool) {
 	return n * unit, err == nil && n >= 0 && n <= math.MaxInt64/unit
 }
 
-// syntaxError is what the YAML parser's errors offer.
+// syntaxError is the interface of the YAML parser's errors.
 type syntaxError interface {
 	GetMessage() string
 	GetToken() *token.Token
@@ -474,7 +474,7 @@ func syntaxMessage(err error) string {
 	return "not YAML: " + m
 }
 
-// syntaxWords say what to do about what the parser says.
+// syntaxWords replace messages of the parser by ones that say what to do.
 var syntaxWords = []struct{ parser, says string }{
 	{"tab character", "tabs cannot indent YAML; use spaces"},
 	{"'\t'", "tabs cannot indent YAML; use spaces"},

@@ -16,7 +16,7 @@ import (
 // ErrManifest is in the chain of every error of this package.
 var ErrManifest = errors.New("manifest")
 
-// Error is one thing wrong with a manifest, and where.
+// Error is one error in a manifest, with its place.
 type Error struct {
 	Path         string
 	Line, Column int    // from 1
@@ -24,7 +24,7 @@ type Error struct {
 	Message      string
 }
 
-// Error is the message with its place, the line and a caret below the column. What it shows does nothing to a terminal.
+// Error is the message with its place, the line and a caret below the column. All of it is safe to print.
 func (e *Error) Error() string {
 	head := fmt.Sprintf("%s: %s", place(e.Path, e.Line, e.Column), shorten(printable(e.Message)))
 	if strings.TrimSpace(e.Snippet) == "" {
@@ -46,12 +46,12 @@ func shorten(text string) string {
 	return strings.Join(letters[:head], "") + " ... " + strings.Join(letters[len(letters)-tail:], "")
 }
 
-// place is where something stands, as editors and terminals understand it.
+// place is a place as path:line:column, which editors and terminals understand.
 func place(path string, line, column int) string {
 	return fmt.Sprintf("%s:%d:%d", printable(path), line, column)
 }
 
-// window is what is shown of a line, and the column in that.
+// window is the part of a line that is shown, and the column in it.
 func window(line string, column int) (string, int) {
 	const before, shown = 80, 160
 	letters := split(line)
@@ -62,7 +62,7 @@ func window(line string, column int) (string, int) {
 	return strings.Join(letters[start:start+shown], ""), column - start
 }
 
-// pad is as wide as what stands before a column.
+// pad is white space as wide as the text before a column.
 func pad(line string, column int) string {
 	var b strings.Builder
 	for k, letter := range split(line) {
@@ -110,7 +110,7 @@ type source struct {
 	*faults
 }
 
-// faults are what is wrong with the manifest and the files that it includes.
+// faults are the errors in the manifest and the files that it includes.
 type faults struct {
 	errors  []*Error
 	sources []string // their paths, the manifest's first
@@ -121,7 +121,7 @@ func newSource(path string, data []byte, f *faults) *source {
 	return &source{path, strings.Split(string(trimMark(data)), "\n"), f}
 }
 
-// trimMark takes the mark away that Windows puts before UTF-8.
+// trimMark removes the byte order mark that programs on Windows put before UTF-8.
 func trimMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\uFEFF")) }
 
 func (s *source) fail(where spot, text string, args ...any) {
@@ -131,12 +131,12 @@ func (s *source) fail(where spot, text string, args ...any) {
 	s.errors = append(s.errors, e)
 }
 
-// place is where a spot is.
+// place is a spot as path:line:column.
 func (s *source) place(where spot) string {
 	return place(s.path, min(max(where.line, 1), len(s.lines)), max(where.column, 1))
 }
 
-// err is all that is wrong, in the order of files and lines.
+// err joins all errors, in the order of files and lines.
 func (s *faults) err() error {
 	if len(s.errors) == 0 {
 		return nil
@@ -154,7 +154,7 @@ func (s *faults) err() error {
 	return errors.Join(list...)
 }
 
-// meant is the word of a list that someone who wrote another may have meant, as " (did you mean …?)", or nothing.
+// meant is the Nearest word as " (did you mean …?)", or "".
 func meant(word string, list []string) string {
 	best := Nearest(word, list)
 	if best == "" {
@@ -163,7 +163,7 @@ func meant(word string, list []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
-// Nearest is the word of a list that someone who wrote another may have meant, or "".
+// Nearest is the word of a list that is close enough to a misspelled one; "" if there is none.
 func Nearest(word string, list []string) string {
 	best, least := "", max(2, len(word)/3)+1
 	for _, w := range list {

@@ -11,8 +11,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// noOutput are the fields of Settings that change no output: where and how long a model is worked on, and what its proof has to
-// say. Which checks ran is remembered with each output.
+// noOutput are the fields of Settings on which the bytes of outputs do not depend: the device, the time, and the checks.
+// The ledger records which checks each output passed.
 var noOutput = []string{"Device", "Timeout", "Verify", "Proof", "Overwrite"}
 
 // Fingerprint is a line that differs between rules that may give different outputs. A field that is added to Settings is part
@@ -29,7 +29,7 @@ func (r *Rule) Fingerprint() string {
 		value := settings.Field(k).Interface()
 		switch name {
 		case "Fold":
-			value = r.off() // a family that is on by name is as on as the others
+			value = r.off() // a family that is switched on explicitly is no different from the others
 		case "Formats":
 			value = r.unusual()
 		}

@@ -7,22 +7,22 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Bounds of a glob. The matcher tries every choice of its alternatives, one after the other.
+// Bounds of a glob, since the matcher tries every combination of its alternatives.
 const (
 	maxGlob    = 1000 // bytes
 	maxStars   = 8    // of **
 	maxBraces  = 16   // groups of alternatives
 	maxInner   = 4    // groups within groups
-	maxChoices = 1024 // patterns that the alternatives stand for
+	maxChoices = 1024 // patterns that the alternatives expand to
 )
 
-// glob is a pattern and where it stands.
+// glob is a pattern with its place.
 type glob struct {
 	pattern string
 	spot
 }
 
-// matches says whether a pattern is that of a path with slashes. Names are bytes: they need not be UTF-8.
+// matches says whether the pattern matches a path with slashes. Names need not be UTF-8.
 func (g glob) matches(rel string) bool { return doublestar.MatchUnvalidated(g.pattern, rel) }
 
 // globs reads a glob, or a list of them.
@@ -58,10 +58,10 @@ func tooMuch(pattern string) string {
 	return ""
 }
 
-// globCounts are what the time to match a glob grows with.
+// globCounts count what makes matching a glob slow.
 type globCounts struct{ stars, braces, inner, choices int }
 
-// countGlob counts in a text that need not be a valid glob.
+// countGlob counts them in a text that need not be a valid glob.
 func countGlob(pattern string) globCounts {
 	type group struct{ before, here int } // choices of the alternatives before, and of this one
 	c := globCounts{}

@@ -72,7 +72,7 @@ func hostile(size int) map[string]string {
 	return texts
 }
 
-func TestNoManifestTakesMuchTimeOrMemory(t *testing.T) {
+func TestParse_TakesBoundedTimeAndMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute in the race detector")
 	}

@@ -27,7 +27,7 @@ func folderOf(t *testing.T, files map[string]string) string {
 
 const shared = "version: 1\ndefaults: {verify: [parity]}\nmodels:\n  - match: '**/*.onnx'\n    unfoldable: skip\n  - match: '**/*.h5'\n    optional: true\n"
 
-func TestIncludedRulesFollowTheManifestsOwnWithTheDefaultsOfTheirFile(t *testing.T) {
+func TestInclude_RulesFollowWithTheirFilesDefaults(t *testing.T) {
 	folder := folderOf(t, map[string]string{
 		"a/models.yaml":      "version: 1\nzoo: zoo\nout: out\ninclude: ../rules.yaml\ndefaults: {verify: none}\nmodels: [{match: 'first/*.onnx'}]\n",
 		"b/models.yaml":      "version: 1\nzoo: zoo\nout: out\ninclude: ['../rules.yaml']\n",
@@ -53,7 +53,7 @@ func TestIncludedRulesFollowTheManifestsOwnWithTheDefaultsOfTheirFile(t *testing
 	}
 }
 
-func TestWhatIsWrongWithAnIncludedFileIsSaidWithItsPlace(t *testing.T) {
+func TestInclude_ErrorsHaveTheirPlace(t *testing.T) {
 	const head = "version: 1\nzoo: zoo\nout: out\ninclude: [rules.yaml]\n"
 	for _, x := range []struct{ manifest, rules, want string }{
 		{head, "version: 1\nmodels:\n  - match: '*.onnx'\n    exlude: []\n", "rules.yaml:4:5: unknown key \"exlude\" (did you mean \"exclude\"?)"},
@@ -78,7 +78,7 @@ func TestWhatIsWrongWithAnIncludedFileIsSaidWithItsPlace(t *testing.T) {
 	}
 }
 
-func TestPathsMayNameEnvironmentVariablesThatAreSet(t *testing.T) {
+func TestPaths_ExpandSetEnvironmentVariables(t *testing.T) {
 	folder := folderOf(t, map[string]string{"zoo/x.onnx": "x", "shared/rules.yaml": shared})
 	t.Setenv("ZOOFOLD_TEST_ROOT", folder)
 	t.Setenv("ZOOFOLD_TEST_EMPTY", "")

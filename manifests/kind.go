@@ -15,8 +15,8 @@ var (
 	errFolderLink = errors.New("links to a folder")
 )
 
-// regular is what a regular file is, or one that a link leads to, wherever it lies. For everything else the error says what it
-// is; nothing is opened.
+// regular is the FileInfo of a regular file, with links followed, also out of the zoo. For everything else the error says
+// what it is. Nothing is opened.
 func regular(file string) (fs.FileInfo, error) {
 	info, err := os.Lstat(file)
 	verb := "is"
@@ -41,7 +41,7 @@ func regular(file string) (fs.FileInfo, error) {
 	return nil, fmt.Errorf("cannot be read: %w", reason(err))
 }
 
-// kindOf names what is no regular file.
+// kindOf names a kind of file that is not regular.
 func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
@@ -56,7 +56,7 @@ func kindOf(mode fs.FileMode) string {
 	return "no regular file"
 }
 
-// reason is an error without the path, which is said beside it.
+// reason is an error without its path, which the message has already.
 func reason(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -65,13 +65,13 @@ func reason(err error) error {
 	return err
 }
 
-// modelName says whether a name is that of a model.
+// modelName says whether a name has the extension of a model file.
 func modelName(rel string) bool {
 	_, err := format.Find(rel)
 	return err == nil
 }
 
-// checkpoint says whether a name is that of a file of tensors without a graph.
+// checkpoint says whether a name has the extension of a file of tensors without a graph.
 func checkpoint(rel string) bool {
 	f, _ := format.Find(rel)
 	return f.Bare

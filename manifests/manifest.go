@@ -52,7 +52,7 @@ type Rule struct {
 	places
 }
 
-// places are where settings stand, if they are set.
+// places are the places of settings that are set.
 type places struct {
 	verify  spot // in the rule or in the defaults
 	keep    []glob
@@ -62,7 +62,7 @@ type places struct {
 	graph   spot            // in the rule or in the defaults
 }
 
-// Keep is a glob over names of nodes, and where it stands.
+// Keep is a glob over names of nodes, with its place.
 type Keep struct {
 	Pattern string
 	Place   string // path:line:column
@@ -80,7 +80,7 @@ func (r *Rule) KeepPlaces() []Keep {
 // Settings are what both a rule and the defaults can say.
 type Settings struct {
 	Verify            []string // of Checks; empty: none
-	Proof             string   // of Proofs, or "" where it is not said: see Required
+	Proof             string   // of Proofs; "" if it is not given: see Required
 	Overwrite         bool     // a file in the output folder that zoofold did not make may be replaced
 	Device            string   // of Devices
 	Timeout           time.Duration
@@ -92,12 +92,12 @@ type Settings struct {
 	Fold              map[string]bool   // operator families switched on or off
 	Export            []string          // of format.Exporters: forms that are written beside the folded model
 	Formats           map[string]string // format.Options.Settings
-	Latency           string            // of Latencies: whether a model that folding makes slower is copied instead
-	Norms             string            // of Norms: what becomes of batch normalisations
-	State             State             // where the structure of checkpoints is from
+	Latency           string            // of Latencies: whether a model that folding makes slower is copied instead of folded
+	Norms             string            // of Norms: whether batch normalisations are folded or neutralized
+	State             State             // where the graph of checkpoints is from
 }
 
-// State says where the structure of checkpoints is from, which store tensors alone: a graph, or pairs and presets of pairs.
+// State says where the graph of checkpoints is from, which store only tensors: another file, or pairs and presets of pairs.
 type State struct {
 	Graph   string // template of the path of an exported program or model; "" for none
 	Presets []string
@@ -106,7 +106,7 @@ type State struct {
 	Untie   bool    // the head of a language model may get a weight of its own where it shares the embedding's
 }
 
-// Pair is a linear operator and the batch normalisation beside it, by names.
+// Pair names a linear operator and its batch normalisation.
 type Pair struct {
 	Linear     string // a regular expression
 	Norm       string // $1 is what its first group matched
@@ -115,8 +115,8 @@ type Pair struct {
 	Epsilon    float64
 }
 
-// Required says whether a check that cannot run fails the model. Who names the checks relies on them, so that this is the
-// default where the rule or the defaults have verify, or where named says that somebody else named them.
+// Required says whether a check that cannot run fails the model. Checks that are named explicitly are relied on. So this is
+// the default if the rule or the defaults have verify, or if named says that the checks were named elsewhere.
 func (r *Rule) Required(named bool) bool {
 	if r.Proof != "" {
 		return r.Proof == "require"

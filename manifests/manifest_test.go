@@ -100,7 +100,7 @@ func scene(t *testing.T) string {
 	return dir
 }
 
-func TestMistakesAreShownWhereTheyStand(t *testing.T) {
+func TestParse_ErrorsShowTheirPlace(t *testing.T) {
 	dir := scene(t)
 	var got strings.Builder
 	show := func(name, text string, err error) {
@@ -140,7 +140,7 @@ func TestMistakesAreShownWhereTheyStand(t *testing.T) {
 	}
 }
 
-func TestAFileGoesToTheFirstRuleThatMatches(t *testing.T) {
+func TestWalk_FirstMatchingRuleTakesAFile(t *testing.T) {
 	dir := scene(t)
 	m, err := manifests.Parse(filepath.Join(dir, "models.yaml"), []byte(head+`defaults: {timeout: 3m, verify: none}
 models:
@@ -190,7 +190,7 @@ func rules(t *testing.T, text string) []manifests.Rule {
 	return m.Rules
 }
 
-func TestEveryDecisionThatChangesAnOutputChangesTheFingerprint(t *testing.T) {
+func TestFingerprint_ChangesWithEverySettingOfOutputs(t *testing.T) {
 	seen := map[string]string{}
 	for _, rule := range []string{"", "    tolerance: 1e-3\n", "    unfoldable: skip\n", "    overridable: constant\n", "    keep: [a]\n", "    fold: {conv: off}\n", "    max_duplicate_bytes: 5\n", "    norms: neutralize\n", "    export: metal\n", "    darknet: {epsilon: opencv}\n", "    weights: a\n",
 		"    state: {graph: a.pt2}\n", "    state: {preset: torchvision/resnet}\n", "    state: {preset: torchvision/resnet, epsilon: 1}\n", "    state: {epsilon: 1, pairs: [{linear: a, norm: b}]}\n", "    state: {epsilon: 1, pairs: [{linear: a, norm: b, norm_first: on}]}\n"} {
@@ -202,7 +202,7 @@ func TestEveryDecisionThatChangesAnOutputChangesTheFingerprint(t *testing.T) {
 	}
 }
 
-func TestEveryFieldOfSettingsIsInTheFingerprintOrLeftOutByName(t *testing.T) {
+func TestFingerprint_CoversEveryFieldOrNamesIt(t *testing.T) {
 	base := rules(t, head+"models:\n  - match: '*.onnx'\n")[0]
 	fields := reflect.TypeFor[manifests.Settings]()
 	for k := range fields.NumField() {
@@ -247,7 +247,7 @@ func TestFingerprint_DefaultOfAFormatThatIsWritten(t *testing.T) {
 	}
 }
 
-func TestChecksAskedForByNameAreRequired(t *testing.T) {
+func TestVerify_NamedChecksAreRequired(t *testing.T) {
 	for _, c := range []struct {
 		defaults, rule string
 		named, want    bool
@@ -268,14 +268,14 @@ func TestChecksAskedForByNameAreRequired(t *testing.T) {
 	}
 }
 
-func TestOverwriteIsOffUnlessItIsSaid(t *testing.T) {
+func TestOverwrite_IsOffByDefault(t *testing.T) {
 	got := rules(t, head+"defaults: {overwrite: true}\nmodels:\n  - match: a\n  - {match: b, overwrite: false}\n")
 	if !got[0].Overwrite || got[1].Overwrite || rules(t, head+"models: [{match: a}]\n")[0].Overwrite {
 		t.Errorf("overwrite %v, %v", got[0].Overwrite, got[1].Overwrite)
 	}
 }
 
-func TestKeepPatternsHaveTheirPlaces(t *testing.T) {
+func TestKeep_PatternsHaveTheirPlaces(t *testing.T) {
 	got := rules(t, head+"defaults: {keep: [a]}\nmodels:\n  - match: x\n  - match: y\n    keep: [b, c]\n")
 	if k := got[0].KeepPlaces(); !slices.Equal(k, []manifests.Keep{{Pattern: "a", Place: "models.yaml:4:19"}}) {
 		t.Errorf("inherited: %v", k)
@@ -285,13 +285,13 @@ func TestKeepPatternsHaveTheirPlaces(t *testing.T) {
 	}
 }
 
-func TestAByteOrderMarkIsSkipped(t *testing.T) {
+func TestParse_SkipsAByteOrderMark(t *testing.T) {
 	if got := rules(t, "\ufeff"+head+"models: [{match: a}]\n"); len(got) != 1 {
 		t.Error(got)
 	}
 }
 
-func TestErrorsShowNothingThatATerminalActsOn(t *testing.T) {
+func TestErrors_ShowNoControlCharacters(t *testing.T) {
 	_, err := manifests.Parse("a\x1b[31m\u202e.yaml", []byte("version: 1\nx\u009b\u202ey\u2066\x1b\xff\x07: 1\n\u202e: [\"\xfe\"]\n"))
 	if err == nil {
 		t.Fatal("accepted")
@@ -306,7 +306,7 @@ func TestErrorsShowNothingThatATerminalActsOn(t *testing.T) {
 	}
 }
 
-func TestManyMistakesAreCutShort(t *testing.T) {
+func TestErrors_AreLimitedInNumber(t *testing.T) {
 	_, err := manifests.Parse("m.yaml", []byte(head+"models:\n"+strings.Repeat("- {match: a, x: 1}\n", 1000)))
 	if err == nil || !strings.Contains(err.Error(), "950 more mistakes") || !errors.Is(err, manifests.ErrManifest) {
 		t.Errorf("%.300v", err)
@@ -348,7 +348,7 @@ func valid(t *testing.T, text string) error {
 	return schema.Validate(value)
 }
 
-func TestTheSchemaAgreesWithTheProgram(t *testing.T) {
+func TestSchema_AgreesWithTheProgram(t *testing.T) {
 	for _, path := range []string{"demo.yaml", "example.yaml"} {
 		data, err := os.ReadFile(path)
 		if err != nil {

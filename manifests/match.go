@@ -8,14 +8,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// use is what a rule did in a walk.
+// use records what a rule matched in a walk.
 type use struct {
 	globs    []bool          // which of its globs matched a file
-	excludes []bool          // which of its excludes kept one from it, or a folder
+	excludes []bool          // which of its excludes excluded a file or folder
 	wanted   int             // files that it matched
 	got      map[string]bool // formats of those that no earlier rule took, by name; "" is none
-	tensors  bool            // one of them is a checkpoint
-	before   *Rule           // the earlier rule that took the first of the others
+	tensors  bool            // one of these is a checkpoint
+	before   *Rule           // the earlier rule that took the first of the other files
 }
 
 func newUses(rules []Rule) []use {
@@ -48,7 +48,7 @@ func (w *walker) match(rel string) *Rule {
 	return first
 }
 
-// mark notes which globs match a path, and says whether any does.
+// mark records which globs match a path, and says whether any does.
 func mark(used []bool, globs []glob, rel string) bool {
 	any := false
 	for k, g := range globs {
@@ -59,7 +59,7 @@ func mark(used []bool, globs []glob, rel string) bool {
 	return any
 }
 
-// excluded says whether every rule excludes all that may lie in a folder, with globs that end in /**.
+// excluded says whether every rule excludes everything in a folder, with globs that end in /**.
 func (w *walker) excluded(rel string) bool {
 	whole := func(g glob) bool {
 		prefix, ok := strings.CutSuffix(g.pattern, "/**")
@@ -78,7 +78,7 @@ func (w *walker) excluded(rel string) bool {
 	return true
 }
 
-// unused refuses globs that match nothing.
+// unused adds errors for globs that match nothing.
 func (w *walker) unused() {
 	for k, r := range w.Rules {
 		for j, g := range r.match {
@@ -93,7 +93,7 @@ func (w *walker) unused() {
 	}
 }
 
-// idle notes what rules say to no effect.
+// idle adds notes for settings without effect.
 func (w *walker) idle() {
 	for k := range w.Rules {
 		r, u := &w.Rules[k], &w.uses[k]

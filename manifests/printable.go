@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// printable is text that does nothing to a terminal: control characters and marks of direction are written out as \u%04x, bytes
-// that are not UTF-8 as \x%02x.
+// printable is text that is safe to print: control characters and marks of direction are escaped as \u%04x, bytes that are
+// not UTF-8 as \x%02x.
 func printable(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -35,5 +35,5 @@ func printableLine(line string) string {
 	return strings.Join(parts, "\t")
 }
 
-// split is a text's letters; a byte that is not UTF-8 is one.
+// split are a text's characters; a byte that is not UTF-8 is one.
 func split(s string) []string { return strings.Split(s, "") }

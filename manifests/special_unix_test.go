@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestWhatIsNoRegularFileFailsWithItsReason(t *testing.T) {
+func TestWalk_IrregularFilesFailWithTheirReason(t *testing.T) {
 	dir, err := os.MkdirTemp("", "z") // short: the name of a socket has a bound
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })

@@ -22,7 +22,7 @@ func (f *source) positive(n ast.Node, what string) float64 {
 	return x
 }
 
-// state reads where the structure of checkpoints is from.
+// state reads where the graph of checkpoints is from.
 func (f *source) state(n ast.Node, p *places) (s State) {
 	p.graph = spot{}
 	var pairs, untie ast.Node
@@ -39,7 +39,7 @@ func (f *source) state(n ast.Node, p *places) (s State) {
 		"pairs":   func(n ast.Node) { pairs = n },
 		"untie":   func(n ast.Node) { untie, s.Untie = n, f.truth(n, "untie") },
 	})
-	if pairs != nil { // behind the epsilon, wherever that stands
+	if pairs != nil { // after the epsilon, which they use, in whichever order the keys are
 		list, ok := pairs.(*ast.SequenceNode)
 		switch {
 		case !ok || len(list.Values) == 0:

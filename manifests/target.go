@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// checkFolders refuses an output that would be an input the next time.
+// checkFolders refuses an output folder that is the zoo or lies in it: outputs would be inputs of the next run.
 func (m *Manifest) checkFolders() {
 	zoo, _ := os.Stat(m.Zoo)
 	if inside(resolved(m.Out), resolved(m.Zoo), zoo) {
@@ -16,8 +16,8 @@ func (m *Manifest) checkFolders() {
 	}
 }
 
-// inside says whether a resolved path is a folder or lies below it, by its name or by what the folders above it are: a folder
-// has several names where it is mounted twice or where case does not count.
+// inside says whether a resolved path is a folder or lies below it, by name or by the identity of the folders above it: a
+// folder has several names if it is mounted twice or if case does not matter.
 func inside(path, folder string, identity fs.FileInfo) bool {
 	if rel, err := filepath.Rel(folder, path); err == nil && filepath.IsLocal(rel) {
 		return true
@@ -46,7 +46,7 @@ func resolved(path string) string {
 	return path
 }
 
-// targets are the outputs of a walk, and what they must not be.
+// targets check the outputs of a walk.
 type targets struct {
 	*walker
 	zooPath string
@@ -56,13 +56,13 @@ type targets struct {
 	by      map[string]*Job
 }
 
-// folder is where a folder of outputs is, and whether that is in the zoo.
+// folder is the resolved path of a folder of outputs, and whether it is in the zoo.
 type folder struct {
 	real  string
 	inZoo bool
 }
 
-// inputKey is equal for two names of one file.
+// inputKey is equal for two names of one input file.
 type inputKey struct {
 	size int64
 	time time.Time
@@ -70,8 +70,8 @@ type inputKey struct {
 
 func keyOf(info fs.FileInfo) inputKey { return inputKey{info.Size(), info.ModTime().UTC()} }
 
-// checkTargets refuses outputs that would be written into the zoo, over a model's file, over each other or over what is
-// zoofold's own.
+// checkTargets refuses outputs that would be written into the zoo, over a model's file, over each other or over zoofold's
+// own files.
 func (w *walker) checkTargets(zoo fs.FileInfo) {
 	t := targets{walker: w, zooPath: resolved(w.Zoo), zooInfo: zoo, folders: map[string]folder{}, inputs: map[inputKey][]input{}, by: map[string]*Job{}}
 	for _, in := range w.inputs {
@@ -148,7 +148,7 @@ func (t *targets) distinct(job *Job) {
 	t.by[job.Target] = job
 }
 
-// beside refuses an output in a folder that is another output.
+// beside refuses an output below a path that is another output.
 func (t *targets) beside(job *Job) {
 	for dir := filepath.Dir(job.Target); len(dir) > len(t.Out); dir = filepath.Dir(dir) {
 		if other := t.by[dir]; other != nil {
@@ -158,7 +158,7 @@ func (t *targets) beside(job *Job) {
 	}
 }
 
-// fail says what is wrong with an output where the manifest says where it goes.
+// fail adds an error about an output, at the place of the rule's output.
 func (t *targets) fail(job *Job, text string, args ...any) {
 	if job.Rule.output != (spot{}) {
 		job.Rule.file.fail(job.Rule.output, text, args...)
@@ -167,7 +167,7 @@ func (t *targets) fail(job *Job, text string, args ...any) {
 	t.file.fail(t.outSpot, text, args...)
 }
 
-// whole is where a rule says where its outputs go, or the rule itself.
+// whole is the place of a rule's output, or of the rule if it has none.
 func (r *Rule) whole() spot {
 	if r.output == (spot{}) && len(r.match) > 0 {
 		return r.match[0].spot

@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 )
 
-func TestAnOutputFolderThatIsOrLiesInTheZooIsRefused(t *testing.T) {
+func TestTarget_RefusesOutputFolderInTheZoo(t *testing.T) {
 	dir := folder(t, "data/zoo/a.onnx")
 	link(t, filepath.Join(dir, "data", "zoo"), filepath.Join(dir, "zoo"))
 	link(t, "zoo", filepath.Join(dir, "other"))
@@ -21,7 +21,7 @@ func TestAnOutputFolderThatIsOrLiesInTheZooIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnOutputInTheZooIsRefused(t *testing.T) {
+func TestTarget_RefusesOutputInTheZoo(t *testing.T) {
 	dir := folder(t, "data/zoo/a.onnx", "data/zoo/b/c.onnx", "out/empty")
 	link(t, filepath.Join("..", "data", "zoo"), filepath.Join(dir, "out", "linked"))
 	link(t, filepath.Join("..", "data", "zoo", "a.onnx"), filepath.Join(dir, "out", "link.onnx"))
@@ -44,7 +44,7 @@ func TestAnOutputInTheZooIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheZooIsKnownByIdentity(t *testing.T) {
+func TestTarget_KnowsTheZooByIdentity(t *testing.T) {
 	dir := folder(t, "zoo/b/c.onnx")
 	info, err := os.Stat(filepath.Join(dir, "zoo"))
 	must(t, err)
@@ -56,7 +56,7 @@ func TestTheZooIsKnownByIdentity(t *testing.T) {
 	}
 }
 
-func TestAnOutputFolderMayContainTheZoo(t *testing.T) {
+func TestTarget_OutputFolderMayContainTheZoo(t *testing.T) {
 	dir := folder(t, "zoo/a.onnx", "zoo/b/c.onnx")
 	zoo, err := parse(t, dir, "version: 1\nzoo: zoo\nout: .\nmodels: [{match: '**/*.onnx'}]\n").Walk(t.Context())
 	must(t, err)
@@ -67,7 +67,7 @@ func TestAnOutputFolderMayContainTheZoo(t *testing.T) {
 	}
 }
 
-func TestAnOutputOverAModelsFileIsRefused(t *testing.T) {
+func TestTarget_RefusesOutputOverAModelsFile(t *testing.T) {
 	dir := folder(t, "blobs/1", "zoo/n.cfg", "zoo/n.weights", "out/empty")
 	link(t, filepath.Join("..", "blobs", "1"), filepath.Join(dir, "zoo", "a.onnx"))
 	got := refused(t, dir, "version: 1\nzoo: zoo\nout: blobs\nmodels:\n- match: a.onnx\n  output: '1'\n")
@@ -83,7 +83,7 @@ func TestAnOutputOverAModelsFileIsRefused(t *testing.T) {
 	}
 }
 
-func TestZoofoldsOwnNamesAreNoOutputs(t *testing.T) {
+func TestTarget_RefusesZoofoldsOwnNames(t *testing.T) {
 	dir := folder(t, "zoo/a.onnx", "zoo/report.html", "zoo/b/report.html")
 	for output, own := range map[string]string{
 		"report.json": "report.json", "REPORT.html": "REPORT.html", ".zoofold/x": ".zoofold", "a/.ZOOFOLD": ".ZOOFOLD", "a/.zoofold-1.tmp/x": ".zoofold-1.tmp",
@@ -99,7 +99,7 @@ func TestZoofoldsOwnNamesAreNoOutputs(t *testing.T) {
 	equal(t, "below a folder", paths(walk(t, dir, "- match: b/report.html\n")), []string{"b/report.html"})
 }
 
-func TestAnOutputIsNoFolderOfAnother(t *testing.T) {
+func TestTarget_RefusesOutputThatIsAFolderOfAnother(t *testing.T) {
 	dir := folder(t, "zoo/a.onnx", "zoo/b.onnx")
 	for _, order := range []string{"- match: a.onnx\n  output: x\n- match: b.onnx\n  output: x/y/z\n", "- match: b.onnx\n  output: x\n- match: a.onnx\n  output: x/y/z\n"} {
 		if got := refused(t, dir, head+"models:\n"+order); !strings.HasPrefix(got, "models.yaml:8:11: ") || !strings.Contains(got, "would be written into out/x, which is the output of") {

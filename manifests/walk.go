@@ -16,11 +16,11 @@ import (
 // Zoo is what a walk of the zoo's folder found.
 type Zoo struct {
 	Jobs      []Job         // the models, in the order of their paths
-	Failures  []Failure     // models and folders that cannot be read; the others go on
+	Failures  []Failure     // models and folders that cannot be read
 	Unmatched []string      // files that no rule matches
 	Folders   []fs.FileInfo // every folder that was seen, the zoo first: nothing may be written there
 	Files     []fs.FileInfo // the files that the models are read from: they may not be replaced
-	Notes     []string      // settings that do nothing, with their places
+	Notes     []string      // settings without effect, with their places
 }
 
 // Job is one model of the zoo that a rule matches.
@@ -41,8 +41,8 @@ type Failure struct {
 }
 
 // Walk goes through the zoo once and matches its files. Folders whose names start with a dot and folders that every rule
-// excludes are listed and not entered, and links to folders are not followed. Its errors are *Error, several of them joined:
-// what is wrong with the manifest. What is wrong with one model is in the result.
+// excludes are listed and not entered, and links to folders are not followed. Its errors are *Error, joined, and are about
+// the manifest. Failures of single models are in the result.
 func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 	m.file.errors = nil
 	w := &walker{Manifest: m, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
@@ -69,7 +69,8 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) {
 	if err := m.file.err(); err != nil {
 		return nil, err
 	}
-	return &w.zoo, nil
+	zoo := w.zoo // without the walker
+	return &zoo, nil
 }
 
 // walker is a walk under way.
@@ -89,7 +90,7 @@ type input struct {
 	info  fs.FileInfo
 }
 
-// folder takes what lies in a folder, given relative to the zoo. Its error is that of reading the folder.
+// folder walks a folder, given relative to the zoo. Its error is that of reading the folder.
 func (w *walker) folder(ctx context.Context, rel string) error {
 	entries, err := w.readDir(w.at(rel))
 	for _, e := range entries {
@@ -101,7 +102,7 @@ func (w *walker) folder(ctx context.Context, rel string) error {
 			w.take(inner)
 			continue
 		}
-		if err := w.enter(ctx, inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // what went during the walk is not missed
+		if err := w.enter(ctx, inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // a folder that was removed during the walk is skipped
 			w.partial = true
 			w.fail(inner+"/", fmt.Errorf("the folder cannot be read: %w", reason(err)))
 		}
@@ -109,7 +110,7 @@ func (w *walker) folder(ctx context.Context, rel string) error {
 	return err
 }
 
-// enter lists a folder within the zoo, and walks it unless it is to be passed over.
+// enter lists a folder within the zoo, and walks it unless it is hidden or excluded.
 func (w *walker) enter(ctx context.Context, rel string, e fs.DirEntry) error {
 	info, err := e.Info()
 	if err != nil {
@@ -125,7 +126,7 @@ func (w *walker) enter(ctx context.Context, rel string, e fs.DirEntry) error {
 // shard is the name of one of several files of a checkpoint, whose index a format of checkpoints knows.
 var shard = regexp.MustCompile(`^(.*)-\d{5}-of-\d{5}(\.[a-z]+)$`)
 
-// whole is the path of the index of shards that a file is one of; the file's own where it is none.
+// whole is the path of the index of a shard; the path itself if the file is not a shard.
 func (w *walker) whole(rel string) string {
 	at := shard.FindStringSubmatch(path.Base(rel))
 	if at == nil {
@@ -139,7 +140,7 @@ func (w *walker) whole(rel string) string {
 	return index
 }
 
-// take matches what is not a folder. A shard stands for the checkpoint that it is of.
+// take matches an entry that is not a folder. A shard is matched as its checkpoint.
 func (w *walker) take(rel string) {
 	rule := w.match(rel)
 	if rule == nil {
@@ -153,7 +154,7 @@ func (w *walker) take(rel string) {
 	info, err := regular(w.at(rel))
 	switch {
 	case errors.Is(err, errGone):
-	case errors.Is(err, errFolderLink) && !modelName(rel): // it is there for people, and a glob such as ** means files
+	case errors.Is(err, errFolderLink) && !modelName(rel): // a link to a folder is not an error: a glob such as ** means files
 		w.zoo.Unmatched = append(w.zoo.Unmatched, rel)
 	case err != nil:
 		w.fail(rel, err)
@@ -162,7 +163,7 @@ func (w *walker) take(rel string) {
 	}
 }
 
-// job adds a model, or fails it if its second file is not to be had.
+// job adds a model, or a failure if its second file cannot be found.
 func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
 	job := Job{Path: rel, Source: w.at(rel), Size: info.Size(), Rule: rule}
 	out := expand(rule.Output, rel)
@@ -190,7 +191,7 @@ func (w *walker) second(job *Job) (err error) {
 	return err
 }
 
-// other finds a file that a template of a job's rule names; where says what stands there.
+// other finds a file that a template of a job's rule names; what names the setting for errors.
 func (w *walker) other(job *Job, template string, where spot, what string) (string, error) {
 	if template == "" {
 		return "", nil
@@ -220,7 +221,7 @@ func (w *walker) fail(rel string, err error) {
 	w.zoo.Failures = append(w.zoo.Failures, Failure{rel, err})
 }
 
-// at is where a path relative to the zoo is.
+// at is the absolute path of a path relative to the zoo.
 func (w *walker) at(rel string) string { return filepath.Join(w.Zoo, filepath.FromSlash(rel)) }
 
 // fields are what templates may hold.

@@ -90,7 +90,7 @@ func equal(t *testing.T, what string, got, want []string) {
 	}
 }
 
-func TestAModelWithoutItsWeightsFailsAlone(t *testing.T) {
+func TestWalk_ModelWithoutWeightsFailsAlone(t *testing.T) {
 	dir := folder(t, "zoo/ssd/a.prototxt", "zoo/ssd/b.prototxt", "zoo/ssd/b.caffemodel", "zoo/ssd/c.prototxt", "zoo/ssd/c.caffemodel/x")
 	zoo := walk(t, dir, "  - match: 'ssd/*.prototxt'\n    weights: '{dir}/{stem}.caffemodel'\n")
 	equal(t, "jobs", paths(zoo), []string{"ssd/b.prototxt"})
@@ -104,7 +104,7 @@ func TestAModelWithoutItsWeightsFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAFolderThatCannotBeReadFailsAlone(t *testing.T) {
+func TestWalk_UnreadableFolderFailsAlone(t *testing.T) {
 	dir := folder(t, "zoo/a.onnx", "zoo/locked/b.onnx", "zoo/z/c.onnx")
 	m := parse(t, dir, head+"models:\n  - match: '**/*.onnx'\n  - match: 'locked/*.h5'\n")
 	m.SetReadDir(func(name string) ([]fs.DirEntry, error) {
@@ -125,7 +125,7 @@ func TestAFolderThatCannotBeReadFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAZooThatCannotBeReadIsAnErrorOfTheManifest(t *testing.T) {
+func TestWalk_UnreadableZooIsAnErrorOfTheManifest(t *testing.T) {
 	dir := folder(t, "zoo")
 	if got := refused(t, dir, head+"models: [{match: a}]\n"); !strings.HasPrefix(got, "models.yaml:2:6: the zoo zoo cannot be read: it is no folder") {
 		t.Error(got)
@@ -137,7 +137,7 @@ func TestAZooThatCannotBeReadIsAnErrorOfTheManifest(t *testing.T) {
 	}
 }
 
-func TestAWalkIsLeftOffWhenItsContextEnds(t *testing.T) {
+func TestWalk_EndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := parse(t, folder(t, "zoo/a"), head+"models: [{match: a}]\n").Walk(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, manifests.ErrManifest) {
@@ -145,7 +145,7 @@ func TestAWalkIsLeftOffWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-func TestFoldersThatEveryRuleExcludesAreNotEntered(t *testing.T) {
+func TestWalk_SkipsFoldersThatEveryRuleExcludes(t *testing.T) {
 	dir := folder(t, "zoo/a.onnx", "zoo/lost+found/x.onnx", "zoo/b/lost+found/y.onnx", "zoo/old/z.onnx", "zoo/a.h5")
 	m := parse(t, dir, head+"models:\n  - match: '**/*.onnx'\n    exclude: ['**/lost+found/**', 'old/**']\n  - match: '**/*.h5'\n    exclude: '**/lost+found/**'\n")
 	var read []string
@@ -164,7 +164,7 @@ func TestFoldersThatEveryRuleExcludesAreNotEntered(t *testing.T) {
 	}
 }
 
-func TestFoldersAreListedTheZooFirst(t *testing.T) {
+func TestWalk_ListsFoldersTheZooFirst(t *testing.T) {
 	dir := folder(t, "zoo/.git/x.onnx", "zoo/a/b.onnx")
 	zoo := walk(t, dir, "  - match: '**/*.onnx'\n")
 	equal(t, "jobs", paths(zoo), []string{"a/b.onnx"})
@@ -179,7 +179,7 @@ func TestFoldersAreListedTheZooFirst(t *testing.T) {
 	}
 }
 
-func TestAZooThatIsALinkIsWalked(t *testing.T) {
+func TestWalk_FollowsAZooThatIsALink(t *testing.T) {
 	dir := folder(t, "data/a.onnx")
 	link(t, "data", filepath.Join(dir, "zoo"))
 	zoo := walk(t, dir, "  - match: '*.onnx'\n")
@@ -189,7 +189,7 @@ func TestAZooThatIsALinkIsWalked(t *testing.T) {
 	}
 }
 
-func TestALinkToAFileIsThatFileWhereverItLies(t *testing.T) {
+func TestWalk_FollowsLinksToFiles(t *testing.T) {
 	dir := folder(t, "blobs/1", "blobs/2", "zoo/n.txt")
 	link(t, "../blobs/1", filepath.Join(dir, "zoo", "a.prototxt"))
 	link(t, "../blobs/2", filepath.Join(dir, "zoo", "a.caffemodel"))
@@ -200,7 +200,7 @@ func TestALinkToAFileIsThatFileWhereverItLies(t *testing.T) {
 	}
 }
 
-func TestLinksThatLeadToNoFileFailWithTheirReason(t *testing.T) {
+func TestWalk_BrokenLinksFailWithTheirReason(t *testing.T) {
 	dir := folder(t, "zoo/dir/x.txt", "zoo/folder.onnx/y.txt")
 	for name, target := range map[string]string{"a.onnx": "nothing", "b.onnx": "b.onnx", "c.onnx": "dir", "e": "dir", "d.onnx": "dir/x.txt/z"} {
 		link(t, target, filepath.Join(dir, "zoo", name))
@@ -213,7 +213,7 @@ func TestLinksThatLeadToNoFileFailWithTheirReason(t *testing.T) {
 	equal(t, "unmatched", zoo.Unmatched, []string{"dir/x.txt", "e", "folder.onnx/y.txt"})
 }
 
-func TestNamesNeedNotBeUTF8(t *testing.T) {
+func TestWalk_NamesNeedNotBeUTF8(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("names are bytes on Linux")
 	}
@@ -227,7 +227,7 @@ func TestNamesNeedNotBeUTF8(t *testing.T) {
 	}
 }
 
-func TestSettingsThatDoNothingAreSaid(t *testing.T) {
+func TestSettings_WithoutEffectAreReported(t *testing.T) {
 	dir := folder(t, "zoo/a.onnx", "zoo/b.cfg", "zoo/b.weights")
 	for _, c := range []struct {
 		models string

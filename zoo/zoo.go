@@ -1,5 +1,5 @@
-// Package zoo is zoofold as a library: what folding would change in one model, folding it with proof, comparing what two models
-// predict, and reading the reports of runs. All formats of the program are known. Runs over a whole zoo are the program's.
+// Package zoo is zoofold as a library: it plans the folding of one model, folds it with proof, compares the predictions of
+// two models, and reads the reports of runs. All formats of the program are known. Runs over a whole zoo are the program's.
 package zoo
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 
-	_ "github.com/zoofold/zoofold/zoo/format/all" // the formats make themselves known
+	_ "github.com/zoofold/zoofold/zoo/format/all" // the formats register themselves
 )
 
 // ErrFailed says that a model was not folded, or that a check showed that the folded model is not the same, and that nothing
@@ -40,13 +40,13 @@ type (
 type Options struct {
 	Weights     string            // path of the file with the weights; "": the one beside the model file that has its name
 	Settings    map[string]string // what files do not say, named as in manifests: {"darknet.epsilon": "opencv"}
-	Neutralize  bool              // batch normalisations stay, and do nothing but add: every layer and weight keeps its name and shape
+	Neutralize  bool              // batch normalisations stay, and only add: every layer and weight keeps its name and shape
 	Overridable bool              // initializers that callers may override are constants
 	Keep        []string          // globs over names of nodes that are left alone
 	Verify      []string          // the checks: parity, algebra, predictions; nil: all of them
 	Require     bool              // a check that cannot run fails the model; otherwise the result says that it did not run
 	Engine      *Engine           // runs predictions; nil: they do not run
-	Tolerance   float64           // the largest difference of predictions that passes, relative to an output's largest value; 0: four times the original's own answer to a jitter, and at least 1e-5
+	Tolerance   float64           // the largest difference of predictions that passes, relative to an output's largest value; 0: four times the original's own response to a jitter, and at least 1e-5
 	Overwrite   bool              // a file in the output's place may be replaced
 	Timeout     time.Duration     // of one model; 0: ten minutes
 	Workers     int               // goroutines that rescale weights; 0: one per core
@@ -81,8 +81,8 @@ func (o Options) rule() manifests.Rule {
 	return r
 }
 
-// Plan says what folding would change in a model file, and for every per-channel node what becomes of it, and why. It does not
-// read large weights, and writes nothing.
+// Plan says what folding would change in a model file, and what becomes of every per-channel node, and why. It writes
+// nothing, and reads large weights only to sum them up for a bias.
 func Plan(ctx context.Context, path string, o Options) (Changes, error) {
 	f, err := format.Open(ctx, path, format.Options{Weights: o.Weights, Settings: o.Settings})
 	if err != nil {
@@ -100,8 +100,8 @@ func Plan(ctx context.Context, path string, o Options) (Changes, error) {
 }
 
 // Fold folds a model file, proves the result and writes it as the file out, with the files that belong to it beside it. It
-// appears whole and proven, or not at all; the original is not touched. A model with nothing to fold is copied. The error has
-// ErrFailed in its chain where something is wrong with the model or its proof, and the result then says what was found.
+// appears whole and proven, or not at all; the original is not touched. A model with nothing to fold is copied. The error
+// has ErrFailed in its chain if the model or its proof is at fault; the result then has the details.
 func Fold(ctx context.Context, path, out string, o Options) (Result, error) {
 	rule := o.rule()
 	m := &manifests.Manifest{Rules: []manifests.Rule{rule}}
@@ -140,7 +140,7 @@ func Fold(ctx context.Context, path, out string, o Options) (Result, error) {
 	return told.Model, nil
 }
 
-// last keeps the last model that a run tells of.
+// last keeps the last model that a run reports.
 type last struct{ outcome.Model }
 
 func (l *last) Start(outcome.Start)  {}
@@ -149,10 +149,10 @@ func (l *last) Progress(int64)       {}
 func (l *last) Done(m outcome.Model) { l.Model = m }
 func (l *last) End(outcome.End)      {}
 
-// Engine is ONNX Runtime in processes of its own: a model that crashes it takes nothing else with it.
+// Engine runs ONNX Runtime in separate processes, so that a model that crashes it does no other harm.
 type Engine struct{ processes *predict.Processes }
 
-// OpenEngine starts ONNX Runtime. Its processes are of the zoofold program, whose path program is. library is that of ONNX
+// OpenEngine starts ONNX Runtime, in processes of the zoofold program at the path program. library is the path of ONNX
 // Runtime's library; "" means $ONNXRUNTIME_LIB, or the places that the program's manual page names.
 func OpenEngine(program, library string) (*Engine, error) {
 	found, err := predict.Find(library)

@@ -94,7 +94,7 @@ func ExampleReadReport() {
 	// b.onnx: failed "byte 7: corrupt"
 }
 
-func TestWhatCannotBeFoldedWritesNothing(t *testing.T) {
+func TestFold_WritesNothingForAFailedModel(t *testing.T) {
 	folder := generated()
 	defer os.RemoveAll(folder)
 	model, out := filepath.Join(folder, "mobile", "00000.onnx"), filepath.Join(folder, "out.onnx")

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// log is log.txt, which has an end.
+// log is log.txt, of bounded size.
 type log struct {
 	lock sync.Mutex
 	file *os.File
@@ -25,7 +25,7 @@ type log struct {
 
 const (
 	logBytes     = 900 << 10
-	commandBytes = 32 << 10 // of what one command says
+	commandBytes = 32 << 10 // of one command's output
 )
 
 func openLog(path string) (*log, error) {
@@ -38,7 +38,7 @@ func (l *log) printf(format string, args ...any) {
 	defer l.lock.Unlock()
 	text := fmt.Appendf(nil, format, args...)
 	text = text[:min(len(text), l.left)]
-	n, _ := l.file.Write(text) // a log that cannot be written is no reason to stop
+	n, _ := l.file.Write(text) // an error of the log must not stop the check
 	l.left -= n
 }
 
@@ -52,7 +52,7 @@ type ended struct {
 	cpu     float64 // processor time of it and of its children
 }
 
-// grace is how long a killed command may take to go: a process that waits within a driver may never do.
+// grace is how long a killed command may take to end: a process that waits within a driver may never end.
 const grace = 3 * time.Second
 
 var errStays = errors.New("it was killed and does not end")
@@ -115,7 +115,7 @@ func (c *checker) must(ctx context.Context, env []string, program string, args .
 	return e, err
 }
 
-// last is the end of what a program said.
+// last is the end of a program's output.
 func last(text string) string {
 	text = strings.TrimSpace(text)
 	if len(text) > 400 {
@@ -145,7 +145,7 @@ func (c *checker) environment() (env []string) {
 	return append(env, "ONNXRUNTIME_LIB="+library, "TMPDIR="+c.work, "CUDA_CACHE_PATH="+filepath.Join(c.work, "kernels"))
 }
 
-// output is what a command says, while it says it.
+// output collects a command's output while it runs.
 type output struct {
 	lock sync.Mutex
 	text bytes.Buffer

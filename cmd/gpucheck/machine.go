@@ -15,7 +15,7 @@ import (
 	"github.com/zoofold/zoofold/gpu/figures"
 )
 
-// machine is what the kernel tells of this machine.
+// machine describes this machine, as far as the kernel tells.
 func machine() figures.Machine {
 	m := figures.Machine{System: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU()}
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
@@ -26,9 +26,9 @@ func machine() figures.Machine {
 	return m
 }
 
-// field is what stands behind "name:" in a file of /proc.
+// field is the text behind "name:" in a file of /proc.
 func field(path, name string) string {
-	text, _ := os.ReadFile(path) // what cannot be read is not told
+	text, _ := os.ReadFile(path) // the field is empty if the file cannot be read
 	for line := range strings.Lines(string(text)) {
 		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
 			return strings.TrimSpace(value)
@@ -69,7 +69,7 @@ func room(folder string) (bytes int64, memory bool) {
 	return bytes, memory
 }
 
-// drivers are where a driver's library may be where the dynamic linker does not look.
+// drivers are paths of the driver's library that the dynamic linker does not search.
 func drivers() (paths []string) {
 	folders := filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))
 	folders = append(folders, "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/wsl/lib", "/run/opengl-driver/lib",
@@ -86,7 +86,7 @@ func drivers() (paths []string) {
 	return paths
 }
 
-// absolute are the elements of a search path that zoofold takes.
+// absolute are the elements of a search path that zoofold accepts: the absolute ones.
 func absolute(path string) string {
 	var kept []string
 	for _, folder := range filepath.SplitList(path) {

@@ -110,12 +110,12 @@ type step struct {
 	do     func(ctx context.Context) (said string, err error)
 }
 
-// notRun is the error of a step that cannot be done here. It is no failure.
+// notRun is the error of a step that cannot run on this machine. It is not a failure.
 type notRun struct{ why string }
 
 func (n notRun) Error() string { return n.why }
 
-// do does a step and notes how it ended. A step may not go on behind its limit.
+// do does a step and records its result. The step has to end within its limit.
 func (c *checker) do(ctx context.Context, s step) {
 	done := figures.Step{Name: s.name, Result: figures.Passed}
 	started := time.Now()
@@ -147,7 +147,7 @@ func (c *checker) do(ctx context.Context, s step) {
 	c.report.Steps = append(c.report.Steps, done)
 }
 
-// save writes what is known by now.
+// save writes the report as it is so far.
 func (c *checker) save() error {
 	if !c.report.Small {
 		c.report.Judge()

@@ -53,7 +53,7 @@ func checked(t *testing.T, kit string, limit time.Duration) (failed bool, r figu
 const aDevice = `[ "$ZOOFOLD_TEST" != device ] || { echo '{"name": "emulator", "driver": "1.0", "free": 1}'; exit 0; }
 `
 
-func TestAKitWhoseProgramsHangEndsInItsTime(t *testing.T) {
+func TestKit_EndsInTimeWhenProgramsHang(t *testing.T) {
 	// The grandchild ignores what is asked of it, and holds the output open.
 	const hang = "(trap '' TERM INT HUP; while :; do sleep 100; done) &\nwait\n"
 	failed, r, _ := checked(t, kit(t, hang, hang), 2*time.Second)
@@ -69,11 +69,11 @@ func TestAKitWhoseProgramsHangEndsInItsTime(t *testing.T) {
 	}
 }
 
-func TestStepsBehindOneThatFailsAreDone(t *testing.T) {
+func TestSteps_GoOnAfterAFailure(t *testing.T) {
 	const tests = aDevice + `case "$*" in
-*MeasureCopies*) echo '{"what": "copies", "seconds": 1}' >"$ZOOFOLD_GPU_FIGURES"; echo '--- PASS: TestMeasureCopies (0.00s)' ;;
+*Measure_Copies*) echo '{"what": "copies", "seconds": 1}' >"$ZOOFOLD_GPU_FIGURES"; echo '--- PASS: TestMeasure_Copies (0.00s)' ;;
 *LargeTensors*) echo '--- FAIL: TestLargeTensors (0.00s)'; echo '    card_test.go:1: wrong'; exit 1 ;;
-*MeasureSums*) echo '{"what": "sum", "seconds": 2}' >"$ZOOFOLD_GPU_FIGURES"; exit 2 ;;
+*Measure_Sums*) echo '{"what": "sum", "seconds": 2}' >"$ZOOFOLD_GPU_FIGURES"; exit 2 ;;
 *KernelThatIsStopped*) echo '--- SKIP: Test (0.00s)'; echo '    card_test.go:1: no limit' ;;
 esac
 `
@@ -99,7 +99,7 @@ esac
 	}
 }
 
-func TestWhereThereIsNoDriverTheRestIsDone(t *testing.T) {
+func TestSteps_WithoutDriverRunTheRest(t *testing.T) {
 	_, r, _ := checked(t, kit(t, "echo zoofold 1.2.3; exit 1", "echo 'no CUDA: no such file'; exit 1"), time.Minute)
 	if r.NoDevice != "no CUDA: no such file" {
 		t.Errorf("%q", r.NoDevice)
@@ -115,7 +115,7 @@ func TestWhereThereIsNoDriverTheRestIsDone(t *testing.T) {
 	}
 }
 
-func TestTheLogStaysBelowAMegabyte(t *testing.T) {
+func TestLog_StaysBelowOneMegabyte(t *testing.T) {
 	const loud = "i=0; while [ $i -lt 20000 ]; do echo 'a line of some sixty characters, over and over again, without end'; i=$((i+1)); done; exit 1"
 	_, _, out := checked(t, kit(t, loud, aDevice+loud), time.Minute)
 	info, err := os.Stat(filepath.Join(out, "log.txt"))
@@ -124,7 +124,7 @@ func TestTheLogStaysBelowAMegabyte(t *testing.T) {
 	}
 }
 
-func TestFoldersThatDifferAreFound(t *testing.T) {
+func TestCompare_FindsFoldersThatDiffer(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	same := func() error { _, _, err := compare(one, other); return err }
 	if same() == nil {
@@ -150,7 +150,7 @@ func TestFoldersThatDifferAreFound(t *testing.T) {
 	}
 }
 
-func TestTheSmallZooHasEveryFormatAndTypeAndIsTheSameEveryTime(t *testing.T) {
+func TestSmallZoo_HasEveryFormatAndTypeReproducibly(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	if err := errors.Join(smallZoo(one), smallZoo(other)); err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestTheSmallZooHasEveryFormatAndTypeAndIsTheSameEveryTime(t *testing.T) {
 	}
 }
 
-func TestALargeZooHasTheSizeThatWasAskedFor(t *testing.T) {
+func TestLargeZoo_HasTheRequestedSize(t *testing.T) {
 	bytes, models, err := largeZoo(context.Background(), t.TempDir(), 1<<20)
 	if err != nil || bytes < 1<<20 || bytes > 4<<20 || models < 1 {
 		t.Errorf("%v: %d bytes, %d models", err, bytes, models)

@@ -21,7 +21,7 @@ import (
 
 const runtimeLibrary = "libonnxruntime.so"
 
-// steps are all parts of a check, what is right before how fast it is.
+// steps are all parts of a check: correctness first, then speed.
 func (c *checker) steps() []step {
 	const s = time.Second
 	test := func(name, tests string, limit time.Duration) step {
@@ -40,20 +40,20 @@ func (c *checker) steps() []step {
 		test("no memory left behind", "NoMemoryIsLeft", 30*s),
 		test("no memory, a lost context", "WithoutMemoryOrContext", 30*s),
 		test("a kernel that is stopped", "KernelThatIsStopped", 30*s),
-		test("measured: start", "MeasureTheStart", 30*s),
-		test("measured: copies", "MeasureCopies", 20*s),
-		test("measured: kernels", "MeasureKernels", 20*s),
-		test("measured: rescaling", "MeasureRescaling", 45*s),
-		test("measured: sums", "MeasureSums", 20*s),
-		test("products, as they are and measured", "Products|AProduct", 20*s),
+		test("measured: start", "Measure_Start", 30*s),
+		test("measured: copies", "Measure_Copies", 20*s),
+		test("measured: kernels", "Measure_Kernels", 20*s),
+		test("measured: rescaling", "Measure_Rescaling", 45*s),
+		test("measured: sums", "Measure_Sums", 20*s),
+		test("products, as they are and measured", "Products", 20*s),
 		{"measured: folding a zoo", 90 * s, false, c.zoo},
-		test("measured: chunks and small tensors", "MeasureChunks", 45*s),
+		test("measured: chunks and small tensors", "Measure_Chunks", 45*s),
 		{"no memory left by the program", 20 * s, true, c.left},
 	}
 }
 
-// unpack puts ONNX Runtime's library where it can be loaded, which is not so in every temporary folder, and asks the program who
-// it is.
+// unpack puts ONNX Runtime's library into a folder from which it can be loaded, which not every temporary folder allows,
+// and asks the program for its version.
 func (c *checker) unpack(ctx context.Context) (string, error) {
 	said := ""
 	for _, folder := range []string{c.work, c.out} {
@@ -98,7 +98,7 @@ func unpacked(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// device finds the driver's library and asks it for the device. That there is none is no failure.
+// device finds the driver's library and asks it for the device. That there is none is not a failure.
 func (c *checker) device(ctx context.Context) (string, error) {
 	c.search = absolute(os.Getenv("LD_LIBRARY_PATH"))
 	inherited := c.search
@@ -109,7 +109,7 @@ func (c *checker) device(ctx context.Context) (string, error) {
 	c.report.Small = true
 	var why []string
 	for _, path := range tries {
-		if c.driver, c.search = path, inherited; path != "" { // what the driver loads itself lies beside it
+		if c.driver, c.search = path, inherited; path != "" { // the driver loads libraries beside itself
 			c.search = strings.Trim(filepath.Dir(path)+":"+inherited, ":")
 		}
 		of, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -136,13 +136,13 @@ func (c *checker) device(ctx context.Context) (string, error) {
 // fresh is an empty folder for outputs.
 func (c *checker) fresh(name string) string {
 	folder := filepath.Join(c.work, name)
-	_ = os.RemoveAll(folder) // if it stays, the run finds it and says so
+	_ = os.RemoveAll(folder) // if that fails, the run reports it
 	return folder
 }
 
 func (c *checker) models() string { return filepath.Join(c.kit, "models") }
 
-// done says what is wrong with a run in which every model has to be done, with whatever proof was possible.
+// done checks a run in which every model has to succeed, with whatever proof was possible.
 func done(e ended, err error) error {
 	const lessProof = 4
 	if err == nil && e.exit != 0 && e.exit != lessProof {
@@ -226,10 +226,10 @@ var (
 	skips  = regexp.MustCompile(`(?m)^--- SKIP`)
 )
 
-// quick are the parts of the suite that the emulator does in a moment.
+// quick are the parts of the suite that are fast on the emulator.
 const quick = "ItHasAName|SpecialValues|NoFactor|EndOfFile|BadJobs|SpecialSums|ErrorsOfSums"
 
-// tests runs tests of the gpu package, and takes what they measured.
+// tests runs tests of the gpu package, and collects their measurements.
 func (c *checker) tests(ctx context.Context, tests string, limit time.Duration) (string, error) {
 	path := filepath.Join(c.work, "measured")
 	_ = os.Remove(path)
@@ -243,7 +243,7 @@ func (c *checker) tests(ctx context.Context, tests string, limit time.Duration) 
 		env = append(env, "ZOOFOLD_GPU_SIZES=card")
 	}
 	e, err := c.run(ctx, env, "gpu.test", append(args, "-test.run", tests)...)
-	if measured, wrong := figures.Read(path); wrong == nil { // what was measured before it failed is a measurement
+	if measured, wrong := figures.Read(path); wrong == nil { // measurements before a failure count
 		c.report.Figures = append(c.report.Figures, measured...)
 	}
 	passed, skipped := len(passes.FindAllString(e.text, -1)), len(skips.FindAllString(e.text, -1))
@@ -266,8 +266,7 @@ func (c *checker) tests(ctx context.Context, tests string, limit time.Duration) 
 	return said, nil
 }
 
-// zoo folds a zoo of large models, in memory where there is room, on each device and with several numbers of workers, by
-// turns.
+// zoo folds a zoo of large models, in memory if there is room, on each device and with several numbers of workers, in turn.
 func (c *checker) zoo(ctx context.Context) (said string, err error) {
 	const least = 1 << 30
 	place := ""
@@ -277,7 +276,7 @@ func (c *checker) zoo(ctx context.Context) (said string, err error) {
 			place, size, memory = folder, has, in
 		}
 	}
-	// The zoo, and two folded ones, and something to spare.
+	// Room for the zoo, two folded ones and some more.
 	wanted := int64(8e9)
 	if c.report.Small {
 		wanted = 2e6
@@ -337,7 +336,7 @@ func (c *checker) zoo(ctx context.Context) (said string, err error) {
 						}
 					}
 					if device == "cpu" && verify == "none" && j == jobs[0] && round == 0 {
-						continue // to compare with
+						continue // needed for the comparison
 					}
 					if err := os.RemoveAll(out); err != nil {
 						return "", err
@@ -382,7 +381,7 @@ func (c *checker) left(ctx context.Context) (string, error) {
 	if err := json.Unmarshal([]byte(e.text), &now); err != nil {
 		return "", err
 	}
-	const slack = 64 << 20 // others on the card
+	const slack = 64 << 20 // other processes on the device
 	if before := c.report.Device.Free; now.Free < before-slack {
 		return "", fmt.Errorf("%d bytes of the device are free, %d were at the beginning", now.Free, before)
 	}

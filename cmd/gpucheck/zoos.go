@@ -23,7 +23,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-// rule is one of a manifest: for files whose names end so, below a folder of that name.
+// rule is a rule of a manifest, for files with that ending, below a folder with that name.
 type rule struct{ ending, below, text string }
 
 // rules are for models of every format.
@@ -146,7 +146,8 @@ type folding struct {
 	env                      []string
 }
 
-// fold folds a zoo into a folder, and says how the run ended. It does not mind models that fail: that is the run's exit code.
+// fold folds a zoo into a folder, and returns how the run ended. Models that fail are not an error here: they are in the
+// run's exit code.
 func (c *checker) fold(ctx context.Context, f folding) (ended, error) {
 	models, err := present(f.zoo)
 	if err != nil {

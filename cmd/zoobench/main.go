@@ -55,14 +55,14 @@ func main() {
 	}
 }
 
-// bench is a folder to work in.
+// bench holds the folder in which everything is measured.
 type bench struct {
 	ctx             context.Context // whose end ends the programs, so that the folder is removed
 	folder, program string
 	jobs            int
 }
 
-// newBench makes the folder, which close removes.
+// newBench creates the folder; close removes it.
 func newBench(ctx context.Context, program string, jobs int) (*bench, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
@@ -120,7 +120,7 @@ func machine() string {
 	return fmt.Sprintf("%d processors of %s, %s", runtime.NumCPU(), name, runtime.GOOS)
 }
 
-// contestant is one way to make a second zoo of the first.
+// contestant is one way to make a second zoo from the first.
 type contestant struct {
 	name  string
 	run   func(out string) (ended, error)
@@ -158,7 +158,7 @@ func (b *bench) speed(name, zoo string, rounds int) error {
 	return nil
 }
 
-// compete runs the contestants by turns, so many rounds after one to warm up; where there are no others, that one counts.
+// compete runs the contestants in turn, for so many rounds after a warm-up; with 0 rounds the warm-up counts.
 func (b *bench) compete(list []*contestant, rounds int) error {
 	out := filepath.Join(b.folder, "out")
 	for round := range rounds + 1 {

@@ -8,8 +8,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-// shards measures one sharded checkpoint of that many GB beside cp -r, in turn, by time and memory: 64 MiB and 16 MiB for
-// each worker are what there may be. It takes twice that much of the disk, of the folder for temporary files (TMPDIR).
+// shards measures one sharded checkpoint of that many GB beside cp -r, in turn, by time and memory: the limit is 64 MiB
+// plus 16 MiB for each worker. It takes twice that much of the disk, of the folder for temporary files (TMPDIR).
 func shards(ctx context.Context, program string, gb float64, rounds int) error {
 	cp, err := newBench(ctx, program, 1)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// parseFlags parses a command line whose flags may stand before, between and behind its operands; all that follows "--" is
-// operands. name is the subcommand's, or "". The error is one line.
+// parseFlags parses a command line whose flags may come before, between and after its operands; everything behind "--" is
+// an operand. name is the subcommand's, or "". The error is one line.
 func parseFlags(set *flag.FlagSet, name string, args []string) (operands []string, err error) {
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
@@ -38,14 +38,14 @@ func parseFlags(set *flag.FlagSet, name string, args []string) (operands []strin
 	return operands, checkChoices(set)
 }
 
-// What package flag says of a wrong command line.
+// Package flag's messages for a wrong command line.
 var (
 	unknownFlag  = regexp.MustCompile(`^flag provided but not defined: -+(.*)$`)
 	missingValue = regexp.MustCompile(`^flag needs an argument: -+(.*)$`)
 	wrongValue   = regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-+([^ :]*): (.*)$`)
 )
 
-// explained is an error of package flag in words that say what to do.
+// explained turns an error of package flag into one that says what to do.
 func explained(set *flag.FlagSet, name string, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
@@ -78,7 +78,7 @@ func explained(set *flag.FlagSet, name string, err error) error {
 	return err
 }
 
-// before is a text with another one before it, or nothing.
+// before is head followed by text, or "" if text is empty.
 func before(head, text string) string {
 	if text == "" {
 		return ""
@@ -94,7 +94,7 @@ func didYouMean(word, sign string, list []string) string {
 	return ""
 }
 
-// stray says what somebody probably meant who wrote a word where none belongs.
+// stray suggests what was meant by an unexpected word.
 func stray(word string) string {
 	switch info, err := os.Stat(word); {
 	case slices.Contains([]string{".yaml", ".yml"}, strings.ToLower(filepath.Ext(word))):
@@ -133,7 +133,7 @@ func (d *duration) Set(s string) error {
 	return nil
 }
 
-// checkOperands is an error if operands are not as many, or not such, as the description of them wants: "A B", "MODEL..." for one
+// checkOperands is an error if the number or the kinds of operands do not fit their description: "A B", "MODEL..." for one
 // or more, "[NAME]" for one or none, "bash|zsh" for one of some words.
 func checkOperands(name, wanted string, operands []string) error {
 	least, most := 0, 0

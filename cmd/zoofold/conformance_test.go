@@ -53,7 +53,7 @@ func judge(t *testing.T, originals, folded string) (ideal, partial string) {
 	return string(m[1]), string(m[2])
 }
 
-func TestConformanceEdgeCasesAreIdeal(t *testing.T) {
+func TestConformance_EdgeCasesAreIdeal(t *testing.T) {
 	shared, python := kit(t)
 	dir := t.TempDir()
 	edge, out := filepath.Join(dir, "edge"), filepath.Join(dir, "folded")
@@ -66,7 +66,7 @@ func TestConformanceEdgeCasesAreIdeal(t *testing.T) {
 	}
 }
 
-func TestConformancePublishedModelsPredictTheSame(t *testing.T) {
+func TestConformance_PublishedModelsPredictTheSame(t *testing.T) {
 	kit(t)
 	paths, _ := filepath.Glob("../../.cache/zoo/*/*/*.onnx")
 	more, _ := filepath.Glob("../../.cache/zoo/*/*.onnx")

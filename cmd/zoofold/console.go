@@ -16,7 +16,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
-// console is where a run speaks: what it does goes to standard output, what is wrong with all of it, and the log, to
+// console is a run's output: the progress and results go to standard output, errors of the whole run and the log to
 // standard error.
 type console struct {
 	outcome.Sink
@@ -25,7 +25,8 @@ type console struct {
 	log    *slog.Logger     // nil without -log
 }
 
-// openConsole is as the flags say. A bar is drawn on terminals that know escape codes, unless a log would run through it.
+// openConsole opens the console that the flags ask for. A bar is drawn on terminals with escape codes, unless the log goes
+// to the same terminal.
 func openConsole(f *flags, stdout, stderr io.Writer) *console {
 	c := &console{stderr: stderr}
 	switch f.log {
@@ -70,7 +71,8 @@ func columns(terminal *os.File) int {
 	return 80
 }
 
-// fail says what keeps the run from going on. An error of the manifest stands as it is: its first word is its place.
+// fail prints the error that ends the run. An error of the manifest is printed without a prefix, since it begins with its
+// place.
 func (c *console) fail(err error) {
 	if c.bar != nil {
 		c.bar.Close()
@@ -79,13 +81,13 @@ func (c *console) fail(err error) {
 	case c.log != nil:
 		c.log.Error(clean(err))
 	case errors.Is(err, manifests.ErrManifest):
-		fmt.Fprintln(c.stderr, err) // it is clean, and its caret stands below its column
+		fmt.Fprintln(c.stderr, err) // it is safe to print, and a prefix would move its caret
 	default:
 		fmt.Fprintf(c.stderr, "zoofold: %s\n", clean(err))
 	}
 }
 
-// lost is the error that kept some of what the run said from standard output, or nil.
+// lost is the first error of writing to standard output, or nil.
 func (c *console) lost() error {
 	if s, ok := c.Sink.(outcome.Fallible); ok {
 		return s.Err()
@@ -93,7 +95,7 @@ func (c *console) lost() error {
 	return nil
 }
 
-// clean is an error as a terminal may show it, line by line.
+// clean is an error as printable text, line by line.
 func clean(err error) string {
 	lines := strings.Split(err.Error(), "\n")
 	for k := range lines {
@@ -102,7 +104,7 @@ func clean(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// note says something while the run goes on, above the bar if there is one.
+// note prints a line during the run, above the bar if there is one.
 func (c *console) note(text string) {
 	switch {
 	case c.log != nil:
@@ -114,7 +116,7 @@ func (c *console) note(text string) {
 	}
 }
 
-// stopping says that the run was asked to stop. The bar goes: what is left is little, and how long it takes is not known.
+// stopping prints that the run was asked to stop, and removes the bar: little is left to do, in an unknown time.
 func (c *console) stopping(text string) {
 	if c.bar != nil {
 		c.bar.Close()
@@ -122,8 +124,8 @@ func (c *console) stopping(text string) {
 	c.note(text)
 }
 
-// gone takes the bar away before the process ends in the middle of a run. A terminal that is stopped takes nothing: it does
-// not wait for one for long.
+// gone removes the bar before the process ends in the middle of a run. It waits only briefly, since a stopped terminal
+// accepts no output.
 func (c *console) gone() {
 	if c.bar == nil {
 		return
@@ -139,7 +141,7 @@ func (c *console) gone() {
 	}
 }
 
-// notes writes what is said while something goes on as lines.
+// notes prints notes as lines.
 func notes(w io.Writer) func(string) {
 	return func(text string) { fmt.Fprintf(w, "zoofold: %s\n", text) }
 }

@@ -103,7 +103,7 @@ func onDevice(t *testing.T, zoo string) {
 	}
 }
 
-func TestSameBytesOnTheDevice(t *testing.T) {
+func TestDevice_WritesTheBytesOfTheCPU(t *testing.T) {
 	t.Run("generated models", func(t *testing.T) {
 		onDevice(t, filepath.Join(generated(t, 10), "zoo"))
 	})
@@ -132,7 +132,7 @@ func TestSameBytesOnTheDevice(t *testing.T) {
 	})
 }
 
-func TestADeviceThatIsAskedForAndNotThereIsWrongUsage(t *testing.T) {
+func TestDevice_RequestedButAbsentIsWrongUsage(t *testing.T) {
 	path, _ := program(t)
 	manifest := filepath.Join(t.TempDir(), "models.yaml")
 	if err := os.WriteFile(manifest, []byte("version: 1\nzoo: zoo\nout: out\nmodels:\n  - match: '**/*.onnx'\n"), 0o666); err != nil {
@@ -156,7 +156,7 @@ func emulated(t *testing.T) {
 	}
 }
 
-func TestADeviceThatFailsChangesNoByteOfAZoo(t *testing.T) {
+func TestDevice_FailureChangesNoByteOfOutputs(t *testing.T) {
 	emulated(t)
 	zoo := filepath.Join(generated(t, 10), "zoo")
 	for fault, note := range map[string]string{
@@ -168,7 +168,7 @@ func TestADeviceThatFailsChangesNoByteOfAZoo(t *testing.T) {
 	}
 }
 
-func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
+func TestDevice_WrongBitFailsTheModel(t *testing.T) {
 	emulated(t)
 	outputs, text, exit := foldOn(t, filepath.Join(generated(t, 10), "zoo"), "cuda", "ZOOFOLD_EMULATOR=flip=1")
 	mismatch := regexp.MustCompile(`(?m)^(\S+\.onnx) .*parity: tensor "\w+": .*element 0 \(float32, .* has ([0-9a-f]{8}), the reference ([0-9a-f]{8})$`).FindStringSubmatch(text)
@@ -180,7 +180,7 @@ func TestAWrongBitFromTheDeviceKeepsTheModelOutOfTheZoo(t *testing.T) {
 	}
 }
 
-func TestEachRuleHasItsDevice(t *testing.T) {
+func TestDevice_IsChosenByEachRule(t *testing.T) {
 	emulated(t)
 	zoo := filepath.Join(generated(t, 10), "zoo")
 	const rules = "  - match: 'dense/*'\n    device: cpu\n  - match: '**/*.onnx'\n    device: cuda\n"
@@ -200,7 +200,7 @@ func TestEachRuleHasItsDevice(t *testing.T) {
 }
 
 // The dynamic linker says what it loads.
-func TestOnlyARunThatMayUseADeviceLoadsTheDriver(t *testing.T) {
+func TestDevice_DriverIsLoadedOnlyWhereAllowed(t *testing.T) {
 	_, driver := program(t)
 	zoo := filepath.Join(generated(t, 10), "zoo")
 	for device, loads := range map[string]bool{"cpu": false, "auto": true, "cuda": true} {
@@ -226,7 +226,7 @@ func TestOnlyARunThatMayUseADeviceLoadsTheDriver(t *testing.T) {
 }
 
 // A driver in the current folder runs if somebody names it, and not because the search path means that folder.
-func TestADeviceIsNotLookedForInTheCurrentFolder(t *testing.T) {
+func TestDevice_DriverIsNotSearchedInTheCurrentFolder(t *testing.T) {
 	if _, err := exec.LookPath("cc"); err != nil {
 		t.Skip("no C compiler")
 	}

@@ -30,7 +30,7 @@ func floorOf(t *testing.T, pkg string) (floor int, room string) {
 	return floor, room
 }
 
-func TestImportsGoDownwards(t *testing.T) {
+func TestImports_GoDownwards(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "../...", "../../...").Output()
 	if err != nil {
 		t.Fatal(err)

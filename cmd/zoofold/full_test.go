@@ -60,7 +60,7 @@ func (w *workshop) disk(folder, options string) (unmount func()) {
 	}
 }
 
-func TestAFullDiskLeavesWholeOutputsAndTheNextRunDoesTheRest(t *testing.T) {
+func TestFullDisk_LeavesWholeOutputsAndTheNextRunCompletes(t *testing.T) {
 	t.Parallel()
 	if !mounts(t) {
 		return
@@ -101,7 +101,7 @@ func TestAFullDiskLeavesWholeOutputsAndTheNextRunDoesTheRest(t *testing.T) {
 	}
 }
 
-func TestAReadOnlyOutputFolderIsAnErrorAndAReadOnlyPartOfItFailsItsModels(t *testing.T) {
+func TestReadOnly_OutputFolderIsAnErrorAndSubfolderFailsItsModels(t *testing.T) {
 	if !mounts(t) {
 		return
 	}

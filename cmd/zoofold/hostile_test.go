@@ -184,7 +184,7 @@ func (w *workshop) batch(models map[string]seed) (wrong map[string]string, count
 // bugs are parts of errors that no model may cause, however hostile.
 var bugs = []string{"a bug of zoofold", "not done after", "failed a check", "cannot be read back"}
 
-func TestHostileModelsFailAloneInBoundedTimeAndMemory(t *testing.T) {
+func TestHostile_ModelsFailAloneInBoundedTimeAndMemory(t *testing.T) {
 	t.Parallel()
 	total, alone := setting(t, "ZOOFOLD_MUTANTS", 2000), setting(t, "ZOOFOLD_MUTANT", -1)
 	_, first := chance(t)

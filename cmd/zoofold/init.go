@@ -43,7 +43,7 @@ func initialize(set *flag.FlagSet) action {
 	}
 }
 
-// writeNew writes a file where none is.
+// writeNew writes a new file, and fails if there is one.
 func writeNew(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
@@ -59,7 +59,7 @@ func writeNew(path, text string) error {
 // weightsOf are the extensions of the second files that models of some formats have.
 var weightsOf = map[string]string{"caffe": ".caffemodel", "darknet": ".weights"}
 
-// kindred are the models of one format in a folder, by their paths relative to it, with slashes.
+// kindred are a folder's models of one format, by their paths relative to it, with slashes.
 type kindred struct {
 	format  format.Format
 	models  []string          // with weights beside them under their own name, or without second files
@@ -67,7 +67,7 @@ type kindred struct {
 	refused map[string]string // files that cannot be opened, and why
 }
 
-// manifestFor is the text of a manifest in the file path for the models in a folder, and what was found in words.
+// manifestFor is the text of a manifest in the file path for the models in a folder, and a summary of what was found.
 func manifestFor(ctx context.Context, folder, path, out string) (text, summary string, err error) {
 	base, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -140,7 +140,7 @@ func list(folder string) (files []string, err error) {
 		case err != nil && path == folder:
 			return err
 		case err != nil:
-			return fs.SkipDir // a run says so
+			return fs.SkipDir // a run reports it
 		case e.IsDir() && path != folder && strings.HasPrefix(e.Name(), "."):
 			return fs.SkipDir
 		case !e.IsDir():
@@ -186,8 +186,8 @@ func sortOut(ctx context.Context, zoo string, files []string) (all []*kindred, e
 	return all, nil
 }
 
-// weightsFor is a model's second file, and whether it has the model's own name; why says that there is none, or that it is not
-// clear which. The only one in the model's folder is taken under any name.
+// weightsFor is a model's second file, and whether it has the model's own name; why says that there is none, or that
+// several could be meant. If the model's folder has only one such file, its name does not matter.
 func weightsFor(model, extension string, files []string) (weights string, own bool, why string) {
 	if extension == "" {
 		return "", true, ""
@@ -217,7 +217,7 @@ func weightsFor(model, extension string, files []string) (weights string, own bo
 // mostReason bounds the characters of a comment.
 const mostReason = 160
 
-// tried is why a model cannot be opened, or "".
+// tried is the reason why a model cannot be opened, or "".
 func tried(ctx context.Context, zoo, rel, weights string) string {
 	o := format.Options{}
 	if weights != "" {
@@ -231,7 +231,7 @@ func tried(ctx context.Context, zoo, rel, weights string) string {
 		}
 		return report.Printable(text)
 	}
-	_ = f.Close() // nothing was written
+	_ = f.Close() // it was only read
 	return ""
 }
 
@@ -296,7 +296,7 @@ func quoted(text string) string {
 	return string(out)
 }
 
-// escaped is a path as a glob that matches it alone.
+// escaped is a glob that matches only that path.
 func escaped(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, "{", `\{`, "}", `\}`).Replace(path)
 }

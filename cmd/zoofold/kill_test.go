@@ -284,7 +284,7 @@ func digest(data string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func TestAKilledRunLeavesWholeOutputsAndTheNextDoesTheRest(t *testing.T) {
+func TestKilled_LeavesWholeOutputsAndTheNextRunCompletes(t *testing.T) {
 	t.Parallel()
 	kills := setting(t, "ZOOFOLD_KILLS", 30)
 	rng, seed := chance(t)

@@ -12,7 +12,7 @@ import (
 
 var holder = regexp.MustCompile(`is locked by another run: process (\d+) on (\S+) since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d`)
 
-func TestASecondRunSaysWhoHasTheFolderAndTakesItOverFromTheDead(t *testing.T) {
+func TestLock_NamesItsHolderAndIsTakenOverFromTheDead(t *testing.T) {
 	w := newWorkshop(t, "  - match: '**/*.onnx'\n    verify: []\n")
 	if _, err := zootest.Write(w.zoo(), 400, 2, 1); err != nil {
 		t.Fatal(err)

@@ -2,10 +2,10 @@
 //
 //	zoofold -manifest models.yaml -j 8
 //
-// zoofold help lists its flags and subcommands. It exits with 0 if all is done, 1 if some models failed (the
-// others are done), 2 for wrong usage or a wrong manifest, 3 if another run has the output folder, 4 if models were kept
-// with less proof than was asked for, 5 if a dry run with -detailed-exitcode found something to do, and 130 if it was
-// interrupted (what was committed stays).
+// zoofold help lists its flags and subcommands. The exit code is 0 if all is done, 1 if some models failed (the others are
+// done), and 2 for wrong usage or a wrong manifest. It is 3 if another run has the output folder, and 4 if models were kept
+// with less proof than was asked for. It is 5 if a dry run with -detailed-exitcode found something to do, and 130 if the
+// run was interrupted (committed outputs stay).
 package main
 
 import (
@@ -63,7 +63,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "zoofold: %s\n", report.Printable(stray(args[0])))
 		return exitUsage
 	}
-	debug.SetTraceback("crash") // should Go's runtime fail, SIGABRT ends the process: the exit code 2 is wrong usage
+	debug.SetTraceback("crash") // if Go's runtime fails the process ends by SIGABRT, not with exit code 2, which means wrong usage
 	return foldZoo(args, stdout, stderr)
 }
 
@@ -260,9 +260,9 @@ func (f *flags) printVersion(stdout io.Writer) int {
 	return exitDone
 }
 
-// carryOut opens what folding needs, folds, and is the exit code.
+// carryOut opens the backend and the engine, folds, and returns the exit code.
 func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Context, run.Options) (outcome.End, error)) int {
-	defer runtime.KeepAlive(calm())
+	load()
 	checks, err := f.checks()
 	if err != nil {
 		c.fail(err)
@@ -306,7 +306,7 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 	return exitFailed
 }
 
-// exitOf is the exit code of a run that ended so.
+// exitOf is the exit code for the result of a run.
 func exitOf(end outcome.End, err error) int {
 	switch {
 	case err == nil:
@@ -342,7 +342,8 @@ func (f *flags) checks() (*[]string, error) {
 	return &list, nil
 }
 
-// openBackend is what rescales, a GPU if there is one and a rule may use it, otherwise the host, and why.
+// openBackend is the backend that rescales, a GPU if there is one and a rule may use it, otherwise the host, and the reason
+// for the choice.
 func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why string, err error) {
 	host = cpu.New(f.workers)
 	asked := func(device string) bool {
@@ -375,7 +376,7 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	return later, host, "", nil
 }
 
-// engineOf is a run's engine, or why it has none. A dry run loads nothing: it has nothing to prove.
+// engineOf is a run's engine, or why it has none. A dry run loads none, since it proves nothing.
 func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) {
 	if f.dryRun {
 		return nil, func() {}, "a dry run proves nothing", nil
@@ -387,7 +388,7 @@ func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) 
 }
 
 // openEngine finds ONNX Runtime and starts it, or says why predictions cannot run. The engine has to be closed. It is an
-// error if somebody named a library and it cannot be used.
+// error if the user named a library that cannot be used.
 func openEngine(flag string) (e run.Predictor, closed func(), why string, err error) {
 	p, err := startEngine(flag)
 	switch {
@@ -411,7 +412,7 @@ func startEngine(flag string) (*predict.Processes, error) {
 	return predict.Start(program, library)
 }
 
-// found says what predictions and rescaling would use: by the names of files or, with -v, as the libraries say themselves.
+// found says what predictions and rescaling would use: by the names of files or, with -v, by asking the libraries.
 func found(f *flags) (predictions, cuda string) {
 	if f.loads {
 		p, err := startEngine(f.library)
@@ -428,7 +429,7 @@ func found(f *flags) (predictions, cuda string) {
 	return library.String(), gpu.Sought()
 }
 
-// missing says why there are no predictions. Where the build is the reason, it does not matter what was named.
+// missing says why there are no predictions. If the build is the reason, the named library does not matter.
 func missing(err error) string {
 	if errors.Is(err, predict.ErrNotBuilt) {
 		err = predict.ErrNotBuilt
@@ -444,7 +445,7 @@ func interruptible(note func(string), gone func()) (context.Context, func()) {
 	go func() {
 		<-signals
 		cancel()
-		go note("stopping cleanly; press Ctrl-C again to stop now") // who has stopped the terminal can still stop the run
+		go note("stopping cleanly; press Ctrl-C again to stop now") // in the background, since a stopped terminal blocks, and the run has to stop all the same
 		<-signals
 		gone()
 		os.Exit(exitInterrupted)

@@ -17,7 +17,7 @@ var namedTests = []*regexp.Regexp{
 // declared finds tests, benchmarks and subtests by their names.
 var declared = regexp.MustCompile(`func (?:Test|Benchmark|Fuzz)(\w+)\(|\bt\.Run\("([^"]+)"|\{"([A-Za-z0-9 ,]+)",`)
 
-func TestTestsThatDocumentsAndStepsNameExist(t *testing.T) {
+func TestNamed_TestsOfDocumentsAndStepsExist(t *testing.T) {
 	files := []string{"README.md", "CONTRIBUTING.md", "Makefile", "cmd/gpucheck/steps.go"}
 	for _, pattern := range []string{"docs/*.md", "docs/gpu/*.md", "build/*.sh"} {
 		more, err := filepath.Glob("../../" + pattern)

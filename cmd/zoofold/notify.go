@@ -17,9 +17,9 @@ import (
 // notifyTime bounds how long the command of -notify may take.
 const notifyTime = time.Minute
 
-// notify runs a command with the system's shell at the end of a run, with the run as JSON on its standard input: report.json
-// without the models that are as they should be. ZOOFOLD_EXIT and ZOOFOLD_REPORT are the exit code and the path of report.html,
-// ZOOFOLD_ERROR is what kept the run from its end, if something did.
+// notify runs a command with the system's shell at the end of a run, with the run as JSON on its standard input:
+// report.json with only the models that failed or were interrupted. ZOOFOLD_EXIT and ZOOFOLD_REPORT are the exit code and
+// the path of report.html, ZOOFOLD_ERROR is the error that ended the run, if one did.
 func notify(command string, doc *report.Document, end outcome.End, failed error) error {
 	var run bytes.Buffer
 	if err := doc.Troubles().WriteJSON(&run); err != nil {
@@ -32,7 +32,7 @@ func notify(command string, doc *report.Document, end outcome.End, failed error)
 		shell = []string{"cmd", "/c", command}
 	}
 	c := exec.CommandContext(ctx, shell[0], shell[1:]...)
-	c.WaitDelay = time.Second // what it started may keep its output open
+	c.WaitDelay = time.Second // its child processes may keep its output open
 	c.Stdin = &run
 	c.Env = append(c.Environ(), "ZOOFOLD_EXIT="+strconv.Itoa(exitOf(end, failed)), "ZOOFOLD_REPORT="+end.Report)
 	if failed != nil {

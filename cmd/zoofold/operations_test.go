@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestCommandsOfTheDocumentsAreRight takes the arguments of every line of the documents that runs a zoo.
-func TestCommandsOfTheDocumentsAreRight(t *testing.T) {
+// TestDocuments_CommandsAreRight takes the arguments of every line of the documents that runs a zoo.
+func TestDocuments_CommandsAreRight(t *testing.T) {
 	for _, path := range []string{"../../README.md", "../../docs/operations.md", "../../docs/systemd/zoofold.service", "../../docs/zoofold.1"} {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -47,7 +47,7 @@ func shellWords(t *testing.T, line string) []string {
 	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 }
 
-func TestAnInstalledProgramHasTheLibraryThatWasInstalledWithIt(t *testing.T) {
+func TestInstall_ProgramFindsTheInstalledLibrary(t *testing.T) {
 	if _, err := exec.LookPath("install"); err != nil {
 		t.Skip("install is not here")
 	}
@@ -85,7 +85,7 @@ func TestAnInstalledProgramHasTheLibraryThatWasInstalledWithIt(t *testing.T) {
 	}
 }
 
-func TestTheSystemdUnitsAreValid(t *testing.T) {
+func TestSystemdUnits_AreValid(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not here")
 	}

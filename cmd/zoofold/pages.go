@@ -16,13 +16,13 @@ import (
 //go:embed pages
 var pages embed.FS
 
-// commandLine is that description: of zoofold without a subcommand, and of its subcommands.
+// commandLine describes zoofold without a subcommand, and its subcommands.
 type commandLine struct {
 	usage
 	Subcommands []usage
 }
 
-// usage is how a subcommand is called, or the program without one; that has no name.
+// usage describes a subcommand, or the program without one, whose name is "".
 type usage struct {
 	Name, Does string
 	Operands   []operand
@@ -41,7 +41,7 @@ func (c usage) Synopsis() string {
 	return text
 }
 
-// operand is an argument that is no flag: a file, or one of some words.
+// operand is an argument that is not a flag: a file, or one of several words.
 type operand struct {
 	Name    string
 	More    bool // there may be several
@@ -98,7 +98,7 @@ func optionsOf(set *flag.FlagSet) (list []option) {
 			o.Choices = words(o.Takes)
 		}
 		if len(o.Choices) > 0 {
-			o.Text = strings.Replace(o.Text, ": "+o.Takes, "", 1) // they stand before the text
+			o.Text = strings.Replace(o.Text, ": "+o.Takes, "", 1) // the choices are shown before the text
 		}
 		switch o.Default {
 		case "0", "0s", "false":
@@ -109,7 +109,7 @@ func optionsOf(set *flag.FlagSet) (list []option) {
 	return list
 }
 
-// checkChoices is an error if a flag that takes one of some words has another.
+// checkChoices is an error if a flag that takes one of several words has another value.
 func checkChoices(set *flag.FlagSet) error {
 	for _, o := range optionsOf(set) {
 		value := set.Lookup(o.Name).Value.String()
@@ -124,7 +124,7 @@ func words(alternatives string) []string {
 	return strings.FieldsFunc(alternatives, func(r rune) bool { return r == '|' || r == ',' })
 }
 
-// describe is the command line as it is.
+// describe builds the description of the command line.
 func describe() commandLine {
 	set := flag.NewFlagSet("zoofold", flag.ContinueOnError)
 	new(flags).declare(set)
@@ -150,7 +150,7 @@ func describe() commandLine {
 	return c
 }
 
-// help writes what -help shows, of the program or of one of its subcommands.
+// help writes the text of -help, for the program or one of its subcommands.
 func help(name string, w io.Writer) {
 	c := describe()
 	var err error
@@ -164,7 +164,7 @@ func help(name string, w io.Writer) {
 	}
 }
 
-// quoters write a text so that what reads a page takes it for text.
+// quoters escape a text for the language of a page.
 var quoters = template.FuncMap{
 	"join":     strings.Join,
 	"fish":     strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace,                                    // within single quotes
@@ -173,7 +173,7 @@ var quoters = template.FuncMap{
 	"sentence": sentence,
 }
 
-// roff escapes; a hyphen that someone may copy is a minus sign to roff.
+// roff escapes text for roff; a hyphen that may be copied has to be roff's minus sign.
 var roff = strings.NewReplacer(`\`, `\e`, "-", `\-`)
 
 // sentence is a usage text as lines of a manual page's source.
@@ -189,7 +189,7 @@ func sentence(text, standard string) string {
 			continue
 		}
 		if strings.ContainsAny(word[:1], ".'") {
-			word = `\&` + word // no macro
+			word = `\&` + word // not a macro
 		}
 		lines = append(lines, word)
 	}

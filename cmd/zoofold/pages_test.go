@@ -24,7 +24,7 @@ func pageOf(t *testing.T, args ...string) []byte {
 	return append(stdout.Bytes(), stderr.Bytes()...)
 }
 
-func TestTheManualPageIsInStepWithTheFlags(t *testing.T) {
+func TestManualPage_AgreesWithTheFlags(t *testing.T) {
 	have, err := os.ReadFile("../../docs/zoofold.1")
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func TestTheManualPageIsInStepWithTheFlags(t *testing.T) {
 	}
 }
 
-func TestTheManualPageIsCleanRoff(t *testing.T) {
+func TestManualPage_IsCleanRoff(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "zoofold.1")
 	if err := os.WriteFile(path, pageOf(t, "man"), 0o666); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestTheManualPageIsCleanRoff(t *testing.T) {
 	}
 }
 
-func TestEveryFlagAndSubcommandIsOnEveryPage(t *testing.T) {
+func TestPages_NameEveryFlagAndSubcommand(t *testing.T) {
 	c := describe()
 	pages := map[string][]string{"man": {"man"}, "bash": {"completion", "bash"}, "zsh": {"completion", "zsh"}, "fish": {"completion", "fish"}}
 	for name, args := range pages {
@@ -203,7 +203,7 @@ func session(t *testing.T, folder, prepare string, shell ...string) func(line st
 	}
 }
 
-func TestBashCompletes(t *testing.T) {
+func TestCompletion_Bash(t *testing.T) {
 	folder := shellTest(t, "bash")
 	typed := session(t, folder, ". ./script", "bash", "--norc", "--noprofile", "-i")
 	for _, c := range completions {
@@ -229,7 +229,7 @@ func TestBashCompletes(t *testing.T) {
 	}
 }
 
-func TestZshCompletes(t *testing.T) {
+func TestCompletion_Zsh(t *testing.T) {
 	typed := session(t, shellTest(t, "zsh"), "autoload -U compinit; compinit -u -D; . ./script; unsetopt PROMPT_SP PROMPT_CR ZLE_BRACKETED_PASTE 2>/dev/null; setopt NO_LIST_BEEP", "zsh", "-f", "-i")
 	for _, c := range completions {
 		if c.list != nil {
@@ -241,7 +241,7 @@ func TestZshCompletes(t *testing.T) {
 	}
 }
 
-func TestFishCompletes(t *testing.T) {
+func TestCompletion_Fish(t *testing.T) {
 	folder := shellTest(t, "fish")
 	for _, c := range completions {
 		run := exec.Command("fish", "--no-config", "-c", "source script; complete -C $argv[1]", "zoofold "+c.line)

@@ -11,7 +11,7 @@ import (
 )
 
 // The README's commands and its manifest, from the top, in a folder with some models.
-func TestTheREADMECanBeFollowed(t *testing.T) {
+func TestREADME_CanBeFollowed(t *testing.T) {
 	if fetched() == "" {
 		t.Skip("no ONNX Runtime in .cache: make fetch brings it")
 	}

@@ -197,7 +197,7 @@ func TestSignals(t *testing.T) {
 }
 
 // Exit code 2 is wrong usage: a failure of Go's runtime, which a SIGQUIT looks like, must not look like that.
-func TestSignals_AFailureOfTheRuntimeIsNotWrongUsage(t *testing.T) {
+func TestSignals_RuntimeFailureIsNotWrongUsage(t *testing.T) {
 	c := spawn(generated(t, manyModels), "-manifest", "models.yaml", "-j", "2", "-verify", "parity", "-json")
 	c.Stderr = nil // a trace of all goroutines
 	stdout, err := c.StdoutPipe()

@@ -19,14 +19,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
-// subcommand is what zoofold does under a name, besides folding a zoo.
+// subcommand is one of zoofold's subcommands.
 type subcommand struct {
 	name, operands, does string
-	// declare declares the subcommand's flags, and is what runs once they are parsed.
+	// declare declares the subcommand's flags, and returns the action to run once they are parsed.
 	declare func(*flag.FlagSet) action
 }
 
-// action is a subcommand under way: its operands, as many as the table wants, and its exit code.
+// action runs a subcommand: it takes the operands, checked against the table, and returns the exit code.
 type action func(operands []string, stdout, stderr io.Writer) int
 
 // subcommands are all of them. Help, the manual page and the shells' completions are made from this table. Operands are as
@@ -115,7 +115,7 @@ func man(*flag.FlagSet) action {
 	return func(_ []string, stdout, stderr io.Writer) int { return page("man", stdout, stderr) }
 }
 
-// modelFlags are the flags of what a model file does not say by itself.
+// modelFlags are the flags for what a model file does not tell: see format.Options.
 func modelFlags(set *flag.FlagSet) *format.Options {
 	o := &format.Options{Settings: settingFlags(set)}
 	set.StringVar(&o.Weights, "weights", "", "the `file` with the weights (default: the one beside the model file that has its name)")

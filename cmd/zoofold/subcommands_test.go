@@ -42,7 +42,7 @@ func hostileModel(t *testing.T) string {
 	return path
 }
 
-func TestPlanAndExplainPrintNothingThatATerminalObeys(t *testing.T) {
+func TestPlanAndExplain_PrintNoControlCharacters(t *testing.T) {
 	path := hostileModel(t)
 	for _, args := range [][]string{{"plan", path}, {"plan", "-json", path}, {"explain", path}, {"plan", path + "\x1b\u202e"}, {"explain", path + "\xfe"}} {
 		var stdout, stderr bytes.Buffer
@@ -59,7 +59,7 @@ func TestPlanAndExplainPrintNothingThatATerminalObeys(t *testing.T) {
 	}
 }
 
-func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
+func TestSubcommands_UnwritableOutputIsAnError(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skipf("no full device: %v", err)

@@ -31,6 +31,7 @@ var watched = map[int32]struct {
 	unix.SYS_READLINKAT: {"readlinkat", 0, 1}, unix.SYS_GETDENTS64: {"getdents64", 0, -1}, unix.SYS_READ: {"read", 0, -1},
 	unix.SYS_PREAD64: {"pread64", 0, -1}, unix.SYS_WRITE: {"write", 0, -1}, unix.SYS_PWRITE64: {"pwrite64", 0, -1},
 	unix.SYS_COPY_FILE_RANGE: {"copy_file_range", 0, -1}, unix.SYS_LSEEK: {"lseek", 0, -1}, unix.SYS_FSYNC: {"fsync", 0, -1},
+	unix.SYS_SYNCFS: {"syncfs", 0, -1},
 	unix.SYS_FCHMOD: {"fchmod", 0, -1}, unix.SYS_FLOCK: {"flock", 0, -1}, unix.SYS_CLOSE: {"close", 0, -1},
 	unix.SYS_FTRUNCATE: {"ftruncate", 0, -1}, unix.SYS_FCHOWN: {"fchown", 0, -1}, unix.SYS_FCHMODAT: {"fchmodat", 0, 1},
 	unix.SYS_FCHOWNAT: {"fchownat", 0, 1}, unix.SYS_UTIMENSAT: {"utimensat", 0, 1}, unix.SYS_LINKAT: {"linkat", 2, 3},
@@ -43,7 +44,7 @@ func (s *supervisor) changes(n *notification) bool {
 	case unix.SYS_OPENAT:
 		return n.args[2]&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0
 	case unix.SYS_NEWFSTATAT, unix.SYS_FSTAT, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_READ, unix.SYS_PREAD64,
-		unix.SYS_COPY_FILE_RANGE, unix.SYS_LSEEK, unix.SYS_FSYNC, unix.SYS_FLOCK, unix.SYS_CLOSE:
+		unix.SYS_COPY_FILE_RANGE, unix.SYS_LSEEK, unix.SYS_FSYNC, unix.SYS_SYNCFS, unix.SYS_FLOCK, unix.SYS_CLOSE:
 		return false // copy_file_range is told by where it reads
 	}
 	return true

@@ -39,7 +39,7 @@ func besieged(t *testing.T) (s *siege, earlier map[string]string) {
 	return s, s.read(s.out(), func(string) bool { return false })
 }
 
-func TestEverySystemCallMayFail(t *testing.T) {
+func TestSystemCalls_EachMayFail(t *testing.T) {
 	t.Parallel()
 	s, earlier := besieged(t)
 	stride := max(1, setting(t, "ZOOFOLD_STRIDE", 12)) // 1: every call, in its turn
@@ -96,7 +96,7 @@ func TestEverySystemCallMayFail(t *testing.T) {
 	}
 }
 
-func TestAModelThatGoesWhileTheZooIsWalkedIsPassedOver(t *testing.T) {
+func TestSystemCalls_ModelRemovedDuringTheWalkIsSkipped(t *testing.T) {
 	s, _ := besieged(t)
 	o := s.supervise(func(c systemCall) syscall.Errno {
 		if c.name == "newfstatat" && c.path == "zoo/residual/001/model.onnx" {
@@ -109,7 +109,7 @@ func TestAModelThatGoesWhileTheZooIsWalkedIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestOnADiskWithoutLocksOnlyOneRunAtATimeHasTheFolder(t *testing.T) {
+func TestWithoutLocks_OneRunAtATimeHasTheFolder(t *testing.T) {
 	s, _ := besieged(t)
 	noLocks := func(c systemCall) syscall.Errno {
 		if c.name == "flock" {
@@ -156,7 +156,7 @@ func may(name string, fault syscall.Errno) bool {
 	case syscall.EINTR:
 		return slices.Contains([]string{"read", "pread64", "write", "pwrite64", "openat", "flock", "fsync"}, name)
 	case syscall.ENOSPC:
-		return slices.Contains([]string{"openat", "mkdirat", "renameat", "write", "pwrite64", "copy_file_range", "fsync", "close"}, name)
+		return slices.Contains([]string{"openat", "mkdirat", "renameat", "write", "pwrite64", "copy_file_range", "fsync", "syncfs", "close"}, name)
 	}
 	return true
 }

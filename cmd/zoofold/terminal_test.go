@@ -74,7 +74,7 @@ func frames(t *testing.T, screen *reporttest.Screen, columns int) string {
 // timings are what differs from run to run.
 var timings = regexp.MustCompile(`[0-9.]+ s\b`)
 
-func TestOnATerminalABarComesAndGoes(t *testing.T) {
+func TestTerminal_BarComesAndGoes(t *testing.T) {
 	for _, columns := range []uint16{20, 40, 60, 80, 120} {
 		folder := generated(t, 30)
 		c := spawn(folder, "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
@@ -112,7 +112,7 @@ func TestOnATerminalABarComesAndGoes(t *testing.T) {
 	}
 }
 
-func TestOnATerminalCtrlCTakesTheBarAway(t *testing.T) {
+func TestTerminal_CtrlCRemovesTheBar(t *testing.T) {
 	for _, presses := range []int{1, 2} {
 		c := spawn(generated(t, manyModels), "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
 		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
@@ -145,7 +145,7 @@ func TestOnATerminalCtrlCTakesTheBarAway(t *testing.T) {
 	}
 }
 
-func TestColourIsForTerminalsUnlessSomebodySaysOtherwise(t *testing.T) {
+func TestColour_IsForTerminalsByDefault(t *testing.T) {
 	folder := generated(t, 1)
 	if err := os.WriteFile(filepath.Join(folder, "zoo", "bad.onnx"), []byte("no model"), 0o666); err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestColourIsForTerminalsUnlessSomebodySaysOtherwise(t *testing.T) {
 	}
 }
 
-func TestADumbTerminalGetsLines(t *testing.T) {
+func TestTerminal_DumbGetsLines(t *testing.T) {
 	c := spawn(generated(t, 1), "-manifest", "models.yaml", "-verify", "none")
 	c.Env = append(c.Env, "TERM=dumb")
 	terminal, err := pty.Start(c)
@@ -195,7 +195,7 @@ func TestADumbTerminalGetsLines(t *testing.T) {
 	}
 }
 
-func TestTheBarFollowsTheWindow(t *testing.T) {
+func TestTerminal_BarFollowsTheWindow(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	terminal, program, err := pty.Open()
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// released is the version of a release; make sets it. Other builds have what Go knows of them.
+// released is the version of a release, set by make. Other builds use Go's build information.
 var released string
 
 // version is the program's: that of the release, that of go install …@version, or the commit that it was built from.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestTheVersionIsTheReleasesOrWhatGoKnows(t *testing.T) {
+func TestVersion_IsTheReleasesOrFromBuildInfo(t *testing.T) {
 	main := func(version string, settings ...string) *debug.BuildInfo {
 		info := &debug.BuildInfo{Main: debug.Module{Version: version}}
 		for k := 0; k < len(settings); k += 2 {

@@ -13,7 +13,7 @@ import (
 
 // A wheel of this machine's program, installed with its dependency into an environment that has nothing: the program folds and
 // predicts there, found by its path alone.
-func TestAWheelGivesPythonTheProgramAndPredictions(t *testing.T) {
+func TestWheel_HasTheProgramAndPredictions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a long test")
 	}

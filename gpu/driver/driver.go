@@ -31,8 +31,8 @@ import (
 var ErrAbsent = errors.New("no CUDA")
 
 // Library is the driver's library: the file that ZOOFOLD_LIBCUDA names, or libcuda.so.1, wherever the dynamic linker has
-// it. There is none where the linker, for the library or for those that it loads itself, would look in the working
-// directory: it is not known who put what there.
+// it. It is an error if the linker would search the working directory, for the library or for those that it loads in turn:
+// anyone may have put a file there.
 func Library() (string, error) {
 	if meansWorkingDirectory(os.Getenv("LD_LIBRARY_PATH")) {
 		return "", fmt.Errorf("%w: not looked for: LD_LIBRARY_PATH has a relative or empty element, which means the current folder", ErrAbsent)
@@ -41,7 +41,7 @@ func Library() (string, error) {
 	if name == "" {
 		return "libcuda.so.1", nil
 	}
-	path, err := filepath.Abs(name) // a bare name is something that the linker looks for, and this is a file
+	path, err := filepath.Abs(name) // the linker searches for a bare name, and this is a file
 	if err != nil {
 		return "", fmt.Errorf("%w: ZOOFOLD_LIBCUDA: %w", ErrAbsent, err)
 	}
@@ -86,7 +86,7 @@ var load = sync.OnceValues(func() (version int, err error) {
 	return int(v), nil
 })
 
-// Find opens libcuda.so.1, or the library that ZOOFOLD_LIBCUDA names, and starts nothing: that takes long.
+// Find opens libcuda.so.1, or the library that ZOOFOLD_LIBCUDA names, without starting the driver, which takes long.
 func Find() error { return find() }
 
 // Load finds the driver and starts it. version is 12090 for 12.9. Until it succeeds every driver function fails, and the

@@ -1,5 +1,5 @@
-// Package figures is what is measured on a machine with a GPU: one Figure after the other, as whoever measures appends them
-// to a file, and the Report that they end in.
+// Package figures holds measurements on a machine with a GPU: Figures, which the measuring programs append to a file, and
+// the Report that is made of them.
 package figures
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Figure is one measurement: the median of Rounds. What is not said of it is empty.
+// Figure is one measurement: the median of Rounds. Fields that do not apply are empty.
 type Figure struct {
 	What    string  `json:"what"`             // "rescale", "copy to the device"
 	Where   string  `json:"where,omitempty"`  // "cuda", "cpu, 16 workers", "auto"
@@ -21,7 +21,7 @@ type Figure struct {
 	Bytes   int64   `json:"bytes,omitempty"`  // of the tensor, the copy or the zoo
 	Chunk   int64   `json:"chunk,omitempty"`  // bytes of a tensor that are sent at a time
 	Jobs    int     `json:"jobs,omitempty"`   // models that are folded at once: -j
-	Rounds  int     `json:"rounds,omitempty"` // of which Seconds is the median
+	Rounds  int     `json:"rounds,omitempty"` // rounds, of which Seconds is the median
 	Seconds float64 `json:"seconds,omitempty"`
 	CPU     float64 `json:"cpu_seconds,omitempty"` // processor time
 	Rate    float64 `json:"gbps,omitempty"`        // 10^9 bytes a second, a tensor's bytes counted once
@@ -29,7 +29,7 @@ type Figure struct {
 	Ratio   float64 `json:"ratio,omitempty"`       // of Rate and that of the limit, both measured in this run
 }
 
-// Append adds figures to the end of a file, a line of JSON each. What is there stays if the process ends later.
+// Append adds figures to the end of a file, a line of JSON each, so that they survive a later crash.
 func Append(path string, list ...Figure) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
@@ -42,7 +42,7 @@ func Append(path string, list ...Figure) error {
 	return errors.Join(err, f.Close())
 }
 
-// Read is what was appended to a file. A last line that was not finished is no figure.
+// Read reads the figures in a file. An incomplete last line is skipped.
 func Read(path string) (list []Figure, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -76,7 +76,7 @@ func Median(rounds int, spend time.Duration, f func() error) (seconds float64, d
 	return took[len(took)/2], len(took), nil
 }
 
-// Device is what a driver says of a device; 0 or "" where it says nothing.
+// Device is what a driver reports about a device; 0 or "" where it reports nothing.
 type Device struct {
 	Name          string `json:"name"`
 	Driver        string `json:"driver"`
@@ -88,16 +88,17 @@ type Device struct {
 	MemoryClock   int    `json:"memory_clock_khz,omitempty"`
 	MemoryBus     int    `json:"memory_bus_bits,omitempty"`
 	CopyEngines   int    `json:"copy_engines,omitempty"`
-	KernelTimeout bool   `json:"kernel_timeout,omitempty"` // kernels may not run for ever
+	KernelTimeout bool   `json:"kernel_timeout,omitempty"` // kernels have a time limit
 	PCI           string `json:"pci,omitempty"`            // 0000:1b:00.0
 }
 
-// Bandwidth is that of the device's memory by its clock and its bus, two transfers a clock, in 10^9 bytes a second.
+// Bandwidth is the device memory's theoretical bandwidth by clock and bus width, with two transfers a clock, in 10^9 bytes
+// a second.
 func (d Device) Bandwidth() float64 {
 	return float64(d.MemoryClock) * 1e3 * 2 * float64(d.MemoryBus) / 8 / 1e9
 }
 
-// Machine is where it was measured.
+// Machine describes the machine of the measurements.
 type Machine struct {
 	System    string `json:"system"` // kernel and architecture
 	Processor string `json:"processor"`
@@ -121,16 +122,16 @@ const (
 	NotRun = "not run"
 )
 
-// Report is all that a check found.
+// Report is the result of a check.
 type Report struct {
 	Version  string    `json:"version"` // of zoofold
 	Time     time.Time `json:"time"`
-	Small    bool      `json:"small"`     // sizes for the emulator: no figure here says anything of a GPU
+	Small    bool      `json:"small"`     // sizes for the emulator: the figures say nothing about a GPU
 	NoDevice string    `json:"no_device"` // why there is none; "" if there is one
 	Machine  Machine   `json:"machine"`
 	Device   Device    `json:"device"`
 	Steps    []Step    `json:"steps"`
 	Targets  []Target  `json:"targets"`
-	Advice   []string  `json:"advice"` // what the sweep says of the sizes that are worth sending
+	Advice   []string  `json:"advice"` // what the sweep suggests as sizes that are worth sending
 	Figures  []Figure  `json:"figures"`
 }

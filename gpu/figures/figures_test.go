@@ -12,7 +12,7 @@ import (
 	"github.com/zoofold/zoofold/gpu/figures"
 )
 
-func TestFiguresThatWereAppendedAreReadThoughTheLastIsCutOff(t *testing.T) {
+func TestFigures_AppendedAreReadDespiteATruncatedLast(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "figures")
 	want := []figures.Figure{{What: "copies", Bytes: 1 << 20, Seconds: 0.5}, {What: "rescaling", Ratio: 0.25}, {What: "sum"}}
 	for _, f := range want {
@@ -36,7 +36,7 @@ func TestFiguresThatWereAppendedAreReadThoughTheLastIsCutOff(t *testing.T) {
 	}
 }
 
-func TestTheMedianIsOfRoundsThatTheTimeAllows(t *testing.T) {
+func TestMedian_IsOfTheRoundsThatFitTheTime(t *testing.T) {
 	rounds := 0
 	if _, done, err := figures.Median(5, time.Hour, func() error { rounds++; return nil }); err != nil || done != 5 || rounds != 5 {
 		t.Errorf("%d rounds of 5, %d done: %v", rounds, done, err)
@@ -62,7 +62,7 @@ func report() *figures.Report {
 	}
 }
 
-func TestTargetsAreJudgedByTheWorstOfTheirFigures(t *testing.T) {
+func TestTargets_AreJudgedByTheirWorstFigure(t *testing.T) {
 	r := report()
 	r.Judge()
 	var got []string
@@ -79,7 +79,7 @@ func TestTargetsAreJudgedByTheWorstOfTheirFigures(t *testing.T) {
 	}
 }
 
-func TestAPageShowsStepsTargetsAndATableForEachKindOfFigure(t *testing.T) {
+func TestPage_ShowsStepsTargetsAndFigures(t *testing.T) {
 	r := report()
 	r.Judge()
 	var page, lines strings.Builder
@@ -106,7 +106,7 @@ func TestAPageShowsStepsTargetsAndATableForEachKindOfFigure(t *testing.T) {
 	}
 }
 
-func TestTheSweepSaysFromWhichSizeOnADeviceIsAsFast(t *testing.T) {
+func TestSweep_GivesTheSizeFromWhichADeviceIsAsFast(t *testing.T) {
 	r := &figures.Report{}
 	add := func(where string, chunk int64, rates ...float64) {
 		for k, rate := range rates {

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// Target is what a card should reach, and what it did.
+// Target is a figure that a card should reach, and the one that it did.
 type Target struct {
 	What    string  `json:"what"`
 	Least   float64 `json:"least,omitempty"` // Value should be that or more
 	Most    float64 `json:"most,omitempty"`  // or that or less
-	Value   float64 `json:"value"`           // the worst of all figures that it is about
+	Value   float64 `json:"value"`           // the worst of its figures
 	Reached bool    `json:"reached"`
 }
 
@@ -69,10 +69,10 @@ func (r *Report) Judge() {
 	})
 }
 
-// advice is, of a sweep over sizes and chunks, the fastest chunk for the largest tensors, and the size from which on that is at
-// least as fast as each of the others: "never" where it is not so for the largest tensors.
+// advice is derived from a sweep over sizes and chunks: the fastest chunk for the largest tensors, and the size from which
+// on the device is at least as fast as each of the others. It says "never" if the device is slower for the largest tensors.
 func (r *Report) advice() (list []string) {
-	rates := map[string]map[int64]float64{} // by what does it, and the tensor's size
+	rates := map[string]map[int64]float64{} // by backend, and the tensor's size
 	best, largest := Figure{}, int64(0)
 	for _, f := range r.Figures {
 		if !strings.HasPrefix(f.What, "sweep") {

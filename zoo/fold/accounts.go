@@ -10,8 +10,8 @@ import (
 type accounts struct {
 	list    []*entry                      // in the order of their nodes
 	own     map[*model.Node]*entry        // of a node of the original
-	entries map[*model.Node][]*entry      // what a node stands for: itself, and what it has taken
-	takers  map[*model.Node][]*model.Node // of nodes that moved: those that took them
+	entries map[*model.Node][]*entry      // the entries that a node accounts for: its own, and those of nodes merged into it
+	takers  map[*model.Node][]*model.Node // for a node that moved: the nodes that took its map
 	why     map[*model.Node]*Reason       // why a node stays, by the last pass that tried to move it
 }
 
@@ -20,7 +20,7 @@ type entry struct {
 	number      int // of its Map in the plan
 	graph, name string
 	moved       bool
-	into        []*model.Node // those that took it, or a part of it
+	into        []*model.Node // the nodes that took its map, or a part of it
 }
 
 func newAccounts(m *model.Model, constant constantValues) *accounts {
@@ -53,11 +53,11 @@ func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 	return list
 }
 
-// moved notes who took a run, after the edits of the move.
+// moved records which nodes took a run's map, after the edits of the move.
 func (a *accounts) moved(m *move, r *run, successors []successor) {
 	gone := slices.Clone(r.nodes)
 	for _, n := range m.into {
-		if n.Type == "Identity" { // it was the inverse map: the takers stand for both
+		if n.Type == "Identity" { // the run became the inverse of what it met: the nodes that took it account for both
 			gone = append(gone, n)
 		}
 	}
@@ -86,7 +86,7 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 	}
 }
 
-// take makes a node stand for more entries.
+// take makes a node account for more entries.
 func (a *accounts) take(n *model.Node, more []*entry) {
 	seen := map[*entry]bool{}
 	for _, e := range a.entries[n] {
@@ -99,7 +99,7 @@ func (a *accounts) take(n *model.Node, more []*entry) {
 	}
 }
 
-// close writes the accounts into the plan. What stands in the folded model decides what became of each entry.
+// close writes the accounts into the plan. The per-channel nodes of the folded model decide the verdict of each entry.
 func (a *accounts) close(p *planner) {
 	constant := constants(p.model)
 	rest := counted(p.model, constant)
@@ -109,14 +109,14 @@ func (a *accounts) close(p *planner) {
 	for k, n := range rest {
 		one := Remaining{Graph: n.Graph.Path(), Node: n.String()}
 		if functions[n.Graph] {
-			one.Reason = because(Subgraph, "%v is in a function that stays one: where it is called nothing of it folds, or the call cannot be replaced", n)
+			one.Reason = because(Subgraph, "%v is in a function that stays: nothing in it folds where it is called, or a call cannot be inlined", n)
 		} else {
 			one.Reason = p.whyLeft(n, whyNoMap)
 		}
 		for _, e := range a.entries[n] {
 			one.Maps = append(one.Maps, e.number)
 			standing[e] = append(standing[e], k)
-			e.moved = e.moved || len(a.entries[n]) > 1 // it has taken others, and is not what it was
+			e.moved = e.moved || len(a.entries[n]) > 1 // other maps were merged into it
 		}
 		slices.Sort(one.Maps)
 		p.plan.Remaining = append(p.plan.Remaining, one)
@@ -126,7 +126,7 @@ func (a *accounts) close(p *planner) {
 	}
 }
 
-// result is what became of an entry, which stands in some of the remaining nodes or in none.
+// result is the verdict of an entry, given the indices of the remaining nodes that account for it.
 func (a *accounts) result(e *entry, standing []int, remaining []Remaining) Map {
 	m := Map{Graph: e.graph, Node: e.name, Verdict: Folded}
 	if len(standing) > 0 {
@@ -147,7 +147,7 @@ func (a *accounts) result(e *entry, standing []int, remaining []Remaining) Map {
 	return m
 }
 
-// final are the nodes of the folded model that took what these took.
+// final follows nodes that took a map, and were taken in turn, to nodes of the folded model.
 func (a *accounts) final(into []*model.Node, seen map[*model.Node]bool) (list []*model.Node) {
 	for _, n := range into {
 		if seen[n] {
@@ -193,7 +193,7 @@ func (p *planner) whyNoMap(constant constantValues) func(*model.Node) *Reason {
 		case slices.Contains(n.Inputs, nil) && n.Type != "LayerNormalization" || n.In(0) == nil || n.Out(0) == nil:
 			return because(Unsupported, "%v lacks an input or its output", n)
 		case stays(n):
-			return because(Unsupported, "%v is no layer of its own, but what a layer of the file computes", n)
+			return because(Unsupported, "%v is not a layer of its own, but a part of what a layer of the file computes", n)
 		case p.opt.Off[o.Family]:
 			return because(Keep, "%v is of the family %q, which is switched off", n, o.Family)
 		case o.Tail != nil:
@@ -211,9 +211,9 @@ func (p *planner) noMap(n *model.Node, constant constantValues) *Reason {
 	}
 	switch {
 	case p.isConstant(x):
-		return because(NoGain, "%v computes with what is known before the model runs", n)
+		return because(NoGain, "all inputs of %v are constants", n)
 	case !x.DType.Float() && !c.DType.Float():
-		return because(Integer, "%v computes with %v, as shapes and indices are", n, c.DType)
+		return because(Integer, "%v computes with %v: shapes or indices", n, c.DType)
 	case p.quantized(c):
 		return because(Quantized, "the operand %q of %v is stored in another type and dequantised", c.Name, n)
 	}

@@ -39,7 +39,7 @@ func planFile(t *testing.T, path string, neutralize bool) *fold.Plan {
 	return p
 }
 
-func TestTheNumbersOfGeneratedModelsAddUp(t *testing.T) {
+func TestCount_GeneratedModelsAddUp(t *testing.T) {
 	folder := t.TempDir()
 	paths, err := zootest.WriteNetworks(folder)
 	if err != nil {
@@ -55,8 +55,8 @@ func TestTheNumbersOfGeneratedModelsAddUp(t *testing.T) {
 	}
 }
 
-// TestTheNumbersOfPublishedModelsAddUp reads what make fetch brought, if it did. The sums are the README's.
-func TestTheNumbersOfPublishedModelsAddUp(t *testing.T) {
+// TestCount_PublishedModelsAddUp reads what make fetch brought, if it did. The sums are the README's.
+func TestCount_PublishedModelsAddUp(t *testing.T) {
 	before, after, files := 0, 0, 0
 	err := filepath.WalkDir("../../.cache/zoo/", func(path string, d os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".onnx") {
@@ -73,7 +73,7 @@ func TestTheNumbersOfPublishedModelsAddUp(t *testing.T) {
 	}
 }
 
-func TestRemaining_CountedNodesThatAreNoMapsHaveAReason(t *testing.T) {
+func TestRemaining_CountedNodesOtherThanMapsHaveAReason(t *testing.T) {
 	conv := func(m *b) *v { return m.Conv(m.Input(1, 3, 5, 5), 3, 4, 3, 1) }
 	for _, test := range []struct {
 		name  string

@@ -27,8 +27,9 @@ func shifting(axis int, shift []float64) affine {
 
 func ones(n int) []float64 { return slices.Repeat([]float64{1}, n) }
 
-// Then is the map that applies a first and b to its result. It needs both on one axis with as many channels, or one of
-// them uniform. What the rounding of float64 leaves of a map and its inverse counts as nothing.
+// Then is the map that applies a first and b to its result. It needs both on one axis with as many channels, or one of them
+// uniform. A scale or shift that differs from 1 or 0 by no more than float64's rounding of a map and its inverse becomes 1
+// or 0.
 func (a affine) Then(b affine) (affine, bool) {
 	n := max(len(a.Scale), len(b.Scale))
 	a, okA := a.Over(max(a.Axis, b.Axis), n)
@@ -48,7 +49,7 @@ func (a affine) Then(b affine) (affine, bool) {
 	return z, true
 }
 
-// rounding bounds what float64 leaves of x·(1/x) − 1 and its like.
+// rounding bounds the error of x·(1/x) in float64, relative to 1.
 const rounding = 0x1p-50
 
 // Inverse is the map that undoes a, and false where a scale is 0.
@@ -60,8 +61,8 @@ func (a affine) Inverse() (affine, bool) {
 	return z, z.Finite()
 }
 
-// Over is the same map written for n channels of an axis: a uniform map repeats, a map on this axis stays. A file may claim
-// any n: more than maxValues are refused.
+// Over is the map written for n channels of an axis: a uniform map repeats its numbers, a map on this axis stays as it is.
+// It refuses n above maxValues, since a file can claim any number of channels.
 func (a affine) Over(axis, n int) (affine, bool) {
 	switch {
 	case a.Axis == axis && len(a.Scale) == n:
@@ -72,7 +73,7 @@ func (a affine) Over(axis, n int) (affine, bool) {
 	return affine{}, false
 }
 
-// On is the same map on another axis of a value whose axes were moved; a uniform map stays uniform.
+// On is the map of the same channels on another axis, for a value whose axes were permuted; a uniform map stays uniform.
 func (a affine) On(axis int) affine {
 	if a.Axis != uniform {
 		a.Axis = axis

@@ -11,11 +11,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// maxValues bounds the constants that are computed with as a whole: biases, scales, small weights.
+// maxValues bounds the elements of constants that are read into memory: biases, scales, small weights.
 const maxValues = 1 << 22
 
-// constant are a value's elements in float64, where the value is a constant or an expression of constants that has not
-// too many of them.
+// constant are a value's elements in float64, if it is a constant or an expression of constants with at most maxValues
+// elements.
 func (p *planner) constant(v *model.Value) (shape []int64, values []float64, ok bool) {
 	if v == nil {
 		return nil, nil, false
@@ -30,8 +30,8 @@ func (p *planner) constant(v *model.Value) (shape []int64, values []float64, ok 
 	return nil, nil, false
 }
 
-// isConstant says whether the value is a constant or an expression of constants. What a quantised weight is dequantised to is
-// none: it would be larger than what the file holds.
+// isConstant says whether the value is a constant or an expression of constants. A dequantised weight does not count:
+// stored as a constant it would be larger than the quantised one.
 func (p *planner) isConstant(v *model.Value) bool {
 	if v == nil {
 		return false
@@ -50,9 +50,9 @@ func (p *planner) isConstant(v *model.Value) bool {
 func (p *planner) notConstant(what string, v *model.Value, n *model.Node) *Reason {
 	switch {
 	case v.Const != nil && v.Input && !p.opt.Overridable:
-		return because(NotConstant, "the %s %q of %v is also an input that callers may set (the manifest's overridable: constant says that nobody does)", what, v.Name, n)
+		return because(NotConstant, "the %s %q of %v is also an input that callers may override (the manifest's overridable: constant says that they do not)", what, v.Name, n)
 	case v.Const != nil:
-		return because(Unsupported, "the %s %q of %v is too large or of a type without numbers", what, v.Name, n)
+		return because(Unsupported, "the %s %q of %v is too large, or its type is not numeric", what, v.Name, n)
 	}
 	switch {
 	case v.Producer == nil && !v.Input:
@@ -60,15 +60,15 @@ func (p *planner) notConstant(what string, v *model.Value, n *model.Node) *Reaso
 	case v.Producer == nil:
 		return because(NotConstant, "the %s %q of %v is an input", what, v.Name, n)
 	case p.ofConstants(v):
-		return because(Unsupported, "the %s %q of %v is an expression of constants that is too large, or has operators that are not evaluated: %v among it", what, v.Name, n, v.Producer)
+		return because(Unsupported, "the %s %q of %v is an expression of constants that is too large, or has operators that are not evaluated: %v among them", what, v.Name, n, v.Producer)
 	}
 	return because(NotConstant, "the %s %q of %v is computed at run time", what, v.Name, n)
 }
 
-// maxExpression bounds the nodes of an expression that are looked at to say why it is no constant.
+// maxExpression bounds the nodes of an expression that notConstant examines to explain why it is no constant.
 const maxExpression = 1000
 
-// ofConstants says whether a value is computed of constants alone.
+// ofConstants says whether a value is computed from constants alone.
 func (p *planner) ofConstants(v *model.Value) bool {
 	seen, todo := map[*model.Node]bool{}, []*model.Value{v}
 	for len(todo) > 0 {
@@ -88,7 +88,7 @@ func (p *planner) ofConstants(v *model.Value) bool {
 	return true
 }
 
-// made is a constant that a move puts in as an input of a node.
+// made is a constant that a move stores as an input of a node.
 type made struct {
 	node   *model.Node
 	input  int
@@ -96,7 +96,7 @@ type made struct {
 	values []float64
 }
 
-// constant are the elements of input k of n as the move leaves them, where that is a constant.
+// constant are the elements of input k of n, a constant, with the move's edits so far.
 func (m *move) constant(n *model.Node, k int) (shape []int64, values []float64, ok bool) {
 	for _, c := range slices.Backward(m.made) {
 		if c.node == n && c.input == k {
@@ -106,8 +106,8 @@ func (m *move) constant(n *model.Node, k int) (shape []int64, values []float64, 
 	return m.p.constant(n.In(k))
 }
 
-// vector are the elements of input k of n, as the move leaves them, where that is a constant of so many along one axis; one
-// element stands for all, and what is omitted is 0.
+// vector are the count elements of input k of n along one axis, with the move's edits so far. One element stands for all;
+// an omitted input is 0.
 func (m *move) vector(n *model.Node, k, count int) ([]float64, *Reason) {
 	shape, values, ok := m.constant(n, k)
 	switch {
@@ -145,7 +145,7 @@ func (p *planner) integers(n *model.Node, attr string, k int) ([]int64, bool) {
 	return (&op.Array{Data: values}).Ints(), ok
 }
 
-// weight checks that input k of n is a weight that can be rescaled, and returns it with its shape.
+// weight returns input k of n and its shape, if it is a weight that can be rescaled.
 func (m *move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.In(k)
 	if v == nil {
@@ -176,14 +176,14 @@ func (m *move) weight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	case m.p.opt.Refuse[v.Name] != "":
 		return nil, nil, because(m.p.opt.Refuse[v.Name], "the weight %q of %v %s", v.Name, n, refused(m.p.opt.Refuse[v.Name], v.Const.DType))
 	}
-	all, _ := m.p.twins(n) // whose constant is one in the file
+	all, _ := m.p.twins(n) // which share one constant in the file
 	if elements, _ := v.Const.Elements(); len(v.Uses) > max(1, len(all)) && elements*int64(v.Const.DType.Size()) > m.p.opt.MaxDuplicateBytes {
 		return nil, nil, because(Duplicate, "the weight %q of %v has other users and is too large to copy (max_duplicate_bytes)", v.Name, n)
 	}
 	return v, v.Const.Shape, m.Absorbed(n)
 }
 
-// refused is what happens to a constant that may not be rescaled, in words.
+// refused says for a reason why a constant of that type must not be rescaled.
 func refused(code Code, d tensor.DType) string {
 	switch code {
 	case Overflow:
@@ -196,8 +196,8 @@ func refused(code Code, d tensor.DType) string {
 	return "may not be rescaled"
 }
 
-// Rescale leaves the edit that input k of n, a weight, is multiplied by the factor. A quantised weight takes it into the
-// scale that dequantises it, where that can be.
+// Rescale adds the edit that multiplies input k of n, a weight, by the factor. For a quantised weight it multiplies the
+// scale of its DequantizeLinear, if the factor allows that.
 func (m *move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	if !slices.ContainsFunc(f.Scale, func(s float64) bool { return s != 1 }) {
 		return nil
@@ -237,7 +237,7 @@ func (m *move) Rescale(n *model.Node, k int, f tensor.Factor) *Reason {
 	return nil
 }
 
-// withFactor multiplies a factor of the same layout, so that a weight is multiplied once, or adds one.
+// withFactor adds a factor to a list, multiplied into one of the same layout if there is one.
 func withFactor(factors []tensor.Factor, f tensor.Factor) []tensor.Factor {
 	factors = slices.Clone(factors)
 	for k, g := range factors {
@@ -253,8 +253,8 @@ func withFactor(factors []tensor.Factor, f tensor.Factor) []tensor.Factor {
 	return append(factors, f)
 }
 
-// setConst makes input k of n the constant. A constant that only n reads changes in place and keeps its name; one with
-// other readers, and an expression, gets a successor.
+// setConst makes input k of n the constant. A constant that only n reads changes in place and keeps its name; for one with
+// other readers, or an expression, n gets a new constant.
 func (p *planner) setConst(n *model.Node, k int, c *model.Constant) {
 	v := n.In(k)
 	if v != nil && v.Const != nil && v.Producer == nil && !v.Output && len(v.Uses) == 1 {
@@ -271,8 +271,8 @@ func (p *planner) setConst(n *model.Node, k int, c *model.Constant) {
 	n.Set(k, n.Graph.NewConst(hint+"_folded", c))
 }
 
-// Bias leaves the edit that input k of n, a bias of that many channels, becomes scale·bias + shift; an omitted bias is 0,
-// and stays omitted where nothing is added. dtype is what a new bias is stored as.
+// Bias adds the edit that turns input k of n, a bias of that many channels, into scale·bias + shift. An omitted bias is 0,
+// and stays omitted if the shift is 0. dtype is what a new bias is stored as.
 func (m *move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a affine) *Reason {
 	old, why := m.vector(n, k, channels)
 	if why != nil {
@@ -290,7 +290,7 @@ func (m *move) Bias(n *model.Node, k int, channels int, dtype tensor.DType, a af
 	return m.Values(n, k, dtype, []int64{int64(channels)}, bias)
 }
 
-// Values leaves the edit that input k of n becomes a constant of these elements. It refuses what the type cannot hold.
+// Values adds the edit that makes input k of n a constant of these elements. It refuses elements that the type cannot hold.
 func (m *move) Values(n *model.Node, k int, dtype tensor.DType, shape []int64, values []float64) *Reason {
 	if !dtype.Float() {
 		return because(Unsupported, "input %d of %v is of type %v", k, n, dtype)

@@ -6,9 +6,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Count is the number of per-channel nodes of a model: BatchNormalization, LayerNormalization, RMSNormalization and
-// InstanceNormalization whose γ and β are not 1 and 0, Mul, Div, Add and Sub of one constant and one other operand, and layers with statistics that
-// ONNX has no operator for. It counts what could be looked at, foldable or not, so that numbers of different programs compare.
+// Count is the number of per-channel nodes of a model. These are every BatchNormalization; LayerNormalization,
+// RMSNormalization and InstanceNormalization unless γ is 1 and β is 0; Mul, Div, Add and Sub of one constant and one other
+// operand; and layers with statistics without an equivalent in ONNX. Whether they can be folded makes no difference, so
+// that the counts of models folded by different programs compare.
 func Count(m *model.Model) int { return len(counted(m, constants(m))) }
 
 // counted are the nodes that Count counts, in the order of the graphs and their nodes.
@@ -64,13 +65,14 @@ func constants(m *model.Model) constantValues {
 	return constant
 }
 
-// sizeOf is how many nodes and constants a model has, for maps of them: that of a large graph grows many times otherwise.
+// sizeOf is the number of nodes and constants of a model: the initial capacity of maps, which would otherwise grow many
+// times for a large graph.
 func sizeOf(m *model.Model) (nodes, consts int) {
 	m.Walk(func(g *model.Graph) { nodes, consts = nodes+len(g.Nodes), consts+len(g.Consts) })
 	return nodes, consts
 }
 
-// plain says whether a value is a constant all of whose elements are x.
+// plain says whether v is a constant whose elements all equal x.
 func plain(v *model.Value, x float64) bool {
 	if v == nil || v.Const == nil {
 		return false

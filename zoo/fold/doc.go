@@ -5,11 +5,11 @@
 // computes z instead of x, or forward, so that the operators after it read x instead of z. A linear operator absorbs the map
 // into its weights; others pass it on, or refuse it with a Reason.
 //
-// The files without a prefix are the planner: planner.go tries run after run of maps; move.go is the transaction that carries
-// one map, collects edits from every operator on the way, and makes them only if all of them could do their part and the work
-// goes down; constant.go has the edits of weights and biases; twins.go changes a layer that is used in several places once;
-// neutral.go keeps every layer; inline.go, idiom.go, accounts.go, regions.go, inventory.go, count.go and plan.go say which
-// functions are inlined, which nodes runtimes run as one operator, and what the plan lists. The other files have a prefix:
+// The files without a prefix are the planner. planner.go tries run after run of maps. move.go is the transaction that
+// carries one map: it collects edits from every operator on the way, and makes them only if no operator refuses and the
+// work gets less. constant.go has the edits of weights and biases, twins.go changes a layer that is used in several places
+// once, neutral.go keeps every layer. inline.go says which functions are inlined, idiom.go which nodes runtimes run as one
+// operator. accounts.go, regions.go, inventory.go, count.go and plan.go make the plan. The other files have a prefix:
 //
 //   - op_: what folding knows of one family of operators, as values of type operator. The planner knows no operator by name, and
 //     operators reach their neighbours only through the move.

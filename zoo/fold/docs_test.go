@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheDocumentExplainsEveryReasonCode(t *testing.T) {
+func TestReason_DocumentExplainsEveryCode(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/folding.md")
 	if err != nil {
 		t.Fatal(err)

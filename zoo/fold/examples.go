@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// What bounds the examples of a plan, which are for people to look at.
+// Bounds of the examples of a plan, which are for people.
 const (
 	mostExamples = 4 // kinds of change
 	mostShown    = 8 // nodes of one, before and after
@@ -25,8 +25,8 @@ type examples struct {
 	list  []outcome.Fold
 }
 
-// add takes a region and its nodes before folding. One that is too large to look at, or in which no
-// node changes, is passed over.
+// add takes a region and its nodes before folding. It skips regions that are too large to show, and those in which no node
+// changes.
 func (x *examples) add(p *planner, region *Region, members []*wired) {
 	before, outputs := x.before(region, members)
 	after := x.after(p, region, members, outputs)
@@ -84,7 +84,7 @@ func (d *drawing) add(n *model.Node, s outcome.Step, inputs, outputs []*model.Va
 	d.steps = append(d.steps, s)
 }
 
-// before draws a region as it was, and is the values that it outputs.
+// before draws a region as it was, and returns its output values.
 func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs []*model.Value) {
 	if len(members) > mostShown {
 		return nil, nil
@@ -105,7 +105,7 @@ func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs
 	return d, outputs
 }
 
-// after draws a region as it is now: all that lies between its inputs and its outputs.
+// after draws a region as it is now: all nodes between its inputs and its outputs.
 func (x *examples) after(p *planner, region *Region, members []*wired, outputs []*model.Value) *drawing {
 	d, inputs, takers := newDrawing(), map[*model.Value]bool{}, map[string]bool{}
 	for _, m := range members {
@@ -173,7 +173,8 @@ func (x *examples) readers(before, after *drawing, outputs []*model.Value) {
 	}
 }
 
-// step is a node that folding passes by. A file may call it anything: what is not printable is escaped, as in Node.String.
+// step is a node that folding does not change. Characters of its name that are not printable are escaped, as in
+// Node.String.
 func step(operator, name string) outcome.Step {
 	bare := func(s string) string {
 		q := strconv.Quote(s)

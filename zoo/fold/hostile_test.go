@@ -82,7 +82,7 @@ func TestFold_HostileShapesTakeLittleMemory(t *testing.T) {
 	}
 }
 
-func TestPlanningEndsWithItsContext(t *testing.T) {
+func TestFold_EndsWithItsContext(t *testing.T) {
 	b := modeltest.New(1)
 	x, parts := b.Input(1, 2, 4, 4), []*model.Value{}
 	for range 20000 { // each map asks all others: a quarter of an hour

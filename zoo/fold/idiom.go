@@ -7,12 +7,12 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// idiom is a set of nodes with one input and one output that runtimes recognise and run as one operator: x·½·(1+erf(x/√2)) is
-// Gelu. A runtime that no longer finds the set runs node after node, and a convolution's blocked layout ends there besides:
-// taking the ½ away saves a node and costs up to a third of a model's time. So an idiom is whole or untouched. Its nodes are
-// no maps, and no map goes in or through.
+// idiom is a set of nodes with one input and one output that runtimes recognise and run as one operator: x·½·(1+erf(x/√2))
+// is Gelu. A runtime that no longer finds the set runs node after node, and a convolution's blocked layout ends there
+// besides: taking the ½ away saves a node and costs up to a third of a model's time. So an idiom is whole or untouched. Its
+// nodes do not count as maps, and maps are moved neither into nor through them.
 type idiom struct {
-	Name  string // as reasons say it: "a Gelu"
+	Name  string // for reasons: "a Gelu"
 	Forms []call // the expressions that it is written as; the outermost operator is its last node
 }
 
@@ -36,8 +36,8 @@ var forms = func() map[string][]form {
 	return all
 }()
 
-// findIdioms notes the idioms that stand in the model now. Later nodes go first, so that a set that is part of a larger one
-// does not hide it.
+// findIdioms finds the idioms of the model as edited so far. It starts at later nodes, so that a set which is part of a
+// larger one does not hide that.
 func (p *planner) findIdioms() {
 	for n := range p.idioms {
 		delete(p.maps, n)
@@ -52,7 +52,7 @@ func (p *planner) findIdioms() {
 	})
 }
 
-// findIdiom notes the idiom that ends in n, if one does.
+// findIdiom records the idiom whose last node is n, if there is one.
 func (p *planner) findIdiom(n *model.Node) {
 	if len(n.Outputs) != 1 || n.Outputs[0] == nil {
 		return
@@ -78,7 +78,7 @@ func (p *planner) inIdiom(n *model.Node) *Reason {
 	return nil
 }
 
-// sighting is what a pattern has matched so far.
+// sighting is the state of matching a pattern.
 type sighting struct {
 	p     *planner
 	graph *model.Graph
@@ -86,8 +86,8 @@ type sighting struct {
 	nodes []*model.Node
 }
 
-// alone says whether nobody but the idiom's own nodes reads what they compute, its last node's output apart. Who asks for the
-// shape reads no element.
+// alone says whether only the idiom's own nodes read its intermediate values. A Shape node may read them too, since it does
+// not need the elements.
 func (s *sighting) alone(last *model.Node) bool {
 	for _, n := range s.nodes {
 		if n == last {
@@ -106,7 +106,7 @@ func (s *sighting) outside(u model.Use) bool {
 	return u.Node.Type != "Shape" && !slices.Contains(s.nodes, u.Node)
 }
 
-// try matches, or leaves everything as it was.
+// try matches, and undoes its matches if it fails.
 func (s *sighting) try(match func() bool) bool {
 	saved := *s
 	if match() {
@@ -116,12 +116,12 @@ func (s *sighting) try(match func() bool) bool {
 	return false
 }
 
-// pattern is an expression of which an idiom's nodes are the operators.
+// pattern is an expression; the nodes that match its operators make up the idiom.
 type pattern interface {
 	match(s *sighting, v *model.Value) bool
 }
 
-// input is what the idiom reads, one value wherever it stands.
+// input is the idiom's input: the same value wherever it occurs in the pattern.
 type input struct{}
 
 func (input) match(s *sighting, v *model.Value) bool {
@@ -139,7 +139,8 @@ func (x number) match(s *sighting, v *model.Value) bool {
 	return ok && len(values) == 1 && math.Abs(values[0]-float64(x)) <= 1e-3*math.Abs(float64(x))
 }
 
-// scalar is any constant of one element but 1 and 0: what does nothing goes, and leaves the idiom as it is.
+// scalar is any constant of one element but 1 and 0: a multiplication by 1 is dropped anyway, and the idiom is complete
+// without it.
 type scalar struct{}
 
 func (scalar) match(s *sighting, v *model.Value) bool {
@@ -174,11 +175,11 @@ func (c cast) match(s *sighting, v *model.Value) bool {
 	return s.try(func() bool { return c.of.match(s, v) }) || s.try(func() bool { return of("Cast", c.of).match(s, v) })
 }
 
-// call is an operator of the idiom. What it reads beyond args are constants, such as the axes of a reduction.
+// call is an operator of the idiom. Inputs beyond args have to be constants, such as the axes of a reduction.
 type call struct {
 	op   string
 	args []pattern
-	also func(s *sighting, n *model.Node) bool // what else has to hold; nil: nothing
+	also func(s *sighting, n *model.Node) bool // a further condition; nil: none
 }
 
 func of(op string, args ...pattern) call { return call{op: op, args: args} }

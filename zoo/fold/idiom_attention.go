@@ -4,10 +4,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// attention is how scores become weights in attention with a mask: softmax(q·k/√d + mask). ONNX Runtime makes one operator of
-// such an attention with all its projections (core/optimizer/attention_fusion.cc), and looks for the division. Where it does
-// not find the rest, the division costs nothing: it is a factor of the product (core/optimizer/matmul_scale_fusion.cc). The
-// forms are those of BERT, DistilBERT and GPT-2; without a mask, or with the scale on q as a product, no fusion asks for it.
+// attention turns scores into weights in attention with a mask: softmax(q·k/√d + mask). ONNX Runtime fuses such an
+// attention with all its projections into one operator (core/optimizer/attention_fusion.cc), and looks for the division. If
+// it does not find the rest, the division costs nothing, since it becomes a factor of the product
+// (core/optimizer/matmul_scale_fusion.cc). The forms are those of BERT, DistilBERT and GPT-2; no fusion looks for forms
+// without a mask, or with the scale as a product on q.
 var attention = &idiom{Name: "an attention", Forms: []call{
 	of("Softmax", of("Add", scaled, computed{})),
 	of("Softmax", of("Where", anything{}, of("MatMul", of("Div", x, scalar{}), computed{}), anything{})),
@@ -18,7 +19,7 @@ var attention = &idiom{Name: "an attention", Forms: []call{
 
 var scaled = of("Div", product{}, scalar{})
 
-// product is a matrix product of two values that are computed: it is no part of the idiom, which begins behind it.
+// product is a matrix product of two computed values. It is not part of the idiom, which begins at its output.
 type product struct{}
 
 func (product) match(s *sighting, v *model.Value) bool {

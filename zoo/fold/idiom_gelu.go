@@ -26,7 +26,7 @@ const (
 
 var x = input{}
 
-// halves are the ways in which x·½·f(x) is written.
+// halves are the orders in which x·½·f(x) is written.
 func halves(forms ...pattern) (all []call) {
 	half := number(0.5)
 	for _, f := range forms {

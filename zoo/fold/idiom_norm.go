@@ -4,16 +4,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Normalisations written in primitive operators. ONNX Runtime recognises them by the multiplication by γ and the addition of β
-// at their end, each a constant over the last axis (core/optimizer/layer_norm_fusion.cc): without these, which could go into
-// the next layer, it runs eight operators.
+// Normalisations written in primitive operators. ONNX Runtime recognises them by the multiplication by γ and the addition
+// of β at their end, each a constant over the last axis (core/optimizer/layer_norm_fusion.cc): if they went into the next
+// layer, it would run eight operators.
 
 // layerNorm is (x − mean(x))/√(mean((x − mean(x))²) + ε)·γ + β.
 var layerNorm = &idiom{Name: "a layer normalisation", Forms: []call{
 	of("Add", of("Mul", cast{of("Div", centred, deviation(cast{centred}))}, vector{}), vector{}),
 }}
 
-// rmsNorm is x/√(mean(x²) + ε)·γ; of x − mean(x) it is a layer normalisation without β.
+// rmsNorm is x/√(mean(x²) + ε)·γ; applied to x − mean(x) it is a layer normalisation without β.
 var rmsNorm = &idiom{Name: "a root-mean-square normalisation", Forms: []call{
 	of("Mul", cast{of("Div", x, deviation(x))}, vector{}),
 	of("Mul", cast{of("Mul", x, of("Div", number(1), deviation(x)))}, vector{}),

@@ -13,8 +13,8 @@ var swish = &idiom{Name: "a Swish", Forms: []call{
 	of("Mul", x, of("Sigmoid", of("Mul", x, scalar{}))),
 }}
 
-// hardSwish is x·HardSigmoid(x), by the slope that makes it HardSwish: ONNX Runtime computes it in the convolution before it.
-// Written as x·clip(x + 3, 0, 6)/6 it is recognised by nobody: folding makes the quicker form of that.
+// hardSwish is x·HardSigmoid(x), by the slope that makes it HardSwish: ONNX Runtime computes it in the convolution before
+// it. No runtime recognises x·clip(x + 3, 0, 6)/6: folding turns that into this faster form.
 var hardSwish = &idiom{Name: "a HardSwish", Forms: []call{
 	of("Mul", x, call{op: "HardSigmoid", args: []pattern{x}, also: func(_ *sighting, n *model.Node) bool {
 		alpha, beta := slope(n)

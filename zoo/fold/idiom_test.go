@@ -106,8 +106,8 @@ var wholes = []struct {
 	}},
 }
 
-// TestANormalisationInFloat32OfAHalfModelIsAnIdiom: what is computed in float32 is cast back before γ.
-func TestANormalisationInFloat32OfAHalfModelIsAnIdiom(t *testing.T) {
+// TestIdioms_Float32NormalisationInAFloat16Model: what is computed in float32 is cast back before γ.
+func TestIdioms_Float32NormalisationInAFloat16Model(t *testing.T) {
 	m := modeltest.New(7)
 	half := func(v *v) *v {
 		v.DType, v.Const.DType = tensor.Float16, tensor.Float16
@@ -143,7 +143,7 @@ func picture(m *b, idiom step) *model.Model {
 	return m.Output(m.Conv(x, 16, 16, 3, 1, "pads", []int64{1, 1, 1, 1}))
 }
 
-func TestIdiomsAreWholeOrUntouched(t *testing.T) {
+func TestIdioms_AreFoldedWholeOrUntouched(t *testing.T) {
 	for _, whole := range wholes {
 		t.Run(whole.name, func(t *testing.T) {
 			original := tokens(modeltest.New(7), whole.build)
@@ -228,7 +228,7 @@ func attending(m *b, weights func(m *b, scores *v) *v) *v {
 	return m.Op("MatMul", in(weights(m, scores), project()))
 }
 
-func TestTheScaleOfAttentionStaysWhereAMaskComesBehindIt(t *testing.T) {
+func TestIdioms_AttentionScaleStaysBeforeAMask(t *testing.T) {
 	scaled := func(m *b, x *v) *v { return m.Op("Div", in(x, num(m, 3))) }
 	softmax := func(m *b, x *v) *v { return m.Op("Softmax", in(x)) }
 	for _, test := range []struct {
@@ -265,8 +265,8 @@ for path in sys.argv[1:]:
     print(json.dumps(collections.Counter(n.op_type for n in onnx.load(o.optimized_model_filepath).graph.node)))
 `
 
-// TestONNXRuntimeStillFusesFoldedIdioms: what it ran as one operator before folding it runs as one after.
-func TestONNXRuntimeStillFusesFoldedIdioms(t *testing.T) {
+// TestIdioms_ONNXRuntimeStillFusesThemAfterFolding: what it ran as one operator before folding it runs as one after.
+func TestIdioms_ONNXRuntimeStillFusesThemAfterFolding(t *testing.T) {
 	python := oracle.Python(t, "onnx", "onnxruntime")
 	folder := t.TempDir()
 	args := []string{"-c", optimised}

@@ -7,13 +7,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Inline puts the bodies of model-local functions in the place of their calls, but for those that the plan left as
-// functions. It gives the same names for the same model each time, so that regions of the plan are found in the original
-// again. Functions that nobody calls any more leave the model.
+// Inline replaces calls of model-local functions by the functions' bodies, but for those that the plan left as functions.
+// Names depend on the model alone, so that the plan's regions are found in the original too. Functions without calls are
+// removed.
 func (p *Plan) Inline(m *model.Model) { newInliner(m, p.whole).all() }
 
-// wholeFunctions are the functions of a model that stay functions: planning it with all of them in the place of their
-// calls touches none of their nodes.
+// wholeFunctions are the functions of a model that stay functions: planning the model with every call inlined touches none
+// of their nodes.
 func wholeFunctions(ctx context.Context, m *model.Model, o Options) (map[signature]bool, error) {
 	if len(m.Functions) == 0 || o.Neutralize {
 		return nil, nil
@@ -40,7 +40,7 @@ func wholeFunctions(ctx context.Context, m *model.Model, o Options) (map[signatu
 // maxCalls bounds how many calls are inlined.
 const maxCalls = 10000
 
-// signature is what a call names a function by.
+// signature identifies a function: what a call names.
 type signature struct{ domain, name, overload string }
 
 func signatureOf(n *model.Node) signature { return signature{n.Domain, n.Type, n.Overload} }
@@ -50,13 +50,13 @@ type inliner struct {
 	model  *model.Model
 	worth  map[signature]*model.Function
 	own    map[*model.Graph]bool       // graphs of functions
-	origin map[*model.Node][]signature // of nodes that stand in the place of calls: the functions that they come from
+	origin map[*model.Node][]signature // for inlined nodes: the functions that they come from
 }
 
 // newInliner leaves out the functions that are to stay whole.
 func newInliner(m *model.Model, whole map[signature]bool) *inliner {
 	i := &inliner{m, map[signature]*model.Function{}, functionGraphs(m), map[*model.Node][]signature{}}
-	for found := true; found; { // a function is worth it if one that it calls is
+	for found := true; found; { // a function is worth inlining if one that it calls is
 		found = false
 		for _, f := range m.Functions {
 			s := signature{f.Domain, f.Name, f.Overload}
@@ -68,7 +68,7 @@ func newInliner(m *model.Model, whole map[signature]bool) *inliner {
 	return i
 }
 
-// all inlines every call of a function that is worth it, and drops functions that nobody calls any more.
+// all inlines every call of a function that is worth it, and drops functions without calls.
 func (i *inliner) all() {
 	for left := maxCalls; left > 0; { // functions may call functions
 		calls := i.calls()
@@ -129,7 +129,7 @@ func inlinable(m *model.Model, f *model.Function) bool {
 	})
 }
 
-// carried says whether an attribute is of a kind that is not read, and cannot be written anew.
+// carried says whether an attribute's value is not read, only copied: it cannot be written for another node.
 func carried(a model.Attr) bool { return a.Kind == model.OtherAttr || a.Kind == model.TensorAttr }
 
 // calls are those in the main graph and in bodies that are worth inlining.

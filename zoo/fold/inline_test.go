@@ -33,7 +33,7 @@ func convBatchNorm(f *b, x []*v, attrs ...any) *v {
 	return f.Op("BatchNormalization", append(in(f.Op("Conv", x[:2])), x[2:]...), attrs...)
 }
 
-func TestCallsOfFunctionsFoldLikeTheirBodies(t *testing.T) {
+func TestInline_CallsFoldLikeTheirBodies(t *testing.T) {
 	arguments := func(m *b, x *v) []*v {
 		return in(x, m.Weight(4, 3, 2, 2), m.Const(m.Signed(4), 4), m.Weight(4), m.Weight(4), m.Const(m.Uniform(4, 0.4, 1.8), 4))
 	}
@@ -103,7 +103,7 @@ func TestCallsOfFunctionsFoldLikeTheirBodies(t *testing.T) {
 	}
 }
 
-func TestFunctionsInWhichNothingFoldsStay(t *testing.T) {
+func TestInline_FunctionsWithoutFoldsStay(t *testing.T) {
 	build := func() *model.Model {
 		m := modeltest.New(5)
 		function(m, "Stuck", "", 2, func(f *b, x []*v) *v { return f.Op("Tanh", in(f.Op("Mul", in(f.Op("Tanh", x[:1]), x[1])))) })

@@ -23,10 +23,10 @@ type inventory struct {
 type heldNode struct {
 	path, typ, name string
 	attrs           []model.Attr
-	stands          bool // still, once compare has looked
+	stands          bool // set by compare: it still exists
 }
 
-// String is what the node was called.
+// String is the node's old name.
 func (n *heldNode) String() string { return (&model.Node{Type: n.typ, Name: n.name}).String() }
 
 // heldConst is a constant as it was.
@@ -75,8 +75,8 @@ func takeInventory(m *model.Model) *inventory {
 
 func isFloat(a model.Attr) bool { return a.Kind == model.FloatAttr }
 
-// dropIdentities drops maps that became nothing: they would stand between readers of one value that are alike. What changes
-// the value that one hands on changes what it output, so both are of one region.
+// dropIdentities drops maps that became identities: they would hide that two nodes read the same value. A change of the
+// identity's input changes its output, so both belong to one region.
 func (p *planner) dropIdentities() {
 	for _, n := range p.identities {
 		if n.Removed() || n.Type != "Identity" || n.Outputs[0].Output {
@@ -92,8 +92,8 @@ func (p *planner) dropIdentities() {
 	p.identities = nil
 }
 
-// prune drops maps that became nothing, and the constants and the nodes that compute with constants alone that had readers
-// and have none any more.
+// prune drops maps that became identities, and constants and nodes of constant expressions that have lost their last
+// reader.
 func (p *planner) prune(before *inventory) {
 	p.dropIdentities()
 	var unread []*model.Node
@@ -150,7 +150,7 @@ func (p *planner) prune(before *inventory) {
 	})
 }
 
-// shareAlike makes copies of a weight that were folded alike one constant again.
+// shareAlike merges copies of a weight that got equal factors into one constant again.
 func (p *planner) shareAlike() {
 	type key struct {
 		graph *model.Graph
@@ -182,7 +182,7 @@ func alikeFactors(f, g tensor.Factor) bool {
 	return f.Layout == g.Layout && slices.EqualFunc(f.Scale, g.Scale, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
-// newFloat says whether an attribute is a number, stored as float32, that was not there before.
+// newFloat says whether an attribute is a float, which is stored as float32, that differs from before.
 func newFloat(a model.Attr, before []model.Attr) bool {
 	return isFloat(a) && !slices.ContainsFunc(before, func(b model.Attr) bool { return a.Name == b.Name && a.Float == b.Float })
 }

@@ -7,20 +7,20 @@ import (
 	"github.com/zoofold/zoofold/zoo/op"
 )
 
-// move is the transaction that carries one map. Operators ask it to take the map on (Back, Forward), and leave edits with
-// it. Nothing of the graph changes until the planner accepts the move.
+// move is the transaction that carries one map. An operator absorbs the map by adding edits to the move, or passes it on to
+// its neighbours by Back and Forward. The graph changes only when the planner accepts the move.
 type move struct {
 	p       *planner
 	start   *model.Node   // a node of the map's own
 	nodes   []*model.Node // all that the move touches, the map's own nodes first
 	seen    map[*model.Node]side
 	into    []*model.Node    // those that absorbed the map
-	late    []func() *Reason // checks too dear to make before the way is known to be free
+	late    []func() *Reason // expensive checks, made when all operators have agreed
 	edits   []func()
 	made    []made   // constants that the edits put in, in order
 	changes []change // of constants that are the file's
 	added   cost     // of per-channel nodes that the edits put in
-	asked   *int     // how often a node was asked, what came to nothing included
+	asked   *int     // how often a node was asked, attempts that failed included
 }
 
 // side is the side from which a map comes to a node.
@@ -32,7 +32,7 @@ const (
 	outputSide
 )
 
-// maxAsked bounds how often a move asks: where there is a choice, and again at the next node, the ways multiply.
+// maxAsked bounds how often a move asks nodes: with a choice at every node, the number of ways grows exponentially.
 const maxAsked = 1 << 14
 
 // cost orders the work of per-channel nodes: fewer nodes first, then cheaper ones.
@@ -59,7 +59,7 @@ func (p *planner) newMove(run []*model.Node) *move {
 	return m
 }
 
-// Back asks for input k of n to become a(input): of what computes it.
+// Back asks the node that computes input k of n to compute a(input) instead.
 func (m *move) Back(n *model.Node, k int, a affine) *Reason {
 	if a.Identity() {
 		return nil
@@ -99,14 +99,14 @@ func (m *move) Back(n *model.Node, k int, a affine) *Reason {
 	})
 }
 
-// channelled says whether v has the axis of a map and as many channels on it, as far as its shape is known: a damaged file
-// may say otherwise before and behind a node.
+// channelled says whether v, as far as its shape is known, has the map's axis with as many channels: the declared shapes of
+// a damaged file may contradict each other.
 func channelled(v *model.Value, a affine) bool {
 	return a.Axis == uniform || v.Shape == nil || a.Axis < len(v.Shape) && (v.Shape[a.Axis] < 0 || v.Shape[a.Axis] == int64(len(a.Scale)))
 }
 
-// unseen says whether nobody who reads v, but n as its input k, sees a channel that the map changes. Those readers are part
-// of the move.
+// unseen says whether no reader of v, except n as its input k, depends on a channel that the map changes. These readers
+// become part of the move.
 func (m *move) unseen(v *model.Value, n *model.Node, k int, a affine) bool {
 	var others []*model.Node
 	for _, u := range v.Uses {
@@ -129,7 +129,7 @@ func (m *move) unseen(v *model.Value, n *model.Node, k int, a affine) bool {
 	return true
 }
 
-// Forward asks the readers of v to do as if they read a(v).
+// Forward asks the readers of v to compute, from v, what they would compute from a(v).
 func (m *move) Forward(v *model.Value, a affine) *Reason {
 	if a.Identity() {
 		return nil
@@ -179,7 +179,7 @@ func (m *move) visit(n *model.Node, from side, ask func(*operator) *Reason) *Rea
 		return because(Unsupported, "planning has ended: %v", err)
 	}
 	if *m.asked++; *m.asked > maxAsked {
-		return because(Unsupported, "there are too many ways before and after %v to try", n)
+		return because(Unsupported, "there are too many combinations of operators before and after %v to try", n)
 	}
 	if m.seen[n] == 0 {
 		m.seen[n] = from
@@ -188,7 +188,7 @@ func (m *move) visit(n *model.Node, from side, ask func(*operator) *Reason) *Rea
 	return ask(o)
 }
 
-// Try asks for something that the move can do without: if it is refused, nothing of it remains.
+// Try runs a part of the move that may fail: if it is refused, its edits are undone.
 func (m *move) Try(ask func() *Reason) *Reason {
 	saved := *m
 	why := ask()
@@ -201,13 +201,13 @@ func (m *move) Try(ask func() *Reason) *Reason {
 	return why
 }
 
-// Edit leaves an edit with the move, to be made if it is accepted.
+// Edit adds an edit, to be made if the move is accepted.
 func (m *move) Edit(edit func()) { m.edits = append(m.edits, edit) }
 
-// Check leaves a check that is made when the whole way is free: one that reads many elements, say.
+// Check adds a check to be made when all operators have agreed: one that reads many elements, say.
 func (m *move) Check(check func() *Reason) { m.late = append(m.late, check) }
 
-// Absorbed notes that the node takes the map into its constants. It refuses nodes that the user wants kept.
+// Absorbed records that the node takes the map into its constants. It refuses nodes that the user wants kept.
 func (m *move) Absorbed(n *model.Node) *Reason {
 	if m.p.kept(n) {
 		return because(Keep, "%v is to be kept", n)
@@ -218,8 +218,8 @@ func (m *move) Absorbed(n *model.Node) *Reason {
 	return nil
 }
 
-// Rebuild refuses what changes more of the graph than constants, new nodes and other types or attributes of n among it,
-// where the model's file stores layers and has no place for that.
+// Rebuild refuses edits beyond constants (new nodes, another type or attributes of n) for formats that store layers and
+// cannot express them.
 func (m *move) Rebuild(n *model.Node) *Reason {
 	switch {
 	case m.p.opt.Neutralize:
@@ -230,7 +230,7 @@ func (m *move) Rebuild(n *model.Node) *Reason {
 	return because(Unsupported, "%v would have to become other operators, which its file cannot store", n)
 }
 
-// stores refuses another constant as input k of n where the model's file has no place for it.
+// stores refuses to change input k of n if the model's file has no place for it.
 func (m *move) stores(n *model.Node, k int) *Reason {
 	if v := n.In(k); m.p.opt.Neutralize && (v == nil || v.Const == nil || v.Producer != nil || v.Output || len(v.Uses) != 1) {
 		return because(Keep, "%v has no stored %s of its own, and norms: neutralize adds none", n, op.Of(n).Input(k))
@@ -246,8 +246,8 @@ func (m *move) stores(n *model.Node, k int) *Reason {
 	return because(Unsupported, "the file of %v has no place for another %s", n, op.Of(n).Input(k))
 }
 
-// hasPlace says whether the model's file can store another constant as input k of n. Where every layer and weight stays, it
-// has to be stored already, for one place alone.
+// hasPlace says whether the model's file can store a changed constant as input k of n. With Options.Neutralize the constant
+// has to be stored already, and be used in one place only.
 func (p *planner) hasPlace(n *model.Node, k int) bool {
 	if p.model.Place == nil {
 		return true

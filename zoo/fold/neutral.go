@@ -7,9 +7,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// A network whose architecture is code has to keep every node, and every constant with its name and shape. Neutralize then
-// moves what can move by changing values alone: the scales of batch normalisations, and what normalisations over their
-// input end in. A batch normalisation is left with γ = 1, μ = 0, σ² = 1 − ε and for β the shift of its map.
+// A network whose architecture is code has to keep every node, and every constant with its name and shape. Neutralize moves
+// what can be moved by changing values alone: the scales of batch normalisations, and γ and β of layer normalisations and
+// their like. A batch normalisation is left with γ = 1, μ = 0, σ² = 1 − ε and for β the shift of its map.
 
 // neutralPass is pass where Options.Neutralize holds.
 func (p *planner) neutralPass() bool {
@@ -53,7 +53,7 @@ func (p *planner) neutralize(r *run) bool {
 	return false
 }
 
-// sendScale sends the scale of a run to that side of linear operators, if it has one that can go.
+// sendScale moves the scale of a run to the linear operators on that side, if it is not 1 and they take it.
 func (p *planner) sendScale(r *run, to side, send func(*move, affine) *Reason) (sent bool, why *Reason) {
 	m := p.newMove(r.nodes)
 	scale, why := m.neutral(r, to)
@@ -74,7 +74,7 @@ func (p *planner) sendScale(r *run, to side, send func(*move, affine) *Reason) (
 	return true, nil
 }
 
-// whyScaleStays is why the scale of a run cannot be taken out of it, or that there is no scale but 1.
+// whyScaleStays is the reason why the scale of a run cannot be taken out of it: there may be none but 1.
 func (m *move) whyScaleStays(r *run, unit float64) *Reason {
 	if slices.ContainsFunc(r.a.Scale, func(s float64) bool { return !(math.Abs(s-1) <= unit) }) {
 		for _, n := range r.nodes {
@@ -86,8 +86,8 @@ func (m *move) whyScaleStays(r *run, unit float64) *Reason {
 	return because(Keep, "norms: neutralize keeps the node, which only adds")
 }
 
-// neutral edits the run's nodes so that they compute what is left of its map once its scale has gone to that side, and returns
-// the scale: s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s), where e is what the nodes cannot give away.
+// neutral edits the run's nodes so that they compute what is left of its map when its scale moves to that side, and returns
+// the scale. With e the part of the scale that the nodes have to keep, s·x + t = e·(s/e·x) + t = s/e·(e·x + t·e/s).
 func (m *move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	holder, nodes := -1, make([]*parameters, len(r.nodes))
 	for k, n := range r.nodes {
@@ -101,8 +101,8 @@ func (m *move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 		}
 	}
 	channels := len(r.a.Scale)
-	left := scaling(1, ones(channels)) // what the nodes do without the holder's shift
-	after := ones(channels)            // what multiplies the holder's shift
+	left := scaling(1, ones(channels)) // the map of the nodes without the shift of the node that keeps it
+	after := ones(channels)            // the scale that multiplies that shift
 	for k, n := range r.nodes {
 		b := nodes[k]
 		b.unscale(n)
@@ -155,7 +155,7 @@ func (m *move) neutral(r *run, to side) (scale []float64, _ *Reason) {
 	return scale, nil
 }
 
-// parameters are a batch normalisation's, to be changed, and which of them, by the node's input, have a place in the file.
+// parameters are a batch normalisation's parameters to be changed, and which of them, by the node's input, the file stores.
 type parameters struct {
 	batchNorm
 	stored [5]bool
@@ -173,7 +173,7 @@ func (m *move) parameters(n *model.Node) (*parameters, *Reason) {
 	return p, nil
 }
 
-// unscale makes γ/√(σ² + ε) as near to 1 as the parameters that the file has a place for allow.
+// unscale makes γ/√(σ² + ε) as near to 1 as the parameters that the file stores allow.
 func (b *parameters) unscale(n *model.Node) {
 	gamma, variance := b.stored[1], b.stored[4]
 	for c := range b.gamma {
@@ -186,7 +186,7 @@ func (b *parameters) unscale(n *model.Node) {
 	}
 }
 
-// setParameters leaves the edits that a batch normalisation has these parameters, where they are others.
+// setParameters adds the edits that give a batch normalisation these parameters, where they differ.
 func (m *move) setParameters(n *model.Node, b *parameters) *Reason {
 	for k, values := range [][]float64{b.gamma, b.beta, b.mean, b.variance} {
 		v := n.In(k + 1)
@@ -200,8 +200,8 @@ func (m *move) setParameters(n *model.Node, b *parameters) *Reason {
 	return nil
 }
 
-// A scale on its way to a linear operator passes a batch normalisation, which would otherwise hand it on in the next pass,
-// perhaps to where it came from.
+// A scale on its way to a linear operator passes a batch normalisation. If it stopped there, the next pass would move it
+// on, perhaps back to where it came from.
 
 // backThroughNorm: s·(e·(x − μ) + β) = e·(s·x − s·μ) + s·β.
 func (m *move) backThroughNorm(n *model.Node, a affine) *Reason {
@@ -223,7 +223,7 @@ func (m *move) forwardThroughNorm(n *model.Node, a affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// scaleNorm leaves the edit that μ and β of a batch normalisation are multiplied.
+// scaleNorm adds the edit that multiplies μ and β of a batch normalisation.
 func (m *move) scaleNorm(n *model.Node, a affine) *Reason {
 	b, why := m.parameters(n)
 	if why != nil {
@@ -231,7 +231,7 @@ func (m *move) scaleNorm(n *model.Node, a affine) *Reason {
 	}
 	a, ok := a.Over(1, len(b.gamma))
 	if !ok || a.Shifts() {
-		return because(Nonlinear, "%v lets scales of its channels through and nothing else", n)
+		return because(Nonlinear, "only scales of its channels can pass %v", n)
 	}
 	for c, s := range a.Scale {
 		b.beta[c] *= s

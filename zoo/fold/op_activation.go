@@ -35,7 +35,7 @@ func homogeneousBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func homogeneousForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its slope from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its slope", n)
 	}
 	if why := positivelyHomogeneous(n, a); why != nil {
 		return why
@@ -43,7 +43,7 @@ func homogeneousForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// limits are a Clip's, infinite where there are none: the largest number of a type is none.
+// limits are a Clip's limits; infinite where it has none, or where its limit is the largest number of the type.
 type limits struct{ lo, hi float64 }
 
 func (m *move) limits(n *model.Node) (limits, *Reason) {
@@ -70,7 +70,7 @@ func (l limits) none() bool { return math.IsInf(l.lo, -1) && math.IsInf(l.hi, 1)
 // finite says whether there are both limits.
 func (l limits) finite() bool { return !math.IsInf(l.lo, 0) && !math.IsInf(l.hi, 0) }
 
-// turned are limits that were multiplied by a number: in the other order where that is negative.
+// turned are the limits multiplied by a number: a negative one exchanges them.
 func (l limits) turned(s float64) limits {
 	if s < 0 {
 		l.lo, l.hi = l.hi, l.lo
@@ -78,13 +78,14 @@ func (l limits) turned(s float64) limits {
 	return l
 }
 
-// rectify says whether the limits are those of a rectifier: 0 or none.
+// rectify says whether each limit is 0 or infinite: a rectifier.
 func (l limits) rectify() bool {
 	return (l.lo == 0 || math.IsInf(l.lo, -1)) && (l.hi == 0 || math.IsInf(l.hi, 1))
 }
 
-// clamp is what a Clip does to a map: one without limits lets all pass, a rectifier lets positive scales pass, others take
-// only a map that is the same for all channels into their limits. A negative scale changes these round, if both are there.
+// clamp checks that a map can pass a Clip, and returns the Clip's limits and the map, uniform where it goes into the
+// limits. A Clip without limits lets every map pass, and a rectifier scales above 0. Others take a map that is the same for
+// all channels into their limits, which a negative scale exchanges.
 func (m *move) clamp(n *model.Node, a affine) (l limits, b affine, why *Reason) {
 	if l, why = m.limits(n); why != nil {
 		return l, a, why
@@ -105,7 +106,7 @@ func (m *move) clamp(n *model.Node, a affine) (l limits, b affine, why *Reason) 
 	return l, b, nil
 }
 
-// setLimits leaves the edit that a Clip has other limits than it had; infinite ones stay.
+// setLimits adds the edit that changes a Clip's finite limits.
 func (m *move) setLimits(n *model.Node, from, to limits) *Reason {
 	for k, x := range [][2]float64{{from.lo, to.lo}, {from.hi, to.hi}} {
 		switch {
@@ -147,7 +148,7 @@ func clipBack(m *move, n *model.Node, _ int, a affine) *Reason {
 // activation takes the map and its range travels on: (hi − lo)·HardSigmoid(x; s/(hi − lo), (t − lo)/(hi − lo)) + lo.
 func clipForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its limits from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its limits", n)
 	}
 	l, b, why := m.clamp(n, a)
 	if why != nil {
@@ -166,7 +167,8 @@ func clipForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
-// becomeHardSigmoid leaves the edit that clip(s·x + t; lo, hi) is computed by a HardSigmoid, and sends its range on.
+// becomeHardSigmoid adds the edit that turns clip(s·x + t; lo, hi) into a HardSigmoid, and moves the map from [0, 1] to
+// [lo, hi] forward.
 func (m *move) becomeHardSigmoid(n *model.Node, l limits, s, t float64) *Reason {
 	width := l.hi - l.lo
 	y := n.Outputs[0]
@@ -196,7 +198,7 @@ func setHardSigmoid(n *model.Node, alpha, beta float64) {
 	n.SetAttr(model.Float("beta", beta))
 }
 
-// intoHardSigmoid is a map as one for all channels, with a positive scale, where a HardSigmoid takes that into its attributes.
+// intoHardSigmoid is the map as one scale above 0 and one shift, which a HardSigmoid can take into its attributes.
 func (m *move) intoHardSigmoid(n *model.Node, a affine) (s, t float64, why *Reason) {
 	b, ok := a.Flat()
 	if !ok {

@@ -31,7 +31,7 @@ func batchNormMap(p *planner, n *model.Node) (int, affine, *Reason) {
 	a := affine{1, make([]float64, len(b.gamma)), make([]float64, len(b.gamma))}
 	for c := range b.gamma {
 		if !(b.variance[c]+b.epsilon > 0) || math.IsInf(b.variance[c], 0) {
-			return 0, affine{}, because(Statistics, "channel %d of %v has variance %g, with epsilon %g no positive number: is this a valid model?", c, n, b.variance[c], b.epsilon)
+			return 0, affine{}, because(Statistics, "channel %d of %v has variance %g, which is not positive with epsilon %g: is this a valid model?", c, n, b.variance[c], b.epsilon)
 		}
 		a.Scale[c] = b.gamma[c] / b.deviation(c)
 		a.Shift[c] = b.beta[c] - b.mean[c]*a.Scale[c]
@@ -49,7 +49,7 @@ func (p *planner) batchNorm(n *model.Node) (*batchNorm, *Reason) {
 		return nil, because(Training, "%v normalises with the statistics of the batch", n)
 	case opset < 7 && n.Int("is_test", 0) != 1:
 		return nil, because(Training, "%v normalises with the statistics of the batch (no is_test)", n)
-	case opset < 9 && n.Int("spatial", 1) != 1 && (n.In(0) == nil || len(n.In(0).Shape) != 2): // a matrix has one position
+	case opset < 9 && n.Int("spatial", 1) != 1 && (n.In(0) == nil || len(n.In(0).Shape) != 2): // an input of two axes has no spatial ones
 		return nil, because(Unsupported, "%v has statistics for each position, not for each channel (spatial=0)", n)
 	}
 	for _, v := range n.Outputs[1:] {
@@ -110,8 +110,8 @@ func batchNormForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.setBatchNorm(n, a)
 }
 
-// setBatchNorm leaves the edit that a BatchNormalization computes the map. It keeps its variance, and its mean unless the
-// shift would drown in it: γ' = s·√(σ² + ε), β' = t + μ·s.
+// setBatchNorm adds the edit that makes a BatchNormalization compute the map. It keeps its variance, and its mean unless
+// the shift would lose its precision to it: γ' = s·√(σ² + ε), β' = t + μ·s.
 func (m *move) setBatchNorm(n *model.Node, a affine) *Reason {
 	b, why := m.p.batchNorm(n)
 	if why != nil {
@@ -142,7 +142,8 @@ func (m *move) setBatchNorm(n *model.Node, a affine) *Reason {
 	return m.Values(n, 2, n.In(2).DType, shape, beta)
 }
 
-// drowns says whether the mean's share of the shift grows so much, with the scale, that t + μ·s would hold little of t.
+// drowns says whether μ·s is over 2¹² times larger than the shifts of the node and of the map, so that t + μ·s would keep
+// few of t's digits.
 func (b *batchNorm) drowns(a affine) bool {
 	for c, mu := range b.mean {
 		usual := math.Abs(mu*b.gamma[c]/b.deviation(c)) + math.Abs(b.beta[c]) + math.Abs(a.Shift[c])

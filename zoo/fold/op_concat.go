@@ -47,7 +47,7 @@ func total(parts []int) int {
 	return sum
 }
 
-// part is the map of channels from to from+count, for the channels of all parts.
+// part is the map of the channels of part k, out of a map of the joined channels; all are the extents of the parts.
 func part(n *model.Node, a affine, all []int, k int) (affine, *Reason) {
 	if a.Axis == uniform {
 		return a, nil
@@ -59,7 +59,7 @@ func part(n *model.Node, a affine, all []int, k int) (affine, *Reason) {
 	return a.Slice(from, from+all[k]), nil
 }
 
-// joined is the map that is a for part k and nothing for the others.
+// joined is the map of the joined channels that is a on part k and the identity on the others.
 func joined(a affine, axis int, all []int, k int) (affine, *Reason) {
 	a, ok := a.Over(axis, all[k])
 	if !ok {
@@ -148,7 +148,7 @@ func splitBack(m *move, n *model.Node, k int, a affine) *Reason {
 
 func splitForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its sizes from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its sizes", n)
 	}
 	axis, why := axisOf(n, 0, n.In(0))
 	if why != nil {
@@ -174,7 +174,7 @@ func splitForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return nil
 }
 
-// forwardIfRead is Forward for an output that may have no readers because nobody needs it.
+// forwardIfRead is Forward for an output that may be unused.
 func (m *move) forwardIfRead(v *model.Value, a affine) *Reason {
 	if v == nil || len(v.Uses) == 0 && !v.Output {
 		return nil

@@ -15,7 +15,7 @@ func init() {
 	)
 }
 
-// channels writes a map that arrives at an operator whose channels are axis 1 for its n channels.
+// channels writes a map for the count channels of an operator whose channel axis is 1.
 func channels(n *model.Node, a affine, count int64) (affine, *Reason) {
 	b, ok := a.Over(1, int(count))
 	if !ok {
@@ -142,8 +142,8 @@ func convTransposeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.Sum(n, 1, 2, 1, w.DType, out, tensor.Factor{Layout: in, Scale: a.Shift})
 }
 
-// spreads says whether an output of a transposed convolution may see more or fewer inputs than one: none lie behind what
-// negative pads add.
+// spreads says whether an output of a transposed convolution may be computed from several inputs or from none: negative
+// pads add positions that no input reaches.
 func spreads(n *model.Node, kernel []int64) bool {
 	other := func(than int64) func(int64) bool { return func(x int64) bool { return x != than } }
 	return slices.ContainsFunc(kernel, other(1)) || slices.ContainsFunc(n.Ints("strides"), other(1)) ||

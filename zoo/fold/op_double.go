@@ -41,13 +41,13 @@ func (p *planner) readBefore(v *model.Value, k int) bool {
 	return p.doubles(n) && slices.ContainsFunc(v.Uses[:k], func(u model.Use) bool { return u.Node == n })
 }
 
-// unread removes a run whose result nobody reads, and says whether it did.
+// unread removes a run whose result is not read, and says whether it did.
 func (p *planner) unread(r *run) bool {
 	if out := r.last().Outputs[0]; out.Output || len(out.Uses) > 0 {
 		return false
 	}
 	return p.newMove(r.nodes).settle(r, func() {
-		p.regions.dropped = append(p.regions.dropped, r.first()) // what it read may change now, as if it had never been read
+		p.regions.dropped = append(p.regions.dropped, r.first()) // the value that the run read may change from now on
 		for _, n := range slices.Backward(r.nodes) {
 			n.Remove()
 		}

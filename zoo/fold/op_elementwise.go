@@ -67,7 +67,7 @@ func each(xs []float64, f func(float64) float64) []float64 {
 	return out
 }
 
-// binaryMap reads a node of two inputs, one of them constant, as a map: of gives scale and shift for the constant's
+// binaryMap reads a node of two inputs, one of them constant, as a map: of computes scales and shifts from the constant's
 // elements; first says that the constant is the first operand.
 func (p *planner) binaryMap(n *model.Node, of func(c []float64, first bool) (scale, shift []float64, why *Reason)) (int, affine, *Reason) {
 	if len(n.Inputs) != 2 || n.In(0) == nil || n.In(1) == nil {
@@ -78,14 +78,14 @@ func (p *planner) binaryMap(n *model.Node, of func(c []float64, first bool) (sca
 		data = 1
 	}
 	x, c := n.In(data), n.In(1-data)
-	if p.isConstant(x) || !x.DType.Float() && !c.DType.Float() { // constant itself, or integers: no weights
+	if p.isConstant(x) || !x.DType.Float() && !c.DType.Float() { // x is constant too, or both are integers
 		return 0, affine{}, &Reason{}
 	}
 	if !p.isConstant(c) {
 		if c.Const != nil {
 			return 0, affine{}, p.notConstant("operand", c, n)
 		}
-		return 0, affine{}, &Reason{} // two values computed at run time
+		return 0, affine{}, &Reason{} // both operands are computed at run time
 	}
 	shape, values, ok := p.constant(c)
 	if !ok {
@@ -106,8 +106,8 @@ func (p *planner) binaryMap(n *model.Node, of func(c []float64, first bool) (sca
 	return data, affine{axis, scale, shift}, nil
 }
 
-// aligned is a constant's shape as it is broadcast with x, input k of n, aligned to the right. Operator sets before 7 broadcast the
-// second operand only, if told so, from an axis on.
+// aligned is a constant's shape as it is broadcast with x, input k of n, aligned to the right. Before operator set 7, only
+// the second operand is broadcast, with the attribute broadcast, from an axis on.
 func (p *planner) aligned(n *model.Node, x *model.Value, shape []int64, k int) ([]int64, *Reason) {
 	if p.model.Opset[""] >= 7 || slices.Equal(shape, x.Shape) {
 		return shape, nil
@@ -121,7 +121,7 @@ func (p *planner) aligned(n *model.Node, x *model.Value, shape []int64, k int) (
 }
 
 // perChannel reads a constant that is broadcast with x, aligned to the right, as one number for each channel of an axis of
-// x, or as one for all. A constant that makes the result larger than x is neither.
+// x, or as one for all. It fails for a constant that makes the result larger than x.
 func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) (int, []float64, *Reason) {
 	if len(shape) == 0 {
 		return uniform, values, nil
@@ -130,7 +130,7 @@ func perChannel(n *model.Node, x *model.Value, shape []int64, values []float64) 
 		return 0, nil, because(NotPerChannel, "the rank of the input of %v is not known", n)
 	}
 	if len(shape) > len(x.Shape) || len(values) == 0 {
-		return 0, nil, because(NotPerChannel, "the constant of %v has shape %v, which widens its input", n, shape)
+		return 0, nil, because(NotPerChannel, "the constant of %v has shape %v, which would broadcast its input", n, shape)
 	}
 	first := len(x.Shape) - len(shape)
 	axis := uniform

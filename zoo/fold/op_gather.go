@@ -56,7 +56,7 @@ func gatherSees(m *move, n *model.Node, k, axis int) ([]int64, *Reason) {
 func gatherBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	along, rank, why := gatherAxis(n)
 	data := n.In(0)
-	if m.p.isConstant(data) && (a.Axis == uniform || a.Shifts()) { // the table as a whole becomes another
+	if m.p.isConstant(data) && (a.Axis == uniform || a.Shifts()) { // every element of the table changes
 		if why := m.Absorbed(n); why != nil {
 			return why
 		}
@@ -90,7 +90,7 @@ func gatherBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func gatherForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its indices from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its indices", n)
 	}
 	if a.Axis == uniform {
 		return m.Forward(n.Outputs[0], a)

@@ -7,8 +7,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// A Gemm whose weight is A: the rows of A' are the channels of Y, on axis 0, and its columns meet the rows of B'. C has a
-// number for each row then.
+// A Gemm whose weight is A: the rows of A' are the channels of Y, on axis 0, and it sums over the columns of A'. C then has
+// a number for each row.
 
 // leftWeighted says whether the weight of a Gemm is its first operand.
 func (p *planner) leftWeighted(n *model.Node) bool {

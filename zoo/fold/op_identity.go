@@ -22,7 +22,7 @@ func identityForward(m *move, n *model.Node, _ int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// inference says why a Dropout does something at inference, or nil.
+// inference is the reason why a Dropout may change its input at inference, or nil.
 func (m *move) inference(n *model.Node, k int) *Reason {
 	training := m.p.model.Opset[""] < 7 && n.Int("is_test", 0) == 0
 	if v := n.In(2); v != nil {

@@ -67,7 +67,7 @@ func matMulAbsorb(m *move, n *model.Node, a affine) *Reason {
 	return m.addAfter(n, b)
 }
 
-// vectorAbsorb takes a scale of the output into a weight of one axis, over which n sums: one number for all.
+// vectorAbsorb takes a scale of the output, which has to be one number, into a weight of one axis.
 func (m *move) vectorAbsorb(n *model.Node, k int, shape []int64, a affine) *Reason {
 	b, ok := a.Flat()
 	if !ok || b.Shifts() || shape[0] > maxValues {
@@ -76,8 +76,8 @@ func (m *move) vectorAbsorb(n *model.Node, k int, shape []int64, a affine) *Reas
 	return m.Rescale(n, k, tensor.Factor{Layout: tensor.AxisLayout(shape, 0), Scale: slices.Repeat(b.Scale, int(shape[0]))})
 }
 
-// summed says whether n sums over an axis of its input k, and which axis of its output one that it keeps is. Both inputs
-// have known ranks.
+// summed says whether n sums over an axis of its input k; if not, out is that axis in the output. The ranks of both inputs
+// have to be known.
 func summed(n *model.Node, k int, axis int) (out int, yes bool) {
 	x, y := n.In(k), n.Outputs[0]
 	behind := len(x.Shape) - 1 - axis
@@ -104,7 +104,7 @@ func matrices(n *model.Node) bool {
 	return a >= 2 && b >= 2
 }
 
-// backFactor asks a factor for a scale over an axis that it brings to the output: (s·A)·B = s·(A·B).
+// backFactor asks input k of a product for a scale along an axis that the output takes from it: (s·A)·B = s·(A·B).
 func (m *move) backFactor(n *model.Node, k int, a affine) *Reason {
 	x, y := n.In(k), n.Outputs[0]
 	if x == nil || m.p.isConstant(x) || a.Shifts() {
@@ -113,10 +113,10 @@ func (m *move) backFactor(n *model.Node, k int, a affine) *Reason {
 	if a.Axis != uniform {
 		axis := a.Axis - len(y.Shape) + len(x.Shape)
 		if y.Shape == nil || !matrices(n) || axis < 0 || axis >= len(x.Shape) || x.Shape[axis] != int64(len(a.Scale)) {
-			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
+			return because(NotPerChannel, "the map is over axis %d, which is not one of %q in %v", a.Axis, x.Name, n)
 		}
 		if _, yes := summed(n, k, axis); yes {
-			return because(NotPerChannel, "the map is over axis %d, which %q does not bring to %v", a.Axis, x.Name, n)
+			return because(NotPerChannel, "the map is over axis %d, which is not one of %q in %v", a.Axis, x.Name, n)
 		}
 		a.Axis = axis
 	}
@@ -167,7 +167,7 @@ func matMulTake(m *move, n *model.Node, from int, a affine) *Reason {
 		shape = []int64{shape[0], 1}
 	}
 	axis := len(shape) - summed
-	b, ok := a.Over(len(x.Shape)-kept, int(shape[axis])) // B's rows meet A's columns, and the reverse
+	b, ok := a.Over(len(x.Shape)-kept, int(shape[axis])) // the product sums over A's columns and B's rows
 	if !ok {
 		return because(NotPerChannel, "the map is over axis %d of %d, not over the %d that %v sums over", a.Axis, len(x.Shape), shape[axis], n)
 	}
@@ -226,7 +226,7 @@ func (m *move) gemmable(n *model.Node, shape []int64) bool {
 	return len(shape) == 2 && len(x.Shape) == 2 && m.p.isConstant(n.In(1)) && !m.p.isConstant(x) && m.p.model.Opset[""] >= 9 && !m.p.opt.Off["gemm"]
 }
 
-// becomeGemm leaves the edit that the product becomes a Gemm with that bias.
+// becomeGemm adds the edit that turns the product into a Gemm with that bias.
 func (m *move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why
@@ -235,7 +235,7 @@ func (m *move) becomeGemm(n *model.Node, dtype tensor.DType, bias []float64) *Re
 	return m.Values(n, 2, dtype, []int64{int64(len(bias))}, bias)
 }
 
-// addAfter leaves the edit that the map's shift is added to the output of n by a new node, whose cost the caller counts.
+// addAfter adds the edit that adds the map's shift to the output of n by a new Add. The caller accounts for its cost.
 func (m *move) addAfter(n *model.Node, a affine) *Reason {
 	if why := m.Rebuild(n); why != nil {
 		return why

@@ -16,9 +16,9 @@ func init() {
 	}
 }
 
-// A normalisation that depends on its input is no affine map, but ends in one: the multiplication by γ and the addition of
-// β. That tail can go into the linear operators that read it, and leaves γ = 1 and β = 0; and it can take maps that come
-// after it.
+// A normalisation with statistics of its input is not an affine map, but ends in one, its tail: the multiplication by γ and
+// the addition of β. The tail can move into the linear operators that read the normalisation, which leaves γ = 1 and β = 0;
+// and it can absorb maps from behind.
 
 // tail is the map in which a normalisation ends, with γ as input 1 and β as input 2 (or none: bias is false).
 func (p *planner) tail(n *model.Node, axis int, bias bool) (affine, *Reason) {
@@ -65,7 +65,7 @@ func groupNormTail(p *planner, n *model.Node) (affine, *Reason) {
 	return p.tail(n, 1, true)
 }
 
-// setTail leaves the edit that a normalisation ends in another map.
+// setTail adds the edit that gives a normalisation another tail.
 func (m *move) setTail(n *model.Node, a affine) *Reason {
 	if why := m.Absorbed(n); why != nil {
 		return why
@@ -89,7 +89,7 @@ func tailBack(m *move, n *model.Node, k int, a affine) *Reason {
 		return why
 	}
 	if m.p.opt.Neutralize {
-		return because(Nonlinear, "%v normalises what it reads", n)
+		return because(Nonlinear, "no scale or offset can pass %v, which normalises its input", n)
 	}
 	b, ok := own.Then(a)
 	if k != 0 || !ok {
@@ -98,8 +98,8 @@ func tailBack(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.setTail(n, b)
 }
 
-// sendTail moves the tail of a normalisation into what reads it, and says whether it did. Where its shift has to stay, the
-// scale goes alone if the model has a use for that: γ·x + β = γ·(x + β/γ).
+// sendTail moves the tail of a normalisation into its readers, and says whether it did. If the shift has to stay, the scale
+// moves alone where that saves work: γ·x + β = γ·(x + β/γ).
 func (p *planner) sendTail(n *model.Node) bool {
 	a, why := p.operator(n).Tail(p, n)
 	if why == nil && a.Identity() {
@@ -127,7 +127,7 @@ func (p *planner) sendTail(n *model.Node) bool {
 	return why == nil
 }
 
-// nothing is the map that does nothing. Those of one size share their numbers: a language model has a γ of ones for each of
+// nothing is the identity. Identities of one size share their numbers, since a language model has a γ of ones for each of
 // its normalisations.
 func (p *planner) nothing(axis, channels int) affine {
 	if len(p.plain.Scale) != channels {
@@ -136,7 +136,7 @@ func (p *planner) nothing(axis, channels int) affine {
 	return affine{axis, p.plain.Scale, p.plain.Shift}
 }
 
-// send moves a map into what reads a normalisation, which ends in another one then.
+// send moves the map a into the readers of a normalisation, whose tail becomes left.
 func (p *planner) send(r *run, a, left affine) *Reason {
 	m, n := p.newMove(r.nodes), r.first()
 	if why := m.setTail(n, left); why != nil {

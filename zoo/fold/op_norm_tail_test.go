@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 )
 
-func TestTheScaleOfAnRMSNormalisationGoesIntoWhatReadsIt(t *testing.T) {
+func TestNormTail_RMSScaleGoesIntoReaders(t *testing.T) {
 	product := func(m *b, y *v) *v { return m.Op("MatMul", in(y, m.Weight(4, 5))) }
 	for _, test := range []struct {
 		name  string
@@ -63,7 +63,7 @@ func TestTheScaleOfAnRMSNormalisationGoesIntoWhatReadsIt(t *testing.T) {
 
 // What reads the normalisation has a place for a bias or none, as a checkpoint's layers have. γ goes into both; β goes along
 // where every reader takes it, and stays as β/γ where one does not.
-func TestAScaleGoesAloneWhereAShiftCannot(t *testing.T) {
+func TestNormTail_ScaleGoesAloneWhereAShiftCannot(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		gamma, beta []float64

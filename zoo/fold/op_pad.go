@@ -11,7 +11,7 @@ func init() {
 	register(&operator{Family: "pad", Types: []string{"Pad"}, Back: padBack, Forward: padForward})
 }
 
-// padBack: s·pad(x; v) + t = pad(s·x + t; s·v + t), where that is one number.
+// padBack: s·pad(x; v) + t = pad(s·x + t; s·v + t), if s·v + t is the same number for all channels.
 func padBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if why := m.padValue(n, a, func(v, s, t float64) float64 { return s*v + t }); why != nil {
 		return why
@@ -19,13 +19,13 @@ func padBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	return m.Back(n, 0, a)
 }
 
-// padForward: pad(s·x + t; v) = s·pad(x; (v − t)/s) + t, where that is one number.
+// padForward: pad(s·x + t; v) = s·pad(x; (v − t)/s) + t, if (v − t)/s is the same number for all channels.
 func padForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its pads from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its pads", n)
 	}
 	if why := m.padValue(n, a, func(v, s, t float64) float64 {
-		if v == t { // also for s = 0: what is padded is then what the map makes of 0
+		if v == t { // holds for s = 0 too
 			return 0
 		}
 		return (v - t) / s
@@ -35,7 +35,7 @@ func padForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// padding is how many elements a Pad puts before and behind each axis, below 0 where it takes some away.
+// padding is how many elements a Pad adds before and behind each axis; a negative number removes some.
 func (m *move) padding(n *model.Node) (before, behind []int64, why *Reason) {
 	pads, ok := m.p.integers(n, "pads", 1)
 	axes, okAxes := m.p.integers(n, "", 3)
@@ -60,9 +60,9 @@ func (m *move) padding(n *model.Node) (before, behind []int64, why *Reason) {
 	return before, behind, nil
 }
 
-// padValue leaves the edit that the padding has the value that the map asks for: it has to be the same for all channels,
-// and no channels may be padded. Padding that repeats the input's own values commutes with every map over other axes, and
-// so does a Pad that only takes elements away.
+// padValue adds the edit that gives the padding the value that the map needs. The value has to be the same for all
+// channels, and no channels may be padded. Padding that repeats the input's own values commutes with every map over other
+// axes, and so does a Pad that only takes elements away.
 func (m *move) padValue(n *model.Node, a affine, of func(v, s, t float64) float64) *Reason {
 	before, behind, why := m.padding(n)
 	if why != nil {

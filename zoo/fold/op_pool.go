@@ -23,7 +23,7 @@ func maximum(n *model.Node, a affine) *Reason {
 	return extreme(n, a)
 }
 
-// extreme says why the largest or smallest of some values is not where it was after the map, or nil.
+// extreme is the reason why the map may change which of some values is the largest or smallest, or nil.
 func extreme(n *model.Node, a affine) *Reason {
 	if !a.Positive() {
 		return because(Sign, "%v compares: a scale that is not positive would reverse its result", n)
@@ -67,8 +67,8 @@ func poolForward(commutes condition) func(*move, *model.Node, int, affine) *Reas
 	}
 }
 
-// reduction is what a Reduce* does: which axes of its input it keeps, in order, and how many of its input's elements come
-// together in one; -1 where that is not static.
+// reduction describes a Reduce*: which axes of its input it keeps, in order, and how many elements it reduces to one; −1 if
+// that is not static.
 func (m *move) reduction(n *model.Node, a affine) (kept []int, count int64, why *Reason) {
 	if n.Type == "ReduceMax" || n.Type == "ReduceMin" {
 		if why := extreme(n, a); why != nil {
@@ -101,7 +101,7 @@ func (m *move) reduction(n *model.Node, a affine) (kept []int, count int64, why 
 	return kept, count, nil
 }
 
-// summedShift is a map whose shift a ReduceSum adds up so many times, or a part of it.
+// summedShift is the map with its shift multiplied by times, the number of elements that a ReduceSum adds up.
 func summedShift(n *model.Node, a affine, times float64) affine {
 	if n.Type == "ReduceSum" {
 		a.Shift = each(a.Shift, func(t float64) float64 { return t * times })
@@ -132,7 +132,7 @@ func reduceBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func reduceForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its axes from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its axes", n)
 	}
 	kept, count, why := m.reduction(n, a)
 	if why != nil {

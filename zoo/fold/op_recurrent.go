@@ -12,7 +12,7 @@ func init() {
 }
 
 // Recurrent layers: what step t adds to the gates is W·X[t] + Wb, with X of shape [T, N, I], W of [D, G·H, I] and Wb the
-// first half of B, of [D, 2·G·H], for D directions. What a layer outputs goes back into it, so that no map comes backward.
+// first half of B, of [D, 2·G·H], for D directions. A layer's output feeds back into it, so no map moves backward into it.
 
 func recurrentForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {

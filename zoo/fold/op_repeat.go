@@ -6,8 +6,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Expand and Tile repeat their input: a map of what they read is one of what they hand on, and the reverse where all that
-// comes of one element has the same map.
+// Expand and Tile repeat their input. A map of the input is a map of the output; the reverse holds if all copies of an
+// element have the same map.
 
 func init() {
 	register(
@@ -16,7 +16,8 @@ func init() {
 	)
 }
 
-// repeated is the axis of n's input that an axis of its output is, counted from the right, or the reverse; and their extents.
+// repeated gives the axis of n's input that corresponds to an axis of its output, counted from the right, or the reverse;
+// and both extents.
 func repeated(n *model.Node, axis int, back bool) (other int, in, out int64, why *Reason) {
 	x, y := n.In(0).Shape, n.Outputs[0].Shape
 	if x == nil || y == nil {
@@ -48,11 +49,11 @@ func repeatBack(m *move, n *model.Node, _ int, a affine) *Reason {
 		return why
 	}
 	if int64(len(a.Scale)) != out {
-		return because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, out)
+		return because(NotPerChannel, "the map has %d channels, %v outputs %d", len(a.Scale), n, out)
 	}
 	for c := range a.Scale {
 		if a.Scale[c] != a.Scale[int64(c)%in] || a.Shift[c] != a.Shift[int64(c)%in] {
-			return because(NotPerChannel, "%v repeats channels, which would need other maps each time", n)
+			return because(NotPerChannel, "%v repeats channels that would need different maps", n)
 		}
 	}
 	return m.Back(n, 0, a.Slice(0, int(in)).On(axis))
@@ -60,7 +61,7 @@ func repeatBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func repeatForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its shape from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its shape", n)
 	}
 	if a.Axis == uniform {
 		return m.forwardAtNoCost(n, a)
@@ -76,12 +77,13 @@ func repeatForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.forwardAtNoCost(n, affine{axis, slices.Repeat(a.Scale, times), slices.Repeat(a.Shift, times)})
 }
 
-// forwardAtNoCost sends a map on to the readers of n, if they take all of it: a node behind n has more elements to work on.
+// forwardAtNoCost moves a map forward past n, if no new node is needed there: it would have more elements to compute than
+// one before n.
 func (m *move) forwardAtNoCost(n *model.Node, a affine) *Reason {
 	before := m.added
 	why := m.Forward(n.Outputs[0], a)
 	if why == nil && before.less(m.added) {
-		why = because(NoGain, "%v makes more elements, with which a node behind it would have to work", n)
+		why = because(NoGain, "%v enlarges its input: a node behind it would have more elements to compute", n)
 	}
 	return why
 }

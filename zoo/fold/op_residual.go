@@ -6,16 +6,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Add, Sub, Sum, Mul and Div of values: of a map and its constant (op_elementwise.go), or of values that are computed.
+// Add, Sub, Sum, Mul and Div of computed values. With one constant operand they are maps: see op_elementwise.go.
 
 // isMap says whether the node is an affine map itself.
 func (m *move) isMap(n *model.Node) bool { return m.p.find(n).why == nil }
 
-// isFixed says whether the node is an affine map that the model's file holds as a part of a layer.
+// isFixed says whether the node is an affine map that cannot be removed, because the model's file stores it as a part of a
+// layer.
 func (m *move) isFixed(n *model.Node) bool { return m.p.find(n).fixed }
 
-// operand says whether a map over an axis of the output of n is one over the same axis, counted from the right, of its
-// input k, and which: an operand that is broadcast along that axis has no channels of its own.
+// operand writes a map of the output of n as one of its input k, over the same axis counted from the right. It fails if
+// that input is broadcast along the axis.
 func operand(n *model.Node, k int, a affine) (affine, *Reason) {
 	if a.Axis == uniform {
 		return a, nil
@@ -65,8 +66,8 @@ func forwardOperand(n *model.Node, k int, a affine) (affine, *Reason) {
 	return a.On(axis), nil
 }
 
-// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, one of them the shift, best a
-// constant.
+// addBack: s·(x ± y) + t = (s·x + t) ± s·y, or s·x ± (s·y ± t): all operands take the scale, and one of them the shift, a
+// constant if there is one.
 func addBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	if m.p.doubles(n) {
 		return m.backDouble(n, a)
@@ -115,7 +116,7 @@ func addBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	return first
 }
 
-// signed is a map with the sign that operand k of an Add or Sub gives its shift.
+// signed is the map with its shift negated if operand k of n is subtracted.
 func signed(n *model.Node, k int, a affine) affine {
 	if n.Type == "Sub" && k == 1 {
 		a.Shift = each(a.Shift, func(t float64) float64 { return -t })
@@ -123,7 +124,7 @@ func signed(n *model.Node, k int, a affine) affine {
 	return a
 }
 
-// addForward: a shift of one operand is a shift of the result. A scale is one only if the other operands can take its
+// addForward: a shift of one operand is a shift of the result. A scale passes only if the other operands can take its
 // inverse: s·x + t ± y = s·(x ± y/s) + t.
 func addForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if m.isMap(n) && !a.Scales() && m.Try(func() *Reason { return m.composeForward(n, k, a) }) == nil {
@@ -148,7 +149,7 @@ func addForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return why
 }
 
-// backOthers asks the inputs of n but k, from the first operand on, to undo a map of the output.
+// backOthers asks all operands of n but k, from input first on, to compute the inverse of a map on top.
 func (m *move) backOthers(n *model.Node, k, first int, a affine) *Reason {
 	inverse, ok := a.Inverse()
 	if !ok {

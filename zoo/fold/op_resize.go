@@ -12,7 +12,8 @@ func init() {
 	)
 }
 
-// interpolates says why the operator's results are not sums of its input's channel with weights that add up to 1, or nil.
+// interpolates is the reason why an output element is not a sum of elements of its channel with weights that add up to 1,
+// or nil.
 func interpolates(n *model.Node, a affine) *Reason {
 	x, y := n.In(0), n.Outputs[0]
 	if a.Axis != uniform && (a.Axis >= len(x.Shape) || a.Axis >= len(y.Shape) || x.Shape[a.Axis] != y.Shape[a.Axis] || x.Shape[a.Axis] < 0) {
@@ -20,7 +21,7 @@ func interpolates(n *model.Node, a affine) *Reason {
 	}
 	switch mode := n.Str("mode", "nearest"); {
 	case n.Str("coordinate_transformation_mode", "") == "tf_crop_and_resize" && (a.Shifts() || n.Float("extrapolation_value", 0) != 0):
-		return because(Border, "%v fills in what lies outside its input", n)
+		return because(Border, "%v fills in positions outside of its input", n)
 	case mode != "nearest" && mode != "linear" && mode != "bilinear" && mode != "cubic":
 		return because(Unsupported, "%v has mode %s", n, mode)
 	}
@@ -36,7 +37,7 @@ func resizeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func resizeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its size from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its size", n)
 	}
 	if why := interpolates(n, a); why != nil {
 		return why
@@ -44,8 +45,8 @@ func resizeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], a)
 }
 
-// Both operators move between channels (axis 1) and blocks of b×b positions. channelOf gives, for a channel of the side
-// with many of them, the channel of the side with few.
+// DepthToSpace and SpaceToDepth move elements between channels (axis 1) and blocks of b×b positions. channelOf gives, for a
+// channel on the side with more channels, its channel on the other side.
 func channelOf(n *model.Node, few int) func(many int) int {
 	b := int(n.Int("blocksize", 1))
 	if n.Type == "DepthToSpace" && n.Str("mode", "DCR") == "CRD" {
@@ -54,7 +55,7 @@ func channelOf(n *model.Node, few int) func(many int) int {
 	return func(many int) int { return many % few }
 }
 
-// spread is a map over few channels for the many that hold them.
+// spread writes a map over the fewer channels for the side with more.
 func spread(n *model.Node, a affine) (affine, *Reason) {
 	if a.Axis == uniform {
 		return a, nil
@@ -75,7 +76,8 @@ func spread(n *model.Node, a affine) (affine, *Reason) {
 	return out, nil
 }
 
-// gathered is a map over many channels for the few that they become: all that become one must agree.
+// gathered writes a map over the more numerous channels for the side with fewer: channels that become one must have the
+// same map.
 func gathered(n *model.Node, a affine) (affine, *Reason) {
 	if a.Axis == uniform {
 		return a, nil
@@ -97,7 +99,7 @@ func gathered(n *model.Node, a affine) (affine, *Reason) {
 	return out, nil
 }
 
-// backAs is a Back that hands a map on as another, and forwardAs is a Forward that does.
+// backAs is a Back that passes the map other(a) on, and forwardAs is a Forward that does.
 func backAs(other func(*model.Node, affine) (affine, *Reason)) func(*move, *model.Node, int, affine) *Reason {
 	return func(m *move, n *model.Node, _ int, a affine) *Reason {
 		b, why := other(n, a)

@@ -8,10 +8,10 @@ func init() {
 	register(&operator{Family: "elementwise", Types: []string{"Where", "Max", "Min", "Mean"}, Back: selectBack, Forward: selectForward})
 }
 
-// These operators give a map of their result if all operands have it: f(a(x), a(y)) = a(f(x, y)). Max and Min need positive
+// A map of these operators' result is the same map of all operands: f(a(x), a(y)) = a(f(x, y)). Max and Min need positive
 // scales.
 
-// operands is the first input that is one: a Where's condition is none.
+// operands is the index of the first operand: a Where's condition, input 0, is not one.
 func operands(n *model.Node, a affine) (first int, why *Reason) {
 	switch n.Type {
 	case "Where":
@@ -41,7 +41,7 @@ func selectForward(m *move, n *model.Node, k int, a affine) *Reason {
 		return why
 	}
 	if k < first {
-		return because(Nonlinear, "%v takes its condition from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its condition", n)
 	}
 	b, why := forwardOperand(n, k, a)
 	if why != nil {

@@ -16,9 +16,9 @@ func init() {
 	)
 }
 
-// Shape and Size take no notice of elements.
+// Shape and Size depend on extents alone.
 
-// extentForward: elements do not matter to what asks for extents.
+// extentForward lets every map pass: the output does not depend on elements.
 func extentForward(*move, *model.Node, int, affine) *Reason { return nil }
 
 func extentSees(*move, *model.Node, int, int) ([]int64, *Reason) { return nil, nil }
@@ -85,7 +85,7 @@ func reshapeBack(m *move, n *model.Node, _ int, a affine) *Reason {
 
 func reshapeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its shape from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its shape", n)
 	}
 	b, why := m.carry(n, n.In(0).Shape, n.Outputs[0].Shape, a)
 	if why != nil {
@@ -97,8 +97,8 @@ func reshapeForward(m *move, n *model.Node, k int, a affine) *Reason {
 	return m.Forward(n.Outputs[0], b)
 }
 
-// carry writes a map on a value of shape from for the same elements in shape to. An element's channel is
-// (e / inner) mod C, with inner the extents behind the axis: so it is again one axis' affair if an axis of to has the same
+// carry writes a map on a value of shape from for the same elements in shape to. An element's channel is (e / inner) mod C,
+// with inner the extents behind the axis: so the map is one along a single axis again, if an axis of to has the same
 // period. Where the extents behind are not static, the extents before must be the same ones.
 func (m *move) carry(n *model.Node, from, to []int64, a affine) (affine, *Reason) {
 	if a.Axis == uniform {
@@ -136,7 +136,7 @@ func (m *move) carry(n *model.Node, from, to []int64, a affine) (affine, *Reason
 // periodic writes a map whose channel is (e / inner) mod C for an axis of that extent with `behind` elements behind it.
 func periodic(a affine, axis int, inner, behind, extent int64) (affine, bool) {
 	channels := int64(len(a.Scale))
-	if extent > maxValues { // that many channels are no weight's
+	if extent > maxValues { // no weight has so many channels
 		return affine{}, false
 	}
 	b := affine{axis, make([]float64, extent), make([]float64, extent)}
@@ -163,7 +163,7 @@ func periodic(a affine, axis int, inner, behind, extent int64) (affine, bool) {
 	return affine{}, false
 }
 
-// maxStatic bounds products of extents: files may claim any.
+// maxStatic bounds products of extents, since files may claim any.
 const maxStatic = 1 << 40
 
 // static is the product of extents, and false where one is free or the product is too large to be true.

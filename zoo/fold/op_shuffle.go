@@ -8,8 +8,8 @@ import (
 )
 
 // A channel shuffle is a Reshape that splits the channels into several axes, a Transpose of these axes, and a Reshape that
-// joins them again: together a permutation of the channels. No map passes the first node alone, since it would be one over
-// several axes behind it; so the three pass it together.
+// joins them again: together a permutation of the channels. No map passes the first Reshape alone, since it would become
+// one over several axes; it passes all three nodes in one step.
 
 // shuffle is a permutation of channels: channel c of the output is channel from[c] of the input.
 type shuffle struct {
@@ -44,7 +44,7 @@ func (p *planner) shuffleTo(join *model.Node, axis int) *shuffle {
 	return p.shuffle(split, turn, join, axis)
 }
 
-// only is the one node that reads a node's output, if it is of that type and reads it as its data.
+// only is the single reader of a node's output, if it has that type and reads it as input 0; else nil.
 func only(n *model.Node, typ string) *model.Node {
 	y := n.Outputs[0]
 	if y.Output || len(y.Uses) != 1 || y.Uses[0].Index != 0 {
@@ -85,7 +85,7 @@ func (p *planner) shuffle(split, turn, join *model.Node, axis int) *shuffle {
 	return &shuffle{[3]*model.Node{split, turn, join}, axis, shuffled(extents, perm[axis:axis+parts], axis)}
 }
 
-// shuffled are the channels in the order in which a transposition of the parts into which they are split puts them.
+// shuffled are the channels in the order that they have after they are split into extents and these axes are permuted.
 func shuffled(extents, perm []int64, first int) []int64 {
 	order := []int64{0}
 	for _, p := range perm {
@@ -102,7 +102,7 @@ func shuffled(extents, perm []int64, first int) []int64 {
 	return order
 }
 
-// through makes all three nodes part of the move, coming from that side, and asks on.
+// through makes all three nodes part of the move, coming from that side, and then asks what is behind them.
 func (m *move) through(s *shuffle, from side, rest []*model.Node, ask func() *Reason) *Reason {
 	if len(rest) == 0 {
 		return ask()

@@ -11,13 +11,13 @@ func init() {
 	register(&operator{Family: "concat", Types: []string{"Slice"}, Back: sliceBack, Forward: sliceForward, Sees: sliceSees, Again: true})
 }
 
-// A Slice, and a Gather with constant indices, hands on some channels: those that it sees, in the order in which it does.
+// A Slice, and a Gather with constant indices, outputs some channels of its input, the seen ones, in an order of its own.
 
-// scattered is the map of all channels of an axis that is a for the seen ones and nothing for the others. A channel that is
-// seen twice needs the same map twice.
+// scattered is the map of all channels of an axis that is a on the seen ones and the identity on the others. It fails if a
+// channel is seen twice with different maps.
 func scattered(n *model.Node, a affine, seen []int64, channels int64) (affine, *Reason) {
 	if len(seen) != len(a.Scale) {
-		return a, because(NotPerChannel, "the map has %d channels, %v hands on %d", len(a.Scale), n, len(seen))
+		return a, because(NotPerChannel, "the map has %d channels, %v outputs %d", len(a.Scale), n, len(seen))
 	}
 	if channels > maxValues {
 		return a, because(NotPerChannel, "%v keeps only some of %d channels", n, channels)
@@ -110,7 +110,7 @@ func sliceBack(m *move, n *model.Node, _ int, a affine) *Reason {
 	return m.backSeen(n, a)
 }
 
-// backSeen asks the input of n for a map over an axis of which n hands on some channels.
+// backSeen asks the input of n for a map over an axis of which n outputs some channels.
 func (m *move) backSeen(n *model.Node, a affine) *Reason {
 	seen, why := m.p.operator(n).Sees(m, n, 0, a.Axis)
 	if why != nil {
@@ -123,8 +123,8 @@ func (m *move) backSeen(n *model.Node, a affine) *Reason {
 	return m.Back(n, 0, b)
 }
 
-// backUniform asks the input of n for a map that is the same for all elements, or, where others read the input too, for
-// one of what n alone hands on along an axis.
+// backUniform asks the input of n for a map that is the same for all elements, or, where others read the input too, for for
+// a map of the channels that n alone reads along an axis.
 func (m *move) backUniform(n *model.Node, along []int64, a affine) *Reason {
 	first := m.Try(func() *Reason { return m.Back(n, 0, a) })
 	if first == nil || len(n.In(0).Uses) == 1 {
@@ -147,7 +147,7 @@ func (m *move) backUniform(n *model.Node, along []int64, a affine) *Reason {
 
 func sliceForward(m *move, n *model.Node, k int, a affine) *Reason {
 	if k != 0 {
-		return because(Nonlinear, "%v takes its range from there", n)
+		return because(Nonlinear, "the map is on the input of %v that gives its range", n)
 	}
 	if a.Axis != uniform {
 		seen, why := sliceSees(m, n, 0, a.Axis)

@@ -6,8 +6,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// overhangs says whether a window of a convolution or pooling may reach over the edge of its input. Where the extents of the
-// input are static, they tell what automatic padding, padding behind the input and rounding up come to.
+// overhangs says whether a window of a convolution or pooling may reach over the edge of its input. If the extents of the
+// input are static, the effect of auto_pad, of padding at the end and of ceil_mode is computed exactly.
 func overhangs(n *model.Node, kernel []int64) bool {
 	spatial := len(kernel)
 	pads, strides, dilations := n.Ints("pads"), n.Ints("strides"), n.Ints("dilations")
@@ -27,7 +27,7 @@ func overhangs(n *model.Node, kernel []int64) bool {
 			}
 			continue
 		}
-		room := extent + before + behind - reach // for the window to move in
+		room := extent + before + behind - reach // positions that the window can move by
 		if n.Int("ceil_mode", 0) != 0 {
 			room += stride - 1
 		}
@@ -42,7 +42,7 @@ func overhangs(n *model.Node, kernel []int64) bool {
 	return false
 }
 
-// at is element k of a list, or what stands for one that is not there.
+// at is element k of a list, or def if there is none.
 func at(list []int64, k int, def int64) int64 {
 	if k >= 0 && k < len(list) {
 		return list[k]

@@ -8,13 +8,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// operator is all that folding knows of some operator types.
+// operator holds all that folding knows of some operator types. Nil functions mean that no map passes, or that the node is
+// none.
 type operator struct {
 	Family string   // the name under which a manifest switches it off
 	Types  []string // ONNX operator types, of ONNX's own domain
 
 	// Map says that the node is itself an affine map of its input k. A nil Map, or a Reason with empty Text, means that the
-	// node is no affine map; a Reason with Text, that it would be one but for that, which is reported.
+	// node is not an affine map. A Reason with Text means a near miss, which is reported.
 	Map func(*planner, *model.Node) (k int, a affine, why *Reason)
 
 	// Cost is the work of a node that is a map; the zero value stands for that of a Mul or an Add.
@@ -27,7 +28,7 @@ type operator struct {
 	// moves it into the readers.
 	Tail func(*planner, *model.Node) (affine, *Reason)
 
-	// Sees are the channels of input k, along an axis, that the node's output depends on: those that a Slice takes.
+	// Sees gives the channels of input k along an axis that the node's output depends on: a Slice reads some only.
 	Sees func(m *move, n *model.Node, k, axis int) ([]int64, *Reason)
 
 	// Again says that a move may reach the node more than once, each time for other channels.
@@ -64,7 +65,8 @@ func register(ops ...*operator) {
 	}
 }
 
-// operator is what folding knows of a node: never nil. It knows nothing of a node that lacks its first input or output.
+// operator is the entry of a node's type in the table; never nil: an empty one for unknown types and for nodes without a
+// first input or output.
 func (p *planner) operator(n *model.Node) *operator {
 	if n.Domain != "" && n.Domain != "ai.onnx" || n.In(0) == nil || len(n.Outputs) == 0 || n.Outputs[0] == nil {
 		return nothingKnown

@@ -9,8 +9,8 @@ import (
 // Plan is what folding does to one model, as data: what becomes of every per-channel node, which nodes and constants
 // change, and where the result can be checked. Names are the original model's, but for nodes and constants that are new.
 //
-// A per-channel node is one that Count counts. A node of a function counts once for each call whose place folding puts the
-// function in, as if the file had been written without it. The numbers add up:
+// A per-channel node is one that Count counts. A node of a function counts once for each call that folding inlines, as if
+// the file had been written without the function. The numbers add up:
 //
 //	len(Maps) == Before     each per-channel node of the original has one entry
 //	len(Remaining) == After each per-channel node of the folded model has one entry
@@ -25,7 +25,7 @@ type Plan struct {
 	Before    int            // per-channel nodes of the original
 	After     int            // per-channel nodes of the folded model
 	Folds     []outcome.Fold // the most frequent kinds of change, with an example each
-	Unit      float64        // unit roundoff of the narrowest type of a constant or attribute that changes
+	Unit      float64        // the largest unit roundoff among the types of constants and attributes that change
 
 	whole map[signature]bool // functions that stay functions
 }
@@ -35,7 +35,7 @@ type Map struct {
 	Graph   string // model.Graph.Path of the graph it stands in
 	Node    string // model.Node.String of the node
 	Verdict Verdict
-	Into    []string // for Folded and Merged: the nodes that took it; none: it did nothing, or nothing needed it
+	Into    []string // for Folded and Merged: the nodes that took it; none: it was an identity, or unused
 	Reason  *Reason  // for Left: why; for Merged: why it went no further
 }
 
@@ -43,7 +43,7 @@ type Map struct {
 type Remaining struct {
 	Graph  string
 	Node   string
-	Maps   []int // what it stands for, by index into Plan.Maps: one that is Left, or some that are Merged
+	Maps   []int // the Maps that it accounts for, by index into Plan.Maps: one that is Left, or several that are Merged
 	Reason *Reason
 }
 
@@ -74,8 +74,8 @@ type Verdict string
 
 // The verdicts.
 const (
-	Folded Verdict = "folded" // the node is gone: linear operators took it, or it did nothing
-	Merged Verdict = "merged" // into another per-channel node, or in part: fewer nodes than before, a cheaper one or (Options.Neutralize) one that only adds
+	Folded Verdict = "folded" // the node is gone: linear operators took it, or it was an identity
+	Merged Verdict = "merged" // into another per-channel node, or partly folded: what is left is fewer nodes, a cheaper node or (Options.Neutralize) one that only adds
 	Left   Verdict = "left"   // as it was
 )
 
@@ -99,8 +99,8 @@ const (
 	Keep          Code = "keep"            // the manifest wants it: keep names it, fold switches its family off, or norms: neutralize
 	Duplicate     Code = "duplicate"       // a shared weight over max_duplicate_bytes
 	NotPerChannel Code = "not-per-channel" // the constant varies along other axes, or the rank is not known
-	NoLinear      Code = "no-linear"       // an input, or nobody, where a linear operator is wanted
-	NoGain        Code = "no-gain"         // it could go, but would leave as much work
+	NoLinear      Code = "no-linear"       // there is no linear operator: the way ends at an input, an output or an unread value
+	NoGain        Code = "no-gain"         // it could be moved, but the work would not get less
 	Integer       Code = "integer"         // it computes shapes or indices
 	InIdiom       Code = "idiom"           // it is part of what runtimes run as one operator
 )
@@ -113,14 +113,14 @@ type Reason struct {
 
 func (r *Reason) Error() string { return fmt.Sprintf("%s: %s", r.Code, r.Text) }
 
-// NodeEdit is one node that the folded model has not, has changed, or has in addition.
+// NodeEdit is one node that was dropped, changed or added.
 type NodeEdit struct {
 	Graph string
 	Node  string
 	Edit  string // "drop", "change", "add"
 }
 
-// ConstEdit is one constant that the folded model has not, has rescaled or changed, or has in addition.
+// ConstEdit is one constant that was dropped, rescaled, changed or added.
 type ConstEdit struct {
 	Graph string
 	Name  string

@@ -13,7 +13,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Version names the rules of folding: a result of another version is made anew.
+// Version names the rules of folding: outputs of another version are made anew. Raise it when plans change.
 const Version = "7"
 
 // DefaultMaxDuplicateBytes bounds the copy of a shared weight where Options does not.
@@ -30,14 +30,14 @@ type Options struct {
 	Backend           tensor.Backend  // what sums weights up for biases; nil: tensor.Reference
 }
 
-// ended says why planning ends before it is done, or nil.
+// ended is the error with which planning stops early, since its context has ended; nil while it goes on.
 func (p *planner) ended() error {
 	return cmp.Or(p.failed, p.ctx.Err())
 }
 
 // planner holds the state of planning one model.
 type planner struct {
-	ctx         context.Context // of the call of Fold, which no planner outlives: operators that are asked for moves do not hand it on
+	ctx         context.Context // of the call of Fold, beyond which no planner lives: operators do not pass a context on
 	opt         Options
 	model       *model.Model
 	consts      *op.Folder
@@ -47,10 +47,10 @@ type planner struct {
 	accounts    *accounts
 	regions     *regions
 	successors  []successor // of the move that is being made
-	plain       affine      // that does nothing, of the size that was asked for last
+	plain       affine      // the last identity that was made: see nothing
 	plan        *Plan
 
-	identities []*model.Node // maps that became nothing
+	identities []*model.Node // maps that became identities
 	failed     error         // of the backend
 }
 
@@ -58,8 +58,8 @@ type planner struct {
 type found struct {
 	data  int
 	a     affine
-	why   *Reason // not a map that can be moved
-	fixed bool    // it is a map all the same, which others pass
+	why   *Reason // why the node is not a map that can be moved; nil: it is one
+	fixed bool    // it is a map that stays where it is, and that others can pass
 }
 
 // Fold plans the folding of a model and edits it: what the plan says has been done to m when it returns. Constants keep
@@ -134,7 +134,7 @@ func (p *planner) fold(before *inventory) error {
 	return nil
 }
 
-// graphs calls f for the main graph and the bodies in it: functions are left as they are.
+// graphs calls f for the main graph and the bodies in it. Functions are not folded.
 func (p *planner) graphs(f func(*model.Graph)) {
 	own := functionGraphs(p.model)
 	p.model.Walk(func(g *model.Graph) {
@@ -144,7 +144,7 @@ func (p *planner) graphs(f func(*model.Graph)) {
 	})
 }
 
-// find says what the node is as an affine map.
+// find says which affine map the node is, if it is one.
 func (p *planner) find(n *model.Node) *found {
 	if f := p.maps[n]; f != nil {
 		return f
@@ -209,7 +209,7 @@ type run struct {
 func (r *run) first() *model.Node { return r.nodes[0] }
 func (r *run) last() *model.Node  { return r.nodes[len(r.nodes)-1] }
 
-// run is the chain that starts at n, of nodes that may be in it; nil allows any.
+// run is the chain of maps that starts at n, of nodes that may allows; a nil may allows all.
 func (p *planner) run(n *model.Node, may func(*model.Node) bool) *run {
 	f := p.find(n)
 	r := &run{nodes: []*model.Node{n}, a: f.a, cost: costOf(n)}
@@ -264,7 +264,7 @@ func (p *planner) try(r *run) bool {
 	}
 	if p.together(r) {
 		if places == nil {
-			back, forward = because(Unsupported, "its layer is used otherwise in another place"), because(Unsupported, "its layer is used otherwise in another place")
+			back, forward = because(Unsupported, "its layer is used differently in another place"), because(Unsupported, "its layer is used differently in another place")
 		}
 		p.explain(r, obstacles(back, forward))
 		return false
@@ -276,7 +276,7 @@ func (p *planner) try(r *run) bool {
 		if p.drop(r) {
 			return true
 		}
-		p.explain(r, because(Unsupported, "%v has no effect, but the file needs both of its values", r.last()))
+		p.explain(r, because(Unsupported, "%v has no effect, but connects two values that the file needs", r.last()))
 		return false
 	}
 	if back = p.moveBack(r, r.a); back == nil {
@@ -295,7 +295,7 @@ func (p *planner) try(r *run) bool {
 	return false
 }
 
-// obstacles are what stands before and behind a run.
+// obstacles is the reason why a run stays: of those before and behind it, the one that says more.
 func obstacles(back, forward *Reason) *Reason {
 	if back.Text == forward.Text {
 		return back
@@ -303,14 +303,14 @@ func obstacles(back, forward *Reason) *Reason {
 	return &Reason{moreSpecific(back.Code, forward.Code), "before it: " + back.Text + "; after it: " + forward.Text}
 }
 
-// explain notes why the run's nodes stay where they are.
+// explain records why the run's nodes stay where they are.
 func (p *planner) explain(r *run, why *Reason) {
 	for _, n := range r.nodes {
 		p.accounts.why[n] = why
 	}
 }
 
-// byWeight are the codes that a map's two obstacles can have, the one that says most first.
+// byWeight are the codes that a map's two obstacles can have, the most informative first.
 var byWeight = []Code{Keep, InIdiom, Overflow, Underflow, Statistics, Quantized, Duplicate, NotConstant, Border, Sign, SharedOutput, Subgraph, NoGain, NotPerChannel, Unsupported, Nonlinear, NoLinear}
 
 // moreSpecific is the code of two that says more.
@@ -321,7 +321,7 @@ func moreSpecific(a, b Code) Code {
 	return a
 }
 
-// moveBack makes what comes before the run compute a on top.
+// moveBack moves the map a of a run to the operators before it.
 func (p *planner) moveBack(r *run, a affine) *Reason {
 	m := p.newMove(r.nodes)
 	if why := m.Back(r.first(), p.find(r.first()).data, a); why != nil {
@@ -330,7 +330,7 @@ func (p *planner) moveBack(r *run, a affine) *Reason {
 	return m.settle(r, func() { p.absorb(r) })
 }
 
-// moveForward makes what comes after the run do a itself.
+// moveForward moves the map a of a run to the operators behind it.
 func (p *planner) moveForward(r *run, a affine) *Reason {
 	m := p.newMove(r.nodes)
 	if why := m.Forward(r.last().Outputs[0], a); why != nil {
@@ -361,7 +361,7 @@ func (m *move) settle(r *run, remove func()) *Reason {
 	return nil
 }
 
-// accepted notes what became of the run, and forgets what was known of the nodes that changed.
+// accepted records what became of the run, and forgets what find said of nodes that changed.
 func (p *planner) accepted(m *move, r *run) {
 	p.regions.join(m.nodes)
 	for _, n := range m.nodes {
@@ -371,27 +371,27 @@ func (p *planner) accepted(m *move, r *run) {
 	p.successors = nil
 }
 
-// successor is a node that takes over what a run leaves, and the entries that it stands for from then on.
+// successor is a node that computes what is left of a run, and the entries that it accounts for from then on.
 type successor struct {
 	node    *model.Node
 	entries []*entry
 }
 
-// absorb removes the run: the producer of its input outputs its output.
+// absorb removes the run after a move backward: the producer of its input outputs its output.
 func (p *planner) absorb(r *run) {
 	for _, n := range r.nodes {
 		n.Graph.Absorb(n, p.find(n).data)
 	}
 }
 
-// bypass removes the run: the readers of its output read its input.
+// bypass removes the run after a move forward: the readers of its output read its input.
 func (p *planner) bypass(r *run) {
 	for _, n := range slices.Backward(r.nodes) {
 		n.Graph.Bypass(n, p.find(n).data)
 	}
 }
 
-// drop removes a run that does nothing.
+// drop removes a run that is an identity.
 func (p *planner) drop(r *run) bool {
 	m := p.newMove(r.nodes)
 	in, out := r.first().In(p.find(r.first()).data), r.last().Outputs[0]
@@ -403,7 +403,7 @@ func (p *planner) drop(r *run) bool {
 		p.regions.drop(r.first(), in, out)
 		return m.settle(r, func() { p.absorb(r) }) == nil
 	}
-	// It joins an input, or a value with other readers, to a graph output: something has to.
+	// The run connects a graph input, or a value with other readers, to a graph output: an Identity has to stay.
 	if m.Rebuild(r.last()) != nil {
 		return false
 	}

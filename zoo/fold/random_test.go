@@ -113,7 +113,7 @@ func differs(a, b *model.Model, seed uint64) string {
 	return ""
 }
 
-func TestRandomGraphsComputeTheSameAfterFolding(t *testing.T) {
+func TestRandomGraphs_ComputeTheSameAfterFolding(t *testing.T) {
 	t.Run("removed", func(t *testing.T) { randomGraphs(t, fold.Options{}) })
 	t.Run("neutralized", func(t *testing.T) { randomGraphs(t, fold.Options{Neutralize: true}) })
 }
@@ -172,7 +172,7 @@ func randomGraphs(t *testing.T, o fold.Options) {
 }
 
 // Seeds of graphs in which a map that became nothing once hid equal maps, or both operands of an Add, until the end.
-func TestFoldingTwiceChangesNothingWhereMapsBecameNothing(t *testing.T) {
+func TestFold_TwiceChangesNothingWhereMapsVanished(t *testing.T) {
 	for _, seed := range []uint64{57312, 111426, 113353, 115192, 118062} {
 		m := modeltest.Random(seed, 14)
 		if _, err := fold.Fold(t.Context(), m, fold.Options{}); err != nil {

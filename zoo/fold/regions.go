@@ -6,16 +6,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// regions remembers how the original model was wired, and which of its nodes accepted moves touched together: each such
-// group computes the same before and after, from what flows into it to what flows out of it.
+// regions remembers the wiring of the original model, and which of its nodes were touched by the same accepted moves. Each
+// such group computes the same before and after, from the values that flow into it to those that flow out of it.
 type regions struct {
 	nodes    []wired             // the original nodes, outer graphs first
-	number   map[*model.Node]int // of a node; nil: nobody has asked
+	number   map[*model.Node]int // of a node; nil: not needed so far
 	group    map[*model.Node]*model.Node
 	output   map[*model.Value]bool // graph outputs
 	constant constantValues
-	renamed  map[*model.Value]*model.Value // values that are gone, and those that are the same now
-	dropped  []*model.Node                 // first nodes of runs that did nothing
+	renamed  map[*model.Value]*model.Value // by values that are gone: the values that replace them
+	dropped  []*model.Node                 // first nodes of runs that were identities
 }
 
 // wired is a node as it was wired.
@@ -73,7 +73,7 @@ func (r *regions) of(n *model.Node) *wired {
 	return &r.nodes[k]
 }
 
-// leader is the node that stands for n's group; nil if no move touched n.
+// leader is the representative of n's group; nil if no move touched n.
 func (r *regions) leader(n *model.Node) *model.Node {
 	up := r.group[n]
 	if up == nil || up == n {
@@ -84,7 +84,7 @@ func (r *regions) leader(n *model.Node) *model.Node {
 	return top
 }
 
-// join makes one group of the nodes and their groups.
+// join merges the groups of the nodes into one.
 func (r *regions) join(nodes []*model.Node) {
 	var top *model.Node
 	for _, n := range nodes {
@@ -100,7 +100,7 @@ func (r *regions) join(nodes []*model.Node) {
 	}
 }
 
-// drop notes that the run from first to last does nothing: gone is read as kept from now on.
+// drop records that an identity is gone, whose first node was first: its readers read kept instead of gone.
 func (r *regions) drop(first *model.Node, gone, kept *model.Value) {
 	r.dropped = append(r.dropped, first)
 	r.renamed[gone] = kept
@@ -175,7 +175,7 @@ func (r *regions) describe(p *planner) {
 	p.plan.Folds = shown.most()
 }
 
-// joinDropped joins runs that did nothing with what computed their input: what changes that changes what they output.
+// joinDropped joins dropped identities with the producers of their inputs: a change of the input changes the output.
 func (r *regions) joinDropped() {
 	if len(r.dropped) == 0 {
 		return
@@ -199,7 +199,7 @@ func (r *regions) joinDropped() {
 	}
 }
 
-// rename notes what the folded model calls those of some values that go into a region or come out of it.
+// rename records the new names of those inputs and outputs of a region that the folded model renames.
 func (r *regions) rename(region *Region, values []*model.Value) {
 	for _, v := range values {
 		if v == nil || r.renamed[v] == nil || r.name(v) == v.Name || !slices.Contains(region.Inputs, v.Name) && !slices.Contains(region.Outputs, v.Name) {

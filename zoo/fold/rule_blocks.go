@@ -12,18 +12,19 @@ import (
 // of one tap there; an Add or a Mul of a constant brings the whole image into ONNX's order and back, which takes longer
 // than what it computes. The operators that work on blocks are those of core/optimizer/nchwc_transformer.cc.
 
-// blockwise are operators whose outputs are in blocks where their images are; an Identity is gone when the model runs.
+// blockwise are operators that keep an image in blocks; runtimes remove an Identity.
 var blockwise = []string{"Identity", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish", "MaxPool", "AveragePool", "GlobalMaxPool",
 	"GlobalAveragePool", "BatchNormalization", "Concat", "Upsample", "Resize", "Add", "Sum", "Mul"}
 
 // mostSteps bounds how far back blocked looks for a convolution.
 const mostSteps = 8
 
-// blocked says whether a runtime has the image v in blocks: a convolution computes it, with blockwise operators and idioms
-// behind.
+// blocked says whether ONNX Runtime has the image v in blocks: a convolution computes it, or blockwise operators and idioms
+// behind one.
 func (p *planner) blocked(v *model.Value) bool { return p.blockedWithin(v, 0, map[*model.Value]int{}) }
 
-// blockedWithin is blocked so many steps before. at is where values were come to: from there on they are looked at already.
+// blockedWithin is blocked after so many steps back. at has the fewest steps at which a value was reached before: it is not
+// searched again from as many or more.
 func (p *planner) blockedWithin(v *model.Value, steps int, at map[*model.Value]int) bool {
 	if before, seen := at[v]; seen && before <= steps {
 		return true
@@ -51,14 +52,14 @@ func (p *planner) blockedWithin(v *model.Value, steps int, at map[*model.Value]i
 	return images > 0
 }
 
-// leavesBlocks says whether an Add in the place of a run would be slower than one batch normalisation, though it is less
-// work.
+// leavesBlocks says whether a run is faster as one batch normalisation than as an Add, which is less arithmetic but
+// converts the image.
 func (p *planner) leavesBlocks(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	return len(x.Shape) == 4 && (slices.ContainsFunc(r.nodes, isBatchNorm) || p.normalises(r))
 }
 
-// normalises says whether one batch normalisation can do what a run of several nodes does between convolutions.
+// normalises says whether a run of several nodes between convolutions is to become one batch normalisation.
 func (p *planner) normalises(r *run) bool {
 	x := r.first().In(p.find(r.first()).data)
 	_, fits := r.a.Over(1, channelsOf(x))
@@ -76,7 +77,7 @@ func channelsOf(x *model.Value) int {
 	return int(x.Shape[1])
 }
 
-// normalise puts a batch normalisation in the place of a run: with μ = 0 and σ² = 1 − ε, rounded, γ = s·√(σ² + ε) and β = t.
+// normalise replaces a run by a batch normalisation with μ = 0, σ² = 1 − ε, rounded to its type, γ = s·√(σ² + ε) and β = t.
 func (p *planner) normalise(r *run) bool {
 	if !p.normalises(r) {
 		return false

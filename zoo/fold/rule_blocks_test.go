@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 )
 
-func TestAScaleAndAShiftBetweenConvolutionsBecomeOneNormalisation(t *testing.T) {
+func TestBlocks_ScaleAndShiftBetweenConvolutionsBecomeOneNormalisation(t *testing.T) {
 	stuck := func(m *b, x *v) *v { // neither goes backward through the Sigmoid, and the shift not into the padding
 		return shift(m, positive(m, m.Op("Sigmoid", in(x))))
 	}

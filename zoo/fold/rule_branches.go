@@ -7,8 +7,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Parallel convolutions of one input whose results are added are one convolution, with the kernels laid over each other
-// and added (RepVGG, MobileOne, ACNet). The input itself, or a map of it, is a convolution whose kernel has one tap.
+// Parallel convolutions of one input whose results are added are one convolution, whose kernel is the sum of the kernels,
+// aligned (RepVGG, arXiv:2101.03697; MobileOne, arXiv:2206.04040; ACNet, arXiv:1908.03930). The input itself, or a map of
+// it, is a convolution with a kernel of one tap.
 
 // branch is one side of such a sum, as a convolution of x.
 type branch struct {
@@ -53,7 +54,7 @@ func (p *planner) adds(n *model.Node) bool {
 // maxAddends bounds how deep Adds of Adds are looked through.
 const maxAddends = 4
 
-// addends are the convolutions that input k of an Add is the sum of, through Adds that nobody else reads.
+// addends are the convolutions whose sum is input k of an Add, through Adds without other readers.
 func (p *planner) addends(n *model.Node, k, depth int) []*branch {
 	b := p.branch(n, k)
 	switch {
@@ -77,7 +78,7 @@ func (p *planner) addends(n *model.Node, k, depth int) []*branch {
 	return list
 }
 
-// mergePair merges b, an operand of an Add, into a, a convolution that the other operand k is or sums up.
+// mergePair merges b, an operand of an Add, into a, a convolution that is the other operand, input k, or an addend of it.
 func (p *planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 	if b.conv == nil && !p.dirac(a, b) {
 		return false
@@ -132,7 +133,7 @@ func (p *planner) mergePair(n *model.Node, k int, a, b *branch) bool {
 	}) == nil
 }
 
-// branch reads input k of an Add as a branch, or is nil.
+// branch is input k of an Add as a branch; nil if it is none.
 func (p *planner) branch(n *model.Node, k int) *branch {
 	v := n.In(k)
 	if v == nil || v.Producer == nil {
@@ -154,7 +155,7 @@ func (p *planner) branch(n *model.Node, k int) *branch {
 	return &branch{x: v, a: affine{uniform, []float64{1}, []float64{0}}}
 }
 
-// convBranch reads a convolution with constant weights and explicit padding.
+// convBranch is a convolution with constant weights and explicit padding as a branch.
 func (p *planner) convBranch(c *model.Node) *branch {
 	w := c.In(1)
 	if w == nil || w.Const == nil || !w.DType.Float() || c.Str("auto_pad", "NOTSET") != "NOTSET" {
@@ -188,7 +189,8 @@ func count(shape []int64) int64 {
 	return n
 }
 
-// dirac makes b, a map of the input, a convolution like a's with one tap: it needs as many outputs as inputs.
+// dirac turns b, a map of the input, into a convolution of one tap with a's groups; a has to have as many outputs as
+// inputs.
 func (p *planner) dirac(a, b *branch) bool {
 	groups := a.conv.Int("group", 1)
 	out, in := a.shape[0], a.shape[1]
@@ -211,8 +213,8 @@ func (p *planner) dirac(a, b *branch) bool {
 	return true
 }
 
-// together is the kernel that covers both, and false where the two do not see the same positions. Where one of them has one
-// tap, which has no spacing, it gets the other's.
+// together is the smallest kernel that covers those of both branches, and false if their taps do not fall on common
+// positions. A kernel of one tap takes the other's dilation.
 func together(a, b *branch) (kernel []int64, ok bool) {
 	if !slices.Equal(a.shape[:2], b.shape[:2]) || len(a.bounds) != len(b.bounds) {
 		return nil, false
@@ -243,7 +245,7 @@ func together(a, b *branch) (kernel []int64, ok bool) {
 	return kernel, true
 }
 
-// lay adds the branch's kernel to the common one, in its place.
+// lay adds the branch's kernel to the common one, at its offset.
 func (b *branch) lay(into []float64, kernel []int64, one, other *branch) {
 	spatial := len(kernel)
 	offset := make([]int64, spatial)

@@ -6,8 +6,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// cancelTransposes removes Transposes that stood around maps which are gone, where the second undoes the first: networks
-// with channels last have a pair of them around every batch normalisation. Pairs that the model came with stay.
+// cancelTransposes removes pairs of Transposes where the second undoes the first and only folded maps stood between:
+// networks with channels last have such a pair around every batch normalisation. Pairs that were neighbours in the original
+// stay.
 func (p *planner) cancelTransposes() {
 	p.graphs(func(g *model.Graph) {
 		for _, n := range g.Nodes {
@@ -55,7 +56,7 @@ func (p *planner) cancel(n *model.Node) {
 	}
 }
 
-// mayGo says whether the model's file can do without a node that is no map.
+// mayGo says whether the model's format can express that a node other than a map is removed.
 func (p *planner) mayGo(n *model.Node) bool {
 	if n.Domain != "" || p.kept(n) {
 		return false
@@ -67,7 +68,7 @@ func (p *planner) mayGo(n *model.Node) bool {
 	return !stays
 }
 
-// neighbours says whether n read what before put out in the original model.
+// neighbours says whether n read an output of before in the original model.
 func (r *regions) neighbours(before, n *model.Node) bool {
 	reader, writer := r.of(n), r.of(before)
 	return reader == nil || writer == nil || slices.Contains(writer.outputs, reader.inputs[0])

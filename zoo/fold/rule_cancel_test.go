@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 )
 
-func TestTransposesAroundFoldedMapsCancel(t *testing.T) {
+func TestCancel_TransposesAroundFoldedMaps(t *testing.T) {
 	last, first, other := []int64{0, 2, 3, 1}, []int64{0, 3, 1, 2}, []int64{0, 3, 2, 1}
 	turn := func(m *b, x *v, perm []int64) *v { return m.Op("Transpose", in(x), "perm", perm) }
 	scaled := func(m *b, x *v, shape ...int64) *v { return m.Op("Mul", in(x, m.Const(m.Signed(4), shape...))) }

@@ -6,9 +6,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// An affine map that is left somewhere takes on another that reaches it: both are one.
+// An affine map that stays absorbs another map that reaches it: their composition is one map.
 
-// composeBack makes a node that is an affine map do a after its own.
+// composeBack turns a node that is an affine map into its own map followed by a.
 func (m *move) composeBack(n *model.Node, a affine) *Reason {
 	own := m.p.find(n)
 	if own.why != nil {
@@ -17,7 +17,7 @@ func (m *move) composeBack(n *model.Node, a affine) *Reason {
 	return m.become(n, own, own.a, a)
 }
 
-// composeForward makes a node that is an affine map of input k do a before its own.
+// composeForward turns a node that is an affine map of input k into a followed by its own map.
 func (m *move) composeForward(n *model.Node, k int, a affine) *Reason {
 	own := m.p.find(n)
 	if own.why != nil || own.data != k {
@@ -26,8 +26,8 @@ func (m *move) composeForward(n *model.Node, k int, a affine) *Reason {
 	return m.become(n, own, a, own.a)
 }
 
-// backThrough makes a node that is an affine map do a after its own: by becoming both, if that costs nothing, or else by
-// passing on what a is before it, s·x + t = own⁻¹(a(own(x))), or else at a cost.
+// backThrough moves a backward into or past a node that is an affine map. The node becomes the composition, if that costs
+// nothing. Else the map own⁻¹(a(own(x))) moves on to its input, or the node becomes the composition at a cost.
 func (m *move) backThrough(n *model.Node, a affine) *Reason {
 	own := m.p.find(n)
 	compose := func() *Reason { return m.composeBack(n, a) }
@@ -67,7 +67,7 @@ func (m *move) forwardThrough(n *model.Node, k int, a affine) *Reason {
 	})
 }
 
-// cheapest tries to compose at no cost, then to pass on, then to compose at a cost.
+// cheapest tries to compose at no cost, then to pass the map on, then to compose at a cost.
 func (m *move) cheapest(compose, pass func() *Reason) *Reason {
 	before := m.added
 	why := m.Try(func() *Reason {
@@ -83,7 +83,7 @@ func (m *move) cheapest(compose, pass func() *Reason) *Reason {
 	return m.Try(compose)
 }
 
-// become leaves the edit that a node, now the map own, is the map first and then second.
+// become adds the edit that turns a node, now the map own, into the map first followed by second.
 func (m *move) become(n *model.Node, own *found, first, second affine) *Reason {
 	a, ok := first.Then(second)
 	if !ok || !a.Finite() {
@@ -132,7 +132,7 @@ func (m *move) become(n *model.Node, own *found, first, second affine) *Reason {
 	return nil
 }
 
-// identity makes a node one that hands x on. It goes in the end, unless it joins x to a graph output.
+// identity turns a node into an Identity of x. It is removed in the end, unless it connects x to a graph output.
 func (p *planner) identity(n *model.Node, x *model.Value) {
 	p.identities = append(p.identities, n)
 	for k := range n.Inputs {
@@ -142,8 +142,8 @@ func (p *planner) identity(n *model.Node, x *model.Value) {
 	n.Set(0, x)
 }
 
-// backConstant makes input k of n, a constant, the constant a(input). The map is over an axis of a value of shape y with
-// which the constant is broadcast, aligned to the right. One number for all channels becomes one for each.
+// backConstant turns input k of n, a constant, into the constant a(input). The map is over an axis of a value of shape y
+// with which the constant is broadcast, aligned to the right. One number for all channels becomes one for each.
 func (m *move) backConstant(n *model.Node, k int, a affine, y []int64) *Reason {
 	v := n.In(k)
 	if m.p.kept(n) {

@@ -9,8 +9,8 @@ import (
 // maxReaders bounds the readers of a value among which an equal map is looked for.
 const maxReaders = 64
 
-// mergeEqual merges a map with an equal one of the same value, and says whether it did: dynamic quantisation, for one, writes
-// every scale twice. It is tried last, since two readers of one output stand in each other's way.
+// mergeEqual merges a map with an equal one of the same value, and says whether it did: dynamic quantisation, for one,
+// writes every scale twice. It is tried last, since a merged map has two readers, which can keep it from moving.
 func (p *planner) mergeEqual(r *run) bool {
 	n := r.first()
 	f, out := p.find(n), n.Outputs[0]

@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// part moves the scale of a run alone, or its shift, where the whole cannot go, and leaves the other half in one node:
+// part moves the scale of a run alone, or its shift, if the whole map cannot move, and leaves the other half in one node:
 // s·x + t = s·(x + t/s). It does so only if that leaves fewer or cheaper nodes than the run has.
 func (p *planner) part(r *run) bool {
 	if !costSimple.less(r.cost) || p.newMove(r.nodes).Rebuild(r.first()) != nil {
@@ -33,7 +33,7 @@ func (p *planner) partForward(r *run, half, rest affine) bool {
 	return rest.Finite() && m.Forward(r.last().Outputs[0], half) == nil && p.leave(m, r, rest)
 }
 
-// leave accepts a move that puts what is left of a run's map in its place.
+// leave accepts a move of half of a run's map, and puts the rest in the run's place.
 func (p *planner) leave(m *move, r *run, rest affine) bool {
 	if rest.Shifts() && p.leavesBlocks(r) {
 		return false
@@ -45,7 +45,7 @@ func (p *planner) leave(m *move, r *run, rest affine) bool {
 	return m.settle(r, func() { p.replace(r, rest) }) == nil
 }
 
-// merge writes a run of several nodes as fewer or cheaper ones, where it stands.
+// merge rewrites a run of several nodes in place as fewer or cheaper nodes.
 func (p *planner) merge(r *run) bool {
 	bn := -1
 	for k, n := range r.nodes {
@@ -73,7 +73,7 @@ func (p *planner) merge(r *run) bool {
 	return m.settle(r, func() { p.replace(r, r.a) }) == nil
 }
 
-// keepOne removes all nodes of a run but one, which now does the work of all.
+// keepOne removes all nodes of a run but the one at k, which becomes the map of all.
 func (p *planner) keepOne(r *run, k int) {
 	for _, n := range slices.Backward(r.nodes[:k]) {
 		n.Graph.Bypass(n, p.find(n).data)
@@ -84,12 +84,12 @@ func (p *planner) keepOne(r *run, k int) {
 	p.succeed(r.nodes[k], r)
 }
 
-// succeed makes a node stand for a run in the plan: what becomes of it becomes of the run's nodes.
+// succeed makes a node account for a run in the plan: its fate is the fate of the run's nodes.
 func (p *planner) succeed(n *model.Node, r *run) {
 	p.successors = append(p.successors, successor{n, p.accounts.of(r.nodes)})
 }
 
-// replace puts a Mul, an Add or both in the place of a run.
+// replace writes a run as a Mul, an Add or both.
 func (p *planner) replace(r *run, a affine) {
 	g, last := r.last().Graph, r.last()
 	in, out := r.first().In(p.find(r.first()).data), last.Outputs[0]
@@ -124,7 +124,7 @@ func (p *planner) shape(a affine, x *model.Value) ([]int64, bool) {
 	if x.DType == tensor.Undefined || !x.DType.Float() {
 		return nil, false
 	}
-	if p.model.Opset[""] < 7 { // these need to be told how to broadcast
+	if p.model.Opset[""] < 7 { // before operator set 7, broadcasting needs attributes
 		return nil, false
 	}
 	if a.Axis == uniform {

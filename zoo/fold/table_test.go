@@ -278,7 +278,7 @@ func unevaluated(m *model.Model) bool {
 	})
 }
 
-func TestLinearOperatorsTakeMaps(t *testing.T) {
+func TestOperators_LinearTakeMaps(t *testing.T) {
 	bn := func(m *b, x *v, c int64) *v { return m.BatchNorm(x, c) }
 	for _, test := range []struct {
 		name  string
@@ -810,7 +810,7 @@ func TestLinearOperatorsTakeMaps(t *testing.T) {
 	}
 }
 
-func TestParallelConvolutionsBecomeOne(t *testing.T) {
+func TestMerge_ParallelConvolutionsBecomeOne(t *testing.T) {
 	conv := func(m *b, x *v, h, w int64, pads ...int64) *v {
 		return m.Op("Conv", in(x, m.Weight(4, 4, h, w), m.Weight(4)), "pads", pads)
 	}
@@ -884,7 +884,7 @@ func TestPlanUnit_CoversNewAttributes(t *testing.T) {
 	}
 }
 
-func TestAModelOf10000NodesIsPlannedInLinearTime(t *testing.T) {
+func TestFold_10000NodesInLinearTime(t *testing.T) {
 	edits := func(blocks int) int {
 		m := modeltest.New(1)
 		x := m.Input(1, 2, 4, 4)
@@ -923,7 +923,7 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
-func TestWeightsInMemoryFold(t *testing.T) {
+func TestFold_WeightsInMemory(t *testing.T) {
 	m := modeltest.New(4)
 	x := m.Input(1, 3, 8, 8)
 	w := m.Weight(4, 3, 1, 1)
@@ -942,7 +942,7 @@ func (u unread) ReadAt([]byte, int64) (int, error) {
 	return 0, errors.New("not to be read")
 }
 
-func TestPlanningReadsNoWeights(t *testing.T) {
+func TestFold_ReadsNoWeights(t *testing.T) {
 	m := modeltest.New(4)
 	x := m.BatchNorm(m.Conv(m.Op("Relu", in(m.BatchNorm(m.Conv(m.Input(1, 3, 8, 8), 3, 4, 3, 1), 4))), 4, 5, 3, 1), 5)
 	m.Output(m.Op("MatMul", in(m.Op("Flatten", in(m.Op("GlobalAveragePool", in(x)))), m.Weight(5, 6))))

@@ -8,12 +8,12 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Files of formats that store layers have a layer's weights once, in however many places the layer is used: in the branches
-// of a siamese network, or in a model that is used twice. Its nodes are twins (model.Model.Twins). What a move does to one
-// of them it has to do to all; so the maps of all places move at once.
+// Formats that store layers store a layer's weights once, even if the layer is used in several places: in the branches of a
+// siamese network, or in a model that is used twice. The nodes of these places are twins (model.Model.Twins). What a move
+// does to one of them it has to do to all, so the maps of all places move at once.
 
-// twins are the nodes of all places of n's layer; nil where there is one, or where every layer stays: layers that are used in
-// several places are left alone then.
+// twins are the nodes of all places of n's layer; nil if there is one place only, and with Options.Neutralize, which leaves
+// layers that are used in several places alone.
 func (p *planner) twins(n *model.Node) (list []*model.Node, together bool) {
 	if p.opt.Neutralize || p.model.Twins == nil {
 		return nil, false
@@ -30,13 +30,13 @@ func (p *planner) hasTwins(n *model.Node) bool {
 	return len(list) > 0
 }
 
-// together says whether a run's nodes leave the file with those of other places, or not at all.
+// together says whether a run's nodes can be removed only with those of the other places.
 func (p *planner) together(r *run) bool {
 	_, yes := p.twins(r.first())
 	return yes
 }
 
-// twinsFollow says whether the twins of next follow those of n as next follows n, each the only reader.
+// twinsFollow says whether each twin of n has one reader, a twin of next, as n has next.
 func (p *planner) twinsFollow(n, next *model.Node) bool {
 	a, _ := p.twins(n)
 	b, _ := p.twins(next)
@@ -52,8 +52,8 @@ func (p *planner) twinsFollow(n, next *model.Node) bool {
 	return true
 }
 
-// twinRuns are the runs of a run's twins, itself among them; nil where its layer is used once, or where other nodes follow it
-// elsewhere.
+// twinRuns are the runs of a run's twins, itself among them; nil if its layer is used once, or if other nodes follow the
+// layer in other places.
 func (p *planner) twinRuns(r *run) []*run {
 	first, _ := p.twins(r.first())
 	if len(first) < 2 {
@@ -102,7 +102,7 @@ func (p *planner) moveAll(places []*run, back bool) *Reason {
 	})
 }
 
-// change is another constant as input of a node: the one before times a factor, or values.
+// change is a new constant as input of a node: the old one times a factor, or new values.
 type change struct {
 	node   *model.Node
 	input  int
@@ -127,20 +127,20 @@ func (m *move) changesOf(n *model.Node) (list []*change) {
 	return list
 }
 
-// alike refuses a move that changes a layer's constants in one place otherwise than in another.
+// alike refuses a move that changes a layer's constants differently in two places.
 func (m *move) alike() *Reason {
 	for _, c := range m.changes {
 		all, _ := m.p.twins(c.node)
 		for _, t := range all {
 			if !slices.EqualFunc(m.changesOf(c.node), m.changesOf(t), (*change).equal) {
-				return because(SharedOutput, "the %s of %v is that of %v too, which would not change alike", op.Of(c.node).Input(c.input), c.node, t)
+				return because(SharedOutput, "the %s of %v is also that of %v, where it would change differently", op.Of(c.node).Input(c.input), c.node, t)
 			}
 		}
 	}
 	return nil
 }
 
-// unite makes the constants of twins that were one constant one again.
+// unite makes the constants of twins one constant again, as before the move.
 func (m *move) unite() {
 	for _, c := range m.changes {
 		all, _ := m.p.twins(c.node)

@@ -5,11 +5,12 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// A weight may be a product of constants: torch's weight_norm is g·v/‖v‖, or v·(g/‖v‖). It is one constant that the file
-// stores in parts. Where it is small, a constant of its own takes its place when something folds into it (move.weight). Where
-// it is too large to be computed here, a scale goes into the smallest part, and the file does not grow.
+// A weight may be a product of constants: torch's weight_norm is g·v/‖v‖, or v·(g/‖v‖). It is one constant, stored in
+// parts. A small one is replaced by a single constant when something folds into it (move.weight). For one above maxValues,
+// which is not computed while planning, a scale goes into the smallest part, and the file does not grow.
 
-// fixed says whether a value is the same in every run, be it too large to be computed here. What is dequantised is none.
+// fixed says whether a value is the same in every run, also if it is too large to be computed here. Dequantised weights do
+// not count.
 func (p *planner) fixed(v *model.Value) bool {
 	if v == nil || v.Const != nil {
 		return p.isConstant(v)
@@ -17,11 +18,11 @@ func (p *planner) fixed(v *model.Value) bool {
 	return p.regions.constant.has(v) && !p.quantized(v)
 }
 
-// varies says whether an input of a node may be another one in another run: a node without such inputs is no map, but part
-// of a constant.
+// varies says whether a value may differ from run to run. A node without such inputs is part of a constant expression, not
+// a map.
 func (p *planner) varies(v *model.Value) bool { return v != nil && !p.fixed(v) }
 
-// isProduct says whether a value is a weight that is stored in parts and too large to be one constant.
+// isProduct says whether a value is a weight that is stored in parts and has over maxValues elements.
 func (p *planner) isProduct(v *model.Value) bool {
 	if v == nil || v.Producer == nil || !p.fixed(v) || p.isConstant(v) {
 		return false
@@ -30,7 +31,7 @@ func (p *planner) isProduct(v *model.Value) bool {
 	return ok && v.Shape != nil && v.DType.Float() && (v.Producer.Type == "Mul" || v.Producer.Type == "Div")
 }
 
-// rescaleProduct leaves the edit that such a weight is multiplied by the factor, in one of its parts.
+// rescaleProduct adds the edit that multiplies such a weight by the factor, in one of its parts.
 func (m *move) rescaleProduct(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
 	for axis := range v.Shape {
 		if tensor.AxisLayout(v.Shape, axis) == f.Layout {
@@ -38,19 +39,19 @@ func (m *move) rescaleProduct(n *model.Node, v *model.Value, f tensor.Factor) *R
 			return m.rescalePart(n, v, size/2, scaling(axis, f.Scale))
 		}
 	}
-	return because(NotConstant, "the weight %q of %v is computed of constants, and would need scales that are not of one axis", v.Name, n)
+	return because(NotConstant, "the weight %q of %v is computed from constants, and would need scales that are not of one axis", v.Name, n)
 }
 
-// rescalePart asks the operands of what computes v, a product that only n reads, for a scale. A part of more than so many
-// elements stays: it would be copied for whoever else reads it.
+// rescalePart moves a scale into an operand of the node that computes v, a product that only n reads. Parts of more than
+// most elements are left: other readers of theirs would need a copy.
 func (m *move) rescalePart(n *model.Node, v *model.Value, most int64, a affine) *Reason {
 	x := v.Producer
-	why := because(NotConstant, "the weight %q of %v is computed of constants, none of which takes a scale", v.Name, n)
+	why := because(NotConstant, "the weight %q of %v is computed from constants, none of which takes a scale", v.Name, n)
 	switch {
 	case x == nil || x.Domain != "" || x.Type != "Mul" && x.Type != "Div" || len(x.Inputs) != 2 || x.Graph != n.Graph || m.p.model.Opset[""] < 7:
 		return why
 	case v.Output || len(v.Uses) != 1:
-		return because(SharedOutput, "the weight %q of %v, which is computed of constants, has other readers", v.Name, n)
+		return because(SharedOutput, "the weight %q of %v, which is computed from constants, has other readers", v.Name, n)
 	case m.seen[x] != 0 || m.p.idioms[x] != nil:
 		return because(NotConstant, "the map would reach %v twice", x)
 	}
@@ -66,7 +67,7 @@ func (m *move) rescalePart(n *model.Node, v *model.Value, most int64, a affine) 
 	return why
 }
 
-// rescaleOperand takes a scale of x's result into x's operand k: a constant, or itself a product.
+// rescaleOperand moves a scale of x's result into x's operand k: a constant, or a product in turn.
 func (m *move) rescaleOperand(x *model.Node, k int, most int64, a affine) *Reason {
 	part := x.In(k)
 	if !m.p.isConstant(part) {

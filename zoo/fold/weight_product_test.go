@@ -20,7 +20,7 @@ func normed(m *b, outer bool, shape ...int64) *v {
 	return m.Op("Mul", in(w, m.Op("Div", in(g, norm))))
 }
 
-func TestANormalisedWeightIsOneConstant(t *testing.T) {
+func TestWeightProduct_NormalisedWeightIsOneConstant(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		left  int
@@ -48,7 +48,7 @@ func TestANormalisedWeightIsOneConstant(t *testing.T) {
 	}
 }
 
-func TestALargeNormalisedWeightTakesAScaleInItsFactor(t *testing.T) {
+func TestWeightProduct_LargeNormalisedWeightTakesAScaleInItsFactor(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		left  int

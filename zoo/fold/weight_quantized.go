@@ -8,11 +8,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// QuantizeLinear's inverse in front of a weight: w = (q − z)·d, so that a positive scale of w is one of d. A negative one
-// mirrors q besides.
+// A DequantizeLinear in front of a weight: w = (q − z)·d, so that a positive scale of w goes into d. A negative one also
+// mirrors q at z.
 
-// dequantizer is the DequantizeLinear from which a weight comes, and the nodes on the way, itself the last: Transposes. axes
-// are the stored weight's in the order of the weight's. It is nil where there is none.
+// dequantizer is the DequantizeLinear that computes a weight; nil if there is none. way are the nodes from the weight back
+// to it, Transposes and then itself. axes are the stored weight's axes in the order of the weight's.
 func dequantizer(v *model.Value) (d *model.Node, way []*model.Node, axes []int64) {
 	for v != nil && v.Producer != nil && v.Producer.Domain == "" && len(way) < maxWay {
 		n := v.Producer
@@ -65,7 +65,8 @@ func (p *planner) quantized(v *model.Value) bool {
 	return q
 }
 
-// dequantizedWeight checks that input k of n is a stored weight that a DequantizeLinear of its own brings to n.
+// dequantizedWeight returns input k of n and its shape, if it is a stored weight that a DequantizeLinear computes for n
+// alone.
 func (m *move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *Reason) {
 	v := n.Inputs[k]
 	d, way, axes := dequantizer(v)
@@ -93,8 +94,8 @@ func (m *move) dequantizedWeight(n *model.Node, k int) (*model.Value, []int64, *
 	return v, shape, m.Absorbed(n)
 }
 
-// rescaleDequantized leaves the edit that a dequantised weight of n, of that shape, is multiplied by the factor in its
-// DequantizeLinear: one scale per channel of one axis.
+// rescaleDequantized adds the edit that multiplies a dequantised weight of n, of that shape, by the factor, in the scale of
+// its DequantizeLinear. The factor has one number per channel of one axis.
 func (m *move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor) *Reason {
 	d, way, axes := dequantizer(v)
 	stored := d.In(0).Const.Shape
@@ -164,7 +165,7 @@ func (m *move) rescaleDequantized(n *model.Node, v *model.Value, f tensor.Factor
 }
 
 // blockScales are the scales of a weight that is quantised in blocks along axis per, multiplied by the absolute values of
-// one scale per channel of axis. Along the blocks' own axis these may differ from block to block only.
+// one scale per channel of axis. Along the axis per these may differ from block to block only.
 func (m *move) blockScales(d *model.Node, shape []int64, old []float64, per, axis int, scale []float64) ([]float64, *Reason) {
 	stored, block := d.In(0).Const.Shape, int(d.Int("block_size", 0))
 	if len(shape) != len(stored) || block < 0 {
@@ -193,9 +194,9 @@ func (m *move) blockScales(d *model.Node, shape []int64, old []float64, per, axi
 	return values, nil
 }
 
-// mirror leaves the edit that the channels of a quantised weight whose scale is negative are mirrored at their zero point:
-// −(q − z) = (2·z − q) − z. The zero points stay, since runtimes have fast paths for some. A type has one number more on one
-// side: a weight that holds it stays.
+// mirror adds the edit that mirrors the channels of a quantised weight with a negative scale at their zero point: −(q − z)
+// = (2·z − q) − z. The zero points stay, since runtimes have fast paths for some. It refuses a weight with an element whose
+// mirror image is outside the type's range, such as −128.
 func (m *move) mirror(d *model.Node, axis int, scale []float64) *Reason {
 	v := d.In(0)
 	c := v.Const

@@ -10,8 +10,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Sum leaves the edit that input b of n, a bias over the channels of layout out (0 where omitted), gains
-// alpha·Σ W·t, where W is input k and t gives each element of W its shift. The sum is tensor.Sum's.
+// Sum adds the edit that adds alpha·Σ W·t to input b of n, a bias over the channels of layout out (0 if omitted), where W
+// is input k and t gives the shift of each element of W. The sum is tensor.Sum's.
 func (m *move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, out tensor.Layout, t tensor.Factor) *Reason {
 	channels := int(out.Blocks * out.Channels)
 	if v := n.In(b); v != nil {
@@ -37,8 +37,8 @@ func (m *move) Sum(n *model.Node, k, b int, alpha float64, dtype tensor.DType, o
 	return nil
 }
 
-// sums are Σ w·t over the elements of each channel of the layout, with t's scale as the shift of each element. What fails in
-// the backend fails the plan: it is no property of the model.
+// sums are Σ w·t over the elements of each channel of the layout, with t's scale as the shift of each element. An error of
+// the backend fails the plan, since it says nothing about the model.
 func (p *planner) sums(w *model.Value, out tensor.Layout, t tensor.Factor) ([]float64, error) {
 	job := tensor.Sum{Out: out, Rescale: tensor.Rescale{DType: tensor.Float64, Factors: []tensor.Factor{t}}}
 	var src io.ReaderAt

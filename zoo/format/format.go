@@ -1,5 +1,5 @@
-// Package format is the meeting place of the model file formats: each format is one package that registers itself here.
-// A format opens files as a model.Model whose constants stay on disk, and writes an edited model.Model.
+// Package format is the interface and the registry of model file formats: each format is a package that registers itself
+// here. A format opens files as a model.Model whose constants stay on disk, and writes an edited model.Model.
 package format
 
 import (
@@ -23,48 +23,48 @@ import (
 var (
 	ErrUnknown = errors.New("no format is known for this file")
 	ErrCorrupt = errors.New("corrupt model")              // the file breaks its format's own rules
-	ErrLimit   = errors.New("limit exceeded")             // a well-formed file asks for more than the program grants
+	ErrLimit   = errors.New("limit exceeded")             // a well-formed file that exceeds one of the program's bounds
 	ErrOutside = errors.New("outside the model's folder") // external data that points elsewhere
 	ErrForeign = errors.New("nothing of the model can be written with ONNX operators")
-	ErrUnread  = errors.New("not supported") // a well-formed file, of a kind that its format's room does not read
+	ErrUnread  = errors.New("not supported") // a well-formed file, of a kind that its format's package does not read
 )
 
 // Format opens one kind of model file.
 type Format struct {
 	Name       string   // "onnx"
 	Extensions []string // with the dot, lower case: ".onnx"
-	Version    int      // raised where the same plan is written otherwise: outputs of another version are made anew
-	Bare       bool     // files hold tensors alone: Options.State says what their structure is
+	Version    int      // raised when the same plan is written differently: outputs of another version are made anew
+	Bare       bool     // files hold tensors without a graph: Options.State says where the graph is from
 	Settings   []Setting
 	Open       func(ctx context.Context, path string, o Options) (File, error)
-	// Files is what the function of that name says of a model file of the format; nil where a model is one file.
+	// Files implements the function Files for the format; nil if a model is always one file.
 	Files func(ctx context.Context, path string, o Options) ([]string, error)
 }
 
-// Setting is one of some words that a format's files do not say, and that whoever has them does. Where it is declared is all
-// there is to declare: manifests have it as a key, darknet: {epsilon: opencv}, of which their schema tells, and subcommands
-// that open models as a flag, -epsilon opencv.
+// Setting is a choice between words that the format's files do not make, and that the user has to. The declaration is all
+// that is needed: manifests and their schema have it as a key, darknet: {epsilon: opencv}, and subcommands that open models
+// as a flag, -epsilon opencv.
 type Setting struct {
 	Key   string   // in lower case; no two formats have the same, since flags do not name formats
-	Words []string // what it may be, the default first
-	Doc   string   // what it says, which words mean what included: half a sentence in lower case, without a full stop
+	Words []string // the choices, the default first
+	Doc   string   // its meaning, and that of the words: half a sentence in lower case, without a full stop
 }
 
-// Options are what a format cannot learn from the model file alone.
+// Options say what a model file alone does not tell.
 type Options struct {
 	Weights  string            // path of the file with the weights; "": the one beside the model file that has its name
-	Settings map[string]string // by the names of format and setting: "darknet.epsilon". what is not there has its default, which Format.Open finds filled in
+	Settings map[string]string // by the names of format and setting: "darknet.epsilon"; Format.Open finds missing ones filled in with their defaults
 	State    State             // where the structure of a checkpoint is from
 }
 
-// State says where the structure of a checkpoint is from, which stores nothing but tensors with names: a graph, or else
-// pairs and presets of pairs. Without any, a config.json that names the architecture of a language model.
+// State says where the graph of a checkpoint, a file that stores only tensors with names, is from: from another file, or
+// from pairs and presets of pairs. Without either it is from a config.json that names the architecture of a language model.
 type State struct {
 	Graph   string   // path of an exported program or model whose parameters have the tensors' names; "": none
 	Presets []string // names of presets
 	Pairs   []Pair
 	Epsilon float64                          // of pairs without one of their own; 0: none is given
-	Tensors func(name string) (Stored, bool) // of a program that is a graph: its parameters, in the place of its own
+	Tensors func(name string) (Stored, bool) // when a program is opened as a checkpoint's graph: the checkpoint's tensors, which replace the program's parameters
 	Untie   bool                             // the head of a language model may get a weight of its own where it shares the embedding's
 	Config  string                           // path of the config.json that names the architecture; "": the one beside the model file
 }
@@ -79,23 +79,23 @@ type Pair struct {
 	Transposed bool    // the operator is a transposed convolution
 	Preset     bool    // the pair is one of a preset
 	With       string  // "", or a module of which there have to be tensors
-	Without    string  // "", or one of which there may be none
+	Without    string  // "", or a module of which there may be no tensors
 }
 
 // File is an open model. Its Model's constants read from the open files until Close.
 type File interface {
 	// Model is the network as stored. Callers may edit it: Write writes what it is then.
 	Model() *model.Model
-	// Inputs are the paths of all files that the model is made of, the opened one first.
+	// Inputs are the paths of all files of the model, the opened one first.
 	Inputs() []string
-	// Write writes the model as edited, its rescaled constants through the backend, the files that belong to it beside
-	// it. Bytes that no edit touches are copied. It asks out for every file it writes. renamed are the values whose names
-	// are others when the written file is opened, by their names in the edited model.
+	// Write writes the model as edited, rescaled constants through the backend, and beside it the files that belong to it.
+	// Bytes that no edit touches are copied. It creates every file through out. renamed are the values that have other
+	// names when the written file is opened, by their names in the edited model.
 	Write(ctx context.Context, out Output, backend tensor.Backend) (renamed map[string]string, err error)
 	Close() error
 }
 
-// Warner is a File that may have to say of what it wrote, for whoever reads the report.
+// Warner is a File that may have warnings for the report about what it wrote.
 type Warner interface {
 	// Warnings are whole sentences without a full stop, about the last Write.
 	Warnings() []string
@@ -103,12 +103,12 @@ type Warner interface {
 
 // Mover is a File that can write the files which belong to it under other names.
 type Mover interface {
-	// Move makes Write write the file that Beside calls rel as to, and refer to it by that. It fails where the room cannot
-	// edit all that refers to the file.
+	// Move makes Write write the file that Beside calls rel as to, and refer to it by that. It fails if the format's
+	// package cannot edit everything that refers to the file.
 	Move(rel, to string) error
 }
 
-// Noter is a File that may have to say of how it was read, for whoever reads the report.
+// Noter is a File that may have notes for the report about how it was read.
 type Noter interface {
 	// Notes are whole sentences without a full stop.
 	Notes() []string
@@ -120,31 +120,32 @@ type Partial interface {
 	Partial() string
 }
 
-// Stateful is a File of a program whose parameters Options.State.Tensors took the place of.
+// Stateful is a File of a program whose parameters were replaced by Options.State.Tensors.
 type Stateful interface {
-	// Edits are what becomes of those tensors, as the model is edited.
+	// Edits are the changes of those tensors that the edits of the model make.
 	Edits() ([]Edit, error)
 }
 
-// Stored is a tensor of a checkpoint that takes the place of a program's parameter.
+// Stored is a tensor of a checkpoint that replaces a program's parameter.
 type Stored struct {
 	DType tensor.DType
 	Shape []int64
 	Data  io.ReaderAt // the elements, little endian and side by side
-	Fixed bool        // they have to stay as they are
+	Fixed bool        // they must not change
 }
 
-// InCode is why an operator stays along which a checkpoint is folded.
+// InCode is the reason why an operator of a checkpoint's graph stays.
 const InCode = "the code that loads the checkpoint computes it"
 
-// Edit is one tensor of a checkpoint that the edited model has not, has otherwise, or has in addition.
+// Edit is one tensor of a checkpoint that is dropped, changed or added.
 type Edit struct {
 	Name   string
-	Like   string  // of a new tensor: the one that it stands behind; "" for one that was there
+	Like   string  // of a new tensor: the one behind which it is stored; "" for an existing one
 	Pieces []Piece // its elements, side by side; nil where the tensor is gone
 }
 
-// Output makes the files of one written model. The caller of Write decides where they are and when they count.
+// Output creates the files of a model that is written. The caller of Write decides where they are, and when they become
+// visible.
 type Output interface {
 	// Create makes a file for a path relative to the model's own folder; "" is the model file itself. It fails if the
 	// path leaves the folder or was created before. Write closes what it creates.
@@ -159,7 +160,8 @@ type OutputFile interface {
 	io.Closer
 }
 
-// Regular is what Stat says of a file, or an error that wraps ErrCorrupt where it is a folder, a pipe or another that is none.
+// Regular passes the result of Stat on, with an error that wraps ErrCorrupt if it is a folder, a pipe or anything else but
+// a regular file.
 func Regular(info fs.FileInfo, err error) (fs.FileInfo, error) {
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("not a file: %w", ErrCorrupt)
@@ -167,8 +169,8 @@ func Regular(info fs.FileInfo, err error) (fs.FileInfo, error) {
 	return info, err
 }
 
-// Beside is the path, relative to a model file's folder, of another file that the model is made of: where it is written
-// beside an output. A file outside the folder is written under its own name.
+// Beside is the path, relative to the model file's folder, under which another file of the model is written beside an
+// output. A file from outside the folder is written under its base name.
 func Beside(model, other string) string {
 	if folder, err := filepath.EvalSymlinks(filepath.Dir(model)); err == nil {
 		if rel, err := filepath.Rel(folder, other); err == nil && filepath.IsLocal(rel) {
@@ -181,7 +183,7 @@ func Beside(model, other string) string {
 	return filepath.Base(other)
 }
 
-// Exporter writes any model in a form that is not its own.
+// Exporter writes models of any format in another form.
 type Exporter struct {
 	Name    string // "metal", as in the manifest's export
 	Suffix  string // of the file or folder that it writes: ".metal"
@@ -199,7 +201,7 @@ type OverflowError struct {
 	Tally  tensor.Tally
 }
 
-// Error says what happened, and only that: elements that become subnormal are the cause where nothing worse is.
+// Error names the worst that happened: elements that become subnormal are named only if none overflows.
 func (e *OverflowError) Error() string {
 	switch t := e.Tally; {
 	case t.NonFinite > 0:
@@ -244,7 +246,7 @@ func Settings() iter.Seq2[string, Setting] {
 	}
 }
 
-// settled are settings with the defaults of those that are not there, or an error for one that no format has.
+// settled fills in the defaults of missing settings, and refuses settings that no format has.
 func settled(given map[string]string) (map[string]string, error) {
 	all := map[string]string{}
 	for name, s := range Settings() {
@@ -287,7 +289,7 @@ func Exporters() []string {
 	return exporters()
 }
 
-// exporters wants the registry's lock held.
+// exporters needs the registry's lock held.
 func exporters() (names []string) {
 	for _, e := range registry.exporters {
 		names = append(names, e.Name)
@@ -325,7 +327,7 @@ func Open(ctx context.Context, path string, o Options) (File, error) {
 	}
 	file, err := f.Open(ctx, path, o)
 	if err != nil {
-		return nil, err // not a nil *file of the format's in an interface: callers close what is not nil
+		return nil, err // a plain nil: callers close what is not nil, and an interface that holds a nil pointer is not
 	}
 	return file, nil
 }
@@ -342,7 +344,8 @@ func Files(ctx context.Context, path string, o Options) ([]string, error) {
 	return f.Files(ctx, path, o)
 }
 
-// Named are the names of files that belong to a model file by its own, with other extensions, unless the options name one.
+// Named are the files that belong to a model file because they have its name with other extensions, unless the options name
+// one.
 func Named(path string, o Options, extensions ...string) (names []string) {
 	if o.Weights != "" {
 		return nil

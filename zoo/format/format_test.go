@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestAnOverflowErrorSaysWhatHappenedAndOnlyThat(t *testing.T) {
+func TestOverflowError_SaysWhatHappened(t *testing.T) {
 	for want, tally := range map[string]tensor.Tally{
 		`tensor "w": 2 elements would overflow float16`:            {Overflow: 2, Subnormal: 5},
 		`tensor "w": 5 elements would become subnormal in float16`: {Subnormal: 5},

@@ -18,7 +18,7 @@ type Span struct{ From, To int64 }
 // Len is the number of bytes.
 func (s Span) Len() int64 { return s.To - s.From }
 
-// Piece is some bytes of a written file: bytes made anew, a range copied from the original, or a tensor rescaled.
+// Piece is a stretch of a written file: new bytes, a range copied from the original, or a rescaled tensor.
 type Piece struct {
 	Made   []byte
 	Copied Span
@@ -28,7 +28,7 @@ type Piece struct {
 // Scaled is a stored tensor whose elements are multiplied while it is written.
 type Scaled struct {
 	tensor.Rescale
-	Name   string      // what messages call the tensor
+	Name   string      // the tensor's name in messages
 	Stored string      // its name in the original model
 	Data   io.ReaderAt // the elements as stored, in the order of the factors' layouts
 }
@@ -39,7 +39,7 @@ func NewScaled(name, stored string, c *model.Constant) *Scaled {
 	return &Scaled{tensor.Rescale{DType: c.DType, Elements: elements, Factors: c.Factors}, name, stored, c.Data}
 }
 
-// Size is the number of bytes that the piece becomes.
+// Size is the number of bytes that the piece takes in the written file.
 func (p Piece) Size() int64 {
 	switch {
 	case p.Scaled != nil:
@@ -50,7 +50,7 @@ func (p Piece) Size() int64 {
 	return p.Copied.Len()
 }
 
-// Size is the number of bytes that pieces become.
+// Size is the number of bytes that pieces take in the written file.
 func Size(pieces []Piece) (bytes int64) {
 	for _, p := range pieces {
 		bytes += p.Size()
@@ -58,11 +58,11 @@ func Size(pieces []Piece) (bytes int64) {
 	return bytes
 }
 
-// maxSubnormal is the share of a 16-bit tensor's elements that may become subnormal or zero in being rescaled. Some do in
-// every tensor that holds numbers of all sizes, and lose nothing that matters beside the others.
+// maxSubnormal is the share of a 16-bit tensor's elements that may become subnormal or zero when they are rescaled. A few
+// do in every tensor with a wide range of magnitudes; their errors are small beside the other elements.
 const maxSubnormal = 1.0 / 64
 
-// Write writes the rescaled elements at a place of a file. Its error is an *OverflowError where they do not fit their type.
+// Write writes the rescaled elements at offset at. Its error is an *OverflowError where they do not fit their type.
 func (s *Scaled) Write(ctx context.Context, backend tensor.Backend, to io.WriterAt, at int64) error {
 	tally, err := backend.Rescale(ctx, io.NewOffsetWriter(to, at), s.Data, &s.Rescale)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *Scaled) Write(ctx context.Context, backend tensor.Backend, to io.Writer
 	return nil
 }
 
-// WritePieces writes pieces of which none is copied, one behind the other.
+// WritePieces writes pieces one behind the other; none may be a copied range.
 func WritePieces(ctx context.Context, pieces []Piece, to io.WriterAt, backend tensor.Backend) error {
 	at := int64(0)
 	for _, p := range pieces {
@@ -119,22 +119,22 @@ func Splice(ctx context.Context, out Output, rel string, from *os.File, pieces [
 	return s.flush()
 }
 
-// smallPiece bounds the bytes of pieces that are gathered, gathered how many of them are written at once: a model may have
-// a hundred thousand.
+// Pieces of up to smallPiece bytes are collected, and written together in one call for up to gathered bytes: a model may
+// have a hundred thousand of them.
 const (
 	smallPiece = 16 << 10
 	gathered   = 64 << 10
 )
 
-// splice is a file that is written from its beginning on.
+// splice is a file that is written from its beginning to its end.
 type splice struct {
 	to   OutputFile
 	from *os.File
-	at   int64  // bytes that are written
-	next []byte // those that follow
+	at   int64  // bytes written so far
+	next []byte // collected bytes that follow them
 }
 
-// gather takes a small piece.
+// gather collects a small piece.
 func (s *splice) gather(ctx context.Context, p Piece, backend tensor.Backend) (err error) {
 	if len(s.next)+int(p.Size()) > gathered {
 		if err := s.flush(); err != nil {
@@ -182,12 +182,12 @@ func (s *splice) write(ctx context.Context, p Piece, backend tensor.Backend) (er
 	return err
 }
 
-// shorter is the error of an original that ends before a byte that was there.
+// shorter is the error for an original that has become shorter since it was opened.
 func shorter(at int64) error {
 	return fmt.Errorf("byte %d: the original has become shorter: %w", at, ErrCorrupt)
 }
 
-// copyStep bounds what is copied between two looks at the context.
+// copyStep bounds the bytes that are copied between two checks of the context.
 const copyStep = 64 << 20
 
 // copyRange copies a range of the original; files copy within the kernel where they can.

@@ -215,12 +215,12 @@ func generate(seed uint64, folder string) (string, format.Options, error) {
 	return path, o, errors.Join(err, os.WriteFile(path, append([]byte(h.String()), data...), 0o666))
 }
 
-func TestDensePassesTheSuiteOfFormats(t *testing.T) {
+func TestSuite_Dense(t *testing.T) {
 	formattest.Suite{Generate: generate, Seeds: 16, Damages: 200}.Run(t)
 }
 
 // A setting is declared with the format, and nowhere else.
-func TestDenseSettingIsKnownToManifests(t *testing.T) {
+func TestDense_SettingIsKnownToManifests(t *testing.T) {
 	const text = "version: 1\nzoo: zoo\nout: out\nmodels: [{match: '*.dense', dense: {order: %s}}]\n"
 	m, err := manifests.Parse("models.yaml", fmt.Appendf(nil, text, "inputs"))
 	if err != nil || m.Rules[0].Formats["dense.order"] != "inputs" {
@@ -234,7 +234,7 @@ func TestDenseSettingIsKnownToManifests(t *testing.T) {
 	}
 }
 
-func TestDenseHasABiasInPlaceOfItsNormalisation(t *testing.T) {
+func TestDense_BiasReplacesItsNormalisation(t *testing.T) {
 	path, _, err := generate(2, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -30,8 +30,8 @@ var Update = flag.Bool("update", false, "write golden files anew; testdata/versi
 // versionsFile has, for each version of what makes files, the hash of the files that it makes of the suite's models.
 const versionsFile = "testdata/versions"
 
-// versions holds what is written to its version: runs take an output for up to date as long as the versions of folding, of
-// its format and of its exporters are those that made it, so that other bytes need another version.
+// versions checks that other output bytes come with another version: a run takes an output for up to date as long as the
+// versions of folding, of its format and of its exporters have not changed.
 func (s Suite) versions(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the hashes are those of amd64: other processors round sums of products otherwise")

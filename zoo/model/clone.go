@@ -24,14 +24,14 @@ func (m *Model) Clone() *Model {
 	return &out
 }
 
-// cloner knows the copies: of graphs and nodes all of them, of values those that were come across.
+// cloner maps originals to copies: all graphs and nodes, and values as they are reached.
 type cloner struct {
 	graphs map[*Graph]*Graph
 	nodes  map[*Node]*Node
 	values map[*Value]*Value
 }
 
-// fill gives the copies of a graph and of its nodes what the originals have.
+// fill fills in the copies of a graph and of its nodes.
 func (c *cloner) fill(g *Graph) {
 	out := c.graphs[g]
 	out.Parent, out.Inputs, out.Outputs, out.Consts = c.nodes[g.Parent], c.list(g.Inputs), c.list(g.Outputs), c.list(g.Consts)

@@ -33,7 +33,7 @@ func text(m *model.Model) (list []any) {
 	return list
 }
 
-func TestEditsOfACloneDoNotReachTheOriginal(t *testing.T) {
+func TestClone_EditsDoNotReachTheOriginal(t *testing.T) {
 	for seed := range uint64(200) {
 		m := modeltest.Random(seed, 24)
 		before, c := text(m), m.Clone()

@@ -23,32 +23,35 @@ type Model struct {
 	// attributes. It is nil where the file stores whatever the graph holds.
 	Place func(n *Node, k int) Place
 
-	// Shares names what else reads the stored constant that is input k of a node, where that is why Place answers NoPlace; ""
-	// says that nothing does. It is nil where constants may be copied.
+	// Shares names the other readers of the stored constant that is input k of a node, if they are the reason why Place is
+	// NoPlace; else "". It is nil if constants may be copied.
 	Shares func(n *Node, k int) string
 
-	// Stays says that a node cannot be left out of the model's file, nor take on a map, and why: its layer is used in
-	// several places, say. No reason stands for a part of a layer that is no map of its own. It is nil where any node can go.
+	// Stays says that a node cannot be removed from the model's file, nor absorb a map, and why: its layer is used in
+	// several places, for example. The reason is "" for a part of a layer that is not a map of its own. Stays is nil if
+	// every node can be removed.
 	Stays func(n *Node) (why string, stays bool)
 
-	// ScaleAlone says that the scale of a normalisation over its input is worth moving even where its shift stays.
+	// ScaleAlone says that the scale of a normalisation with statistics of its input is worth moving even if its shift
+	// stays.
 	ScaleAlone bool
 
-	// Twins are the nodes that do the same with the same stored constants as n, n among them, in an order of their own: those
-	// of one layer in all places where it is used. Their constants change alike or not at all. Together says that they leave
-	// the file together or not at all, too. It is nil where constants may be copied, and answers nil where there is one place.
+	// Twins are the nodes that use the same stored constants as n in the same way, n among them, always in the same order:
+	// the nodes of one layer in all places where it is used. Their constants change alike or not at all. Together says that
+	// they are also removed together or not at all. Twins is nil if constants may be copied; the list is nil if there is
+	// one place only.
 	Twins func(n *Node) (list []*Node, together bool)
 
 	names map[string]bool // every value and node name in use, for NewName
 }
 
-// Place says where a model's file has an input of a node.
+// Place says whether and how a model's file stores an input of a node.
 type Place uint8
 
 // The places.
 const (
 	NoPlace Place = iota // the file cannot store another constant there
-	Gained               // it can once its layer is described otherwise: a bias that the layer has none of yet, a number among its settings
+	Gained               // it can if the layer's description changes: a bias that the layer lacks so far, a number in its settings
 	Stored               // it is a tensor of the file, and can have other elements
 )
 
@@ -77,7 +80,7 @@ type Graph struct {
 // Node is one operator.
 type Node struct {
 	Type, Domain string   // as in ONNX: "Conv", ""
-	Overload     string   // which of several functions of that type and domain
+	Overload     string   // distinguishes functions of the same type and domain
 	Name         string   // may be empty
 	Inputs       []*Value // nil for an omitted optional input
 	Outputs      []*Value // nil for an omitted output
@@ -87,8 +90,9 @@ type Node struct {
 	Source       any  // the format's own: where this node stands in the file; nil for a new node
 	Edited       bool // type, inputs, outputs or attributes differ from the file's
 
-	// Of a node that stands for a layer which ONNX has no operators for, or which the format's room does not understand.
-	Why        string // what is not understood, for whoever asks why nothing folds into it
+	// For a node that stands for a layer without an equivalent in ONNX, or one that the format's package does not
+	// understand.
+	Why        string // what is not understood: the reason why nothing folds into it
 	PerChannel bool   // it holds scales, shifts or statistics of channels: it counts as a per-channel node
 }
 
@@ -107,8 +111,8 @@ type Attr struct {
 // AttrKind names an attribute's type.
 type AttrKind uint8
 
-// The attribute kinds. OtherAttr is carried in the file but not read: graphs (see Node.Bodies), strings, types. RefAttr stands
-// in a function for the attribute of the call that String names.
+// The attribute kinds. OtherAttr is copied but not read: graphs (see Node.Bodies), strings, types. RefAttr, in a function,
+// refers to the attribute of the call that String names.
 const (
 	OtherAttr AttrKind = iota
 	IntAttr
@@ -156,17 +160,17 @@ func Attrs(list ...any) []Attr {
 	return attrs
 }
 
-// Value is what flows along an edge: a graph input, a constant, or a node's output.
+// Value is an edge of the graph: a graph input, a constant, or a node's output.
 type Value struct {
 	Name     string
 	DType    tensor.DType // Undefined where not known
-	Shape    []int64      // below 0 for free extents: equal ones below -1 are equal. nil where the rank is unknown (a scalar's is empty)
+	Shape    []int64      // negative for free extents: −1 is unknown, equal numbers below −1 are equal extents. nil if the rank is unknown (a scalar's is empty)
 	Graph    *Graph
 	Producer *Node     // nil for inputs and initializers
 	Const    *Constant // the elements of an initializer or of a Constant node's output; nil for everything else
 	Input    bool      // an input of its graph; together with Const: an initializer that a caller may override
 	Output   bool      // an output of its graph
-	Uses     []Use     // who reads it, bodies of nodes included
+	Uses     []Use     // its readers, with those in bodies of nodes
 }
 
 // Use is one input of one node.
@@ -319,7 +323,7 @@ func (n *Node) String() string {
 	if name == "" && n.Out(0) != nil {
 		name = n.Outputs[0].Name
 	}
-	typ := strconv.Quote(n.Type) // a file may say anything
+	typ := strconv.Quote(n.Type) // a file may contain any characters
 	return typ[1:len(typ)-1] + " " + strconv.Quote(name)
 }
 
@@ -348,7 +352,7 @@ func (n *Node) SetAttr(a Attr) {
 	n.Attrs = append(n.Attrs, a)
 }
 
-// Remove takes the node out of what it reads. The graph's Nodes are swept by Compact.
+// Remove removes the node's uses of its inputs. Compact removes it from the graph's Nodes.
 func (n *Node) Remove() {
 	for k := range n.Inputs {
 		n.Set(k, nil)
@@ -393,7 +397,7 @@ func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value)
 	if g.behind == nil {
 		g.behind = map[*Node][]*Node{}
 	}
-	g.behind[after] = slices.Insert(g.behind[after], 0, n) // what was put there before may read it
+	g.behind[after] = slices.Insert(g.behind[after], 0, n) // nodes that were added before may read it
 	return n
 }
 
@@ -421,9 +425,9 @@ func (g *Graph) Compact() {
 	g.Nodes, g.behind = nodes, nil
 }
 
-// Absorb removes a node of one output whose work its data input's producer does from now on: that producer gets the node's
-// output in place of its own, so that names downstream, graph outputs among them, stay. Who else reads the input reads the
-// output from now on.
+// Absorb removes a node of one output whose work the producer of its data input takes over: that producer outputs the
+// node's output instead of its own, so that names downstream, also of graph outputs, stay. Other readers of the input read
+// the output from now on.
 func (g *Graph) Absorb(n *Node, data int) {
 	in, out := n.Inputs[data], n.Outputs[0]
 	producer := in.Producer
@@ -434,7 +438,7 @@ func (g *Graph) Absorb(n *Node, data int) {
 	in.replace(out)
 }
 
-// replace makes everyone who reads v read w.
+// replace makes all readers of v read w.
 func (v *Value) replace(w *Value) {
 	for len(v.Uses) > 0 {
 		u := v.Uses[len(v.Uses)-1]
@@ -442,8 +446,8 @@ func (v *Value) replace(w *Value) {
 	}
 }
 
-// Bypass removes a node of one output whose work its readers do from now on: they read its data input. The output may not
-// be a graph output.
+// Bypass removes a node of one output whose work its readers take over: they read its data input. The output may not be a
+// graph output.
 func (g *Graph) Bypass(n *Node, data int) {
 	in, out := n.Inputs[data], n.Outputs[0]
 	n.Remove()
@@ -489,8 +493,8 @@ func Integers(list ...int64) *Constant {
 	return &Constant{DType: tensor.Int64, Shape: []int64{int64(len(list))}, Values: values}
 }
 
-// Foreign are the main graph's nodes that no ONNX model can hold: of domains of which the model imports no operator set, a
-// detector's head say, and all that depend on them.
+// Foreign are the main graph's nodes that an ONNX model cannot express: nodes of domains for which the model imports no
+// operator set, such as a detector's head, and all that depend on them.
 func (m *Model) Foreign() map[*Node]bool {
 	foreign := map[*Node]bool{}
 	for _, n := range m.Graph.Nodes {

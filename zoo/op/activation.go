@@ -8,7 +8,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Functions of one number.
+// Operators that apply a function of one number to each element: their pages in https://onnx.ai/onnx/operators/ have the
+// formulas.
 
 func init() {
 	for name, f := range map[string]func(float64) float64{
@@ -18,7 +19,7 @@ func init() {
 	} {
 		register(function(Operator{Type: name, Eval: unary(f)}))
 	}
-	for name, f := range map[string]func(float64) float64{ // nowhere much steeper than 1
+	for name, f := range map[string]func(float64) float64{ // slopes are hardly above 1: see gentle
 		"Relu": func(x float64) float64 { return math.Max(x, 0) }, "Erf": math.Erf, "Softplus": softplus,
 		"HardSwish": func(x float64) float64 { return x * math.Min(math.Max(x/6+0.5, 0), 1) },
 		"Softsign":  func(x float64) float64 { return x / (1 + math.Abs(x)) },
@@ -46,18 +47,19 @@ func init() {
 	)
 }
 
-// function is an operator that computes each element of the first input's.
+// function completes an operator each of whose output elements is a function of the first input's element at the same
+// position.
 func function(o Operator) *Operator {
 	o.Shape = sameShape
 	return elementwise(o)
 }
 
-// byAttributes evaluates a function of one number that a node's attributes decide.
+// byAttributes evaluates a function of one number whose parameters are attributes of the node.
 func byAttributes(f func(n *model.Node) func(float64) float64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) { return unary(f(n))(n, in) }
 }
 
-// leakyRelu is x for x ≥ 0, alpha·x below.
+// leakyRelu is x for x ≥ 0, alpha·x below (Maas et al. 2013).
 func leakyRelu(n *model.Node) func(float64) float64 {
 	return sloped(n.Float("alpha", stored(0.01)), func(x float64) float64 { return x })
 }
@@ -83,7 +85,7 @@ func hardSigmoid(n *model.Node) func(float64) float64 {
 	return func(x float64) float64 { return math.Max(0, math.Min(1, alpha*x+beta)) }
 }
 
-// thresholdedRelu is x for x > alpha, 0 elsewhere.
+// thresholdedRelu is x for x > alpha, 0 elsewhere (Konda et al. 2014, arXiv:1402.3337).
 func thresholdedRelu(n *model.Node) func(float64) float64 {
 	alpha := n.Float("alpha", 1)
 	return func(x float64) float64 {
@@ -130,10 +132,10 @@ func isInf(n *model.Node) func(float64) float64 {
 	return func(x float64) float64 { return truth(negative && math.IsInf(x, -1) || positive && math.IsInf(x, 1)) }
 }
 
-// stored is a default of an attribute, which ONNX keeps in float32.
+// stored rounds the default of an attribute to float32, the type in which ONNX stores attributes.
 func stored(x float64) float64 { return float64(float32(x)) }
 
-// sloped is x above 0 and alpha·f(x) below.
+// sloped is x for x ≥ 0 and alpha·f(x) below.
 func sloped(alpha float64, f func(float64) float64) func(float64) float64 {
 	return func(x float64) float64 {
 		if x < 0 {

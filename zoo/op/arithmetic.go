@@ -12,7 +12,7 @@ import (
 // Operators on two or more operands, element by element.
 
 func init() {
-	plain := func(f func(a, b int64) int64) integers { // the same for signed and unsigned integers, which wrap around
+	plain := func(f func(a, b int64) int64) integers { // the bits are the same for signed and unsigned integers, which wrap around
 		return func(_ *model.Node, a, b int64, _ tensor.DType) (int64, error) { return f(a, b), nil }
 	}
 	register(
@@ -59,7 +59,8 @@ func add(a, b float64) float64      { return a + b }
 func subtract(a, b float64) float64 { return a - b }
 func times(a, b float64) float64    { return a * b }
 
-// prelu has the shape of its input, whatever that of the slope.
+// prelu is x for x ≥ 0, slope·x below (He et al. 2015, arXiv:1502.01852). The slope is broadcast to the input's shape,
+// never the input to the slope's.
 func prelu(n *model.Node, in []*Array) ([]*Array, error) {
 	out, err := binary(func(x, slope float64) float64 {
 		if x < 0 {
@@ -93,7 +94,7 @@ func pow(n *model.Node, in []*Array) ([]*Array, error) {
 	return out, err
 }
 
-// mod of floats has the sign of the dividend, as fmod asks; without that, which ONNX has for integers only, of the divisor.
+// mod has the sign of the dividend where the attribute fmod is 1, which floats need; else that of the divisor.
 func mod(n *model.Node, in []*Array) ([]*Array, error) {
 	return binary(func(a, b float64) float64 {
 		r := math.Mod(a, b)

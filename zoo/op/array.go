@@ -12,26 +12,26 @@ import (
 
 // Array is a tensor of numbers in row-major order. Integers and truth values are numbers too.
 type Array struct {
-	DType tensor.DType // Undefined for numbers of which nothing else is known: they are computed with as floats
+	DType tensor.DType // Undefined where the type is not known: the numbers are then treated as floats
 	Shape []int64
 	Data  []float64
 	wide  []int64 // the elements of an integer type, where float64 does not hold some of them: see Int
 }
 
-// A file may ask for any extents, of its constants and of what is computed with them. These bounds are for one node.
+// Bounds on one node: a file can claim any extents for its constants, and for what is computed with them.
 const (
 	maxElements = 1 << 25 // of an array
 	maxTaps     = 1 << 25 // of a window: positions times taps of the kernel
 	maxWork     = 1 << 34 // multiplications
 	maxSteps    = 1 << 28 // multiplications of a recurrent layer, which go one by one
-	maxBlock    = 1 << 12 // of elements that become an axis
+	maxBlock    = 1 << 12 // the block size of DepthToSpace and its like
 )
 
-// ErrTooLarge says that an array, or the work for it, exceeds what is granted.
+// ErrTooLarge says that an array, or the work to compute it, exceeds one of the bounds above.
 var ErrTooLarge = errors.New("too large to evaluate")
 
-// elements is the number of elements of a shape. Arrays without elements are not granted larger extents than others, for
-// there is work in each.
+// elements is the number of elements of a shape. The bounds hold for arrays without elements too: some loops run over their
+// other extents.
 func elements(shape []int64) (int64, error) {
 	n := int64(1)
 	for _, d := range shape {
@@ -58,7 +58,7 @@ func within(bound int64, counts ...int64) error {
 	return nil
 }
 
-// NewArray is an array of zeros. It fails if the shape makes no sense or has more elements than memory is granted for.
+// NewArray is an array of zeros. It fails with ErrTooLarge for negative extents and for more than maxElements elements.
 func NewArray(shape []int64) (*Array, error) {
 	n, err := elements(shape)
 	if err != nil {
@@ -70,7 +70,7 @@ func NewArray(shape []int64) (*Array, error) {
 // scalar is an array of one number and no axes.
 func scalar(x float64) *Array { return &Array{Shape: []int64{}, Data: []float64{x}} }
 
-// Ints are the elements as integers. Those that are used to say "to the end" stay large: Huge or -Huge.
+// Ints are the elements as integers, cut to ±Huge: files write the largest number of a type for "to the end".
 func (a *Array) Ints() []int64 {
 	out := make([]int64, len(a.Data))
 	for k := range out {
@@ -79,7 +79,7 @@ func (a *Array) Ints() []int64 {
 	return out
 }
 
-// Huge is larger than any extent, and may be added to one.
+// Huge is larger than any extent. A sum of it and an extent does not overflow.
 const Huge = 1 << 61
 
 // FromConstant reads a constant, its factors applied but not rounded.
@@ -100,7 +100,7 @@ func FromConstant(c *model.Constant, limit int64) (*Array, error) {
 	return a, nil
 }
 
-// axisOf counts an axis from 0.
+// axisOf turns an axis that may count from the last one (−1) into one that counts from 0.
 func axisOf(axis int64, rank int) (int, error) {
 	if axis < 0 {
 		axis += int64(rank)
@@ -111,7 +111,7 @@ func axisOf(axis int64, rank int) (int, error) {
 	return int(axis), nil
 }
 
-// axesOf counts axes from 0.
+// axesOf does axisOf for a list.
 func axesOf(list []int64, rank int) ([]int, error) {
 	axes := make([]int, len(list))
 	for k, a := range list {

@@ -26,7 +26,8 @@ func attentionType(_ *model.Node, inputs Types, k int) tensor.DType {
 	return inputs.At(0)
 }
 
-// heads is x as [batch, heads, positions, size]: of three axes the last one holds the heads, one after the other.
+// heads is x with the shape [batch, heads, positions, size]. An x of three axes holds the heads side by side on the last
+// one.
 func heads(x *Array, count int64) (*Array, error) {
 	if len(x.Shape) == 4 {
 		return x, nil
@@ -48,8 +49,9 @@ func joined(x *Array) (*Array, error) {
 	return reshaped(out, []int64{b, l, h * s})
 }
 
-// attention is softmax(scale·q·kᵀ + mask)·v, head by head, as ONNX's Attention of operator sets 23 and 24 defines it: the
-// keys and values of the past come first, several heads may share those of one, and rows that may look at nothing are 0.
+// attention is softmax(scale·q·kᵀ + mask)·v, head by head, as ONNX's Attention of operator sets 23 and 24 defines it. Past
+// keys and values come first. Several heads of queries may share one of keys and values. A query all of whose keys are
+// masked gets 0.
 func attention(n *model.Node, in []*Array) ([]*Array, error) {
 	if n.Int("left_window_size", -1) >= 0 || n.Int("right_window_size", -1) >= 0 {
 		return nil, fmt.Errorf("windows: %w", ErrUnsupported)
@@ -161,7 +163,7 @@ func attentionMask(n *model.Node, in []*Array, shape []int64) (*Array, error) {
 				values.Data[e] = 0
 			}
 		}
-		if rank := len(values.Shape); rank > 0 && values.Shape[rank-1] < keys && values.Shape[rank-1] != 1 { // the rest may not be looked at
+		if rank := len(values.Shape); rank > 0 && values.Shape[rank-1] < keys && values.Shape[rank-1] != 1 { // a shorter mask leaves the remaining keys masked
 			longer := slices.Clone(values.Shape)
 			longer[rank-1] = keys
 			whole, err := NewArray(longer)
@@ -238,7 +240,8 @@ func attentionShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out, k4, v4, []int64{q4[0], q4[1], q4[2], k4[2]})
 }
 
-// rotaryEmbedding turns pairs of elements of each head by an angle that depends on the position.
+// rotaryEmbedding rotates pairs of elements of each head by an angle that depends on the position (Su et al. 2021,
+// arXiv:2104.09864; ONNX's RotaryEmbedding of operator set 23).
 func rotaryEmbedding(n *model.Node, in []*Array) ([]*Array, error) {
 	x, err := heads(in[0], n.Int("num_heads", 0))
 	if err != nil {
@@ -280,8 +283,8 @@ func rotaryEmbedding(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// attentionNeeds are, for some queries of some members of the batch, these and all that they may look at. How queries and keys
-// lie to each other, and so what lies in the past, is not looked into.
+// attentionNeeds are the wanted queries of the wanted members of the batch, and all keys and values of those members: masks
+// and the order of positions are not used to make them fewer.
 func attentionNeeds(_ *model.Node, in []*Array, out Part) []Box {
 	rank := len(in[0].Shape)
 	if out.Output > 0 || len(in) < 3 || len(in) > 3 && in[3] != nil || rank != len(out.Box) || rank < 3 {

@@ -25,7 +25,7 @@ func init() {
 	)
 }
 
-// alongAxis is an operator that makes of each line along an axis one of the same length, of what is its own.
+// alongAxis completes an operator that computes each line along an axis from the input's line at the same place.
 func alongAxis(o Operator) *Operator {
 	o.Shape = sameShape
 	return &o
@@ -58,7 +58,7 @@ func changed(x *Array, axis int, f func(line []float64)) *Array {
 	return out
 }
 
-// normalized works along one axis from operator set 13 on, along all axes from one on before.
+// normalized applies f along one axis; before operator set 13, to all axes from that one on, as one line.
 func normalized(f func(line []float64)) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		x, old := in[0], opset(n) < 13
@@ -169,7 +169,7 @@ func cumulative(start float64, step func(a, b float64) float64) evaluator {
 	}
 }
 
-// arg is the position of the first, or the last, element of a line that none is better than.
+// arg is the position of a line's best element: of equal ones the first or, with select_last_index, the last.
 func arg(better func(a, b float64) bool) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		x := in[0]
@@ -203,7 +203,7 @@ func arg(better func(a, b float64) bool) evaluator {
 	}
 }
 
-// argShape has extent 1 on the axis, or lacks it.
+// argShape has extent 1 on the axis or, with keepdims 0, lacks the axis.
 func argShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axis, err := axisOf(n.Int("axis", 0), len(x))
@@ -218,7 +218,8 @@ func argShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// topK are the largest or smallest elements along an axis, and where they stand; of equal ones the first.
+// topK are the largest or smallest elements along an axis, and their positions. Of equal elements the one with the lower
+// position comes first.
 func topK(n *model.Node, in []*Array) ([]*Array, error) {
 	x, k := in[0], n.Int("k", 0)
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
@@ -286,7 +287,7 @@ var normalizedNeeds = alongNeeds(func(n *model.Node, rank int) []int64 {
 	return axesFrom(n.Int("axis", 1), rank)
 })
 
-// cumulativeNeeds are what comes before, or in reverse behind.
+// cumulativeNeeds are the elements up to the wanted ones along the axis; with reverse, those from them on.
 func cumulativeNeeds(n *model.Node, in []*Array, out Part) []Box {
 	at, ok := given(n, "", in, 1)
 	if !ok || len(at) != 1 {

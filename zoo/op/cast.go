@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators that hand elements on as they are, or in another type.
+// Operators whose output is their input, or their input in another type.
 
 func init() {
 	register(
@@ -20,7 +20,7 @@ func init() {
 	)
 }
 
-// dropoutType has truth values for a mask.
+// dropoutType is the input's type, and bool for the mask.
 func dropoutType(_ *model.Node, inputs Types, k int) tensor.DType {
 	if k == 1 {
 		return tensor.Bool
@@ -28,13 +28,13 @@ func dropoutType(_ *model.Node, inputs Types, k int) tensor.DType {
 	return inputs.At(0)
 }
 
-// dropoutNeeds no more than the element itself: what else it reads says that nothing is dropped.
+// dropoutNeeds are the same elements of the input: ratio and training_mode only say that nothing is dropped.
 func dropoutNeeds(_ *model.Node, _ []*Array, out Part) []Box { return []Box{out.Box} }
 
-// OnlyType says whether a node reads nothing of an input but its type.
+// OnlyType says whether a node reads only the type of an input, not its elements.
 func OnlyType(n *model.Node, k int) bool { return n.Type == "CastLike" && k == 1 }
 
-// OfType is an array for such an input: it has a value's type, and no elements.
+// OfType is an array for such an input: it has the value's type and no elements.
 func OfType(v *model.Value) *Array {
 	return &Array{DType: dtypeOf(v), Shape: []int64{0}, Data: []float64{}}
 }
@@ -47,7 +47,7 @@ func castLikeMagnitude(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
 	return Eval(n, []*Array{m[0], in[1]})
 }
 
-// dropout keeps all elements where nobody trains.
+// dropout keeps all elements. In training mode it is not evaluated.
 func dropout(n *model.Node, in []*Array) ([]*Array, error) {
 	nonzero := func(x float64) bool { return x != 0 }
 	if training := input(in, 2); training != nil && slices.ContainsFunc(training.Data, nonzero) && (input(in, 1) == nil || slices.ContainsFunc(in[1].Data, nonzero)) {
@@ -62,7 +62,7 @@ func dropoutShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(in.of(n.In(0)), in.of(n.In(0)))
 }
 
-// castNode converts to the type of the attribute to.
+// castNode converts to the type that the attribute "to" names.
 func castNode(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(cast(in[0], tensor.DType(n.Int("to", 0))))
 }
@@ -75,8 +75,8 @@ func castLike(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(cast(in[0], in[1].DType))
 }
 
-// cast makes floats truth values, or integers, rounded towards 0; ONNX leaves open what becomes of those that the type does
-// not hold. Integers wrap around. Numbers stay as they are in float64 and float32, and are rounded to 16 bits.
+// cast converts floats to integers by rounding towards 0, and refuses those that the type does not hold, since ONNX leaves
+// their value open. Integers wrap around. A cast to float64 or float32 changes no number; one to a 16-bit float rounds.
 func cast(x *Array, to tensor.DType) (*Array, error) {
 	out := &Array{DType: to, Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	if integer(to) && (integer(x.DType) || x.DType == tensor.Bool) {

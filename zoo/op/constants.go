@@ -10,16 +10,17 @@ import (
 // maxConstant bounds the elements of an evaluated constant.
 const maxConstant = 1 << 22
 
-// maxKept bounds the elements of a stored constant that is remembered.
+// maxKept bounds the elements of a stored constant that stays in memory: larger ones are read again when they are needed.
 const maxKept = 1 << 12
 
-// What a model's expressions of constants may take in all: elements that are remembered at a time, and multiplications.
+// Bounds on all expressions of constants of a model together: elements in memory at a time, and multiplications.
 const (
 	maxMemory = 1 << 23
 	maxEffort = 1 << 32
 )
 
-// Folder evaluates expressions of constants. It remembers what it knows; of large values, as long as there is room for them.
+// Folder does constant folding: it evaluates expressions of constants, and keeps the results. Large results are dropped
+// when their number reaches a bound, and computed again when they are asked for.
 type Folder struct {
 	Overridable bool // initializers that callers may override count as constants
 	known       map[*model.Value]*Array
@@ -30,12 +31,12 @@ type Folder struct {
 	effort      float64
 }
 
-// Constants is a Folder that knows no value yet.
+// Constants is a new Folder, which has evaluated nothing.
 func Constants() *Folder {
 	return &Folder{known: map[*model.Value]*Array{}, busy: map[*model.Value]bool{}}
 }
 
-// Value is a value's elements where it is a constant, or an expression of constants that is known and not too large.
+// Value is the elements of v, if v is a constant or an expression of constants that can be evaluated within the bounds.
 func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	if v == nil {
 		return nil, false
@@ -56,8 +57,7 @@ func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	return a, a != nil
 }
 
-// remember keeps a value, and forgets all large ones where there is no room for another. They are evaluated again when
-// somebody asks.
+// remember keeps a value's elements. Where the bound on memory is reached it drops all large ones first.
 func (f *Folder) remember(v *model.Value, a *Array) {
 	f.known[v] = a
 	if a == nil {
@@ -134,7 +134,7 @@ func (f *Folder) evaluate(v *model.Value) *Array {
 	return nil
 }
 
-// taken is an output of an If whose condition is constant.
+// taken is an output of an If whose condition is constant: that of the branch which runs.
 func (f *Folder) taken(v *model.Value, n *model.Node) *Array {
 	b := f.branch(n)
 	for k, x := range n.Outputs {
@@ -167,7 +167,7 @@ func dtypeOf(v *model.Value) tensor.DType {
 	return v.DType
 }
 
-// staticShape is a Shape, or Size, of a value whose extents are all known although its elements may not be.
+// staticShape evaluates a Shape or Size of a value with known extents, whether or not its elements are known.
 func staticShape(n *model.Node) *Array {
 	shape := n.In(0).Shape
 	if c := n.In(0).Const; c != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators that run graphs.
+// Operators with graphs as attributes: If, Loop and Scan.
 
 func init() {
 	register(
@@ -27,7 +27,8 @@ func branchVector(in *Inference, n *model.Node) (out [][]int64) {
 	return out
 }
 
-// branchShape gives the outputs of an If the types that its bodies agree on, or those of the one that is taken.
+// branchShape gives the outputs of an If the shapes that both branches agree on or, where the condition is constant, those
+// of the branch that runs.
 func branchShape(in *Inference, n *model.Node) [][]int64 {
 	bodies := n.Bodies
 	if b := in.consts.branch(n); b != nil {
@@ -64,8 +65,8 @@ func branchShape(in *Inference, n *model.Node) [][]int64 {
 	return list
 }
 
-// loopShape are what the values have that a Loop carries from one time to the next, as far as they have the same when it
-// begins; and what it collects, one behind the other on a new first axis.
+// loopShape: a value that a Loop carries from iteration to iteration has the shape that its initial value and the body's
+// output agree on; a scan output stacks the body's outputs on a new first axis.
 func loopShape(in *Inference, n *model.Node) [][]int64 {
 	carried := len(n.Inputs) - 2
 	if len(n.Bodies) != 1 || carried < 0 || len(n.Bodies[0].Outputs) != 1+len(n.Outputs) {
@@ -93,7 +94,8 @@ func loopShape(in *Inference, n *model.Node) [][]int64 {
 	return list
 }
 
-// scanShape are what the last states of a Scan have, and what it collects, one for each element of what it goes over.
+// scanShape: a state of a Scan has the shape of the body's output, its free extents Unknown; a scan output stacks the
+// body's outputs, one for each element of the axis that is scanned.
 func scanShape(in *Inference, n *model.Node) [][]int64 {
 	states := len(n.Inputs) - int(n.Int("num_scan_inputs", -1))
 	if in.opset < 9 || len(n.Bodies) != 1 || states < 0 || states >= len(n.Inputs) || len(n.Bodies[0].Outputs) != len(n.Outputs) {
@@ -116,14 +118,15 @@ func scanShape(in *Inference, n *model.Node) [][]int64 {
 	return list
 }
 
-// typed gives a value the type of one that a body makes.
+// typed gives a value the element type of a body's output.
 func typed(v, of *model.Value) {
 	if v != nil && v.DType == tensor.Undefined {
 		v.DType = valueType(of)
 	}
 }
 
-// known is a shape of a body as it is seen from outside: a free extent may be another one each time.
+// known is a shape of a body as the node's output has it: free extents become Unknown, since they may differ from one
+// iteration to the next.
 func known(shape []int64) []int64 {
 	shape = slices.Clone(shape)
 	for k, d := range shape {
@@ -132,7 +135,7 @@ func known(shape []int64) []int64 {
 	return shape
 }
 
-// collected is the shape of values that stand behind each other on a new axis of that extent.
+// collected is the shape of values stacked on a new axis of that extent.
 func collected(shape []int64, axis, extent int64) []int64 {
 	at, err := axisOf(axis, len(shape)+1)
 	if shape == nil || err != nil {

@@ -26,7 +26,8 @@ func convTransposeTerms(_ *model.Node, in []*Array) int64 {
 	return in[1].Shape[0]*product(in[1].Shape[2:]) + 1
 }
 
-// kernelOf is the kernel's extents, by the weight or else by the attribute.
+// kernelOf are the kernel's extents: those of the weight's shape or, where that is not known, of the attribute
+// kernel_shape.
 func kernelOf(n *model.Node) []int64 {
 	if w := n.In(1); w != nil && w.Const != nil && len(w.Const.Shape) > 2 {
 		return w.Const.Shape[2:]
@@ -123,7 +124,8 @@ func list(n *model.Node, name string, count int, def int64) []int64 {
 	return slices.Repeat([]int64{def}, count)
 }
 
-// taps are, for each output position and each tap of the kernel, the input position, or -1 in the padding.
+// taps are, for each output position and each tap (element) of the kernel, the input position that it reads, or −1 in the
+// padding.
 func (w *window) taps() [][]int32 {
 	step := strides(w.in)
 	var table [][]int32
@@ -146,8 +148,8 @@ func (w *window) taps() [][]int32 {
 	return table
 }
 
-// counts are, for each output position, the taps that are inside the padded image: the last window of ceil_mode may reach
-// beyond it.
+// counts are, for each output position, how many taps lie within the padded image: with ceil_mode, the last window may
+// reach beyond that.
 func (w *window) counts() []int64 {
 	var out []int64
 	walk(w.out, func(o []int64) {
@@ -416,8 +418,9 @@ func newSpread(n *model.Node, x, w *Array) (s *spread, err error) {
 	return s, err
 }
 
-// transposedPads are the pads of a ConvTranspose, which follow from the output's extents where those are given, or with
-// SAME_UPPER and SAME_LOWER are the input's times the strides. What is odd goes behind for SAME_UPPER, else before.
+// transposedPads are the pads of a ConvTranspose. They follow from output_shape where it is given; with SAME_UPPER and
+// SAME_LOWER the output has the input's extents times the strides. Of an odd total, SAME_UPPER puts the larger half behind,
+// all else before.
 func transposedPads(n *model.Node, x, w *Array, stride, dilation, pads, extra []int64) ([]int64, error) {
 	spatial, auto, want := len(stride), n.Str("auto_pad", "NOTSET"), n.Ints("output_shape")
 	same := auto == "SAME_UPPER" || auto == "SAME_LOWER"
@@ -439,7 +442,7 @@ func transposedPads(n *model.Node, x, w *Array, stride, dilation, pads, extra []
 		if pads[k] = max(total, 0) / 2; auto != "SAME_UPPER" {
 			pads[k] = (max(total, 0) + 1) / 2
 		}
-		pads[k+spatial] = total - pads[k] // below 0: zeros behind
+		pads[k+spatial] = total - pads[k] // a negative pad adds zeros
 	}
 	return pads, nil
 }
@@ -486,7 +489,7 @@ func windowExtents(n *model.Node, x, kernel []int64) []int64 {
 	return out
 }
 
-// convShape is [N, O] and the places of the window.
+// convShape is [N, O] and, for each spatial axis, the number of positions of the window.
 func convShape(in *Inference, n *model.Node) [][]int64 {
 	x, w := in.of(n.In(0)), in.of(n.In(1))
 	if len(w) < 3 {

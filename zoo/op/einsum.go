@@ -8,10 +8,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Sums of products, as an equation says.
+// Einsum: sums of products in Einstein notation (numpy.einsum).
 
-// subscripts are an Einsum's equation for operands of those ranks, one label for each axis: letters as they stand, and
-// numbers from -1 down for the axes of an ellipsis, counted from the last.
+// subscripts are an Einsum's equation for operands of those ranks, one label for each axis: letters as they are written,
+// and numbers from -1 down for the axes of an ellipsis, counted from the last.
 func subscripts(equation string, ranks []int) (operands [][]rune, result []rune, err error) {
 	left, right, explicit := strings.Cut(strings.ReplaceAll(equation, " ", ""), "->")
 	terms := strings.Split(left, ",")
@@ -45,7 +45,7 @@ func subscripts(equation string, ranks []int) (operands [][]rune, result []rune,
 	if explicit {
 		return operands, expand(right, widest), nil
 	}
-	var letters []rune // what stands once, in alphabetical order, behind the ellipsis
+	var letters []rune // without "->", the result has the letters that occur once, in alphabetical order, behind the ellipsis
 	for l, times := range count {
 		if l > 0 && times == 1 {
 			letters = append(letters, l)
@@ -55,7 +55,7 @@ func subscripts(equation string, ranks []int) (operands [][]rune, result []rune,
 	return operands, append(expand("...", widest), letters...), nil
 }
 
-// einsum adds up, for each index of the result, the products of what the operands hold over all other labels.
+// einsum is, for each index of the result, the sum over all other labels of the product of the operands' elements.
 func einsum(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, max(1, len(in))); err != nil {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// elementwise is an operator that combines its operands element by element, broadcasting, of what is its own.
+// elementwise completes an operator that combines its operands element by element, with numpy's broadcasting.
 func elementwise(o Operator) *Operator {
 	o.Elementwise, o.Needs = true, sameNeeds
 	if o.Shape == nil {
@@ -17,7 +17,7 @@ func elementwise(o Operator) *Operator {
 }
 
 func elementwiseShape(in *Inference, n *model.Node) [][]int64 {
-	if in.opset < 7 && n.Int("broadcast", 0) != 0 { // B is made as large as A
+	if in.opset < 7 && n.Int("broadcast", 0) != 0 { // before operator set 7, B alone is broadcast, and only on request
 		return shapes(in.of(n.In(0)))
 	}
 	out := in.of(n.In(0))
@@ -42,9 +42,9 @@ func broadcastExtents(a, b []int64) []int64 {
 		case out[j] == 1:
 			out[j] = d
 		case d == 1 || d == out[j]:
-		case out[j] < 0 && d > 1: // a free one is as large, or 1
+		case out[j] < 0 && d > 1: // a free extent is 1 or that one
 			out[j] = d
-		case out[j] < 0 || d > 1: // one of them may be 1, or they do not go together
+		case out[j] < 0 || d > 1: // either is 1, or the shapes do not broadcast
 			out[j] = Unknown
 		}
 	}
@@ -126,7 +126,7 @@ func combine(f func(a, b float64) float64, a, b *Array) (*Array, error) {
 	return out, nil
 }
 
-// ofIntegersOnly are operators that ONNX does not have for floats.
+// ofIntegersOnly evaluates operators that ONNX defines for integers only, and refuses floats.
 func ofIntegersOnly(n *model.Node, in []*Array) ([]*Array, error) {
 	if err := need(in, max(1, len(in))); err != nil {
 		return nil, err

@@ -9,8 +9,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Grid are some elements of an array: those at all combinations of some positions along each axis. The positions of an axis
-// are ranges that ascend and do not touch.
+// Grid is a set of elements of an array: for each axis a set of positions, and all combinations of them. The positions of
+// an axis are ranges in ascending order with gaps between them.
 type Grid [][]Range
 
 // WholeGrid are all elements of an array of that shape.
@@ -24,7 +24,7 @@ func WholeGrid(shape []int64) Grid {
 	return g
 }
 
-// Shape is that of the array that the elements are together.
+// Shape is the shape of an array that holds just the grid's elements.
 func (g Grid) Shape() []int64 {
 	shape := make([]int64, len(g))
 	for k, list := range g {
@@ -68,10 +68,11 @@ func united(list []Range) (out []Range) {
 	return out
 }
 
-// maxBoxes bounds the boxes of a grid that are looked at one by one.
+// maxBoxes bounds the boxes into which boxes cuts a grid.
 const maxBoxes = 1 << 10
 
-// boxes are those that a grid consists of. Of one with very many, some become one with what lies between them.
+// boxes are the boxes that make up a grid. Where there would be more than maxBoxes, neighbouring ranges are joined, with
+// what lies between them.
 func (g Grid) boxes() []Box {
 	g = slices.Clone(g)
 	for {
@@ -103,7 +104,8 @@ func (g Grid) boxes() []Box {
 	return boxes
 }
 
-// GridNeeds is Needs for a grid of output k, of that shape: grids of the inputs.
+// GridNeeds is Needs for a grid: the grids of the inputs of which the grid out of output k, whose shape is shape, is
+// computed.
 func GridNeeds(n *model.Node, in []*Array, k int, shape []int64, out Grid) []Grid {
 	grids := make([]Grid, len(in))
 	for j, a := range in {
@@ -129,7 +131,7 @@ func GridNeeds(n *model.Node, in []*Array, k int, shape []int64, out Grid) []Gri
 	return grids
 }
 
-// positions are, for the positions to of an axis, their numbers among the positions from.
+// positions are, for each position in to, its index among the positions in from.
 func positions(from, to []Range) ([]int32, error) {
 	var out []int32
 	before, k := int64(0), 0
@@ -148,7 +150,7 @@ func positions(from, to []Range) ([]int32, error) {
 	return out, nil
 }
 
-// Part is what an array that holds the elements from holds of the elements to.
+// Part picks the elements of the grid to from an array that holds those of the grid from.
 func (a *Array) Part(from, to Grid) (*Array, error) {
 	if from.Equal(to) && slices.Equal(a.Shape, to.Shape()) {
 		return a, nil
@@ -182,7 +184,8 @@ func (a *Array) spread(grid Grid, shape []int64) (*Array, error) {
 	return out, err
 }
 
-// each calls f with where the elements of a grid stand in an array that holds the elements of another, and their numbers.
+// each calls f for each element of grid with its offset in an array that holds the elements of the grid of, and its index
+// within grid.
 func each(a *Array, of, grid Grid, f func(inside, e int)) error {
 	if len(of) != len(grid) || len(of) != len(a.Shape) || !slices.Equal(of.Shape(), a.Shape) || a.wide != nil {
 		return fmt.Errorf("the elements %v of %v in an array of shape %v: %w", grid, of, a.Shape, ErrUnsupported)
@@ -212,7 +215,7 @@ func each(a *Array, of, grid Grid, f func(inside, e int)) error {
 	return nil
 }
 
-// InParts says whether EvalPart takes no more room than the parts themselves.
+// InParts says whether EvalPart needs no more memory than the parts themselves.
 func InParts(n *model.Node, given []Grid, out Grid) bool {
 	o := Of(n)
 	switch {
@@ -224,13 +227,14 @@ func InParts(n *model.Node, given []Grid, out Grid) bool {
 	return o.Parts || o.Elementwise || o.PerChannel || o.Lines && out.Equal(given[0])
 }
 
-// flat are the operators that only give another shape to what stays in the same order.
+// flat are the operators that change the shape and keep the elements in row-major order.
 var flat = map[string]bool{"Reshape": true, "Flatten": true, "Squeeze": true, "Unsqueeze": true}
 
-// cuts are the operators whose outputs are parts of their first input, along each axis by itself.
+// cuts are the operators whose outputs are the first input at some positions of each axis.
 var cuts = map[string]bool{"Slice": true, "Split": true}
 
-// cutPart takes a part of output k, of shape to, from parts of the first input, of shape from, and of its magnitudes.
+// cutPart evaluates a part of output k, of shape to, of one of cuts: in[0] and m[0] hold the part given of the first input,
+// of shape from, and of its magnitudes.
 func cutPart(n *model.Node, in, m []*Array, given Grid, from []int64, k int, to []int64, out Grid) (value, magnitude *Array, err error) {
 	known := slices.Clone(in)
 	known[0] = &Array{DType: in[0].DType, Shape: from}
@@ -259,7 +263,7 @@ func cutPart(n *model.Node, in, m []*Array, given Grid, from []int64, k int, to 
 				at[i] = int32(len(at))
 			}
 		}
-		for _, i := range places { // which may go backward
+		for _, i := range places { // steps may be negative
 			lists[axis] = append(lists[axis], at[i])
 		}
 	}
@@ -290,12 +294,13 @@ func cutPart(n *model.Node, in, m []*Array, given Grid, from []int64, k int, to 
 	return value, magnitude, err
 }
 
-// reshapedPart takes, of the parts of an array and of its magnitudes, what another shape has in a part of its own.
+// reshapedPart evaluates the part out of a reshape from one shape to another, from the part given of the input and of its
+// magnitudes.
 func reshapedPart(value, magnitude *Array, given Grid, from, to []int64, out Grid) (*Array, *Array, error) {
 	if product(from) != product(to) || value.wide != nil {
 		return nil, nil, fmt.Errorf("shape %v for %v: %w", to, from, ErrUnsupported)
 	}
-	numbers := make([][]int32, len(from)) // of positions along each axis, in the part; below 0 where it has none
+	numbers := make([][]int32, len(from)) // by axis: the index in the part of each position, −1 for those that it lacks
 	for axis, list := range given {
 		numbers[axis] = slices.Repeat([]int32{-1}, int(from[axis]))
 		count := int32(0)
@@ -345,9 +350,9 @@ func reshapedPart(value, magnitude *Array, given Grid, from, to []int64, out Gri
 	return result, size, nil
 }
 
-// EvalPart is Eval where of each input k only the elements given[k] are at hand, put together in in[k], and of the output
-// only those of the grid out are wanted, of shape whole. shapes are the inputs' own. Magnitudes go with them: m becomes those
-// of the output. What is computed of an element that is not at hand is no number.
+// EvalPart evaluates the grid out of output k, whose whole shape is whole. in[j] holds the elements given[j] of input j,
+// whose whole shape is shapes[j]; m holds their magnitudes, and the output's are returned with it. What depends on an
+// element outside given is NaN.
 func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k int, whole []int64, out Grid) (value, magnitude *Array, err error) {
 	if cuts[n.Type] && k < len(n.Outputs) {
 		return cutPart(n, in, m, given[0], shapes[0], k, whole, out)
@@ -385,7 +390,7 @@ func EvalPart(n *model.Node, in, m []*Array, given []Grid, shapes [][]int64, k i
 	if k >= len(values) || k >= len(magnitudes) || values[k] == nil || magnitudes[k] == nil || len(values[k].Shape) != len(out) || !slices.Equal(values[k].Shape, magnitudes[k].Shape) {
 		return nil, nil, fmt.Errorf("%v: a part of output %d: %w", n, k, ErrUnsupported)
 	}
-	computed, all := slices.Clone(out), WholeGrid(whole) // along axes that are taken as a whole the inputs are whole, and so is the output
+	computed, all := slices.Clone(out), WholeGrid(whole) // an operator that takes an axis as a whole gets whole inputs, and makes a whole output, along it
 	for axis, d := range out.Shape() {
 		if values[k].Shape[axis] != d {
 			computed[axis] = all[axis]

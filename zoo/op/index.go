@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators that take or put elements where indices say.
+// Operators that read or write elements at positions that another input gives.
 
 func init() {
 	register(
@@ -23,12 +23,12 @@ func init() {
 	scattered := []string{"input", "indices", "updates"}
 	register(
 		&Operator{Type: "ScatterElements", Required: 3, Inputs: scattered, Eval: scatterElements, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
-		&Operator{Type: "Scatter", Required: 3, Inputs: scattered, Eval: scatterElements, Shape: sameShape}, // its old name
+		&Operator{Type: "Scatter", Required: 3, Inputs: scattered, Eval: scatterElements, Shape: sameShape}, // the name of ScatterElements before operator set 11
 		&Operator{Type: "ScatterND", Required: 3, Inputs: scattered, Eval: scatterND, Moves: []int{0, 2}, Shape: sameShape, Magnitude: additive},
 	)
 }
 
-// gatherPositions are those along the axis of the table.
+// gatherPositions is the number of positions along the axis that the indices of input 1 refer to: see Operator.Positions.
 func gatherPositions(n *model.Node, k int) int64 {
 	table := n.In(0)
 	if k != 1 || table == nil {
@@ -56,8 +56,8 @@ func position(i, extent int64) (int64, error) {
 	return i, nil
 }
 
-// eachNamed calls f for every element of index, an array of x's rank: with its number, and with where in x the element
-// stands that it names along the axis.
+// eachNamed calls f for every element e of index, an array of x's rank, with the offset in x of the element that it refers
+// to: the one at e's own position, but for the axis, where index[e] counts.
 func eachNamed(x, index *Array, axis int, f func(e int, at int64)) error {
 	if len(index.Shape) != len(x.Shape) {
 		return fmt.Errorf("indices of shape %v into shape %v", index.Shape, x.Shape)
@@ -97,7 +97,7 @@ func gather(n *model.Node, in []*Array) ([]*Array, error) {
 	return take(in[0], axis, in[1])
 }
 
-// take is what stands at the indices along an axis.
+// take is x at the indices along an axis, whose place the axes of indices take.
 func take(x *Array, axis int, indices *Array) ([]*Array, error) {
 	index := indices.Ints()
 	out, err := NewArray(slices.Concat(x.Shape[:axis], indices.Shape, x.Shape[axis+1:]))
@@ -145,7 +145,7 @@ func gatherElements(n *model.Node, in []*Array) ([]*Array, error) {
 // gatherElementsShape is the indices'.
 func gatherElementsShape(in *Inference, n *model.Node) [][]int64 { return shapes(in.of(n.In(1))) }
 
-// reductionOf is how a scattered element joins the one that is there.
+// reductionOf is how a scattered element is combined with the one that is there: the attribute reduction.
 func reductionOf(n *model.Node) (func(a, b float64) float64, error) {
 	switch how := n.Str("reduction", "none"); how {
 	case "none":
@@ -180,8 +180,9 @@ func scatterElements(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, eachNamed(out, in[1], axis, func(e int, at int64) { out.Data[at] = join(out.Data[at], in[2].Data[e]) }))
 }
 
-// slices of an array that the last axis of indices names: f gets the number of each and where it starts. Behind the first
-// batch axes, which both have, an index is a list of positions along the next axes.
+// named goes through the slices of x that GatherND and ScatterND address: the last axis of index is a list of positions
+// along x's axes behind the batch axes, which both have. The function f gets each slice's number and offset; size is the
+// length of a slice.
 func named(x, index *Array, batch int, f func(k int, at int64)) (size int64, err error) {
 	rank := len(index.Shape)
 	if rank == 0 || batch < 0 || batch >= rank || batch > len(x.Shape) || !slices.Equal(x.Shape[:batch], index.Shape[:batch]) {
@@ -259,7 +260,7 @@ func scatterND(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// oneHot is the second of two values where the new axis is at the index, the first elsewhere.
+// oneHot is values[1] where the position on the new axis is the index, values[0] elsewhere.
 func oneHot(n *model.Node, in []*Array) ([]*Array, error) {
 	index, values := in[0], in[2]
 	if len(in[1].Data) != 1 || len(values.Data) != 2 {
@@ -326,7 +327,7 @@ func nonZeroShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// compress keeps what a list of truth values says, along an axis or of all elements.
+// compress keeps the elements for which the condition is true, along an axis or of the flattened input.
 func compress(n *model.Node, in []*Array) ([]*Array, error) {
 	x, axis := in[0], 0
 	if a := n.Attr("axis"); a == nil {
@@ -347,7 +348,7 @@ func compress(n *model.Node, in []*Array) ([]*Array, error) {
 	return take(x, axis, index)
 }
 
-// compressShape is known but for the axis, whose extent depends on the condition.
+// compressShape leaves the extent of the axis free, since it depends on the condition.
 func compressShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	a := n.Attr("axis")

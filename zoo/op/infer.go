@@ -8,16 +8,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Unknown is an extent of which nothing is known. Infer gives every free extent a number of its own below that, and where
-// operators hand an extent on, its number with it: equal numbers are equal extents.
+// Unknown is an extent of which nothing is known. Infer gives every free extent a number of its own below Unknown, and
+// outputs of operators the numbers of the extents that they take over: equal numbers are equal extents.
 const Unknown = -1
 
-// firstNamed is above the numbers of free extents, and below what a senseless attribute makes of an extent.
+// firstNamed is above the numbers of free extents, and below any extent that a senseless attribute leads to.
 const firstNamed = -1 << 40
 
-// Infer fills in DType and Shape of the values of a model, as they follow from its inputs. What a file declares of a value
-// that an operator computes may be of an earlier version of the model: it counts only where the operators do not tell, its
-// extents only where all of the model's inputs are declared without free ones.
+// Infer fills in DType and Shape of a model's values, from its inputs and constants on. A file's declaration of an
+// intermediate value may be stale, from an export at another size: it counts only where the operator's own rule gives
+// nothing, and its extents only if no input of the model has free extents.
 func Infer(m *model.Model, consts *Folder) {
 	in := newInference(m, consts)
 	var walk func(*model.Graph)
@@ -35,8 +35,8 @@ func Infer(m *model.Model, consts *Folder) {
 	walk(m.Graph)
 }
 
-// Each is Infer for one node after the other, in an order in which each stands behind those that it reads: for who builds a
-// graph, whose inputs are there, and needs to know shapes on the way.
+// Each is Infer for callers that build a graph and need shapes on the way: call the function for each node that is added,
+// in topological order. The model's inputs have to be there.
 func Each(m *model.Model, consts *Folder) func(*model.Node) {
 	in := newInference(m, consts)
 	for _, v := range m.Graph.Inputs {
@@ -45,8 +45,8 @@ func Each(m *model.Model, consts *Folder) func(*model.Node) {
 	return in.node
 }
 
-// ShapesOf are the shapes of a node's outputs, as far as they are known, where some values have other shapes than the model
-// says.
+// ShapesOf are the shapes of a node's outputs, as far as they are known, if the values in of have the shapes there instead
+// of their own.
 func ShapesOf(n *model.Node, consts *Folder, of map[*model.Value][]int64) [][]int64 {
 	o := Of(n)
 	if o.Shape == nil || n.Graph == nil || n.Graph.Model == nil {
@@ -55,7 +55,7 @@ func ShapesOf(n *model.Node, consts *Folder, of map[*model.Value][]int64) [][]in
 	return o.Shape(&Inference{consts: consts, opset: n.Graph.Model.Opset[""], domains: n.Graph.Model.Opset, others: of}, n)
 }
 
-// newInference goes on behind the numbers that free extents have already.
+// newInference numbers further free extents below those that have numbers already.
 func newInference(m *model.Model, consts *Folder) *Inference {
 	in := &Inference{consts: consts, vectors: map[*model.Value][]int64{}, opset: m.Opset[""], domains: m.Opset, static: true}
 	for _, v := range m.Graph.Inputs {
@@ -77,14 +77,14 @@ func newInference(m *model.Model, consts *Folder) *Inference {
 	return in
 }
 
-// Inference is what is known of a model's values while Infer goes through its nodes: expressions of constants, and short
-// vectors of integers that follow from shapes, element by element.
+// Inference is the state of Infer: the expressions of constants, and, element by element, the short vectors of integers
+// that shapes determine.
 type Inference struct {
 	consts  *Folder
 	vectors map[*model.Value][]int64 // elements of small integer vectors that depend on shapes
 	opset   int64
 	domains map[string]int64         // of the operator sets that the model imports
-	others  map[*model.Value][]int64 // shapes that are not the values' own
+	others  map[*model.Value][]int64 // shapes that replace the values' own: see ShapesOf
 	static  bool                     // no input of the model has free extents
 	named   int64                    // free extents that have a number
 }
@@ -105,7 +105,7 @@ func (in *Inference) name(v *model.Value) {
 
 func (in *Inference) node(n *model.Node) {
 	if _, imported := in.domains[n.Domain]; !imported && n.Domain != "" {
-		for _, v := range n.Outputs { // of a layer that the format's reader knows
+		for _, v := range n.Outputs { // an operator of no operator set: the format's reader gave its shapes
 			in.name(v)
 		}
 		return
@@ -132,7 +132,7 @@ func (in *Inference) node(n *model.Node) {
 	in.learn(n.Outputs[0])
 }
 
-// outputs notes what an operator tells of a node's outputs.
+// outputs sets the types, shapes and vectors that an operator's rules give for a node's outputs.
 func (in *Inference) outputs(n *model.Node, o *Operator) {
 	inputs := make(Types, len(n.Inputs))
 	for k, v := range n.Inputs {
@@ -148,7 +148,7 @@ func (in *Inference) outputs(n *model.Node, o *Operator) {
 // shapes are those of a node's first outputs.
 func shapes(list ...[]int64) [][]int64 { return list }
 
-// ranked is a shape of which no more is known than that v lists its extents.
+// ranked is a shape of which only the rank is known: the number of elements of v, which lists its extents.
 func (in *Inference) ranked(v *model.Value) [][]int64 {
 	if s := in.of(v); len(s) == 1 && s[0] >= 0 && s[0] <= 64 {
 		return shapes(freeShape(int(s[0])))
@@ -156,7 +156,7 @@ func (in *Inference) ranked(v *model.Value) [][]int64 {
 	return nil
 }
 
-// declare takes from a declared shape what the operators did not tell.
+// declare fills in from the file's declaration what the operators' rules left open.
 func (in *Inference) declare(v *model.Value, declared []int64) {
 	switch {
 	case declared == nil:
@@ -174,7 +174,7 @@ func (in *Inference) declare(v *model.Value, declared []int64) {
 	}
 }
 
-// learn makes a vector of shapes known to expressions of constants, where all its elements are.
+// learn hands a vector all of whose elements are known to the expressions of constants.
 func (in *Inference) learn(v *model.Value) {
 	x, ok := in.vectors[v]
 	if !ok || slices.ContainsFunc(x, func(d int64) bool { return d < -math.MaxInt32 || d > math.MaxInt32 }) || v.DType == tensor.Undefined || v.DType.Float() {
@@ -190,7 +190,7 @@ func (in *Inference) learn(v *model.Value) {
 	}
 }
 
-// set notes what is known of output k; nil shapes and Undefined types say nothing.
+// set gives output k a type and shape; an Undefined type and a nil shape leave what is there.
 func set(n *model.Node, k int, d tensor.DType, shape []int64) {
 	v := n.Out(k)
 	if v == nil {
@@ -269,7 +269,7 @@ func elementAt(list []int64, k int, def int64) int64 {
 	return def
 }
 
-// extents is known if all extents are, and a free extent if it is one of it and ones.
+// extents is the product of extents: known if all are, a numbered free extent if all others are 1, else Unknown.
 func extents(s []int64) int64 {
 	p := int64(1)
 	for _, d := range s {

@@ -17,7 +17,7 @@ type (
 
 func in(x ...*v) []*v { return x }
 
-func TestShapesFollowFromOperators(t *testing.T) {
+func TestInfer_ShapesOfOperators(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		build func(m *b) *v
@@ -131,7 +131,7 @@ func TestInfer_IgnoresDeclaredShapesOfComputedValues(t *testing.T) {
 	}
 }
 
-func TestABiasOfZerosIsSeenAsTorchWritesIt(t *testing.T) {
+func TestConstants_SeeABiasOfZerosAsTorchWritesIt(t *testing.T) {
 	m := modeltest.New(1)
 	x, w := m.Input(-1, 3, -1, -1), m.Weight(4, 3, 3, 3)
 	zero := m.Op("CastLike", in(m.Op("Squeeze", in(m.Ints(0))), x))

@@ -10,7 +10,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// integers are what a node computes of two integers, or of the first of them. Those of uint64 come as their bits.
+// integers computes a node's output element from one element of each operand, exactly; operators of one operand ignore b.
+// uint64 comes as its bits.
 type integers func(n *model.Node, a, b int64, d tensor.DType) (int64, error)
 
 func larger(_ *model.Node, a, b int64, d tensor.DType) (int64, error) {
@@ -79,7 +80,7 @@ func remainder(n *model.Node, a, b int64, d tensor.DType) (int64, error) {
 	return r, nil
 }
 
-// power of an integer is exact, modulo its width; of a negative exponent it is no integer, rounded towards 0.
+// power is exact, modulo the type's width. With a negative exponent the result, a fraction, is rounded towards 0.
 func power(_ *model.Node, a, b int64, _ tensor.DType) (int64, error) {
 	if b < 0 {
 		return int64(math.Trunc(math.Pow(float64(a), float64(b)))), nil
@@ -94,7 +95,7 @@ func power(_ *model.Node, a, b int64, _ tensor.DType) (int64, error) {
 	return p, nil
 }
 
-// shift is by as many bits as the second operand says, read without its sign; to the right it keeps the first one's sign.
+// shift moves the bits by the second operand, read as unsigned; a shift to the right of a signed integer keeps its sign.
 func shift(n *model.Node, a, b int64, d tensor.DType) (int64, error) {
 	switch {
 	case n.Str("direction", "LEFT") == "LEFT":
@@ -105,8 +106,7 @@ func shift(n *model.Node, a, b int64, d tensor.DType) (int64, error) {
 	return a >> uint64(b), nil
 }
 
-// integerOf is what a node computes of integers; false where the operands are no integers, or the operator has no arithmetic
-// of its own for them.
+// integerOf is the node's rule for integers; false if the operands are not integers or the operator has no such rule.
 func integerOf(n *model.Node, in ...*Array) (integers, bool) {
 	for _, a := range in {
 		if !integer(a.DType) {
@@ -143,7 +143,7 @@ func combineInts(n *model.Node, f integers, a, b *Array) (*Array, error) {
 	return ofInts(a.DType, shape, list), err
 }
 
-// stepsTo is how far a's elements lie apart along the axes of a shape that it is broadcast to.
+// stepsTo are a's strides along the axes of a shape that it is broadcast to: 0 along those that repeat.
 func (a *Array) stepsTo(shape []int64) []int64 {
 	out, own := make([]int64, len(shape)), strides(a.Shape)
 	for k, d := range a.Shape {

@@ -74,7 +74,7 @@ func TestEval_RefusesOutputsBeyondTheLimit(t *testing.T) {
 	}
 }
 
-func TestExpressionsOfConstantsHaveABudget(t *testing.T) {
+func TestConstants_HaveABudget(t *testing.T) {
 	b := modeltest.New(1)
 	x := b.Const(make([]float64, 1<<16), 1<<8, 1<<8)
 	for range 2000 { // each of them alone would do
@@ -101,7 +101,7 @@ func TestSlice_EndBeyondRange(t *testing.T) {
 	}
 }
 
-func TestAnArrayThatIsTooLargeIsSaidToBe(t *testing.T) {
+func TestEval_SaysThatAnArrayIsTooLarge(t *testing.T) {
 	if _, err := op.NewArray([]int64{1 << 40}); !errors.Is(err, op.ErrTooLarge) {
 		t.Error(err)
 	}

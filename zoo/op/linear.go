@@ -7,8 +7,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Linear is a node as products of its weight with columns that are drawn from its input: of each group of rows with columns
-// of its own. So a weight need not be at hand as a whole, and is read once for any number of inputs.
+// Linear is a node as matrix products: each group of rows of its weight times columns that are drawn from its input. So the
+// weight is read in parts, and only once for any number of inputs.
 type Linear struct {
 	Input, Weight       int  // which of the node's inputs
 	Groups, Rows, Depth int  // the weight is Groups matrices of Rows × Depth, one behind the other
@@ -21,8 +21,9 @@ type Linear struct {
 	place func(y []float64, width, first int, out []float64)   // adds what columns from first on of the product are to the output
 }
 
-// LinearOf describes a node whose inputs, of those shapes, are at hand as far as given, and of whose output a grid is wanted;
-// nil grids are all there is. false: it is no such product, or the weight is not wanted as a whole.
+// LinearOf describes a node as a product: given are the grids of its inputs, of those shapes, that are available, and out
+// is the wanted grid of its output; nil grids mean everything. The result is false if the node is not such a product, or
+// does not need its whole weight.
 func LinearOf(n *model.Node, shapes [][]int64, given []Grid, out Grid) (*Linear, bool) {
 	if n.Domain != "" && n.Domain != "ai.onnx" || len(shapes) < 2 || shapes[0] == nil || shapes[1] == nil {
 		return nil, false
@@ -54,9 +55,9 @@ func LinearOf(n *model.Node, shapes [][]int64, given []Grid, out Grid) (*Linear,
 // Draw fills columns from first on with what the weight's group is multiplied with.
 func (l *Linear) Draw(x *Array, group int, to *Columns, first int) { l.draw(x.Data, group, to, first) }
 
-// Finish is the part of the output that the products are: y has Groups·Rows rows of width numbers, of which the columns from
-// first on are meant; nil for zeros. bias is the node's third input, or nil. absolute: the
-// products are of absolute values.
+// Finish makes the part of the output from the products. The array y has Groups·Rows rows of width numbers, of which Finish
+// uses the columns from first on; nil means zeros. The bias is the node's third input, or nil. With absolute, the products
+// are of absolute values.
 func (l *Linear) Finish(y []float64, width, first int, bias *Array, absolute bool) (*Array, error) {
 	out, err := NewArray(l.shape)
 	if err != nil {
@@ -91,8 +92,8 @@ func arraysOf(shapes [][]int64) []*Array {
 	return in
 }
 
-// spatialTaps are, for positions of the output in row-major order and each tap of the kernel, where an image that holds the
-// positions given has the element that the tap reads, or -1 in the padding. ok: it holds all of them.
+// spatialTaps are, for each output position in row-major order and each tap of the kernel, the offset of the element that
+// the tap reads in an image of the positions given; −1 in the padding. It is not ok if the image lacks one of them.
 func spatialTaps(given, out Grid, kernel []int64, read func(axis int, position, tap int64) (int64, bool)) (taps [][]int32, ok bool) {
 	shape, step := out.Shape(), strides(given.Shape())
 	tables := make([][]int32, len(out)) // by axis: for each position and tap

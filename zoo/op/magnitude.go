@@ -9,9 +9,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Magnitude bounds the sums behind a node's outputs. For linear operators it is Σ|W|·m + |b|, with m the magnitudes of its
-// inputs (absolute values, for constants); for others, how much the output answers to its inputs, in units of theirs. It is
-// what rounding errors are relative to. in and out are the true values of the node's inputs and outputs.
+// Magnitude is what rounding errors of a node's outputs are relative to. For linear operators it is the sum of absolute
+// terms, Σ|W|·m + |b|, where m are the magnitudes of the inputs (absolute values, for constants). For others it is how far
+// the outputs move when the inputs move by their magnitudes. in and out are the values of the node's inputs and outputs.
 func Magnitude(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	if len(out) > 0 && out[0] != nil && out[0].DType != tensor.Undefined && !out[0].DType.Float() {
 		return out, nil // integers are exact, and so are truth values where nothing is near their threshold
@@ -22,8 +22,8 @@ func Magnitude(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	return sensitivity(n, in, m, out)
 }
 
-// additive is the magnitude of operators whose outputs are sums of products of their inputs, or elements of them: what they
-// make of the inputs' magnitudes. Inputs that say where elements go are taken as they are.
+// additive is the magnitude of operators whose outputs are sums of products of their inputs, or elements of them: the
+// operator applied to the inputs' magnitudes. Inputs that are indices or shapes are passed unchanged.
 func additive(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
 	if o := Of(n); len(o.Moves) > 0 {
 		m = slices.Clone(m)
@@ -36,17 +36,18 @@ func additive(n *model.Node, in, m, _ []*Array) ([]*Array, error) {
 	return Eval(n, m)
 }
 
-// byMagnitudes is the magnitude that another function makes of the inputs'.
+// byMagnitudes is the magnitude that f computes from the inputs' magnitudes.
 func byMagnitudes(f evaluator) func(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	return func(n *model.Node, _, m, _ []*Array) ([]*Array, error) { return f(n, m) }
 }
 
-// gentle is the magnitude of functions that are nowhere much steeper than 1.
+// gentle is the magnitude of functions whose slope is hardly above 1 anywhere: an error of the input is no larger in the
+// output.
 func gentle(_ *model.Node, _, m, out []*Array) ([]*Array, error) {
 	return one(&Array{Shape: out[0].Shape, Data: largest(m[0].Data, out[0].Data)}, nil)
 }
 
-// ofOutput is the magnitude of what has no sums behind it.
+// ofOutput is the magnitude of operators that add nothing up: the output's absolute value.
 func ofOutput(n *model.Node, _, _, out []*Array) ([]*Array, error) { return unary(math.Abs)(n, out) }
 
 // Terms is how many terms are added up for one element of a node's output.
@@ -60,12 +61,12 @@ func Terms(n *model.Node, in []*Array) int64 {
 // allTerms are the terms of sums over whole images, or rows of them.
 func allTerms(_ *model.Node, in []*Array) int64 { return product(in[0].Shape) }
 
-// axisTerms are the terms of sums along an axis.
+// axisTerms bounds the terms of sums along one axis by the largest extent of the first input.
 func axisTerms(_ *model.Node, in []*Array) int64 {
 	return slices.Max(append([]int64{4}, in[0].Shape...))
 }
 
-// operandTerms are the terms of sums along some axis of each operand.
+// operandTerms bounds the terms of sums along one axis of each operand by their largest extents.
 func operandTerms(_ *model.Node, in []*Array) int64 {
 	terms := int64(4)
 	for _, a := range in {
@@ -76,11 +77,12 @@ func operandTerms(_ *model.Node, in []*Array) int64 {
 	return terms
 }
 
-// nudge is how far sensitivity moves the inputs, in units of their magnitudes.
+// nudge is the step by which sensitivity moves the inputs, in units of their magnitudes.
 const nudge = 0x1p-20
 
-// sensitivity is how much each output moves when all inputs move by their magnitudes, measured on a small part of that, all
-// in one direction and each in a direction of its own; at least the output itself.
+// sensitivity estimates how far each output moves when all inputs move by their magnitudes, by finite differences: once
+// with all inputs moved in one direction, and once each in a direction of its own. The result is at least the output's
+// absolute value.
 func sensitivity(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	result := make([]*Array, len(out))
 	for k, a := range out {
@@ -111,7 +113,7 @@ func sensitivity(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 				continue
 			}
 			for e := range a.Data {
-				if d := math.Abs(other[k].Data[e]-out[k].Data[e]) / nudge; d > a.Data[e] { // not where one of them is no number
+				if d := math.Abs(other[k].Data[e]-out[k].Data[e]) / nudge; d > a.Data[e] { // the comparison is false for NaN
 					a.Data[e] = d
 				}
 			}
@@ -120,7 +122,7 @@ func sensitivity(n *model.Node, in, m, out []*Array) ([]*Array, error) {
 	return result, nil
 }
 
-// positive is a node whose numbers are absolute values.
+// positive is a copy of the node with the absolute values of its float attributes.
 func positive(n *model.Node) *model.Node {
 	out := *n
 	out.Attrs = nil

@@ -86,7 +86,7 @@ func gemm(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, scaleAndShift(n, out, input(in, 2)))
 }
 
-// scaleAndShift makes alpha·A·B + beta·C of A·B; C may be nil.
+// scaleAndShift turns out, A·B, into alpha·A·B + beta·C in place; C may be nil.
 func scaleAndShift(n *model.Node, out, c *Array) (err error) {
 	alpha, beta := n.Float("alpha", 1), n.Float("beta", 1)
 	for e := range out.Data {
@@ -156,8 +156,8 @@ func matMul(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// ofIntegers is a product of integers less their zero points: one for all, or of the left matrix one for each row, of the
-// right one for each column, of kernels one for each output.
+// ofIntegers is MatMulInteger and ConvInteger: the product of the operands less their zero points. A zero point is one
+// number, or one for each row of the left matrix, column of the right one or output channel of a kernel.
 func ofIntegers(product evaluator, axis int64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		var operands [2]*Array

@@ -42,10 +42,9 @@ func (r Range) within(extent int64) Range {
 // shifted is the range, so much further on.
 func (r Range) shifted(by int64) Range { return Range{r.From + by, r.To + by} }
 
-// Needs are the parts of a node's inputs of which a part of its output is computed: whatever stands elsewhere in them, that
-// part is the same. They may be larger than they would have to be. in are the node's inputs: their Data may be nil where
-// only the shape is known, and that of inputs that say what is computed, as indices do, makes the parts small. Of an input
-// that is omitted there is no part.
+// Needs are the boxes of a node's inputs from which a part of its output is computed: elements outside them do not change
+// it. They may be larger than necessary. in are the node's inputs. Their Data may be nil where only the shape is known; the
+// elements of indices and the like make the boxes smaller. The box of an omitted input is nil.
 func Needs(n *model.Node, in []*Array, out Part) []Box {
 	own := Of(n).needs(n, in, out)
 	boxes := make([]Box, len(in))
@@ -66,7 +65,7 @@ func Needs(n *model.Node, in []*Array, out Part) []Box {
 	return boxes
 }
 
-// needs are what the operator says of its inputs, of which some may be nil; nil where it says nothing.
+// needs are the boxes that the operator's rule gives, of which some may be nil; nil if it has no rule.
 func (o *Operator) needs(n *model.Node, in []*Array, out Part) []Box {
 	if o.Needs == nil || len(out.Box) != len(out.Shape) || need(in, max(o.Required, 1)) != nil {
 		return nil
@@ -74,7 +73,7 @@ func (o *Operator) needs(n *model.Node, in []*Array, out Part) []Box {
 	return o.Needs(n, in, out)
 }
 
-// nothing is no element of input k.
+// nothing is the empty box of input k.
 func nothing(in []*Array, k int) Box {
 	if a := input(in, k); a != nil {
 		return make(Box, len(a.Shape))
@@ -82,7 +81,7 @@ func nothing(in []*Array, k int) Box {
 	return nil
 }
 
-// sameNeeds are those of operators that read at each position what stands there, of operands that are broadcast.
+// sameNeeds are those of elementwise operators: the same positions of each operand, which may be broadcast.
 func sameNeeds(n *model.Node, in []*Array, out Part) []Box {
 	boxes := make([]Box, len(in))
 	for k, a := range in {
@@ -111,13 +110,13 @@ func broadcastBox(box Box, shape []int64) Box {
 	return own
 }
 
-// firstNeeds are those of operators that read at each position what stands there in the first input.
+// firstNeeds are those of operators that read the same positions of the first input, and all of the others.
 func firstNeeds(_ *model.Node, _ []*Array, out Part) []Box { return []Box{out.Box} }
 
-// noNeeds are those of operators that read no more than the first input's shape.
+// noNeeds are those of operators that read nothing but the first input's shape.
 func noNeeds(_ *model.Node, in []*Array, _ Part) []Box { return []Box{nothing(in, 0)} }
 
-// alongNeeds are those of operators that read, for a position, all along some axes.
+// alongNeeds are those of operators that read, for each position, the whole lines through it along some axes.
 func alongNeeds(axes func(n *model.Node, rank int) []int64) func(*model.Node, []*Array, Part) []Box {
 	return func(n *model.Node, in []*Array, out Part) []Box {
 		along, err := axesOf(axes(n, len(in[0].Shape)), len(in[0].Shape))

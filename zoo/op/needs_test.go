@@ -171,7 +171,7 @@ nodes:
 	}
 }
 
-func TestNoMoreIsNeededThanHasToBe(t *testing.T) {
+func TestNeeds_AreSufficientAndNoMore(t *testing.T) {
 	r := func(list ...int64) op.Box {
 		var box op.Box
 		for k := 0; k+1 < len(list); k += 2 {

@@ -213,7 +213,7 @@ func operatorsOf(m *model.Model) string {
 	return "(expanded)"
 }
 
-func TestONNXsNodeTests(t *testing.T) {
+func TestEval_PassesONNXNodeTests(t *testing.T) {
 	list := examples(t)
 	t.Run("values are those that ONNX says", func(t *testing.T) { valuesOf(t, list) })
 	t.Run("damaged nodes do no worse than fail", func(t *testing.T) { damagedNodes(t, list) })

@@ -25,12 +25,12 @@ func init() {
 		&Operator{Type: "LRN", Eval: lrn, Shape: sameShape, Terms: axisTerms, Needs: lrnNeeds},
 		&Operator{Type: "MeanVarianceNormalization", Eval: meanVariance, Shape: sameShape, Terms: allTerms, Needs: meanVarianceNeeds, Lines: true},
 	)
-	for _, name := range []string{"RMSNormalization", "SimplifiedLayerNormalization"} { // the latter is ONNX Runtime's name for it, in ONNX's domain
+	for _, name := range []string{"RMSNormalization", "SimplifiedLayerNormalization"} { // ONNX Runtime registers the latter in ONNX's domain, for the same operator
 		register(&Operator{Type: name, Required: 2, Inputs: parameters[:2], Eval: rmsNorm, Shape: sameShape, Terms: axisTerms, Needs: layerNormNeeds, Lines: true})
 	}
 }
 
-// layerNormType has the mean and the inverse deviation in float32.
+// layerNormType: the mean and the inverse deviation are float32 by default (stash_type).
 func layerNormType(_ *model.Node, inputs Types, k int) tensor.DType {
 	if k > 0 {
 		return tensor.Float32
@@ -103,8 +103,8 @@ func batchNormMagnitude(n *model.Node, _, m, _ []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// normalize subtracts the mean of each stretch of that many elements and divides by its deviation. With them come each
-// stretch's mean and the inverse of its deviation.
+// normalize divides x into stretches of that many elements, subtracts each one's mean and divides by √(variance + epsilon).
+// It returns the means and the inverse deviations too.
 func normalize(x *Array, stretch int, epsilon float64) (out *Array, means, inverses []float64) {
 	out = &Array{Shape: x.Shape, Data: make([]float64, len(x.Data))}
 	for first := 0; first+stretch <= len(x.Data) && stretch > 0; first += stretch {
@@ -175,7 +175,8 @@ func layerNormShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(x, kept, kept)
 }
 
-// rmsNorm divides by the root of the mean square over the trailing axes.
+// rmsNorm divides by the root of the mean square over the axes from axis on, then multiplies by γ (Zhang and Sennrich 2019,
+// arXiv:1910.07467).
 func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	axis, err := axisOf(n.Int("axis", -1), len(x.Shape))
@@ -196,7 +197,8 @@ func rmsNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(combine(times, out, in[1]))
 }
 
-// groupNorm has, from operator set 21 on, a scale and a bias for each channel; before that, for each group.
+// groupNorm normalises groups of channels (Wu and He 2018, arXiv:1803.08494). From operator set 21 on it has a scale and a
+// bias for each channel; before that, for each group.
 func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	x, groups := in[0], n.Int("num_groups", 1)
 	if len(x.Shape) < 2 || groups < 1 || x.Shape[1]%groups != 0 {
@@ -214,7 +216,7 @@ func groupNorm(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// lrn divides by a power of the mean square of neighbouring channels.
+// lrn divides by (bias + alpha/size·Σ x²)^beta, the sum over size neighbouring channels (Krizhevsky et al. 2012).
 func lrn(n *model.Node, in []*Array) ([]*Array, error) {
 	x, size := in[0], n.Int("size", 0)
 	if len(x.Shape) < 2 || size < 1 {
@@ -242,7 +244,7 @@ func meanVarianceAxes(n *model.Node) []int64 {
 	return []int64{0, 2, 3}
 }
 
-// meanVariance is (x - mean) / deviation over some axes.
+// meanVariance is (x − mean)/(deviation + 1e-9) over some axes, as in ONNX's function body of MeanVarianceNormalization.
 func meanVariance(n *model.Node, in []*Array) ([]*Array, error) {
 	over := &model.Node{Type: "ReduceMean", Attrs: model.Attrs("axes", meanVarianceAxes(n), "keepdims", 1)}
 	mean, err := average.node(over, in[:1])

@@ -1,6 +1,6 @@
-// Package op is all that is known of ONNX's operators: what a node computes, in float64 and on integers exactly; which
-// shapes and types its outputs have; how far rounding errors may carry; and which elements of its inputs an output needs.
-// Folding has a table of its own, of how maps pass an operator (operator in zoo/fold): the proof of a fold shares nothing with it.
+// Package op holds what is known of ONNX's operators: what a node computes, floats in float64 and integers exactly; the
+// shapes and types of its outputs; how rounding errors grow; and which elements of its inputs an output depends on. Folding
+// has a table of its own, of how maps pass an operator (operator in zoo/fold), which the proof of a fold does not use.
 //
 // What an operator computes and the shapes of its outputs are those of its page in https://onnx.ai/onnx/operators/, in all
 // versions; the functions say the formula, and where ONNX leaves something open, the comment says what is done.
@@ -28,37 +28,38 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// ErrUnsupported says that an operator, or a form of it, is not known here.
+// ErrUnsupported says that an operator, or this use of it, cannot be evaluated.
 var ErrUnsupported = errors.New("operator not supported by the evaluator")
 
-// Operator is all that is known of one operator type of ONNX's own domain, in all versions of it. What is left out says
-// that nothing is known.
+// Operator describes one operator type of ONNX's own domain, in all its versions. A field that is left out means that
+// nothing is known.
 type Operator struct {
 	Type     string
-	Inputs   []string // what its inputs hold, in words, in ONNX's order; nil where they are operands alike
+	Inputs   []string // what each input holds, in words, in ONNX's order; nil if all are operands of equal rank
 	Required int      // how many of the first inputs may not be omitted; 0 stands for 1
 
-	// Eval computes a node's outputs; in[k] is nil where input k is omitted, of those that may be. Outputs whose DType is not
-	// set get theirs, and integers are wrapped to its width.
+	// Eval computes a node's outputs. in[k] is nil for an omitted input. Outputs without a DType get it afterwards, and
+	// integers are wrapped to its width.
 	Eval evaluator
 
-	// DType is the type of output k, of the inputs' types; nil: that of the first input.
+	// DType is the type of output k, given the inputs' types; nil: that of the first input.
 	DType func(n *model.Node, inputs Types, k int) tensor.DType
 
-	// Integers is what the operator computes of one or two integers, where it works element by element.
+	// Integers computes an element from one or two integers, for operators that work element by element.
 	Integers integers
 
-	// Moves are the inputs whose elements the outputs consist of, where the operator only moves elements: integers that
-	// float64 does not hold pass. Wide says that Eval knows such integers itself. Of an operator that is Variadic each input
-	// is like the first.
+	// Moves are the inputs whose elements the operator moves to its outputs without computing with them: so integers that
+	// float64 does not hold keep their bits. Wide says that Eval handles such integers itself. All inputs of a Variadic
+	// operator are like the first.
 	Moves    []int
 	Wide     bool
 	Variadic bool
 
-	// Shape are the outputs' shapes, as far as they follow from what is known of the inputs; nil where the rank is not known.
+	// Shape gives the outputs' shapes, as far as they follow from what is known of the inputs; nil where the rank is not
+	// known.
 	Shape func(in *Inference, n *model.Node) [][]int64
 
-	// Vector are the outputs' elements where they are short vectors of integers that follow from shapes: see Inference.
+	// Vector gives the outputs' elements where they are short vectors of integers that follow from shapes: see Inference.
 	Vector func(in *Inference, n *model.Node) [][]int64
 
 	// Magnitude bounds the sums behind the outputs: see Magnitude. nil: it is measured.
@@ -70,38 +71,38 @@ type Operator struct {
 	// Needs are the elements of each input that a part of an output is computed of; nil for all of an input: see Needs.
 	Needs func(n *model.Node, in []*Array, out Part) []Box
 
-	// How an output's position depends on the inputs'. Elementwise operators broadcast their operands to the output's shape
-	// and read at each position what stands there. PerChannel ones read their first input so, and parameters along axis 1.
-	// Those with a Window read a window of the first input around it. All treat positions alike.
+	// Which positions of its inputs an output element depends on. Elementwise: the same position of each operand, broadcast
+	// to the output's shape. PerChannel: the same position of the first input, and parameters of its channel, on axis 1.
+	// Window: a window of the first input around the position. All these operators treat positions alike.
 	Elementwise, PerChannel bool
 	Window                  func(n *model.Node) Window
 
-	// Parts: of the elements that a part of the output needs, put together, Eval makes that part. So it is of what is
-	// Elementwise or PerChannel.
+	// Parts says that Eval, given arrays of just the elements that a part of the output needs, computes that part.
+	// Elementwise and PerChannel imply it.
 	Parts bool
 
-	// Lines: as Parts, where the part is of the first input's extents and needs nothing else of it.
+	// Lines says the same as Parts, for parts that have the extents of the first input's part and need nothing else of it.
 	Lines bool
 
-	// Rearranges: the output is the first input, element by element, in another shape, order or type.
+	// Rearranges says that the output has the first input's elements in another shape, order or type.
 	Rearranges bool
 
-	// Saturates: the output says little of inputs that are large, as of which is no matter of the node's parameters. Those of
-	// HardSigmoid and Clip change when they are folded into.
+	// Saturates says that large inputs give nearly equal outputs, and that folding does not change where that begins.
+	// HardSigmoid and Clip do not count, since folding changes their parameters.
 	Saturates bool
 
-	// Wants is a shape that the node takes as its first input, by the shapes of its parameters; extents below 0 are free.
+	// Wants is the shape that the node's parameters ask of its first input; extents below 0 are free.
 	Wants func(n *model.Node) []int64
 
-	// Positions is how many positions there are along the axis of which input k holds some; 0: it holds none, or the extent
-	// is not known.
+	// Positions is the extent of the axis into which the indices in input k point; 0: input k holds no indices, or the
+	// extent is not known.
 	Positions func(n *model.Node, k int) int64
 }
 
 // evaluator computes a node's outputs.
 type evaluator func(n *model.Node, in []*Array) ([]*Array, error)
 
-// Window is how an operator's window lies over spatial axes: one number an axis; nil where all are 1.
+// Window holds the kernel, strides and dilations of an operator, one number for each spatial axis; nil: all are 1.
 type Window struct{ Kernel, Strides, Dilations []int64 }
 
 var operators = map[string]*Operator{}
@@ -115,7 +116,7 @@ func register(list ...*Operator) {
 	}
 }
 
-// Of is what is known of a node's operator; never nil.
+// Of is the Operator of a node; never nil: one without any fields if the type is not known.
 func Of(n *model.Node) *Operator {
 	if o := operators[n.Type]; o != nil && (n.Domain == "" || n.Domain == "ai.onnx") {
 		return o
@@ -125,7 +126,7 @@ func Of(n *model.Node) *Operator {
 
 var nothingKnown Operator
 
-// Input is what input k holds, in words: "weight", or "input 1".
+// Input names what input k holds, for messages: "weight", or "input 1".
 func (o *Operator) Input(k int) string {
 	if k < len(o.Inputs) {
 		return o.Inputs[k]
@@ -174,7 +175,7 @@ func input(in []*Array, k int) *Array {
 	return nil
 }
 
-// need are the first inputs, none of them omitted.
+// need fails unless the first count inputs are there.
 func need(in []*Array, count int) error {
 	for k := range count {
 		if input(in, k) == nil {

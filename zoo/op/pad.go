@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators that widen or narrow axes at their ends, and those that fold positions into channels and back.
+// Operators that pad or crop axes at their ends, and those that move blocks of positions into channels and back.
 
 func init() {
 	register(
@@ -33,7 +33,7 @@ func pad(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(padFrom(in[0], lists, padValue(n, in)))
 }
 
-// padPart is a part of what pad makes of a part of its input, of shape from, with its magnitudes.
+// padPart evaluates a part of a Pad from a part of its input, of shape from, with magnitudes.
 func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) (value, magnitude *Array, err error) {
 	known := slices.Clone(in)
 	known[0] = &Array{DType: in[0].DType, Shape: from}
@@ -42,7 +42,7 @@ func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) 
 		return nil, nil, fmt.Errorf("%v: a part of the output: %w", n, errors.Join(err, ErrUnsupported))
 	}
 	for axis, list := range lists {
-		number := make([]int32, from[axis]) // of those at hand, from 1
+		number := make([]int32, from[axis]) // index among the given positions, from 1
 		count := int32(0)
 		for _, r := range given[axis] {
 			for i := r.From; i < r.To; i++ {
@@ -73,7 +73,7 @@ func padPart(n *model.Node, in, m []*Array, given Grid, from []int64, out Grid) 
 	return value, magnitude, err
 }
 
-// padValue is the constant that a Pad surrounds its input by.
+// padValue is the constant with which a Pad pads.
 func padValue(n *model.Node, in []*Array) float64 {
 	if v := input(in, 2); v != nil && len(v.Data) == 1 {
 		return v.Data[0]
@@ -81,8 +81,8 @@ func padValue(n *model.Node, in []*Array) float64 {
 	return n.Float("value", 0)
 }
 
-// padSources are, for each position along each axis of a Pad's output, that of the input whose element stands there; below 0
-// where the constant does.
+// padSources are, for each position along each axis of a Pad's output, the position of the input that it copies; negative
+// for the constant.
 func padSources(n *model.Node, in []*Array) ([][]int32, error) {
 	x := in[0]
 	begin, shape, err := padded(n, in)
@@ -225,7 +225,8 @@ func padShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// centerCropPad cuts axes to an extent, or pads them with zeros, alike on both sides; what is odd goes behind.
+// centerCropPad crops axes to an extent, or pads them with zeros, on both sides; of an odd difference the larger half is
+// behind.
 func centerCropPad(n *model.Node, in []*Array) ([]*Array, error) {
 	x := in[0]
 	shape, shift, err := centred(n, in)
@@ -304,7 +305,7 @@ func depthToSpace(n *model.Node, in []*Array) ([]*Array, error) {
 	}
 	few, h, w := x.Shape[1]/(b*b), x.Shape[2], x.Shape[3]
 	step := strides(x.Shape)
-	block := few * step[1] // from one of a block to the next: DCR
+	block := few * step[1] // the step in channels between positions of a block, in DCR order
 	channel := step[1]
 	if n.Str("mode", "DCR") == "CRD" {
 		block, channel = step[1], b*b*step[1]
@@ -326,8 +327,8 @@ func depthToSpaceShape(in *Inference, n *model.Node) [][]int64 {
 	return blockShape(in, n, func(c, b int64) int64 { return c / (b * b) }, func(d, b int64) int64 { return d * b })
 }
 
-// blockShape is the shape of an image in whose channels blocks of b×b positions are, or of one out of whose they were moved,
-// by what becomes of known extents.
+// blockShape is the output shape of DepthToSpace and SpaceToDepth; channels and positions compute a known extent from the
+// one before and the block size b.
 func blockShape(in *Inference, n *model.Node, channels, positions func(d, b int64) int64) [][]int64 {
 	x, b := in.of(n.In(0)), n.Int("blocksize", 0)
 	if len(x) != 4 || b < 1 || b > maxBlock {
@@ -371,7 +372,8 @@ func spaceToDepthShape(in *Inference, n *model.Node) [][]int64 {
 	return blockShape(in, n, func(c, b int64) int64 { return c * b * b }, func(d, b int64) int64 { return d / b })
 }
 
-// col2im adds up what windows hold, each at its place in the image.
+// col2im adds the columns, one window each, up at the windows' places in the image: the inverse of im2col, with overlaps
+// summed.
 func col2im(n *model.Node, in []*Array) ([]*Array, error) {
 	x, image, block := in[0], in[1].Ints(), in[2].Ints()
 	if len(x.Shape) != 3 || len(image) != len(block) {
@@ -419,7 +421,7 @@ func col2imShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// padNeeds are what is inside; what is outside repeats the edge, or may be anything.
+// padNeeds are the positions within the input that the part covers or, with reflect, edge and wrap, repeats.
 func padNeeds(n *model.Node, in []*Array, out Part) []Box {
 	for _, k := range []int{1, 3} {
 		if a := input(in, k); a != nil && a.Data == nil {

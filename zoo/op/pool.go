@@ -155,7 +155,7 @@ func lpPool(sums evaluator) evaluator {
 	}
 }
 
-// poolShape has a position for each place of the window: ⌊(x + pads − dilation·(kernel − 1) − 1)/stride⌋ + 1 per axis,
+// poolShape has one position for each step of the window: ⌊(x + pads − dilation·(kernel − 1) − 1)/stride⌋ + 1 per axis,
 // rounded up where ceil_mode says so.
 func poolShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))

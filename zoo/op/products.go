@@ -2,19 +2,19 @@ package op
 
 import "math"
 
-// Products multiplies matrices: all that is slow in evaluating a network. A device may take it over.
+// Products multiplies matrices, which takes most of the time of evaluating a network. A device could do it.
 type Products interface {
-	// Add adds A·B, or with absolute |A|·B, to C. A is rows × depth, row after row; C is rows × 4·panels, row after row. The columns of B stand in panels
-	// of four, each of which is four numbers after four numbers down the depth; from one panel to the next are stride numbers.
-	// Each element's products are added up in their order, starting from 0, each product and sum rounded once together, before
-	// the sum is added to C.
+	// Add adds A·B, or with absolute |A|·B, to C. A is rows × depth, row after row; C is rows × 4·panels, row after row.
+	// The columns of B stand in panels of four, each of which has the four numbers of one depth after those of the depth
+	// before; from one panel to the next are stride numbers. Each element's products are added up in their order, starting
+	// from 0, each product and sum rounded once together, before the sum is added to C.
 	Add(c, a, b []float64, rows, depth, panels, stride int, absolute bool)
 }
 
-// Panel is how many columns stand beside each other: as many as a vector of AVX2 holds.
+// Panel is the number of columns that are stored side by side: as many as an AVX2 vector holds.
 const Panel = 4
 
-// PlainProducts are in Go, without anything that a processor would have to have.
+// PlainProducts are in plain Go, for any processor.
 type PlainProducts struct{}
 
 // Add takes one row and one panel at a time.
@@ -44,7 +44,7 @@ func (PlainProducts) Add(c, a, b []float64, rows, depth, panels, stride int, abs
 	}
 }
 
-// Columns are the right operand of a product.
+// Columns are the right operand of a product, stored in panels.
 type Columns struct {
 	Depth, Count int
 	Data         []float64

@@ -20,7 +20,7 @@ func matrices(rng *rand.Rand, rows, depth, panels, stride int) (c, a, b []float6
 	return draw(rows * panels * Panel), draw(rows * depth), draw((panels-1)*stride + depth*Panel)
 }
 
-func TestProductsOfAllKindsHaveTheSameBits(t *testing.T) {
+func TestProducts_OfAllKindsHaveTheSameBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for k := range 500 {
 		absolute := k%2 == 0

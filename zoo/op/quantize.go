@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators between floats and the integers that stand for them.
+// Quantisation: operators between floats and the integers that represent them.
 
 func init() {
 	inputs := []string{"input", "scale", "zero point"}
@@ -22,7 +22,7 @@ func init() {
 	)
 }
 
-// quantizedType is that of the zero point.
+// quantizedType is the type of the zero point.
 func quantizedType(_ *model.Node, inputs Types, _ int) tensor.DType {
 	if d := inputs.At(2); d != tensor.Undefined {
 		return d
@@ -37,8 +37,8 @@ func dynamicType(_ *model.Node, _ Types, k int) tensor.DType {
 	return tensor.Uint8
 }
 
-// scaleOf says which of the scales is that of element e of x: one for all, one for each position along an axis, or one for
-// each block of that many along it.
+// scaleOf gives the index of the scale of element e of x: one scale for all, one for each position along an axis, or one
+// for each block of block_size positions.
 func scaleOf(n *model.Node, x, scale *Array) (func(e int) int, error) {
 	if len(scale.Data) == 1 && n.Int("block_size", 0) == 0 {
 		return func(int) int { return 0 }, nil
@@ -83,7 +83,7 @@ func dequantize(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// quantize rounds to the nearest even integer and saturates.
+// quantize is x/scale rounded to the nearest integer, ties to even, plus the zero point, saturated to the type's range.
 func quantize(n *model.Node, in []*Array) ([]*Array, error) {
 	x, scale, zero := in[0], in[1], input(in, 2)
 	to := typeOf(n, in, 0)
@@ -110,7 +110,7 @@ func quantize(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// saturated is x, or the end of the integer type's range that it is beyond.
+// saturated is x clipped to the range of the integer type.
 func saturated(x float64, d tensor.DType) float64 {
 	low, high := ends(d)
 	return min(max(x, low), high)
@@ -128,7 +128,8 @@ func ends(d tensor.DType) (low, high float64) {
 	return -math.Exp2(bits - 1), math.Exp2(bits-1) - 1
 }
 
-// dynamicQuantize spreads the range of x, 0 included, over a byte.
+// dynamicQuantize maps the range of x, extended to include 0, to 0…255: scale = (max − min)/255, zero point =
+// round(−min/scale).
 func dynamicQuantize(_ *model.Node, in []*Array) ([]*Array, error) {
 	low, high := 0.0, 0.0
 	for _, x := range in[0].Data {
@@ -151,7 +152,7 @@ func dynamicQuantizeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(in.of(n.In(0)), []int64{}, []int64{})
 }
 
-// quantizeNeeds are, besides the element, its scale and zero point.
+// quantizeNeeds are the element itself, its scale and its zero point.
 func quantizeNeeds(n *model.Node, in []*Array, out Part) []Box {
 	scale := input(in, 1)
 	axis, err := axisOf(n.Int("axis", 1), len(out.Box))
@@ -162,11 +163,11 @@ func quantizeNeeds(n *model.Node, in []*Array, out Part) []Box {
 	return []Box{out.Box, parameter, parameter}
 }
 
-// quantizedInputs are those of products that are quantised themselves.
+// quantizedInputs are the inputs of QLinearConv and QLinearMatMul.
 var quantizedInputs = []string{"input", "scale of the input", "zero point of the input", "weight", "scale of the weight", "zero point of the weight", "scale of the output", "zero point of the output", "bias"}
 
-// quantizedProduct is a product of quantised operands, quantised in turn. The weight's scale may be one for each output
-// channel of a convolution, each operand's of a product of matrices one for each row of the left and each column of the right.
+// quantizedProduct dequantises the operands, multiplies, and quantises the result. A convolution's weight may have a scale
+// for each output channel; the operands of a matrix product, one for each row of the left and column of the right.
 func quantizedProduct(product evaluator, axis int64) evaluator {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		list, err := ofIntegers(product, axis)(n, []*Array{in[0], in[3], in[2], in[5]})
@@ -202,7 +203,7 @@ func quantizedProduct(product evaluator, axis int64) evaluator {
 	}
 }
 
-// ofOperands is a rule of a product for one whose weight is input 3.
+// ofOperands adapts a rule of Conv or MatMul to the quantised operator, whose weight is input 3.
 func ofOperands(rule func(*Inference, *model.Node) [][]int64) func(*Inference, *model.Node) [][]int64 {
 	return func(in *Inference, n *model.Node) [][]int64 {
 		product := *n

@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Operators that move elements about.
+// Operators that rearrange elements: shapes, order, slices and joins.
 
 func init() {
 	register(
@@ -77,7 +77,7 @@ func reshapeShape(in *Inference, n *model.Node) [][]int64 {
 		switch j := slices.Index(others, out[k]); {
 		case out[k] >= 0 && known >= 0:
 			known *= out[k]
-		case out[k] < Unknown && j >= 0: // a free extent of both: the others hold as many elements as the others
+		case out[k] < Unknown && j >= 0: // input and target share a free extent: the products of the remaining extents are equal
 			others[j] = 1
 		default:
 			known = Unknown
@@ -96,7 +96,7 @@ func reshapeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// quotientOf is the one free extent among others if the rest of them multiply to known.
+// quotientOf is the one free extent among others, if the product of the remaining ones is known.
 func quotientOf(others []int64, known int64) int64 {
 	free := int64(Unknown)
 	for _, d := range others {
@@ -164,7 +164,7 @@ func squeeze(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(reshaped(in[0], shape))
 }
 
-// squeezeShape lacks those axes.
+// squeezeShape is the input's without those axes.
 func squeezeShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axes, ok := in.axes(n, 1, len(x))
@@ -446,10 +446,10 @@ func slice(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(pick(x, shape, first, step))
 }
 
-// cut is what a Slice takes of an axis: count elements, the first one and then every step-th.
+// cut is the part of an axis that a Slice takes: count elements, from position first on in steps of step.
 type cut struct{ first, count, step int64 }
 
-// cutsOf are a Slice's, one for each axis.
+// cutsOf are the cuts of a Slice, one for each axis.
 func cutsOf(n *model.Node, in []*Array) ([]cut, error) {
 	starts, ends := ints(n, "starts", in, 1), ints(n, "ends", in, 2)
 	axes, steps := ints(n, "axes", in, 3), ints(n, "steps", in, 4)
@@ -510,7 +510,7 @@ func Sliced(from, to, step, extent int64) (first, count int64) {
 	return max(from, 0), (from-to-1)/-max(step, -math.MaxInt64) + 1
 }
 
-// sliceShape is how many steps each slice takes.
+// sliceShape has, for each axis, the number of elements that are taken.
 func sliceShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	if x == nil {
@@ -574,7 +574,7 @@ func split(n *model.Node, in []*Array) ([]*Array, error) {
 	return out, nil
 }
 
-// splitShape is each part's.
+// splitShape gives the shape of each part.
 func splitShape(in *Inference, n *model.Node) [][]int64 {
 	x := in.of(n.In(0))
 	axis, err := axisOf(n.Int("axis", 0), len(x))
@@ -615,7 +615,7 @@ func splitSizes(n *model.Node, in []*Array, axis int) []int64 {
 	return sizes
 }
 
-// reverseSequence turns the first elements of each sequence of a batch around, as many as its length says.
+// reverseSequence reverses the first elements of each sequence of a batch, as many as sequence_lens says.
 func reverseSequence(n *model.Node, in []*Array) ([]*Array, error) {
 	x, batch, time := in[0], n.Int("batch_axis", 1), n.Int("time_axis", 0)
 	if len(x.Shape) < 2 || batch+time != 1 || batch*time != 0 || int64(len(in[1].Data)) != x.Shape[batch] {
@@ -634,7 +634,7 @@ func reverseSequence(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// trilu keeps the elements of matrices on one side of a diagonal, that included.
+// trilu keeps the upper or lower triangle of each matrix, with the diagonal k, and sets the rest to 0.
 func trilu(n *model.Node, in []*Array) ([]*Array, error) {
 	x, k := in[0], int64(0)
 	if len(x.Shape) < 2 {
@@ -654,7 +654,7 @@ func trilu(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// reshapeNeeds splits both shapes into groups of axes that hold as many elements, and maps each group for itself.
+// reshapeNeeds splits both shapes into groups of axes with equal products, and maps each group by itself.
 func reshapeNeeds(_ *model.Node, in []*Array, out Part) []Box {
 	from, to := in[0].Shape, out.Shape
 	if product(from) != product(to) || product(from) == 0 {
@@ -677,8 +677,8 @@ func reshapeNeeds(_ *model.Node, in []*Array, out Part) []Box {
 	return []Box{box}
 }
 
-// regroup makes box, of all elements of a shape, as small as it may be to hold those that stand, in row-major order, between
-// the first and the last one of a part of another shape.
+// regroup shrinks box, at first all of the shape from, to the smallest box that holds all elements between the first and
+// the last one, in row-major order, of a part of the shape to.
 func regroup(box Box, from, to []int64, part Box) {
 	low, high := int64(0), int64(0)
 	for k, step := range strides(to) {

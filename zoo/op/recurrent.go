@@ -8,8 +8,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Recurrent layers, as ONNX defines them: X of shape [T, N, I] (with layout 1: [N, T, I]), W of [D, G·H, I], R of
-// [D, G·H, H] and B of [D, 2·G·H], for D directions and G gates of H units each. Activations are the default ones.
+// Recurrent layers, as ONNX defines them. The inputs are X of shape [T, N, I] (with layout 1: [N, T, I]), W of [D, G·H, I],
+// R of [D, G·H, H] and B of [D, 2·G·H], for D directions and G gates of H units each. Only the default activations are
+// evaluated.
 
 func init() {
 	inputs := []string{"input", "weight", "recurrence weight", "bias", "lengths", "initial state", "initial cell", "peepholes"}
@@ -22,7 +23,7 @@ func init() {
 
 func recurrentTerms(_ *model.Node, in []*Array) int64 { return in[1].Shape[2] + in[2].Shape[2] + 2 }
 
-// recurrentNeeds are whole sequences, of those of the batch that are wanted.
+// recurrentNeeds are whole sequences of the wanted members of the batch.
 func recurrentNeeds(n *model.Node, in []*Array, out Part) []Box {
 	batch := len(out.Box) - 2 // of the sequences of outputs and of the last states alike
 	if n.Int("layout", 0) != 0 {
@@ -69,7 +70,7 @@ func recurrentShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(sequence, state, state)
 }
 
-// cell is one direction of a recurrent layer for one of the batch: its weights, and the state that a step changes.
+// cell is one direction of a recurrent layer for one member of the batch: its weights, and the state that a step changes.
 type cell struct {
 	hidden       int
 	r            []float64 // R, [G·H, H]
@@ -90,7 +91,7 @@ func (l *cell) gate(x []float64, g, k int, h []float64) float64 {
 	return sum
 }
 
-// bounded is a sum as it goes into an activation.
+// bounded clips a sum to ±clip before it goes into an activation.
 func (l *cell) bounded(x float64) float64 {
 	return max(-l.clip, min(l.clip, x))
 }
@@ -106,7 +107,8 @@ func rnnStep(l *cell, x []float64) {
 	l.h = next
 }
 
-// gruStep has the gates z, r and h: h = (1 − z)·h' + z·h, with h' = tanh(x + R·(r·h)).
+// gruStep has the gates z, r and h: h = (1 − z)·h' + z·h, with h' = tanh(x + R·(r·h)) or, with linear_before_reset, tanh(x
+// + r·(R·h + b)) (Cho et al. 2014, arXiv:1406.1078).
 func gruStep(l *cell, x []float64) {
 	z, reset, next := make([]float64, l.hidden), make([]float64, l.hidden), make([]float64, l.hidden)
 	product := make([]float64, l.hidden)
@@ -127,7 +129,8 @@ func gruStep(l *cell, x []float64) {
 	l.h = next
 }
 
-// lstmStep has the gates i, o, f and c: c = f·c + i·c', h = o·tanh(c).
+// lstmStep has the gates i, o, f and c: c = f·c + i·c', h = o·tanh(c) (Hochreiter and Schmidhuber 1997); with input_forget,
+// f = 1 − i.
 func lstmStep(l *cell, x []float64) {
 	size := l.hidden
 	h, c := make([]float64, size), make([]float64, size)
@@ -199,7 +202,7 @@ func newSequences(n *model.Node, in []*Array, gates int) (*sequences, error) {
 	return s, within(maxSteps, int64(s.steps), b, d, rows, int64(s.features+s.hidden))
 }
 
-// features of step t of sequence b.
+// at are the features of step t of sequence b.
 func (s *sequences) at(t, b int) []float64 {
 	row := t*s.batch + b
 	if s.swapped {
@@ -232,7 +235,7 @@ func (s *sequences) cell(n *model.Node, d, b int) (l *cell, state int) {
 	return l, state
 }
 
-// gates are W·x plus the bias of the input.
+// gates are the inputs' share of the gates' sums: W·x plus the first half of the bias.
 func (s *sequences) gates(d int, x []float64) []float64 {
 	out := make([]float64, s.rows)
 	if bias := input(s.in, 3); bias != nil {
@@ -247,7 +250,7 @@ func (s *sequences) gates(d int, x []float64) []float64 {
 	return out
 }
 
-// recurrent is a layer whose cells take steps.
+// recurrent evaluates a layer: step advances a cell by one position of its sequence.
 func recurrent(gates int, step func(*cell, []float64)) func(*model.Node, []*Array) ([]*Array, error) {
 	return func(n *model.Node, in []*Array) ([]*Array, error) {
 		s, err := newSequences(n, in, gates)

@@ -10,7 +10,7 @@ import (
 
 // Reductions: all elements along some axes are taken together.
 
-// reduction is how: before is done to each of them, after to the result.
+// reduction is how: before is applied to each element, after to the result.
 type reduction struct {
 	start  float64
 	step   func(a, b float64) float64
@@ -33,7 +33,7 @@ func init() {
 	)
 }
 
-// overAxes is an operator that takes all elements along some axes together, of what is its own.
+// overAxes completes an operator that reduces all elements along some axes to one.
 func overAxes(o Operator) *Operator {
 	o.Inputs, o.Shape, o.Needs, o.Parts = []string{"input", "axes"}, reduceShape, reduceNeeds, true
 	return &o
@@ -116,8 +116,8 @@ func (r reduction) node(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// ofType is a reduction's result as an integer type has it: a mean rounded towards 0, and the least and largest number for
-// what no element is compared with.
+// ofType converts a reduction's result to its integer type: a mean is rounded towards 0, and the maximum or minimum of no
+// elements, ±∞, becomes an end of the type's range.
 func ofType(x float64, d tensor.DType) float64 {
 	if !integer(d) && d != tensor.Bool {
 		return x
@@ -193,7 +193,7 @@ func reduceNeeds(n *model.Node, in []*Array, out Part) []Box {
 		switch {
 		case !gone:
 			box[axis] = out.Box[k]
-		case len(final) < len(which): // it is not in the output
+		case len(final) < len(which): // the axis is not in the output
 			continue
 		}
 		k++

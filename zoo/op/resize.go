@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Images of other extents.
+// Resize and its older forms.
 
 func init() {
 	register(
@@ -115,8 +115,8 @@ func resized(n *model.Node, in []*Array) (factors []float64, shape []int64, err 
 	return factors, shape, nil
 }
 
-// alike are equal factors for some axes: the largest with which none is larger than a size that is given, or the smallest
-// with which none is smaller.
+// alike is one factor for several axes (keep_aspect_ratio_policy): with not_larger the largest that exceeds no given size,
+// with not_smaller the smallest that falls below none.
 func alike(policy string, x, axes []int64, sizes *Array) ([]float64, error) {
 	counted, err := axesOf(axes, len(x))
 	if err != nil {
@@ -152,7 +152,7 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 			at = 0
 		}
 	case "align_corners":
-		if float64(from)*factor != float64(to) { // ONNX counts the fraction of an element, ONNX Runtime does not
+		if float64(from)*factor != float64(to) { // ONNX computes with the fractional extent from·factor, ONNX Runtime with the rounded one: they differ here
 			return nil, ErrUnsupported
 		}
 		if to > 1 {
@@ -162,7 +162,7 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 		}
 	case "asymmetric":
 		at /= factor
-	case "half_pixel_symmetric": // the middle stays in the middle, whatever the extent was rounded to
+	case "half_pixel_symmetric": // the centres of both images coincide, however the extent was rounded
 		at = float64(from)/2*(1-float64(to)/(factor*float64(from))) + (at+0.5)/factor - 0.5
 	default:
 		return nil, ErrUnsupported
@@ -189,8 +189,8 @@ func interpolation(n *model.Node, k, from, to int64, factor float64) ([]tap, err
 	return nil, ErrUnsupported
 }
 
-// weighted are the taps around a position, weighted by a kernel of that reach, which a factor below 1 makes as much wider;
-// the weights add up to 1.
+// weighted are the taps around a position, weighted by a kernel of that reach. A factor below 1 widens the kernel by its
+// inverse. The weights add up to 1.
 func weighted(n *model.Node, at, factor, reach float64, inside func(float64) int64, kernel func(distance float64) float64) []tap {
 	var taps []tap
 	low, sum := math.Floor(at), 0.0

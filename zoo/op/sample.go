@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Images that are read at positions that are computed.
+// Operators that read images at computed positions.
 
 func init() {
 	register(
@@ -18,7 +18,8 @@ func init() {
 	)
 }
 
-// gridSample reads an image at positions from -1 to 1 along each axis, the last axis of the image first.
+// gridSample reads an image at positions from −1 to 1 along each axis, the image's last axis first (Jaderberg et al. 2015,
+// arXiv:1506.02025).
 func gridSample(n *model.Node, in []*Array) ([]*Array, error) {
 	x, grid := in[0], in[1]
 	rank := len(x.Shape) - 2
@@ -60,8 +61,8 @@ func gridSample(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// sampled are the elements of an axis that a position from -1 to 1 reads. Those outside of it are zeros, the nearest of the
-// border, or mirrored.
+// sampled are the elements of an axis that a position from -1 to 1 reads. Outside of the image padding_mode says what is
+// read: zeros, the border or its mirror image.
 func sampled(n *model.Node, at float64, extent int64) ([]tap, error) {
 	low, high := -0.5, float64(extent)-0.5
 	if n.Int("align_corners", 0) != 0 {
@@ -150,7 +151,8 @@ func gridSampleNeeds(_ *model.Node, in []*Array, out Part) []Box {
 	return []Box{image, slices.Concat(out.Box[:1], out.Box[2:], Whole(grid.Shape)[len(grid.Shape)-1:])}
 }
 
-// affineGrid are the positions, for GridSample, at which an image of a size reads another one that matrices turn and stretch.
+// affineGrid are the positions for GridSample that apply an affine matrix to the regular grid of an image of the given
+// size.
 func affineGrid(n *model.Node, in []*Array) ([]*Array, error) {
 	theta, size := in[0], in[1].Ints()
 	rank := int64(len(size) - 2)
@@ -181,7 +183,7 @@ func affineGrid(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// affineGridMagnitude takes the positions for 1, which they do not exceed.
+// affineGridMagnitude takes the positions of the regular grid, whose absolute values are at most 1, for 1.
 func affineGridMagnitude(_ *model.Node, _, m, out []*Array) ([]*Array, error) {
 	largest, rank := &Array{Shape: out[0].Shape, Data: make([]float64, len(out[0].Data))}, m[0].Shape[1]
 	points := product(out[0].Shape[1 : len(out[0].Shape)-1])
@@ -207,8 +209,9 @@ func affineGridShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(append(out, int64(len(size)-2)))
 }
 
-// deformConv is a convolution whose taps are moved by offsets, of each position, tap and axis, and weighted by a mask. Between
-// elements it interpolates; those outside of the image are zeros.
+// deformConv is a convolution whose taps are moved by an offset for each position, tap and axis, and weighted by a mask
+// (Dai et al. 2017, arXiv:1703.06211; Zhu et al. 2018, arXiv:1811.11168). Between elements it interpolates bilinearly;
+// outside of the image it reads zeros.
 func deformConv(n *model.Node, in []*Array) ([]*Array, error) {
 	x, w, groups, err := convolution(n, in)
 	if err != nil {
@@ -276,7 +279,8 @@ func deformConv(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// spreadOver are taps spread over the two elements of one more axis between which a position lies, as far as they exist.
+// spreadOver splits taps between the two elements of one more axis around a position, weighted by distance; elements
+// outside are left out.
 func spreadOver(taps []tap, at float64, extent, step int64) (out []tap) {
 	if !(at > -1 && at < float64(extent)) {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Operators that make values of shapes and numbers.
+// Operators that make tensors from shapes and numbers.
 
 func init() {
 	register(
@@ -21,7 +21,7 @@ func init() {
 	)
 }
 
-// sizeNode is the number of elements.
+// sizeNode is the input's number of elements.
 func sizeNode(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(scalar(float64(len(in[0].Data))), nil)
 }
@@ -93,7 +93,7 @@ func constantOfShape(n *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// constantOfShapeShape is what the input says.
+// constantOfShapeShape is the vector of extents in the input.
 func constantOfShapeShape(in *Inference, n *model.Node) [][]int64 {
 	want := in.ints(n.In(0))
 	if want == nil {
@@ -128,7 +128,7 @@ func rangeNode(_ *model.Node, in []*Array) ([]*Array, error) {
 	return one(out, nil)
 }
 
-// rangeShape counts from one number to another; from 0 in steps of 1 to a free extent there are as many.
+// rangeShape is the number of steps from start to limit. From 0 in steps of 1 up to a free extent it is that extent.
 func rangeShape(in *Inference, n *model.Node) [][]int64 {
 	out := freeShape(1)
 	var bounds [3]float64
@@ -150,7 +150,7 @@ func rangeShape(in *Inference, n *model.Node) [][]int64 {
 	return shapes(out)
 }
 
-// eyeLike is 1 on diagonal k, 0 elsewhere.
+// eyeLike is 1 on the diagonal k, 0 elsewhere.
 func eyeLike(n *model.Node, in []*Array) ([]*Array, error) {
 	if len(in[0].Shape) != 2 {
 		return nil, fmt.Errorf("shape %v", in[0].Shape)

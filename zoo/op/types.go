@@ -59,7 +59,7 @@ func number(x int64, d tensor.DType) float64 {
 	return float64(x)
 }
 
-// Int is element k as an integer, rounded towards 0; of uint64 its bits. What int64 does not hold becomes its end.
+// Int is element k as an integer, rounded towards 0 and clipped to int64; an element of uint64 is returned as its bits.
 func (a *Array) Int(k int) int64 {
 	if a.wide != nil {
 		return a.wide[k]
@@ -76,7 +76,7 @@ func (a *Array) Int(k int) int64 {
 	}
 }
 
-// ofInts is an array of integers of that type, wrapped to its width.
+// ofInts is an array of integers, wrapped to the type's width.
 func ofInts(d tensor.DType, shape []int64, list []int64) *Array {
 	a := &Array{DType: d, Shape: shape, Data: make([]float64, len(list))}
 	large := false
@@ -96,7 +96,7 @@ func vector(list ...int64) *Array {
 	return ofInts(tensor.Int64, []int64{int64(len(list))}, slices.Clone(list))
 }
 
-// widen reads the elements of a stored constant again, as the integers that they are.
+// widen reads the elements of a stored constant again as exact integers.
 func (a *Array) widen(c *model.Constant) error {
 	if c.DType != tensor.Int64 && c.DType != tensor.Uint64 {
 		return nil
@@ -112,7 +112,8 @@ func (a *Array) widen(c *model.Constant) error {
 	return nil
 }
 
-// exactly evaluates an operator on integers that float64 may not hold. Elements that are only moved go as two halves.
+// exactly evaluates an operator on integers that float64 may not hold. An operator that only moves elements is evaluated
+// twice, on the upper and the lower 32 bits.
 func (o *Operator) exactly(n *model.Node, in []*Array) ([]*Array, error) {
 	wide := false
 	for k, a := range in {
@@ -123,7 +124,7 @@ func (o *Operator) exactly(n *model.Node, in []*Array) ([]*Array, error) {
 		case o.moves(k):
 			wide = true
 		case o.Integers != nil || o.Wide:
-		case k == 0: // further inputs are positions, where large ones say "to the end"
+		case k == 0: // further inputs are positions, which Ints clips
 			return nil, fmt.Errorf("integers beyond 2^53: %w", ErrUnsupported)
 		}
 	}
@@ -167,7 +168,7 @@ func (a *Array) halves() (low, high *Array) {
 	return low, high
 }
 
-// Types are those of a node's inputs; Undefined where they are omitted or not known.
+// Types are the element types of a node's inputs; Undefined where an input is omitted or its type not known.
 type Types []tensor.DType
 
 // At is the type of input k.
@@ -186,17 +187,17 @@ func (o *Operator) dtype(n *model.Node, inputs Types, k int) tensor.DType {
 	return o.DType(n, inputs, k)
 }
 
-// always is the type of outputs that have no other.
+// always is the rule of outputs that have one fixed type.
 func always(d tensor.DType) func(*model.Node, Types, int) tensor.DType {
 	return func(*model.Node, Types, int) tensor.DType { return d }
 }
 
-// like is the type of outputs that have that of an input.
+// like is the rule of outputs that have the type of an input.
 func like(input int) func(*model.Node, Types, int) tensor.DType {
 	return func(_ *model.Node, inputs Types, _ int) tensor.DType { return inputs.At(input) }
 }
 
-// common is the type of outputs of operands that are of one type all: the first that is known.
+// common is the type of an output whose operands have one type: the first that is known.
 func common(_ *model.Node, inputs Types, _ int) tensor.DType {
 	for _, d := range inputs {
 		if d != tensor.Undefined {
@@ -206,7 +207,7 @@ func common(_ *model.Node, inputs Types, _ int) tensor.DType {
 	return tensor.Undefined
 }
 
-// withPlaces are the first input's type, and that of positions for a second output.
+// withPlaces is the first input's type for output 0, and int64 for output 1, which holds positions.
 func withPlaces(_ *model.Node, inputs Types, k int) tensor.DType {
 	if k == 1 {
 		return tensor.Int64
@@ -214,7 +215,7 @@ func withPlaces(_ *model.Node, inputs Types, k int) tensor.DType {
 	return inputs.At(0)
 }
 
-// attribute is the type that an attribute names, or else one by another rule.
+// attribute is the rule of outputs whose type an attribute names; without it, or applies.
 func attribute(name string, or func(*model.Node, Types, int) tensor.DType) func(*model.Node, Types, int) tensor.DType {
 	return func(n *model.Node, inputs Types, k int) tensor.DType {
 		if d := tensor.DType(n.Int(name, 0)); d != tensor.Undefined {
@@ -235,7 +236,7 @@ func typeOf(n *model.Node, in []*Array, k int) tensor.DType {
 	return Of(n).dtype(n, inputs, k)
 }
 
-// settle gives a node's outputs their types, and integers the range of theirs.
+// settle gives a node's outputs their types, and wraps integers to the width of theirs.
 func settle(n *model.Node, in, out []*Array) error {
 	for k, a := range out {
 		if a == nil {
@@ -257,8 +258,8 @@ func settle(n *model.Node, in, out []*Array) error {
 	return nil
 }
 
-// settle wraps integers that were computed in float64 to the width of their type. What is no integer came of operands of
-// several types, which ONNX does not have.
+// settle wraps integers that were computed in float64 to the width of their type. A fraction is an error: it comes from
+// operands of several types, which ONNX does not allow.
 func (a *Array) settle() error {
 	for k, x := range a.Data {
 		if !(math.Abs(x) < exact) || x != math.Trunc(x) || a.DType == tensor.Uint64 && x < 0 {

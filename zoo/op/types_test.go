@@ -22,7 +22,7 @@ func stored(b *modeltest.Builder, d tensor.DType, list ...int64) *model.Value {
 	return b.Model.Graph.AddConst("stored", &model.Constant{DType: d, Shape: []int64{int64(len(list))}, Data: bytes.NewReader(raw)})
 }
 
-func TestExpressionsOfIntegersAreIntegers(t *testing.T) {
+func TestConstants_IntegersStayIntegers(t *testing.T) {
 	type b = modeltest.Builder
 	type v = model.Value
 	in := func(x ...*v) []*v { return x }

@@ -8,8 +8,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Vectors of extents are followed element by element, as far as they are known: Shape, Gather, Concat and their like. A number
-// is a vector of one element here.
+// Shape inference follows vectors of extents element by element through Shape, Gather, Concat and their like, since some
+// elements are known where others are free. A scalar counts as a vector of one element.
 
 // vector notes what is known of the elements of a node's outputs.
 func (in *Inference) vector(n *model.Node, o *Operator) {
@@ -23,10 +23,10 @@ func (in *Inference) vector(n *model.Node, o *Operator) {
 	}
 }
 
-// handedOn is the Vector of operators that leave a vector as it is.
+// handedOn is the Vector of operators that do not change a vector's elements.
 func handedOn(in *Inference, n *model.Node) [][]int64 { return shapes(in.ints(n.In(0))) }
 
-// operands is the Vector of an operator of two operands that does this to their elements.
+// operands is the Vector of an elementwise operator of two operands; f computes an element.
 func operands(f func(a, b int64) int64) func(*Inference, *model.Node) [][]int64 {
 	return func(in *Inference, n *model.Node) [][]int64 {
 		if !whole(valueType(n.In(0))) || len(n.Inputs) != 2 {
@@ -36,7 +36,7 @@ func operands(f func(a, b int64) int64) func(*Inference, *model.Node) [][]int64 
 	}
 }
 
-// Elements of which one may be unknown, or a free extent: the other one says sometimes what comes of both.
+// Arithmetic on elements that may be unknown, or free extents: 0·x, x·1 and their like have a known result all the same.
 
 func addExtents(a, b int64) int64 {
 	switch {
@@ -210,7 +210,7 @@ func concatVector(in *Inference, n *model.Node) [][]int64 { return shapes(in.joi
 
 func sliceVector(in *Inference, n *model.Node) [][]int64 { return shapes(in.sliced(n)) }
 
-// noElement is an element of a vector that is not known; below it are free extents, less noElement.
+// noElement is an element that is not known. A free extent d < 0 is the element noElement + d.
 const noElement = -1 << 62
 
 func unknown(element int64) bool { return element <= noElement }
@@ -253,7 +253,7 @@ func (in *Inference) ints(v *model.Value) []int64 {
 	return nil
 }
 
-// scalar is the one element of a value, or noElement.
+// scalar is the element of a value of one element; else noElement.
 func (in *Inference) scalar(v *model.Value) int64 {
 	if x := in.ints(v); len(x) == 1 {
 		return x[0]
@@ -261,10 +261,10 @@ func (in *Inference) scalar(v *model.Value) int64 {
 	return noElement
 }
 
-// whole says whether numbers of the type are whole; those of an unknown type are taken for extents.
+// whole says whether the type is an integer type. Values of unknown type count as integers: they are extents, most likely.
 func whole(d tensor.DType) bool { return !d.Float() }
 
-// together combines vectors element by element; one element stands for all.
+// together combines vectors element by element; a vector of one element is broadcast.
 func together(f func(list ...int64) int64, vectors ...[]int64) []int64 {
 	count := 1
 	for _, x := range vectors {
@@ -320,7 +320,7 @@ func (in *Inference) joined(n *model.Node) []int64 {
 	return out
 }
 
-// parts are the sizes into which a Split cuts an axis of that extent; nil where they are not known.
+// parts are the sizes of a Split's outputs along an axis of that extent; nil where they are not known.
 func (in *Inference) parts(n *model.Node, extent int64) []int64 {
 	sizes, count := n.Ints("split"), int64(len(n.Outputs))
 	switch {

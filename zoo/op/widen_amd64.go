@@ -8,7 +8,7 @@ import (
 
 var canWiden = cpuid.CPU.Supports(cpuid.AVX2, cpuid.F16C)
 
-// widenVectors is how many of the first elements it has decoded: eights of them.
+// widenVectors decodes the first elements, in groups of eight, and returns their number.
 func widenVectors(dst []float64, raw []byte, d tensor.DType) int {
 	n := len(dst) &^ 7
 	if n == 0 || !canWiden {

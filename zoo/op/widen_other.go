@@ -4,5 +4,5 @@ package op
 
 import "github.com/zoofold/zoofold/zoo/tensor"
 
-// widenVectors is how many of the first elements it has decoded.
+// widenVectors decodes nothing without vectors: it returns 0.
 func widenVectors([]float64, []byte, tensor.DType) int { return 0 }

@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestWidenDecodesAsTheTensorsDo(t *testing.T) {
+func TestWiden_DecodesAsTensorsDo(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 3))
 	raw := make([]byte, 0, 4<<16)
 	for h := range 1 << 16 { // all numbers of 16 bits

@@ -1,5 +1,5 @@
-// Package outcome is what a run and its checks found, as plain data: what computes hands it up, what renders takes it from
-// here. As JSON it is the events of -json, the models of report.json and what the ledger keeps.
+// Package outcome holds the results of a run and its checks as plain data, between the packages that compute and those that
+// render. As JSON they are the events of -json, the models of report.json and a part of the ledger.
 package outcome
 
 import "time"
@@ -7,13 +7,13 @@ import "time"
 // Sink receives a run's events. A run calls its methods from one goroutine at a time.
 type Sink interface {
 	Start(Start)    // once, first
-	Begin(Begin)    // a worker takes a model in hand
-	Progress(int64) // so many more input bytes are done with; the sum over a run reaches Start.Bytes
+	Begin(Begin)    // a worker begins a model
+	Progress(int64) // so many more input bytes are done; the sum over a run reaches Start.Bytes
 	Done(Model)     // a model has ended, whatever its status
 	End(End)        // once, last
 }
 
-// Fallible is a Sink that writes to something that may fail: a terminal that is gone, a full disk.
+// Fallible is a Sink whose writes may fail: the terminal is gone, the disk is full.
 type Fallible interface {
 	Sink
 	// Err is the first error of its writing, or nil.
@@ -48,7 +48,7 @@ const (
 	Folded      Status = "folded"      // written, with per-channel nodes folded
 	Copied      Status = "copied"      // nothing can be folded: the output is a copy
 	Skipped     Status = "skipped"     // nothing can be folded, and the manifest says unfoldable: skip
-	Unchanged   Status = "unchanged"   // the ledger knows it: nothing was done
+	Unchanged   Status = "unchanged"   // up to date, by the ledger: nothing was done
 	Failed      Status = "failed"      // Error says why; nothing was committed
 	Interrupted Status = "interrupted" // a signal came before it was done; nothing was committed
 )
@@ -97,7 +97,7 @@ type Fold struct {
 	Graph  string `json:"graph,omitempty"`
 	Times  int    `json:"times"` // how many parts of the graph change in this way, this one counted
 	Before []Step `json:"before"`
-	After  []Step `json:"after"` // none where the part did nothing, or nothing needed it
+	After  []Step `json:"after"` // empty if the part was the identity, or unused
 }
 
 // Step is a node of such a part.
@@ -108,10 +108,10 @@ type Step struct {
 	Fate     Fate   `json:"fate,omitempty"`
 }
 
-// Fate is what folding does to a node.
+// Fate says what folding did to a node.
 type Fate string
 
-// The fates; a node that folding passes by, or changes in nothing that is to be shown, has none.
+// The fates. A node without one did not change, or in nothing that is shown.
 const (
 	Gone Fate = "gone" // before: it is not in the folded model
 	Took Fate = "took" // after: it took a per-channel node
@@ -133,18 +133,18 @@ type Check struct {
 	Status     CheckStatus `json:"status"`
 	Note       string      `json:"note,omitempty"`       // why it did not run, or where it failed
 	Difference float64     `json:"difference,omitempty"` // predictions: largest difference relative to the output's largest value; algebra: largest share of the limit that was used
-	Jitter     float64     `json:"jitter,omitempty"`     // predictions: the original's own answer to a one-ulp jitter, in the same unit
-	Decisions  int64       `json:"decisions,omitempty"`  // predictions: rows whose largest element was looked for
-	Flipped    int64       `json:"flipped,omitempty"`    // predictions: rows where it is another one in the folded model, within the noise
+	Jitter     float64     `json:"jitter,omitempty"`     // predictions: the original's own response to a one-ulp jitter, in the same unit
+	Decisions  int64       `json:"decisions,omitempty"`  // predictions: rows whose largest elements were compared
+	Flipped    int64       `json:"flipped,omitempty"`    // predictions: rows whose largest element differs, within the noise
 	Compared   int64       `json:"compared,omitempty"`   // parity: elements; algebra: regions; predictions: output elements
 	Limit      float64     `json:"limit,omitempty"`      // predictions: the largest difference that passes
-	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil where nobody asked for it
+	Latency    *Latency    `json:"latency,omitempty"`    // predictions: nil if it was not asked for
 }
 
 // NotAsked is the note of a check that was not asked for.
 const NotAsked = "not asked for"
 
-// NotBegun is the error of a model that was not yet in hand when the run was interrupted.
+// NotBegun is the error of a model that was not begun when the run was interrupted.
 const NotBegun = "interrupted before it began"
 
 // Proof is a check by its name.
@@ -164,9 +164,9 @@ func (m Model) Checks() [3]Proof {
 // MinLimit is the smallest Limit.
 const MinLimit = 1e-5
 
-// Limit is the largest difference of predictions that passes where no tolerance is given. jitter is the original's own answer
-// to a change of its inputs by one unit in the last place, unit the rounding error of the type in which weights were rescaled,
-// both relative; in float32 the unit does not matter.
+// Limit is the largest difference of predictions that passes if no tolerance is given. The jitter is the original's own
+// response to a change of its inputs by one unit in the last place. The unit is the rounding error of the type in which
+// weights were rescaled; in float32 it does not matter. Both are relative.
 func Limit(jitter, unit float64) float64 { return max(MinLimit, 32*unit, 4*jitter) }
 
 // Lacks says whether the model was kept without a check that was asked for.
@@ -211,6 +211,6 @@ type End struct {
 	Pruned      []string       `json:"pruned,omitempty"`       // those that were removed
 	WouldRemove []string       `json:"would_remove,omitempty"` // dry run: those that would be
 	Report      string         `json:"report,omitempty"`       // path of report.html
-	Notes       []string       `json:"notes,omitempty"`        // what went wrong and failed no model: with devices, the ledger, files that cannot be removed
+	Notes       []string       `json:"notes,omitempty"`        // problems that failed no model: with devices, the ledger, files that cannot be removed
 	Exit        int            `json:"exit"`
 }

@@ -3,7 +3,7 @@ package outcome
 // Tee sends every event to each of several sinks, in order.
 type Tee []Sink
 
-// Err is the first of them that has one: what kept an output from being written, or nil.
+// Err is the first error of a Fallible sink among them, or nil.
 func (t Tee) Err() error {
 	for _, s := range t {
 		if o, ok := s.(Fallible); ok && o.Err() != nil {

@@ -59,7 +59,7 @@ func chromium(t *testing.T, text, fragment string, flags ...string) string {
 	return stdout.String()
 }
 
-func TestAFragmentOpensARow(t *testing.T) {
+func TestPage_FragmentOpensARow(t *testing.T) {
 	doc := report.NewDocument()
 	play(doc)
 	if dom := chromium(t, page(t, doc), "#m3", "--dump-dom"); !strings.Contains(dom, `<tbody id="m3" data-status="folded" class="open"`) {
@@ -88,7 +88,7 @@ document.body.replaceChildren(Object.assign(document.createElement("pre"), { tex
 	return said
 }
 
-func TestAnAddressSaysWhatIsShown(t *testing.T) {
+func TestPage_AddressSaysWhatIsShown(t *testing.T) {
 	doc := report.NewDocument()
 	play(doc)
 	tests := []struct{ fragment, want string }{ // by the rows' places on the page as it came: bad, late, det, plain, same, unproven
@@ -117,7 +117,7 @@ func TestAnAddressSaysWhatIsShown(t *testing.T) {
 	}
 }
 
-func TestClicksAndWordsSortAndFilter(t *testing.T) {
+func TestPage_ClicksAndWordsSortAndFilter(t *testing.T) {
 	tests := []struct{ name, function, want string }{
 		{"a click sorts downwards", `const b = click("bytes", 1); return b.every((x, k) => !k || b[k - 1] >= x) && b[0] > b[9]`, "true"},
 		{"two sort upwards", `const b = click("bytes", 2); return b.every((x, k) => !k || b[k - 1] <= x) && b[0] < b[9]`, "true"},
@@ -143,7 +143,7 @@ func TestClicksAndWordsSortAndFilter(t *testing.T) {
 	}
 }
 
-func TestThePageIsLightOrDarkAsTheSystemIs(t *testing.T) {
+func TestPage_IsLightOrDarkAsTheSystemIs(t *testing.T) {
 	doc := report.NewDocument()
 	play(doc)
 	text := page(t, doc)
@@ -169,7 +169,7 @@ func TestThePageIsLightOrDarkAsTheSystemIs(t *testing.T) {
 	}
 }
 
-func TestThePagePrints(t *testing.T) {
+func TestPage_Prints(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "report.pdf")
 	chromium(t, page(t, zooOf(30)), "", "--no-pdf-header-footer", "--print-to-pdf="+out)
 	if text, err := os.ReadFile(out); err != nil || !bytes.HasPrefix(text, []byte("%PDF-")) {

@@ -17,11 +17,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Whatever a file is called and says of itself, it must do nothing to a terminal, a log or a page, and no two names may look
-// the same. All that people and programs read goes through this file.
+// Names and texts from files must not act on a terminal, a log or a page, and two names must not look the same. All output
+// goes through the functions here.
 
-// Printable is text that does nothing to a terminal: control characters, marks that change the direction of text and broken
-// encodings are written out.
+// Printable is text that is safe to print: control characters, marks that change the direction of text and invalid UTF-8
+// are escaped.
 func Printable(s string) string {
 	var b strings.Builder
 	for k := 0; k < len(s); {
@@ -44,8 +44,8 @@ func Printable(s string) string {
 // escaped is what Name writes for a byte.
 var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
 
-// Name is the name of a file as valid UTF-8. Bytes that are none are written \xNN, and a backslash of such a name twice.
-// Other names stay as they are, unless they look as if that had been done to them: different names are different.
+// Name is the name of a file as valid UTF-8. Invalid bytes are written as \xNN, and backslashes in such a name twice. Other
+// names stay as they are, unless they look like an escaped name: so different names stay different.
 func Name(name string) string {
 	if utf8.ValidString(name) && !escaped.MatchString(name) {
 		return name
@@ -86,7 +86,7 @@ func texts(list []string) []string {
 	return out
 }
 
-// valid is text as UTF-8 that can be read back: JSON has no other.
+// valid is text as valid UTF-8, which JSON requires, from which the original can be recovered.
 func valid(text string) string {
 	if utf8.ValidString(text) {
 		return text
@@ -118,8 +118,8 @@ func cleanEnd(e outcome.End) outcome.End {
 	return e
 }
 
-// EncodeJSON is a value as JSON that does nothing to a terminal: in its strings, characters that are not printable are
-// escaped. Without an indent it is one line.
+// EncodeJSON is a value as JSON that is safe to print: characters in strings that are not printable are escaped. Without an
+// indent it is one line.
 func EncodeJSON(value any, prefix, indent string) ([]byte, error) {
 	var text []byte
 	var err error
@@ -145,10 +145,10 @@ func EncodeJSON(value any, prefix, indent string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// hidden characters are not printable; line feeds stand between the lines of JSON.
+// hidden says whether a character is not printable. Line feeds separate the lines of JSON.
 func hidden(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 
-// Output is a writer that remembers its first error, and writes nothing after it.
+// Output is a writer that keeps its first error, and writes nothing after it.
 type Output struct {
 	lock sync.Mutex
 	to   io.Writer
@@ -158,10 +158,10 @@ type Output struct {
 // NewOutput writes to another writer.
 func NewOutput(to io.Writer) *Output { return &Output{to: to} }
 
-// To is the writer behind it.
+// To is the underlying writer.
 func (o *Output) To() io.Writer { return o.to }
 
-// Write writes. It never fails: Err says what went wrong.
+// Write always returns nil: Err has the error.
 func (o *Output) Write(data []byte) (int, error) {
 	o.lock.Lock()
 	defer o.lock.Unlock()

@@ -30,7 +30,7 @@ func still(t *testing.T, what, text string) {
 	}
 }
 
-func TestDifferentNamesAreNeverWrittenAlike(t *testing.T) {
+func TestClean_KeepsDifferentNamesDifferent(t *testing.T) {
 	names := []string{"a", "é", `a\b`, `a\\b`, "a\xff", `a\xff`, `a\\xff`, `a\\\xff`, "a\\\xff", "a\\\\\xff", "a\xfe", "a\xff\xff", "a\ufffd", `a\xfg`, `\u001b`}
 	seen := map[string]string{}
 	for _, name := range names {
@@ -52,7 +52,7 @@ func TestDifferentNamesAreNeverWrittenAlike(t *testing.T) {
 	}
 }
 
-func FuzzDifferentNamesAreNeverWrittenAlike(f *testing.F) {
+func FuzzClean(f *testing.F) {
 	f.Add("a\xff", `a\xff`)
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if a != b && report.Name(a) == report.Name(b) {
@@ -61,7 +61,7 @@ func FuzzDifferentNamesAreNeverWrittenAlike(f *testing.F) {
 	})
 }
 
-func TestNoSinkHandsOnWhatDoesSomethingToATerminal(t *testing.T) {
+func TestSinks_WriteNoControlCharacters(t *testing.T) {
 	var lines, quiet, events, text, records, screen bytes.Buffer
 	doc := report.NewDocument()
 	terminal := report.NewTerminal(&screen, report.Style{Columns: func() int { return 100 }})
@@ -100,7 +100,7 @@ func TestNoSinkHandsOnWhatDoesSomethingToATerminal(t *testing.T) {
 	}
 }
 
-func TestEscapedJSONIsTheSame(t *testing.T) {
+func TestJSON_EscapedIsEquivalent(t *testing.T) {
 	want := map[string]string{"a": "\u009b\u202e\U000e0041é\x1b\n"}
 	text, err := report.EncodeJSON(want, "", " ")
 	if err != nil {
@@ -123,7 +123,7 @@ func (f *full) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-func TestSinksRememberThatTheirOutputWasNotWritten(t *testing.T) {
+func TestSinks_RememberFailedWrites(t *testing.T) {
 	type sink interface {
 		outcome.Sink
 		Err() error

@@ -1,5 +1,5 @@
-// Package report turns what a run tells, package outcome's events, into what people and machines read: a progress bar or
-// plain lines, log records, JSON lines, report.json, a self-contained report.html and metrics.
+// Package report renders a run's events (package outcome): as a progress bar or plain lines, log records, JSON lines,
+// report.json, a self-contained report.html and metrics.
 package report
 
 import (
@@ -37,7 +37,10 @@ type Document struct {
 func NewDocument() *Document { return &Document{Schema: reportSchema, Models: []outcome.Model{}} }
 
 // Start is Sink's.
-func (d *Document) Start(s outcome.Start) { d.Run = cleanStart(s) }
+func (d *Document) Start(s outcome.Start) {
+	d.Run = cleanStart(s)
+	d.Models = slices.Grow(d.Models, s.Models)
+}
 
 // Begin is Sink's.
 func (d *Document) Begin(outcome.Begin) {}
@@ -54,7 +57,7 @@ func (d *Document) End(e outcome.End) {
 	slices.SortFunc(d.Models, func(a, b outcome.Model) int { return cmp.Compare(a.Path, b.Path) })
 }
 
-// Troubles is the document without the models that are as they should be: with those that failed or were interrupted.
+// Troubles is the document with only the models that failed or were interrupted.
 func (d *Document) Troubles() *Document {
 	t := *d
 	t.Models = []outcome.Model{}
@@ -66,7 +69,7 @@ func (d *Document) Troubles() *Document {
 	return &t
 }
 
-// WriteJSON writes report.json, one model after the other: a large zoo's is never in memory as a whole.
+// WriteJSON writes report.json, one model after the other, so that its text is never in memory as a whole.
 func (d *Document) WriteJSON(w io.Writer) error {
 	var failed error
 	put := func(before, indent string, value any) {
@@ -86,8 +89,8 @@ func (d *Document) WriteJSON(w io.Writer) error {
 		put(",\n \"history\": ", " ", d.History)
 	}
 	before, after := ",\n \"models\": [\n  ", ",\n \"models\": []\n}\n"
-	for _, m := range d.Models {
-		put(before, "  ", m)
+	for k := range d.Models {
+		put(before, "  ", &d.Models[k])
 		before, after = ",\n  ", "\n ]\n}\n"
 	}
 	if failed == nil {

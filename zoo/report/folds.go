@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// What bounds the drawings of folds: of one model a plan has few, and what does not fit is not drawn.
+// Bounds of the drawings of folds; what exceeds them is not drawn.
 const (
 	mostFolds = 300 // of all models
 	mostWide  = 3   // nodes side by side
@@ -31,7 +31,7 @@ type drawn struct {
 	Times   string
 }
 
-// drawFolds draws a model's folds, and takes them off what is left of the page's.
+// drawFolds draws a model's folds, and subtracts them from the number that the page may still draw.
 func drawFolds(m outcome.Model, left *int) (list []drawn) {
 	if !m.Kept() {
 		return nil
@@ -54,7 +54,7 @@ func drawFolds(m outcome.Model, left *int) (list []drawn) {
 	return list
 }
 
-// layers are the steps by how far they are from the beginning; nil where they do not fit, or are no graph.
+// layers groups the steps by their distance from the beginning; nil if they do not fit, or are not a valid graph.
 func layers(steps []outcome.Step) [][]int {
 	list, depth := [][]int{}, make([]int, len(steps))
 	for k, s := range steps {
@@ -123,7 +123,8 @@ func part(b *strings.Builder, steps []outcome.Step, layers [][]int, left, deep i
 	}
 }
 
-// inWords is a fold for those who do not see it: "Conv, BatchNormalization and Relu become Conv and Relu".
+// inWords is a fold as text, for those who cannot see the drawing: "Conv, BatchNormalization and Relu become Conv and
+// Relu".
 func inWords(f outcome.Fold) string {
 	if len(f.After) == 0 {
 		return operatorsOf(f.Before) + " are removed"

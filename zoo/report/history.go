@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Past is an earlier run, in figures.
+// Past are the figures of an earlier run.
 type Past struct {
 	Time    time.Time `json:"time"`
 	Seconds float64   `json:"seconds"`
@@ -23,73 +23,126 @@ type Past struct {
 	Report  string    `json:"report,omitempty"`  // name of the file beside this one that has its page; absent: it is not kept
 }
 
-// Changes are what is otherwise than after the run before.
+// Changes are the differences from the run before.
 type Changes struct {
 	Since   time.Time `json:"since"`             // when that run began
-	Failing []string  `json:"failing,omitempty"` // models that failed now, and did not then
-	Mended  []string  `json:"mended,omitempty"`  // models that failed then, and did not now
-	Added   []string  `json:"added,omitempty"`   // models that the zoo did not have then
-	Removed []string  `json:"removed,omitempty"` // models that it has no longer
-	Nodes   []Moved   `json:"nodes,omitempty"`   // models of which another number of per-channel nodes remains
+	Failing []string  `json:"failing,omitempty"` // models that failed in this run, and not in that
+	Mended  []string  `json:"mended,omitempty"`  // models that failed in that run, and not in this
+	Added   []string  `json:"added,omitempty"`   // models that the zoo did not have
+	Removed []string  `json:"removed,omitempty"` // models that the zoo no longer has
+	Nodes   []Moved   `json:"nodes,omitempty"`   // models with a different number of remaining per-channel nodes
 }
 
-// Moved is a model of which another number of per-channel nodes remains than in the run before.
+// Moved is a model whose number of remaining per-channel nodes changed since the run before.
 type Moved struct {
 	Path string `json:"path"`
 	Was  int    `json:"was"`
 	Now  int    `json:"now"`
 }
 
-// past is what the history keeps of the run.
+// past are the figures of the run for the history.
 func (d *Document) past() Past {
-	mean, n := d.latency()
-	if n == 0 {
+	var l latencies
+	for _, m := range d.Models {
+		l.add(m.Predictions.Latency)
+	}
+	return pastOf(d.Run, d.Result, len(d.Models), d.sum(), l)
+}
+
+func pastOf(s outcome.Start, e outcome.End, models int, n nodes, l latencies) Past {
+	mean := l.mean()
+	if l.measured == 0 {
 		mean = 0
 	}
-	sum := d.sum()
-	return Past{d.Run.Time, d.Result.Seconds, d.Result.Exit, len(d.Models), d.Result.Counts[outcome.Failed], sum.before, sum.after, mean, ""}
+	return Past{s.Time, e.Seconds, e.Exit, models, e.Counts[outcome.Failed], n.before, n.after, mean, ""}
 }
 
-// earlier is what is read of the report that this one replaces.
+// earlier is what is kept of the report that this one replaces.
 type earlier struct {
-	Schema  string        `json:"schema"`
-	Run     outcome.Start `json:"start"`
-	Result  outcome.End   `json:"end"`
-	History []Past        `json:"history"`
-	Models  []struct {
-		Path        string         `json:"path"`
-		Status      outcome.Status `json:"status"`
-		Before      int            `json:"before"`
-		After       int            `json:"after"`
-		Predictions struct {
-			Latency *struct {
-				Ratio float64 `json:"ratio"`
-				Pairs int     `json:"pairs"`
-			} `json:"latency"`
-		} `json:"predictions"`
-	} `json:"models"`
+	schema  string
+	run     outcome.Start
+	result  outcome.End
+	history []Past
+	models  []earlierModel
+	sum     nodes
+	latency latencies
 }
 
-// Recall takes over the history from the report.json that this one replaces, with the run that it tells of, the newest first,
-// and compares that run with this one. It keeps so many runs, this one counted. kept is the name of the file that has the page
+// earlierModel is what is kept of a model.
+type earlierModel struct {
+	Path   string         `json:"path"`
+	Status outcome.Status `json:"status"`
+	Before int            `json:"before"`
+	After  int            `json:"after"`
+}
+
+// read reads a report.json, one model after the other: a large zoo's is never in memory as a whole.
+func (old *earlier) read(r io.Reader) error {
+	in := json.NewDecoder(r)
+	if _, err := in.Token(); err != nil { // {
+		return err
+	}
+	for in.More() {
+		key, err := in.Token()
+		if err != nil {
+			return err
+		}
+		switch key {
+		case "schema":
+			err = in.Decode(&old.schema)
+		case "start":
+			err = in.Decode(&old.run)
+		case "end":
+			err = in.Decode(&old.result)
+		case "history":
+			err = in.Decode(&old.history)
+		case "models":
+			err = old.readModels(in)
+		default:
+			err = in.Decode(new(json.RawMessage))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := in.Token() // }
+	return err
+}
+
+func (old *earlier) readModels(in *json.Decoder) error {
+	if _, err := in.Token(); err != nil { // [
+		return err
+	}
+	for in.More() {
+		var m struct {
+			earlierModel
+			Predictions struct {
+				Latency *outcome.Latency `json:"latency"`
+			} `json:"predictions"`
+		}
+		if err := in.Decode(&m); err != nil {
+			return err
+		}
+		old.models = append(old.models, m.earlierModel)
+		old.sum.add(outcome.Model{Status: m.Status, Before: m.Before, After: m.After})
+		old.latency.add(m.Predictions.Latency)
+	}
+	_, err := in.Token() // ]
+	return err
+}
+
+// Recall takes over the history of the report.json that this one replaces, adds that report's run to it, the newest first,
+// and compares that run with this one. It keeps so many runs, with this one. kept is the name of the file that has the page
 // of a run that began then; "" where none has. A report that cannot be read, or of another schema, has no history.
 func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time) string) {
 	var old earlier
-	if keep < 2 || json.NewDecoder(before).Decode(&old) != nil || old.Schema != reportSchema {
+	if keep < 2 || old.read(before) != nil || old.schema != reportSchema {
 		return
 	}
-	d.History = old.History
-	if !old.Run.DryRun {
-		last := &Document{Run: old.Run, Result: old.Result}
-		for _, m := range old.Models {
-			model := outcome.Model{Path: m.Path, Status: m.Status, Before: m.Before, After: m.After}
-			if l := m.Predictions.Latency; l != nil {
-				model.Predictions.Latency = &outcome.Latency{Ratio: l.Ratio, Pairs: l.Pairs}
-			}
-			last.Models = append(last.Models, model)
-		}
-		d.History = slices.Insert(d.History, 0, last.past())
-		d.Changes = d.since(last)
+	d.History = old.history
+	if !old.run.DryRun {
+		d.History = slices.Insert(d.History, 0, pastOf(old.run, old.result, len(old.models), old.sum, old.latency))
+		d.Changes = d.since(&old)
 	}
 	d.History = d.History[:min(len(d.History), keep-1)]
 	for k := range d.History {
@@ -97,14 +150,15 @@ func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time)
 	}
 }
 
-// since compares the run with another; nil where nothing is otherwise. What was interrupted says nothing.
-func (d *Document) since(last *Document) *Changes {
-	c := &Changes{Since: last.Run.Time}
-	then := map[string]outcome.Model{}
-	for _, m := range last.Models {
+// since compares the run with the last one; nil if nothing differs. Interrupted models are left out.
+func (d *Document) since(last *earlier) *Changes {
+	c := &Changes{Since: last.run.Time}
+	then := map[string]earlierModel{}
+	for _, m := range last.models {
 		then[m.Path] = m
 	}
-	for _, m := range d.Models {
+	for k := range d.Models {
+		m := &d.Models[k]
 		was, known := then[m.Path]
 		delete(then, m.Path)
 		switch {
@@ -122,7 +176,7 @@ func (d *Document) since(last *Document) *Changes {
 			c.Nodes = append(c.Nodes, Moved{m.Path, was.After, m.After})
 		}
 	}
-	for _, m := range last.Models {
+	for _, m := range last.models {
 		if _, gone := then[m.Path]; gone {
 			c.Removed = append(c.Removed, m.Path)
 		}

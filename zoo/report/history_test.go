@@ -44,7 +44,7 @@ func onDays(days ...int) func(time.Time) string {
 	}
 }
 
-func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
+func TestHistory_ShowsTheLastRunsAndWhatChanged(t *testing.T) {
 	const keep = 3
 	nights := []*report.Document{
 		nightly(1, "a.onnx folded 3", "b.onnx failed 9"),
@@ -104,7 +104,7 @@ func TestTheHistoryIsOfTheLastRunsAndSaysWhatChanged(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoReportHasNoHistory(t *testing.T) {
+func TestHistory_IgnoresFilesThatAreNoReports(t *testing.T) {
 	for _, before := range []string{"", "{", "[]", `{"schema":"another/1"}`} {
 		doc := nightly(2, "a.onnx folded 3")
 		doc.Recall(strings.NewReader(before), 30, onDays())
@@ -124,7 +124,7 @@ func TestWhatIsNoReportHasNoHistory(t *testing.T) {
 }
 
 // On a telephone the page is no wider than the screen, and neither are plots, whose text is as large as other small text.
-func TestThePageFitsATelephone(t *testing.T) {
+func TestPage_FitsATelephone(t *testing.T) {
 	doc := zooOf(60)
 	var last bytes.Buffer
 	if err := nightly(1, "a.onnx failed 9").WriteJSON(&last); err != nil {

@@ -26,11 +26,11 @@ type Lines struct {
 // NewLines writes plain lines.
 func NewLines(w io.Writer) *Lines { return &Lines{w: NewOutput(w), missing: gaps{}} }
 
-// NewQuiet writes the lines of models that failed, one if models were kept with less proof than asked, and nothing if all is
-// well.
+// NewQuiet writes a line for each failed model, one line if models were kept with less proof than asked, and nothing if all
+// is well.
 func NewQuiet(w io.Writer) *Lines { return &Lines{w: NewOutput(w), quiet: true, missing: gaps{}} }
 
-// In is the same writer with a style.
+// In sets the style of the lines, and returns l.
 func (l *Lines) In(s Style) *Lines {
 	l.style = s
 	return l
@@ -41,15 +41,15 @@ func (l *Lines) print(format string, args ...any) {
 	fmt.Fprint(l.w, l.style.text(fmt.Sprintf(format, args...)))
 }
 
-// warn writes a line that is not good news.
+// warn writes a line in the colour of warnings.
 func (l *Lines) warn(format string, args ...any) {
 	fmt.Fprint(l.w, l.style.paint(yellow, strings.TrimSuffix(l.style.text(fmt.Sprintf(format, args...)), "\n"))+"\n")
 }
 
-// Err is what kept a line from being written, or nil.
+// Err is the first error of writing a line, or nil.
 func (l *Lines) Err() error { return l.w.Err() }
 
-// Start writes what is going to be done.
+// Start writes what the run will do.
 func (l *Lines) Start(s outcome.Start) {
 	l.start = s
 	if l.quiet {
@@ -78,7 +78,7 @@ func (l *Lines) Done(m outcome.Model) {
 	l.named(m.Path, l.line(m))
 }
 
-// named writes what is to be said of a file behind its name.
+// named writes the name of a file and a text behind it.
 func (l *Lines) named(path, text string) {
 	alarm := ""
 	for _, word := range []string{"FAILED", "would fail"} {
@@ -131,7 +131,7 @@ func planned(m outcome.Model) string {
 	return fmt.Sprintf("would fold %d -> %d", m.Before, m.After)
 }
 
-// unfoldable is why a model is not folded.
+// unfoldable is the reason why a model is not folded.
 func unfoldable(m outcome.Model) string {
 	switch m.Before {
 	case 0:
@@ -142,7 +142,7 @@ func unfoldable(m outcome.Model) string {
 	return fmt.Sprintf("none of %s per-channel nodes can be folded", number(m.Before))
 }
 
-// Difference is what predictions that were compared found, beside what passes: "max difference 8e-7 (limit 1e-5)".
+// Difference is the result of comparing predictions, with its limit: "max difference 8e-7 (limit 1e-5)".
 func Difference(c outcome.Check) string {
 	text := "max difference " + short(c.Difference)
 	if c.Limit > 0 {
@@ -218,7 +218,7 @@ func (l *Lines) plan(e outcome.End) {
 // maxLines bounds the files of a list; report.json has them all.
 const maxLines = 20
 
-// few are the first three of some files.
+// few are the names of the first three files.
 func few(files []string) string {
 	const most = 3
 	text := Printable(strings.Join(names(files[:min(len(files), most)]), ", "))
@@ -228,7 +228,7 @@ func few(files []string) string {
 	return text
 }
 
-// list writes what is to be said of some files, and their names.
+// list writes a text about some files, and their names.
 func (l *Lines) list(paths []string, what, text string) {
 	if len(paths) == 0 {
 		return
@@ -274,7 +274,7 @@ const eventsSchema = "zoofold-events/1"
 // NewJSON writes JSON lines.
 func NewJSON(w io.Writer) *JSON { return &JSON{NewOutput(w)} }
 
-// Err is what kept an event from being written, or nil.
+// Err is the first error of writing an event, or nil.
 func (j *JSON) Err() error { return j.w.Err() }
 
 func (j *JSON) event(name string, value any) {
@@ -296,7 +296,7 @@ func (j *JSON) Start(s outcome.Start) {
 // Begin writes a begin event.
 func (j *JSON) Begin(b outcome.Begin) { j.event("begin", cleanBegin(b)) }
 
-// Progress writes nothing: begin and model events tell.
+// Progress writes nothing: begin and model events show progress.
 func (j *JSON) Progress(int64) {}
 
 // Done writes a model event.

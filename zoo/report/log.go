@@ -65,7 +65,7 @@ func (l *Log) Done(m outcome.Model) {
 	l.to.LogAttrs(context.Background(), level, "model "+string(m.Status), attrs...)
 }
 
-// checked is a check as a group of what it has to say. A check that was not asked for is left out.
+// checked is a check as a group of its fields. A check that was not asked for is left out.
 func checked(name string, c outcome.Check) slog.Attr {
 	if c.Status == outcome.NotRun && c.Note == outcome.NotAsked {
 		return slog.Attr{}

@@ -19,7 +19,7 @@ var timeless = &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.At
 	return a
 }}
 
-func TestWhatIsLogged(t *testing.T) {
+func TestLog_Records(t *testing.T) {
 	var text, records bytes.Buffer
 	sinks := outcome.Tee{report.NewLog(slog.New(slog.NewTextHandler(&text, timeless))), report.NewLog(slog.New(slog.NewJSONHandler(&records, timeless)))}
 	play(sinks)
@@ -37,7 +37,7 @@ func TestWhatIsLogged(t *testing.T) {
 	}
 }
 
-func TestModelsThatWereNotBegunAreOnlyCounted(t *testing.T) {
+func TestLog_CountsModelsThatWereNotBegun(t *testing.T) {
 	var lines, text bytes.Buffer
 	sink := outcome.Tee{report.NewLines(&lines), report.NewLog(slog.New(slog.NewTextHandler(&text, timeless)))}
 	sink.Start(outcome.Start{Models: 2})

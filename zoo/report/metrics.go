@@ -12,12 +12,12 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// lastSuccess is the metric that a run which fails takes over from the file of the one before.
+// lastSuccess is the metric that a failed run takes over from the file of the previous run.
 const lastSuccess = "zoofold_last_success_timestamp_seconds"
 
-// WriteMetrics writes the run in Prometheus's text format, for the textfile collector of its node exporter. Every series is
-// there on every run, whatever happened. If this run did not succeed, when one last did is taken over from before, the metrics
-// that these replace.
+// WriteMetrics writes the run in Prometheus's text format, for the textfile collector of its node exporter. Every run
+// writes all series. If this run did not succeed, the time of the last success is taken over from before, the metrics that
+// these replace.
 func (d *Document) WriteMetrics(w io.Writer, before io.Reader) error {
 	families, err := d.registry(LastSuccess(before)).Gather()
 	if err != nil {
@@ -96,7 +96,7 @@ func unix(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// LastSuccess is when a run last succeeded, by the metrics that it wrote; the zero time if they do not say.
+// LastSuccess is the time of the last successful run, according to the metrics; the zero time if they do not say.
 func LastSuccess(metrics io.Reader) time.Time {
 	p := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := p.TextToMetricFamilies(metrics)

@@ -21,7 +21,7 @@ func metrics(t *testing.T, doc *report.Document, before string) string {
 	return b.String()
 }
 
-func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
+func TestMetrics_PassPrometheusLint(t *testing.T) {
 	doc := report.NewDocument()
 	play(doc)
 	text := metrics(t, doc, fmt.Sprintln("zoofold_last_success_timestamp_seconds", time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC).Unix()))
@@ -32,7 +32,7 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	}
 }
 
-func TestAFailedRunKeepsTheTimeOfTheLastSuccess(t *testing.T) {
+func TestMetrics_FailedRunKeepsTheTimeOfTheLastSuccess(t *testing.T) {
 	first := report.NewDocument()
 	first.Start(outcome.Start{Time: time.Unix(1_800_000_000, 0)})
 	first.End(outcome.End{Seconds: 1.5})
@@ -53,7 +53,7 @@ func TestAFailedRunKeepsTheTimeOfTheLastSuccess(t *testing.T) {
 	}
 }
 
-func TestDamagedMetricsSayNothing(t *testing.T) {
+func TestMetrics_DamagedFileIsIgnored(t *testing.T) {
 	for _, text := range []string{"", "zoofold_last_success_timestamp_seconds", "zoofold_last_success_timestamp_seconds NaN\n",
 		"zoofold_last_success_timestamp_seconds 1e300\n", "zoofold_last_success_timestamp_seconds{a=\"", "\x00\xff", strings.Repeat("a 1\n", 1<<19)} {
 		if got := report.LastSuccess(strings.NewReader(text)); !got.IsZero() {

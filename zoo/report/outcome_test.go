@@ -39,7 +39,7 @@ func documentOf(s outcome.Start, e outcome.End, models ...outcome.Model) *report
 	return doc
 }
 
-func TestWhatCannotBeFoldedIsSaidInNodes(t *testing.T) {
+func TestLines_CountWhatCannotBeFoldedInNodes(t *testing.T) {
 	for want, m := range map[string]outcome.Model{
 		"copied: no per-channel nodes":                        {Status: outcome.Copied},
 		"copied: its only per-channel node cannot be folded":  {Status: outcome.Copied, Before: 1, After: 1},
@@ -54,7 +54,7 @@ func TestWhatCannotBeFoldedIsSaidInNodes(t *testing.T) {
 	}
 }
 
-func TestAFailedModelCountsNowhereAsImproved(t *testing.T) {
+func TestTotals_FailedModelIsNotImproved(t *testing.T) {
 	good := outcome.Model{Path: "good.onnx", Status: outcome.Folded, Before: 5, After: 1, Bytes: 1000, OutputBytes: 1000}
 	bad := []outcome.Model{
 		{Path: "bad.onnx", Status: outcome.Failed, Error: "the folded model failed a check and was not kept", Before: 7, Bytes: 5e6, OutputBytes: 4e6, ExportBytes: 77,
@@ -82,7 +82,7 @@ func TestAFailedModelCountsNowhereAsImproved(t *testing.T) {
 	}
 }
 
-func TestModelsKeptWithLessProofAreOneLine(t *testing.T) {
+func TestLines_ModelsKeptWithLessProofAreOne(t *testing.T) {
 	var models []outcome.Model
 	for k, s := range []outcome.Status{outcome.Folded, outcome.Unchanged, outcome.Folded, outcome.Copied, outcome.Failed} {
 		m := outcome.Model{Path: fmt.Sprint(k, ".onnx"), Status: s, Parity: notAsked, Algebra: notAsked, Predictions: outcome.Check{Status: outcome.NotRun, Note: "no ONNX Runtime: libonnxruntime.so not found"}}
@@ -108,7 +108,7 @@ func TestModelsKeptWithLessProofAreOneLine(t *testing.T) {
 	}
 }
 
-func TestADryRunIsAPlan(t *testing.T) {
+func TestLines_DryRunIsAPlan(t *testing.T) {
 	models := []outcome.Model{
 		{Path: "a.onnx", Status: outcome.Folded, Before: 157, After: 14}, {Path: "b.onnx", Status: outcome.Folded, Before: 3},
 		{Path: "c.onnx", Status: outcome.Copied, Before: 4, After: 4}, {Path: "d.onnx", Status: outcome.Unchanged, Before: 2, After: 1},
@@ -133,7 +133,7 @@ func TestADryRunIsAPlan(t *testing.T) {
 	}
 }
 
-func TestTheReasonsOfARowAddUpToItsNodes(t *testing.T) {
+func TestPage_ReasonsOfARowAddUpToItsNodes(t *testing.T) {
 	m := outcome.Model{Path: "a.onnx", Status: outcome.Folded, Before: 4, After: 3, Seconds: 1, Maps: []outcome.Map{
 		{Node: `Mul "a"`, Verdict: "merged", Into: []string{`Mul "c"`}, Code: "border", Reason: "padding"}, {Node: `Mul "b"`, Verdict: "merged", Into: []string{`Mul "c"`}, Code: "border", Reason: "padding"},
 		{Node: `Add "d"`, Verdict: "left", Code: "nonlinear", Reason: "Tanh"}, {Node: `Add "e"`, Verdict: "left", Code: "border", Reason: "padding"},
@@ -159,7 +159,7 @@ func TestTheReasonsOfARowAddUpToItsNodes(t *testing.T) {
 	}
 }
 
-func TestAFolderThatCannotBeReadIsAFailedModel(t *testing.T) {
+func TestTotals_UnreadableFolderIsAFailedModel(t *testing.T) {
 	m := outcome.Model{Path: "private/", Status: outcome.Failed, Error: "open private: permission denied", Parity: notAsked, Algebra: notAsked, Predictions: notAsked}
 	if text := told(outcome.Start{}, outcome.End{Exit: 1}, false, m); !strings.Contains(text, "private/ ") || !strings.Contains(text, "FAILED: open private: permission denied") {
 		t.Error(text)
@@ -169,7 +169,7 @@ func TestAFolderThatCannotBeReadIsAFailedModel(t *testing.T) {
 	}
 }
 
-func TestExportsAreNoPartOfASize(t *testing.T) {
+func TestTotals_SizesExcludeExports(t *testing.T) {
 	m := outcome.Model{Path: "a.cfg", Output: "a.cfg", Status: outcome.Folded, Before: 1, Bytes: 1e6, OutputBytes: 1e6, ExportBytes: 17.4e6}
 	text := page(t, documentOf(outcome.Start{}, outcome.End{ExportBytes: 17.4e6}, m))
 	for _, want := range []string{"1.0 MB <small>1.0 MB before, the same", "<dt>exports</dt><dd>17.4 MB</dd>", "<dt>exports</dt><dd>17.4 MB <small>"} {

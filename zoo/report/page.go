@@ -25,11 +25,11 @@ var pageStyle string
 //go:embed page.js
 var pageScript string
 
-// What bounds the page, whatever the zoo: report.json has everything.
+// Bounds of the page for zoos of any size; report.json has everything.
 const (
 	mostAlerts    = 20
-	mostRows      = 500   // that a browser with scripts shows at first, and paper at all
-	mostSections  = 1000  // models whose row opens
+	mostRows      = 500   // rows that a browser shows at first, and that are printed
+	mostSections  = 1000  // models with a section of details
 	mostWarnings  = 20    // of one model
 	mostMaps      = 200   // per-channel nodes of one model
 	mostMapsInAll = 20000 // of all models
@@ -38,7 +38,7 @@ const (
 	mostInText    = 4000  // characters of anything else
 )
 
-// view is what the page's template sees.
+// view is the data of the page's template.
 type view struct {
 	Run                       outcome.Start
 	Headline, Outcome, Sparse string
@@ -59,13 +59,13 @@ type view struct {
 	Script                    template.JS
 }
 
-// alert is a line that has to be read, or one that is good to know.
+// alert is a warning or a note on the page.
 type alert struct {
 	ID         int // of the model's row; 0: none
 	Name, Text string
 }
 
-// chip chooses the models of one status.
+// chip is a button that filters the models by status.
 type chip struct {
 	Status outcome.Status
 	Word   string
@@ -90,7 +90,7 @@ var columns = []column{
 	{"time", "seconds", "n", "checks included"},
 }
 
-// policy lets the page run its own script, and load nothing at all.
+// policy is the Content-Security-Policy: the page runs its own script, and loads nothing.
 func policy() template.HTML {
 	sum := sha256.Sum256([]byte("\n" + pageScript))
 	return template.HTML(`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-` + base64.StdEncoding.EncodeToString(sum[:]) + `'">`)
@@ -127,29 +127,32 @@ func (d *Document) WriteHTML(w io.Writer) error {
 	return pageTemplate.Execute(w, v)
 }
 
-// row is a model's in the table.
+// row is a model's row in the table.
 type row struct {
-	outcome.Model
+	*outcome.Model
 	ID         int
-	Word       string // for its status
-	Removed    int    // per-channel nodes that are gone: none of a model that was not kept
+	Word       string // the word for its status
+	Removed    int    // per-channel nodes that were removed; 0 for a model that was not kept
 	Nodes, Why string
 	Difference string
 	Jitter     string
 	Ratio      string
 	Spread     string // the quartiles
-	Clear      bool   // it is no noise: see clear
+	Clear      bool   // the latency's change is not noise: see isClear
 	Time       string
 	Section    *section
-	Opened     bool // from the start: the row does not say the whole error
-	Far        bool // beyond what a browser shows at first, and paper at all
+	Opened     bool // open from the start, since the row does not show the whole error
+	Far        bool // beyond mostRows
 }
 
-// rows are in the order in which they want to be read.
+// rows are the rows in order of urgency, then the slowest first.
 func (d *Document) rows() []row {
-	models := slices.Clone(d.Models)
-	slices.SortStableFunc(models, func(a, b outcome.Model) int {
-		return cmp.Or(cmp.Compare(urgency(a), urgency(b)), cmp.Compare(b.Seconds, a.Seconds))
+	models := make([]*outcome.Model, len(d.Models))
+	for k := range models {
+		models[k] = &d.Models[k]
+	}
+	slices.SortStableFunc(models, func(a, b *outcome.Model) int {
+		return cmp.Or(cmp.Compare(urgency(a.Status), urgency(b.Status)), cmp.Compare(b.Seconds, a.Seconds))
 	})
 	rows, maps, folds := make([]row, len(models)), mostMapsInAll, mostFolds
 	for k, m := range models {
@@ -160,7 +163,7 @@ func (d *Document) rows() []row {
 		if m.Before > 0 && m.Kept() {
 			r.Removed, r.Nodes = m.Before-m.After, fmt.Sprintf("%d → %d", m.Before, m.After)
 		}
-		reasons := reasonsOf(m)
+		reasons := reasonsOf(*m)
 		if r.Why = because(reasons); m.Error != "" {
 			r.Why = cut(m.Error, mostInRow)
 		}
@@ -174,7 +177,7 @@ func (d *Document) rows() []row {
 			r.Time = seconds(m.Seconds)
 		}
 		if k < mostSections {
-			r.Section = sectionOf(m, reasons, &maps, &folds)
+			r.Section = sectionOf(*m, reasons, &maps, &folds)
 			r.Opened = m.Error != "" && r.Why != Printable(m.Error)
 		}
 		rows[k] = r
@@ -182,9 +185,9 @@ func (d *Document) rows() []row {
 	return rows
 }
 
-// Cells are the row's as HTML. They are written here rather than in the template, which takes its time for each value: a
-// zoo has ten thousand rows.
-func (r row) Cells() template.HTML {
+// Head is the row as HTML, without what it opens to. It is written here rather than in the template, which takes its time for
+// each value: a zoo has ten thousand rows.
+func (r row) Head() template.HTML {
 	var b strings.Builder
 	write := func(parts ...string) {
 		for _, p := range parts {
@@ -197,6 +200,11 @@ func (r row) Cells() template.HTML {
 		}
 		return ""
 	}
+	class := when(r.Opened, ` class="open"`)
+	if r.Far {
+		class = ` class="far"`
+	}
+	write(`<tbody id="m`, strconv.Itoa(r.ID), `" data-status="`, text(string(r.Status)), `"`, class, `><tr>`)
 	name := text(cut(r.Path, mostInText))
 	if r.Section != nil {
 		name = "<details" + when(r.Opened, " open") + "><summary>" + name + "</summary></details>"
@@ -206,20 +214,20 @@ func (r row) Cells() template.HTML {
 	write(`<td class="n" data-n="`, strconv.FormatInt(r.Bytes, 10), `">`, text(Bytes(r.Bytes)))
 	write(string(mark(r.Parity)), string(mark(r.Algebra)), string(mark(r.Predictions)))
 	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `"`, when(r.Ratio != "", ` data-n="`+text(r.Ratio)+`"`), `>`, text(r.Ratio), when(r.Spread != "", " <small>"+text(r.Spread)+"</small>"))
-	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time))
+	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time), `</tr>`)
 	return template.HTML(b.String())
 }
 
-// isClear says that a latency is no noise: at least ten pairs of runs, both quartiles on one side of 1, and a median that is
-// farther from it than two measurements of one model are from each other.
+// isClear says that a change of latency is not noise: at least ten pairs of runs, both quartiles on one side of 1, and a
+// median that differs from 1 by more than two measurements of one model do.
 func isClear(l *outcome.Latency) bool {
 	return l.Pairs >= 10 && (l.Low > 1 || l.High < 1) && math.Abs(l.Ratio-1) > max(noise, l.High-l.Low)
 }
 
-// noise is by how much the ratios of two measurements of one model differ.
+// noise is the difference between the ratios of two measurements of one model.
 const noise = 0.03
 
-// word is a status as the page shows it: a dry run has only planned.
+// word is a status as the page shows it; for a dry run, in the words of a plan.
 func (d *Document) word(s outcome.Status) string {
 	if d.Run.DryRun {
 		for _, x := range statuses {
@@ -231,9 +239,9 @@ func (d *Document) word(s outcome.Status) string {
 	return string(s)
 }
 
-// urgency is 0 for what failed, 1 for what was interrupted and 2 for the rest.
-func urgency(m outcome.Model) int {
-	switch m.Status {
+// urgency is 0 for failed models, 1 for interrupted ones and 2 for the rest.
+func urgency(s outcome.Status) int {
+	switch s {
 	case outcome.Failed:
 		return 0
 	case outcome.Interrupted:

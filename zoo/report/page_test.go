@@ -73,7 +73,7 @@ func page(t testing.TB, doc *report.Document) string {
 	return b.String()
 }
 
-func TestThePageIsBoundedWhateverTheZoo(t *testing.T) {
+func TestPage_IsBoundedForAnyZoo(t *testing.T) {
 	small, large := page(t, zooOf(1)), page(t, zooOf(10000))
 	if len(small) > 64<<10 || len(large) > 12<<20 {
 		t.Errorf("%d bytes for one model, %d for ten thousand", len(small), len(large))
@@ -91,7 +91,7 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
-func TestPlotsLeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
+func TestPlots_LeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
 	_, text, _ := strings.Cut(page(t, zooOf(50)), `<section class="figures">`)
 	text, _, _ = strings.Cut(text, "</section>")
 	for _, no := range []string{`="#`, "style=", "font", "xmlns", "NaN", "Inf", "ZgotmplZ"} {
@@ -104,7 +104,7 @@ func TestPlotsLeaveColoursAndFontsToTheStyleSheet(t *testing.T) {
 	}
 }
 
-func TestNamesOfAnyLengthDoNotFillThePage(t *testing.T) {
+func TestPage_ShortensLongNames(t *testing.T) {
 	long := strings.Repeat("x\x1bé", 1<<20)
 	doc := report.NewDocument()
 	m := outcome.Model{Path: "a.onnx", Status: outcome.Folded, Bytes: 1, OutputBytes: 1, Before: 1, Seconds: 1, Warnings: []string{long, long}, Parity: outcome.Check{Status: outcome.NotRun, Note: long}}

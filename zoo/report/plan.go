@@ -37,13 +37,13 @@ type PlannedConst struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// PlannedPart is a part of the graph, from the values Inputs to the values Outputs.
+// PlannedPart is a region of the graph, from the values Inputs to the values Outputs.
 type PlannedPart struct {
 	Graph   string            `json:"graph,omitempty"`
 	Inputs  []string          `json:"inputs"`
 	Outputs []string          `json:"outputs"`
-	Renamed map[string]string `json:"renamed,omitempty"` // those that the folded model knows by other names
-	Maps    []int             `json:"maps"`              // the per-channel nodes that it holds, by their places in maps, from 0
+	Renamed map[string]string `json:"renamed,omitempty"` // inputs and outputs that have other names in the folded model
+	Maps    []int             `json:"maps"`              // the per-channel nodes in it, by index into maps
 }
 
 // NewPlan is a model's plan.

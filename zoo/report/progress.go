@@ -15,20 +15,20 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// progress is how far a run is.
+// progress is the state of a run's progress.
 type progress struct {
 	begun        time.Time
 	done, models int
 	bytes, total int64
-	idle         int64 // bytes of models that are done with because nothing was done: they say nothing of the speed
+	idle         int64 // bytes of unchanged models, which do not count for the speed
 	workers      int
-	inHand       []working // the models being worked on, the one begun first in front
-	ended        int64     // bytes of the models that are done with
-	work         costs     // of those that were worked on
-	most         int64     // the largest percentage that was shown: estimates change, and a bar does not go back
+	inHand       []working // the models being worked on, the oldest first
+	ended        int64     // bytes of finished models
+	work         costs     // of finished models that were worked on
+	most         int64     // the largest percentage shown so far, since the bar must not go back when estimates change
 }
 
-// working is a model in hand.
+// working is a model that is being worked on.
 type working struct {
 	path  string
 	bytes int64
@@ -39,7 +39,7 @@ func (p *progress) begin(b outcome.Begin, now time.Time) {
 	p.inHand = append(p.inHand, working{b.Path, b.Bytes, now})
 }
 
-// end takes in a model that is done with.
+// end adds a finished model.
 func (p *progress) end(m outcome.Model) {
 	p.done++
 	bytes := m.Bytes
@@ -55,7 +55,7 @@ func (p *progress) end(m outcome.Model) {
 	p.work.add(float64(bytes), m.Seconds)
 }
 
-// costs are what models took, checks included: a time for each, and a time for each byte, fitted by least squares.
+// costs fits the time that models took, checks included, by least squares: a time for each model plus a time for each byte.
 type costs struct{ n, bytes, seconds, squares, products float64 }
 
 func (c *costs) add(bytes, seconds float64) {
@@ -78,7 +78,7 @@ func (c *costs) rates() (each, perByte float64) {
 	return each, perByte
 }
 
-// effort is the work that is done and to do, in seconds of one worker. It is known once a model was worked on to its end.
+// effort estimates the work done and left, in seconds of one worker. It is known after the first finished model.
 func (p *progress) effort(now time.Time) (spent, left float64, known bool) {
 	if p.work.seconds <= 0 {
 		return 0, 0, false
@@ -88,14 +88,14 @@ func (p *progress) effort(now time.Time) (spent, left float64, known bool) {
 	spent = p.work.seconds
 	for _, w := range p.inHand {
 		cost, elapsed := each+perByte*float64(w.bytes), now.Sub(w.since).Seconds()
-		spent, left = spent+elapsed, left+max(cost-elapsed, cost/20) // one that takes longer than others is about to end, as far as is known
+		spent, left = spent+elapsed, left+max(cost-elapsed, cost/20) // a model that takes longer than estimated is assumed to end soon
 		bytes -= w.bytes
 	}
 	rest := each*float64(max(waiting, 0)) + perByte*float64(max(bytes, 0))
-	return spent, left + rest*p.work.n/float64(p.done), true // some of those that wait are unchanged, as many as so far
+	return spent, left + rest*p.work.n/float64(p.done), true // of the waiting models, the same share is unchanged as so far
 }
 
-// The least columns that a bar and the names of models are worth, and the most that a bar gets.
+// The fewest columns in which a bar, and names of models, are shown, and the most that a bar gets.
 const (
 	leastBar, mostBar = 4, 20
 	leastNames        = 12
@@ -134,12 +134,12 @@ func gauge(percent int64, length int) string {
 	b := progressbar.NewOptions64(100, progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetWidth(length),
 		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: " ", BarStart: "|", BarEnd: "|"}))
-	_ = errors.Join(b.RenderBlank(), b.Set64(percent)) // they fail where nothing is left to draw
+	_ = errors.Join(b.RenderBlank(), b.Set64(percent)) // they fail only when the bar is finished
 	return strings.TrimRight(strings.TrimPrefix(b.String(), "\r "), " ")
 }
 
-// percent is the share of the work that is done, as far as it can be known: until a model was worked on to its end, the share
-// of the bytes of those that are done with. Only a run that is done with all models has 100.
+// percent is the estimated share of the work that is done; before the first finished model, the share of bytes. Only a
+// finished run has 100.
 func (p *progress) percent(now time.Time) int64 {
 	share := 0.0
 	spent, left, known := p.effort(now)
@@ -157,7 +157,7 @@ func (p *progress) percent(now time.Time) int64 {
 	return p.most
 }
 
-// figures are ways to say how far the run is, the wordiest first.
+// figures are texts about the progress, the longest first.
 func (p *progress) figures(now time.Time) []string {
 	models, bytes, rate, left := fmt.Sprintf("%d/%d", p.done, p.models), share(p.bytes, p.total), "", ""
 	if seconds := now.Sub(p.begun).Seconds(); p.bytes > p.idle && seconds > 0 {
@@ -176,7 +176,8 @@ func (p *progress) figures(now time.Time) []string {
 	}
 }
 
-// names are as many models in hand as fit, and how many more there are. Where not even one fits it is cut in front.
+// names are as many models being worked on as fit, and the number of further ones. If not even one fits, its front is cut
+// off.
 func (p *progress) names(columns int) string {
 	some := func(names []working) string {
 		var list []string
@@ -235,7 +236,7 @@ func share(part, whole int64) string {
 	return fmt.Sprintf("%.*f/%s", decimals, float64(part)/unit, text)
 }
 
-// span is a time in seconds for people: "1 s", "12 min", "3 h", "2 days". It never says less than it is.
+// span is a time in seconds for people: "1 s", "12 min", "3 h", "2 days". It is rounded up.
 func span(seconds float64) string {
 	switch {
 	case seconds <= 90:

@@ -77,7 +77,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-func TestWhatIsWritten(t *testing.T) {
+func TestSinks_GoldenOutput(t *testing.T) {
 	var lines, quiet, events bytes.Buffer
 	doc := report.NewDocument()
 	play(outcome.Tee{report.NewLines(&lines), report.NewQuiet(&quiet), report.NewJSON(&events), doc})
@@ -101,7 +101,7 @@ func TestWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestThePageNeedsNothingElseAndEscapesNames(t *testing.T) {
+func TestPage_LoadsNothingAndEscapesNames(t *testing.T) {
 	doc := report.NewDocument()
 	play(doc)
 	var page bytes.Buffer

@@ -45,7 +45,7 @@ func written(t *testing.T, doc *report.Document) any {
 	return value
 }
 
-func TestReportsAreWhatTheirSchemaSays(t *testing.T) {
+func TestSchema_ReportsAreValid(t *testing.T) {
 	s := schema(t)
 	played, empty := report.NewDocument(), report.NewDocument()
 	play(played)
@@ -86,7 +86,7 @@ func fields(t reflect.Type) (required, optional []string) {
 	return required, optional
 }
 
-func TestSchemaAndManualNameEveryField(t *testing.T) {
+func TestSchema_AndManualNameEveryField(t *testing.T) {
 	type object struct {
 		Required   []string                   `json:"required"`
 		Properties map[string]json.RawMessage `json:"properties"`

@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// reason is why some per-channel nodes of a folded model are there.
+// reason is why some per-channel nodes remain in a folded model.
 type reason struct {
 	Code    string
 	Count   int
@@ -74,7 +74,7 @@ func Account(m outcome.Model) string {
 	}
 }
 
-// Fate is where a per-channel node went, and why no further.
+// Fate says what became of a per-channel node, and why.
 func Fate(m outcome.Map) string {
 	why := m.Code + ": " + m.Reason
 	switch into := "into " + strings.Join(m.Into, ", "); {
@@ -99,8 +99,8 @@ type section struct {
 	Hidden   int // nodes that are not listed
 }
 
-// sectionOf takes the nodes that it lists and the folds that it draws off what is left of the page's; nil if there is nothing to
-// tell.
+// sectionOf is a model's section; nil if there is nothing to show. It subtracts the nodes that it lists and the folds that
+// it draws from those that the page may still show.
 func sectionOf(m outcome.Model, reasons []reason, maps, folds *int) *section {
 	s := &section{Error: m.Error, Warnings: m.Warnings[:min(len(m.Warnings), mostWarnings)], Facts: proof(m), Reasons: reasons}
 	if len(m.Maps) > 0 && m.Kept() {
@@ -117,7 +117,7 @@ func sectionOf(m outcome.Model, reasons []reason, maps, folds *int) *section {
 	return s
 }
 
-// proof says what the checks found, and what was measured.
+// proof are the results of the checks, and the measurements.
 func proof(m outcome.Model) []fact {
 	var list []fact
 	for _, c := range m.Checks() {

@@ -9,13 +9,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// fact is a name and what is so.
+// fact is a name with a value.
 type fact struct {
 	Name, Value, Note string
 	Bad               bool
 }
 
-// statuses are the words for how models ended, in the order in which they are told.
+// statuses are the words for how models ended, in the order of reports.
 var statuses = []struct {
 	status outcome.Status
 	words  string
@@ -70,7 +70,7 @@ func (n *nodes) add(m outcome.Model) {
 	}
 }
 
-// sum is that of the nodes over all models.
+// sum adds the nodes of all models up.
 func (d *Document) sum() (n nodes) {
 	for _, m := range d.Models {
 		n.add(m)
@@ -98,7 +98,7 @@ func (d *Document) headline() string {
 	return fmt.Sprintf("All %s are done", count(total, "model"))
 }
 
-// outcome is what became of the models.
+// outcome says in words how the models ended.
 func (d *Document) outcome() string {
 	text, _ := tally(d.Result)
 	if d.Run.DryRun {
@@ -190,15 +190,28 @@ func percent(share float64) string {
 
 // latency is the geometric mean over the models that were measured.
 func (d *Document) latency() (mean float64, measured int) {
-	sum := 0.0
-	for _, m := range d.Models {
-		if l := m.Predictions.Latency; l != nil && l.Ratio > 0 {
-			sum += math.Log(l.Ratio)
-			measured++
-		}
+	var l latencies
+	for k := range d.Models {
+		l.add(d.Models[k].Predictions.Latency)
 	}
-	return math.Exp(sum / float64(max(measured, 1))), measured
+	return l.mean(), l.measured
 }
+
+// latencies are the ratios of the models that were measured.
+type latencies struct {
+	logs     float64 // their sum
+	measured int
+}
+
+func (l *latencies) add(x *outcome.Latency) {
+	if x != nil && x.Ratio > 0 {
+		l.logs += math.Log(x.Ratio)
+		l.measured++
+	}
+}
+
+// mean is the geometric one; 1 of none.
+func (l *latencies) mean() float64 { return math.Exp(l.logs / float64(max(l.measured, 1))) }
 
 // predictionTime is what one prediction of each model that was measured takes, before and after folding, in seconds.
 func (d *Document) predictionTime() (before, after float64) {
@@ -219,7 +232,7 @@ func (d *Document) effort() string {
 	return text
 }
 
-// alerts are what has to be read, the worst first: failed models, missing proof, and what went wrong with devices or files.
+// alerts are the warnings, the worst first: failed models, missing proof, and problems with devices or files.
 func (d *Document) alerts(rows []row) []alert {
 	var list []alert
 	for _, note := range d.Result.Notes {
@@ -238,7 +251,7 @@ func (d *Document) alerts(rows []row) []alert {
 	return first(list)
 }
 
-// notes are what is good to know and costs nothing: settings without effect, and what is peculiar to models.
+// notes are harmless remarks: settings without effect, and notes on models.
 func (d *Document) notes(rows []row) []alert {
 	var list []alert
 	for _, note := range d.Result.Notes {
@@ -267,8 +280,8 @@ func first(list []alert) []alert {
 	return list
 }
 
-// gaps counts the checks of kept models that were asked for and did not run, by what and why. A model that is unchanged was
-// kept as much as one that is folded now.
+// gaps counts the checks of kept models that were asked for and did not run, by check and reason. Unchanged models count as
+// kept.
 type gaps map[[2]string]int
 
 func (g gaps) add(m outcome.Model) {
@@ -320,7 +333,7 @@ const (
 	mostFiles   = 20
 )
 
-// facts are how the run was made.
+// facts describe how the run was made.
 func (d *Document) facts() []fact {
 	backend := d.Run.Backend
 	if d.Run.Why != "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Terminal shows the lines of Lines, and a progress bar below them while the run goes on. Of a terminal's escape codes it
-// needs the one that erases the rest of a line.
+// Terminal shows the lines of Lines, and a progress bar below them while the run goes on. The only escape code that it
+// needs of a terminal is the one that erases the rest of a line.
 type Terminal struct {
 	lines   *Lines       // writes into above
 	above   bytes.Buffer // lines that go above the bar with the next frame
@@ -19,17 +19,17 @@ type Terminal struct {
 
 	lock    sync.Mutex // the run's events and the clock both draw
 	state   progress
-	bar     string // as it stands on the screen; empty: none does
+	bar     string // the bar on the screen; "": none
 	running bool   // between Start and Close
 	closing sync.Once
 	closed  chan struct{}
 	clock   sync.WaitGroup
 }
 
-// frames is how often the bar is drawn without an event.
+// frames is the interval at which the bar is drawn without an event.
 const frames = 200 * time.Millisecond
 
-// erase goes to the beginning of the line and erases it.
+// erase moves to the beginning of the line and erases it.
 const erase = "\r\x1b[K"
 
 // NewTerminal draws on a terminal, in a style that has its columns.
@@ -97,7 +97,7 @@ func (t *Terminal) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// End takes the bar away and sums up.
+// End removes the bar and sums up.
 func (t *Terminal) End(e outcome.End) {
 	t.Close()
 	t.lock.Lock()
@@ -106,7 +106,7 @@ func (t *Terminal) End(e outcome.End) {
 	t.draw()
 }
 
-// Close takes the bar away, if there is one: for a run that does not reach its end, or is asked to stop. Lines still appear.
+// Close removes the bar, for a run that does not reach its end or is asked to stop. Lines still appear.
 func (t *Terminal) Close() {
 	t.closing.Do(func() { close(t.closed) })
 	t.clock.Wait()
@@ -117,10 +117,10 @@ func (t *Terminal) Close() {
 	t.draw()
 }
 
-// margin is the columns right of the bar that stay empty: a terminal echoes ^C there, and must not begin a new row for it.
+// margin is the number of empty columns right of the bar: a terminal echoes ^C there, and must not wrap.
 const margin = 3
 
-// draw puts the lines above the bar, and the bar as it is now, on the screen in one piece.
+// draw writes the lines above the bar, and the current bar, in one write.
 func (t *Terminal) draw() {
 	bar := ""
 	if t.running {
@@ -140,5 +140,5 @@ func (t *Terminal) draw() {
 	_, _ = t.screen.Write(frame.Bytes())
 }
 
-// Err is what kept something from being drawn, or nil. A terminal that is gone ends the program by a signal.
+// Err is the first error of drawing, or nil. A terminal that is gone ends the program by a signal.
 func (t *Terminal) Err() error { return t.screen.Err() }

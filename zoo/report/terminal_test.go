@@ -41,7 +41,7 @@ func bar(s *reporttest.Screen) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-func TestTheBarFitsEveryWidth(t *testing.T) {
+func TestTerminal_BarFitsEveryWidth(t *testing.T) {
 	var got bytes.Buffer
 	for _, inHand := range []int{0, 1, 2, 5, 64} {
 		for _, columns := range []int{0, 1, 5, 10, 12, 16, 20, 24, 30, 40, 60, 80, 100, 132, 200} {
@@ -64,7 +64,7 @@ func TestTheBarFitsEveryWidth(t *testing.T) {
 	golden(t, "bar.golden", got.Bytes())
 }
 
-func TestABarLeavesOnlyLinesBehind(t *testing.T) {
+func TestTerminal_BarLeavesOnlyLines(t *testing.T) {
 	for _, columns := range []int{8, 20, 80, 200} {
 		synctest.Test(t, func(t *testing.T) {
 			screen := reporttest.NewScreen(columns)
@@ -87,7 +87,7 @@ func TestABarLeavesOnlyLinesBehind(t *testing.T) {
 // long is a path that fits no usual window.
 const long = "some/folder/of/a/zoo/with/a/long/name/and/more/folders/below/it/模型/detector_of_everything_infer.onnx"
 
-func TestLinesFitTheWindowAndKeepEveryVerdict(t *testing.T) {
+func TestWindow_LinesFitAndKeepEveryVerdict(t *testing.T) {
 	tell := func(s outcome.Sink) {
 		play(s)
 		latency := &outcome.Latency{Ratio: 0.75, Pairs: 20}
@@ -128,7 +128,7 @@ func TestLinesFitTheWindowAndKeepEveryVerdict(t *testing.T) {
 	}
 }
 
-func TestABarMovesWithTheClockAndTheWindow(t *testing.T) {
+func TestWindow_BarMovesWithClockAndWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		screen := reporttest.NewScreen(100)
 		terminal := report.NewTerminal(screen, report.Style{Columns: screen.Columns})
@@ -159,7 +159,7 @@ func TestABarMovesWithTheClockAndTheWindow(t *testing.T) {
 	})
 }
 
-func TestUnchangedModelsSayNothingOfTheSpeed(t *testing.T) {
+func TestTerminal_UnchangedModelsDoNotCountAsSpeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		screen := reporttest.NewScreen(80)
 		terminal := report.NewTerminal(screen, report.Style{Columns: screen.Columns})
@@ -181,7 +181,7 @@ func TestUnchangedModelsSayNothingOfTheSpeed(t *testing.T) {
 }
 
 // Checks take most of the time, and writing is over soon: the bar counts time, not bytes.
-func TestTheBarCountsChecks(t *testing.T) {
+func TestTerminal_BarCountsChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		screen := reporttest.NewScreen(80)
 		terminal := report.NewTerminal(screen, report.Style{Columns: screen.Columns})
@@ -214,7 +214,7 @@ func TestTheBarCountsChecks(t *testing.T) {
 	})
 }
 
-func TestARunThatDoesNotReachItsEndLeavesNoBar(t *testing.T) {
+func TestTerminal_InterruptedRunLeavesNoBar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
 		screen := reporttest.NewScreen(80)
 		terminal := report.NewTerminal(screen, report.Style{Columns: screen.Columns})
@@ -229,7 +229,7 @@ func TestARunThatDoesNotReachItsEndLeavesNoBar(t *testing.T) {
 	})
 }
 
-func TestATerminalNeverSeesControlCharactersOfAName(t *testing.T) {
+func TestTerminal_NeverSeesControlCharactersOfNames(t *testing.T) {
 	var screen bytes.Buffer
 	terminal := report.NewTerminal(&screen, report.Style{Columns: func() int { return 200 }})
 	play(terminal)
@@ -238,7 +238,7 @@ func TestATerminalNeverSeesControlCharactersOfAName(t *testing.T) {
 	}
 }
 
-func TestARunThatDrawsWritesInOnePiece(t *testing.T) {
+func TestTerminal_DrawsInOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pieces []string
 		terminal := report.NewTerminal(writes(func(p []byte) { pieces = append(pieces, string(p)) }), report.Style{Columns: func() int { return 80 }})

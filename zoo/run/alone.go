@@ -11,13 +11,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// ErrExists says that a file is in the place of an output.
+// ErrExists says that another file exists at the path of an output.
 var ErrExists = errors.New("there is a file already, and it is another: name another place, or allow it to be replaced (overwrite)")
 
 // Fold folds models that no manifest names, into the folder o.Manifest.Out, with the steps and the proof of a run: each
 // output appears whole and proven, or not at all. Nothing else is written, no ledger and no report, so that every model is
-// folded, and a file in an output's place is replaced only where its rule says so. A job's Path is the name under which its
-// model is reported. The errors are those of Run; o.Report, o.Metrics and o.Prune do nothing.
+// folded, and an existing file at an output's path is replaced only if the rule allows that. A job's Path is the name under
+// which its model is reported. The errors are those of Run; o.Report, o.Metrics and o.Prune do nothing.
 func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End, err error) {
 	started := time.Now()
 	if err := distinct(jobs); err != nil {

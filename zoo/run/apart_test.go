@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/outcome"
+	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
@@ -79,6 +81,45 @@ func TestOutputs_TwoModelsOnOneExternalFileBothFold(t *testing.T) {
 		encoder, decoder = s.reads("encoder.onnx"), s.reads("decoder.onnx")
 		if slices.Equal(encoder, decoder) {
 			t.Errorf("both have %v", encoder)
+		}
+	}
+}
+
+// The model that is written a second time, with other names for its files, is found slower only then.
+func TestOutputs_SlowerModelWithRenamedFilesIsCopied(t *testing.T) {
+	s := newScene(t, 0)
+	s.pair(1, 2)
+	s.rules = "models:\n  - match: '**/*.onnx'\n    latency: gate\n"
+	calls := 0
+	r := s.must(func(o *Options) {
+		o.Workers, o.Latency = 1, true
+		o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check {
+			calls++
+			ratio := 1.0
+			if calls == 3 {
+				ratio = 1.3
+			}
+			return outcome.Check{Status: outcome.Passed, Latency: &outcome.Latency{Ratio: ratio, Pairs: 20}}
+		})
+	})
+	if calls != 3 || r.Counts[outcome.Copied] != 1 || r.Counts[outcome.Folded] != 1 {
+		t.Fatalf("%d comparisons, %v: %+v", calls, r.Counts, r.models)
+	}
+	nodes := func(path string) (list []string) {
+		f, err := format.Open(t.Context(), path, format.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for _, n := range f.Model().Graph.Nodes {
+			list = append(list, n.String())
+		}
+		return list
+	}
+	for name, m := range r.models {
+		before, after := nodes(filepath.Join(s.zoo(), name)), nodes(filepath.Join(s.out(), name))
+		if same := slices.Equal(before, after); same != (m.Status == outcome.Copied) {
+			t.Errorf("%s is said to be %s: %v, was %v", name, m.Status, after, before)
 		}
 	}
 }

@@ -22,6 +22,7 @@ type books interface {
 	rel(path string) string                // the other way round
 	holds(context.Context, stamp, bool) (stamp, bool)
 	check(context.Context, *entry, bool) (*entry, bool)
+	tell(*entry) *told // what was told of the model; the entry need not have it any longer
 
 	// begin remembers outputs that are about to be put in their places, add that they are there, forget drops a model.
 	begin(*entry) error

@@ -59,7 +59,7 @@ func (c *closing) Close() error {
 	return c.ReadCloser.Close()
 }
 
-func TestAnInputThatChangesWhileItIsReadIsNotCommitted(t *testing.T) {
+func TestInput_ChangedWhileReadIsNotCommitted(t *testing.T) {
 	touch := func(path string) error { now := time.Now(); return os.Chtimes(path, now, now) }
 	replace := func(path string) error {
 		data, err := os.ReadFile(path)

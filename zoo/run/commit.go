@@ -28,7 +28,7 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 	}
 	for _, s := range w.before {
 		if s.Hash != "" {
-			continue // its time does not tell whether it has changed since: it is read again
+			continue // its time is too recent to show another change: it is read again
 		}
 		if rel, copied := w.out.copies[s.Path]; copied {
 			known[s.Path] = hashes[rel]
@@ -40,10 +40,22 @@ func (w *work) digests(ctx context.Context) (read []stamp, written []string, err
 	return read, written, err
 }
 
-// commit puts the staged files in their places and remembers that. A run that is killed has put no more outputs in place
-// than it has workers of which the ledger does not say so.
+// announce has the ledger say, and the disk keep, what is about to be put where, before it is.
+func (w *work) announce(ctx context.Context, hashes []string) error {
+	outputs := w.outputs(hashes)
+	if err := w.mayReplace(ctx, outputs); err != nil {
+		return err
+	}
+	if err := w.books.begin(&entry{Manifest: w.manifest, Model: w.job.Path, Outputs: outputs}); err != nil {
+		w.note("ledger", err) // it matters only if the run is killed, or the power fails, before the model is in its place
+	}
+	return nil
+}
+
+// commit moves the staged files into place and records that in the ledger. Of a killed run, at most as many outputs as it
+// has workers are in place without a record.
 func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error {
-	if len(w.out.order) > 1 { // files beside the model may be another's too: what it is told must be what is there
+	if len(w.out.order) > 1 { // other models may share files beside the model: claims and files have to agree until both are recorded
 		release, err := w.books.exclusive(ctx)
 		if err != nil {
 			return err
@@ -57,17 +69,12 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 		return err
 	}
 	e := w.entry(read, hashes)
-	for _, s := range e.Outputs {
-		if err := w.mayReplace(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := w.books.begin(e); err != nil {
-		w.note("ledger", err) // it matters only if the run is killed now
+	if err := w.mayReplace(ctx, e.Outputs); err != nil { // somebody may have put a file there meanwhile
+		return err
 	}
 	before, noted := w.books.get(e.owner()), false
 	err := w.out.place(func() error {
-		defer done() // the rest is to wait for the disk
+		defer done() // what follows only waits for the disk
 		if err := w.placed(e); err != nil {
 			return err
 		}
@@ -75,13 +82,13 @@ func (w *work) commit(ctx context.Context, read []stamp, hashes []string) error 
 		w.remember(e)
 		return nil
 	})
-	if err != nil && noted { // what is there may not last
+	if err != nil && noted { // what was renamed may be lost if the power fails
 		w.note("ledger", w.books.takeBack(e.owner(), before))
 	}
 	return err
 }
 
-// placed completes an entry whose outputs are in their places.
+// placed completes the entry of a model whose outputs are in place.
 func (w *work) placed(e *entry) error {
 	for k := range e.Outputs {
 		now, err := stampOf(w.fsys, w.books.abs(e.Outputs[k].Path))
@@ -101,54 +108,79 @@ func (w *work) placed(e *entry) error {
 	return nil
 }
 
-// entry is the model's in the ledger, as far as it is known before its outputs are in their places.
+// entry is the model's entry in the ledger, as far as it is known before its outputs are in place.
 func (w *work) entry(inputs []stamp, hashes []string) *entry {
 	e := &entry{
 		Manifest: w.manifest, Model: w.job.Path, Settings: w.decisive(), Asked: versioned(w.asked), Weights: w.job.Weights,
-		Inputs: inputs, Told: told{w.result, w.kept},
+		Inputs: inputs, Told: &told{w.result, w.kept},
 		Engineless: w.result.Status == outcome.Folded && w.Predict == nil && slices.Contains(w.asked, "predictions"),
 	}
 	if w.out != nil {
-		for k, rel := range w.out.order {
-			e.Outputs = append(e.Outputs, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
-		}
+		e.Outputs = w.outputs(hashes)
 	}
 	e.Former = w.books.leftOver(e)
 	return e
 }
 
-// remember notes a success in the ledger.
+// outputs are the model's files as they are to be.
+func (w *work) outputs(hashes []string) (list []stamp) {
+	for k, rel := range w.out.order {
+		list = append(list, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
+	}
+	return list
+}
+
+// remember records a success in the ledger.
 func (w *work) remember(e *entry) {
 	if err := w.books.add(e); err != nil {
 		w.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, w.job.Path))
 	}
-	w.keeps(e.Told.Kept)
+	w.keeps(w.books.tell(e).Kept)
 }
 
-// standing says whether a file is in an output's place. Anything else there can never be replaced, and is an error.
-func (w *work) standing(path string) (yes bool, err error) {
+// standing is the stamp of the file in an output's place, without its content; without a path where there is none. Anything
+// else there can never be replaced, and is an error.
+func (w *work) standing(path string) (there stamp, err error) {
 	info, err := w.fsys.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+		return stamp{}, nil
 	case err != nil:
-		return false, err
+		return stamp{}, err
 	case !info.Mode().IsRegular():
-		return false, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
+		return stamp{}, fmt.Errorf("%s %w: move it away", path, store.ErrNotRegular)
 	}
-	return true, nil
+	return stampAs(path, info), nil
 }
 
-// mayReplace is an error if a file in the place of an output, whose new content the stamp has, is not one that a run put
-// there and nobody changed. One that has the new content already is as good as that.
-func (w *work) mayReplace(ctx context.Context, s stamp) error {
-	path := w.books.abs(s.Path)
-	if reserved(s.Path) {
-		return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
+// mayReplace is an error if a file in the place of one of the outputs, whose new contents the stamps have, is not one that a
+// run put there and nobody changed. One that has the new content already is as good as that. What is still as it was found
+// before is not read again.
+func (w *work) mayReplace(ctx context.Context, outputs []stamp) error {
+	found := make([]stamp, len(outputs))
+	for k, s := range outputs {
+		path := w.books.abs(s.Path)
+		if reserved(s.Path) {
+			return fmt.Errorf("%s: zoofold keeps its own files there: give the model another output", path)
+		}
+		var err error
+		if found[k], err = w.standing(path); err != nil {
+			return err
+		}
+		asBefore := len(w.found) == len(outputs) && w.found[k] == found[k]
+		if asBefore || found[k].Path == "" || w.job.Rule.Overwrite {
+			continue
+		}
+		if err := w.knows(ctx, path, s); err != nil {
+			return err
+		}
 	}
-	if there, err := w.standing(path); err != nil || !there || w.job.Rule.Overwrite {
-		return err
-	}
+	w.found = found
+	return nil
+}
+
+// knows is an error if the content of a file in the place of an output is neither the new one nor one that a run put there.
+func (w *work) knows(ctx context.Context, path string, s stamp) error {
 	hash, err := hashFile(ctx, w.fsys, path)
 	switch {
 	case err != nil:
@@ -163,9 +195,8 @@ func (w *work) mayReplace(ctx context.Context, s stamp) error {
 	return fmt.Errorf("%s %w: move it away, or allow it with overwrite: true", path, ErrForeign)
 }
 
-// claim makes sure that no other model of the run has the same outputs, unless the contents are the same for all who have
-// them, as external data may be. A model of an earlier run that has become out of date loses its external data, and with
-// them its output.
+// claim makes sure that no other model of the run writes the same files, unless their contents are equal, as shared
+// external data may be. An outdated model of an earlier run loses its external data, and with that its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
 	w.out.outdated = nil
 	var outputs []stamp
@@ -180,7 +211,7 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 		path, mine := w.out.final(rel), claim{w.job.Path, hashes[k]}
 		w.lock.Lock()
 		first, taken := w.claims[path]
-		if !taken || first.model == mine.model { // perhaps from an attempt before
+		if !taken || first.model == mine.model { // perhaps claimed by an earlier attempt
 			w.claims[path], taken = mine, false
 		}
 		w.lock.Unlock()
@@ -199,7 +230,7 @@ func (w *work) claim(ctx context.Context, hashes []string) error {
 	return nil
 }
 
-// takeOver settles whose a file is that another model's entry has too.
+// takeOver decides who owns a file that another model's entry in the ledger has too.
 func (w *work) takeOver(ctx context.Context, e *entry, rel, path string, mine claim) error {
 	if w.gone(e) {
 		return nil // an orphan's place may be taken
@@ -235,19 +266,19 @@ func (r *runner) gone(e *entry) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// current says whether an entry still stands, with its files as they were.
+// current says whether an entry is still valid: its files are unchanged.
 func (w *work) current(ctx context.Context, e *entry) bool {
 	_, ok := w.books.check(ctx, e, false)
 	return ok
 }
 
-// claim is a model's on an output, with the content that it needs.
+// claim is a model's claim on an output path, with the hash of the content that it writes there.
 type claim struct{ model, hash string }
 
-// sharedError says that an output is another model's too, with other bytes.
+// sharedError says that another model writes the same output with other bytes.
 type sharedError struct {
 	path  string
-	rel   string // of a file beside the model that may get another name; "" where none may
+	rel   string // a file beside the model that can be renamed; "" if none can
 	owner string
 }
 
@@ -255,15 +286,16 @@ func (e *sharedError) Error() string {
 	return fmt.Sprintf("%s belongs to %s too, which needs other bytes: give one of them another output folder", e.path, e.owner)
 }
 
-// maxApart bounds how many files beside a model get names of their own.
+// maxApart bounds how many files beside a model are renamed.
 const maxApart = 64
 
-// apart gives a file beside the model that another model has with other bytes, as external data of an encoder and a decoder,
-// a name of its own, and throws away what was written and warned of since. It says whether the model is to be written anew.
+// apart renames a file beside the model that another model writes with other bytes, such as external data of an encoder and
+// a decoder in one file. It discards what was written, and resets the warnings. It says whether the model has to be written
+// again.
 func (w *work) apart(shared *sharedError, warnings []string) bool {
 	mover, ok := w.source.(format.Mover)
 	_, noModel := format.Find(shared.rel)
-	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.moved[shared.rel] || w.result.Status == outcome.Copied && changes(w.plan) {
+	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.wasMoved(shared.rel) || w.result.Status == outcome.Copied && changes(w.plan) {
 		return false
 	}
 	stem := strings.TrimSuffix(filepath.Base(w.job.Target), filepath.Ext(w.job.Target))
@@ -271,12 +303,14 @@ func (w *work) apart(shared *sharedError, warnings []string) bool {
 	if mover.Move(shared.rel, to) != nil || w.out.restart() != nil {
 		return false
 	}
-	if w.moved == nil {
-		w.moved = map[string]bool{}
-	}
-	w.moved[shared.rel], w.moved[to] = true, true
+	w.moved = append(w.moved, [2]string{shared.rel, to})
 	w.result.Warnings = append(slices.Clone(warnings), fmt.Sprintf("external data %s is written as %s: %s has other bytes under that name", shared.rel, to, shared.owner))
 	return true
+}
+
+// wasMoved says whether a file beside the model had that name, or was given it.
+func (w *work) wasMoved(rel string) bool {
+	return slices.ContainsFunc(w.moved, func(m [2]string) bool { return m[0] == rel || m[1] == rel })
 }
 
 // copyFiles copies the files that a model is made of, the model file's first.

@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// Reports of earlier runs stand beside report.html, named after the moments at which their runs began.
+// Reports of earlier runs are kept beside report.html, named after the times at which their runs began.
 var earlierReport = regexp.MustCompile(`^report-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z\.html$`)
 
-// began is what report.html says near its beginning of when its run began; after a dry run it says nothing.
+// began matches the time at which a report.html says, near its beginning, that its run began; a dry run's page has none.
 var began = regexp.MustCompile(`<meta name="generator" content="zoofold">\n<meta name="date" content="([^"]+)">`)
 
-// nameOfEarlier is that of the report of a run that began then.
+// nameOfEarlier is the file name of the report of a run that began then.
 func nameOfEarlier(at time.Time) string {
 	return "report-" + at.UTC().Format("2006-01-02T15-04-05.000Z") + ".html"
 }
 
-// keepEarlier keeps the report that is about to be replaced, and removes reports of earlier runs, the oldest first, until there
-// are so many with the new one. It is the names of those that stand. A file that zoofold did not make is left alone.
+// keepEarlier keeps the report that is about to be replaced, and removes reports of earlier runs, the oldest first, until
+// there are so many with the new one. It returns the names of those that remain. Files that zoofold did not make are left.
 func (a *place) keepEarlier(keep int) (standing map[string]bool, err error) {
 	if keep > 1 {
 		err = a.keepLast()
@@ -76,7 +76,7 @@ func (a *place) owns(name string) bool {
 	return err == nil && is == name
 }
 
-// earlierName is under which name a report is kept; "" where there is none, or it is not to be kept.
+// earlierName is the name under which a report is kept; "" if there is none, or it is not to be kept.
 func (a *place) earlierName(path string) (string, error) {
 	f, err := a.fsys.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +96,7 @@ func (a *place) earlierName(path string) (string, error) {
 	}
 	at, err := time.Parse(time.RFC3339Nano, string(said[1]))
 	if err != nil {
-		return "", nil // somebody else's
+		return "", nil // not zoofold's
 	}
 	return nameOfEarlier(at), nil
 }

@@ -366,7 +366,7 @@ func (r *runner) taken(said *answer, e *entry, w *waits) outcome.Model {
 	case e.Manifest != r.manifest || e.Model != w.job.Path || len(e.Outputs) > 0 && r.books.abs(e.Outputs[0].Path) != w.job.Target:
 		fails(said.Worker + " answered for another model")
 	default:
-		e.Told = told{m, said.Kept}
+		e.Told = &told{m, said.Kept}
 		if err := r.recall(e); err != nil {
 			r.note("ledger", fmt.Errorf("%w: %s is folded again the next time", err, w.job.Path))
 		}

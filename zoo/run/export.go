@@ -50,7 +50,7 @@ func Export(ctx context.Context, f format.File, e format.Exporter, target string
 		err = e.Export(ctx, f.Model(), s, "", backend)
 	}
 	if err != nil {
-		_ = s.discard() // what went wrong matters more
+		_ = s.discard() // the first error matters more
 		return err
 	}
 	if err := s.commit(); err != nil {
@@ -60,7 +60,7 @@ func Export(ctx context.Context, f format.File, e format.Exporter, target string
 	return nil
 }
 
-// isForm says whether an open model is of the form that an exporter writes.
+// isForm says whether an open model has the format that an exporter writes.
 func isForm(f format.File, e format.Exporter) bool {
 	own, err := format.Find(f.Inputs()[0])
 	return err == nil && own.Name == e.Name

@@ -154,7 +154,7 @@ func stride() int {
 	return 1
 }
 
-func TestEveryFileOperationMayFail(t *testing.T) {
+func TestEveryFileOperation_MayFail(t *testing.T) {
 	s, list := situations(t)
 	originals := contents(t, s.zoo())
 	for _, x := range list {
@@ -340,7 +340,7 @@ func (f *volatileFile) Sync() error {
 	return err
 }
 
-func TestThePowerMayFailAtEveryOperation(t *testing.T) {
+func TestPowerMayFail_AtEveryOperation(t *testing.T) {
 	t.Run("one worker", func(t *testing.T) { powerFails(t, 1) })
 	t.Run("several workers", func(t *testing.T) { powerFails(t, 4) }) // models wait for the disk together
 }
@@ -373,6 +373,29 @@ func powerFails(t *testing.T, workers int) {
 			}
 			s.whole(x, what)
 			s.mended(x, what)
+		}
+	}
+}
+
+func TestWhatIsAboutToBeMovedIntoPlaceIsInTheLedgerOnDiskBefore(t *testing.T) {
+	s, list := situations(t)
+	for _, x := range list {
+		s.enter(x)
+		ledger, moved := statePath(s.out(), ledgerFile), 0
+		var v *volatile
+		v = newVolatile(func(operation, path string) error {
+			if operation != "rename" || strings.Contains(path, stateFolder) || slices.Contains(reportFiles, filepath.Base(path)) {
+				return nil
+			}
+			moved++
+			if _, dirty := v.dirty[ledger]; dirty {
+				t.Errorf("%s: %s is moved into place before the disk has what the ledger says", x.name, path)
+			}
+			return nil
+		})
+		s.must(func(o *Options) { o.over, o.Workers = v.over, 1 })
+		if moved < 4 {
+			t.Errorf("%s: only %d files were seen to be moved", x.name, moved)
 		}
 	}
 }

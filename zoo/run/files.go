@@ -14,8 +14,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
-// files are the operations on a file system that decide whether an output appears whole or not at all, and what the ledger
-// says of it. What they change lies in one folder; they read anywhere. Tests make each of them fail in turn.
+// files are the file system operations on which it depends that an output appears whole or not at all, and that the ledger
+// is right. They change files in one folder only, and read anywhere. Tests make each of them fail in turn.
 type files interface {
 	Stat(path string) (fs.FileInfo, error)
 	Open(path string) (io.ReadCloser, error) // a regular file
@@ -30,27 +30,27 @@ type files interface {
 	RemoveAll(path string) error
 	SyncFolder(path string) error
 
-	// Lock takes a lock that goes with the process. Its error is ErrLocked where another process has it.
+	// Lock takes a lock that ends with the process. Its error is ErrLocked if another process holds it.
 	Lock(path string) (unlock func() error, err error)
 }
 
 // writable is a file being written.
 type writable interface {
 	format.OutputFile
-	io.ReaderAt // where Create made it
+	io.ReaderAt // for files that Create opened
 	Sync() error
 }
 
-// disk is the file system of the host, and the folder in which it may be changed; nil: nowhere.
+// disk is the host's file system, which may be changed in folder only; nil: nowhere.
 type disk struct{ folder *store.Folder }
 
-// errReadOnly says that a dry run was about to change something.
+// errReadOnly says that a dry run tried to change something.
 var errReadOnly = errors.New("a dry run changes nothing")
 
 func (disk) Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
 
 func (disk) Open(path string) (io.ReadCloser, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a FIFO would wait for its other end
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a FIFO would block
 		return nil, fmt.Errorf("%s %w", path, store.ErrNotRegular)
 	}
 	return os.Open(path)
@@ -67,15 +67,30 @@ func (d disk) Create(path string, mode fs.FileMode) (writable, error) {
 	if d.folder == nil {
 		return nil, errReadOnly
 	}
-	return d.folder.Create(path, mode)
+	return d.lasting(d.folder.Create(path, mode))
 }
 
 func (d disk) Append(path string) (writable, error) {
 	if d.folder == nil {
 		return nil, errReadOnly
 	}
-	return d.folder.Append(path)
+	return d.lasting(d.folder.Append(path))
 }
+
+// lasting is a file whose syncs the folder does.
+func (d disk) lasting(f *os.File, err error) (writable, error) {
+	if err != nil {
+		return nil, err
+	}
+	return folderFile{f, d.folder}, nil
+}
+
+type folderFile struct {
+	*os.File
+	of *store.Folder
+}
+
+func (f folderFile) Sync() error { return f.of.Sync(f.File) }
 
 // change does something in the folder.
 func (d disk) change(f func(*store.Folder) error) error {
@@ -111,7 +126,7 @@ func (d disk) SyncFolder(path string) error {
 
 func (d disk) Lock(path string) (unlock func() error, err error) {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		file, err := d.Append(path) // it is there from now on, and the folder's own
+		file, err := d.Append(path) // it exists now, and belongs to the folder
 		if err == nil {
 			err = file.Close()
 		}

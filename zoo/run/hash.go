@@ -9,20 +9,20 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// hashed is a content that is hashed while it is written, wherever its bytes come from and in whatever order: what follows
-// on what is hashed already is hashed from memory, the rest is read back, most of it while it is still in a cache.
+// hashed hashes a file's content while it is written, in any order. Bytes that follow the ones hashed so far are hashed
+// from memory; the others are read back, most of them while they are still in a cache.
 type hashed struct {
 	lock  sync.Mutex
 	sum   xxh3.Hasher
 	until int64           // the bytes before this one are hashed
-	ahead map[int64]int64 // what is written behind that: from, to
-	twice bool            // something was written again: the hash is no longer the content's
+	ahead map[int64]int64 // ranges that are written beyond that: from, to
+	twice bool            // a range was written twice, so the hash is not the content's
 }
 
-// maxAhead bounds the ranges that are written ahead: who writes in many pieces has the file read at the end.
+// maxAhead bounds the ranges that are remembered: if there are more, the file is read at the end.
 const maxAhead = 64
 
-// wrote takes bytes that were written at a place of the file.
+// wrote takes bytes that were written at an offset.
 func (h *hashed) wrote(file io.ReaderAt, b []byte, at int64) {
 	h.lock.Lock()
 	defer h.lock.Unlock()
@@ -35,7 +35,7 @@ func (h *hashed) wrote(file io.ReaderAt, b []byte, at int64) {
 	h.later(at, at+int64(len(b)))
 }
 
-// copied takes a range that the kernel wrote.
+// copied takes a range that the kernel copied.
 func (h *hashed) copied(file io.ReaderAt, from, to int64) {
 	h.lock.Lock()
 	defer h.lock.Unlock()
@@ -43,7 +43,7 @@ func (h *hashed) copied(file io.ReaderAt, from, to int64) {
 	h.follow(file)
 }
 
-// later notes a range that is to be read back.
+// later records a range that has to be read back.
 func (h *hashed) later(from, to int64) {
 	if h.twice = h.twice || from < h.until || h.overlaps(from, to) || len(h.ahead) >= maxAhead; h.twice || from == to {
 		return
@@ -63,7 +63,7 @@ func (h *hashed) overlaps(from, to int64) bool {
 	return false
 }
 
-// follow reads back what lies behind what is hashed.
+// follow reads back the ranges that follow the hashed bytes.
 func (h *hashed) follow(file io.ReaderAt) {
 	for !h.twice {
 		to, ok := h.ahead[h.until]
@@ -74,16 +74,16 @@ func (h *hashed) follow(file io.ReaderAt) {
 		buffer := buffers.Get().(*[]byte)
 		n, err := io.CopyBuffer(struct{ io.Writer }{&h.sum}, struct{ io.Reader }{io.NewSectionReader(file, h.until, to-h.until)}, *buffer)
 		buffers.Put(buffer)
-		h.twice = err != nil || n != to-h.until // whoever asks for the hash meets the error again
+		h.twice = err != nil || n != to-h.until // whole reads the file again, and reports the error
 		h.until = to
 	}
 }
 
-// whole is the hash of a content of that many bytes; ok is false where it has to be read for that.
-func (h *hashed) whole(size int64) (hash string, ok bool) {
+// whole is the hash of all that was written; ok is false where it has to be read for that.
+func (h *hashed) whole() (hash string, ok bool) {
 	h.lock.Lock()
 	defer h.lock.Unlock()
-	if h.twice || h.until != size || len(h.ahead) > 0 {
+	if h.twice || len(h.ahead) > 0 {
 		return "", false
 	}
 	return text(h.sum.Sum128()), true
@@ -113,7 +113,7 @@ func hashFile(ctx context.Context, fsys files, path string) (string, error) {
 	return text(h.Sum128()), nil
 }
 
-// reading is a reader that ends with a context: a sparse file can be larger than anyone has time for.
+// reading is a reader that ends with a context: reading a sparse file may take forever.
 type reading struct {
 	ctx  context.Context
 	from io.Reader

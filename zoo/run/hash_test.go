@@ -14,7 +14,7 @@ import (
 )
 
 // A staged file is written in any order, in any pieces, partly by the kernel and partly twice; its hash is that of its bytes.
-func TestAStagedFileHasTheHashOfItsContent(t *testing.T) {
+func TestHash_OfAStagedFileIsThatOfItsContent(t *testing.T) {
 	ctx, rng := context.Background(), rand.New(rand.NewPCG(3, 3))
 	content := make([]byte, 1<<20)
 	for k := range content {
@@ -72,7 +72,7 @@ func TestAStagedFileHasTheHashOfItsContent(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, ok := s.open[""].hashed.whole(size); ok {
+		if _, ok := s.open[""].hashed.whole(); ok {
 			remembered++
 		}
 		got, err := s.hash(ctx, "")
@@ -115,7 +115,7 @@ func kernel(to io.Writer, source string, p [2]int64) error {
 }
 
 // The ledgers of earlier versions have hashes that were made in one piece.
-func TestTheHashOfAFileIsXXH3(t *testing.T) {
+func TestHash_IsXXH3(t *testing.T) {
 	for text, want := range map[string]string{"": "99aa06d3014798d86001c324468d497f", "a": "a96faf705af16834e6c632b61e964e1f"} { // XXH128's own
 		path := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
@@ -132,7 +132,7 @@ func TestTheHashOfAFileIsXXH3(t *testing.T) {
 }
 
 // An input is read in any order, in any pieces, twice or not at all; its hash is that of its bytes.
-func TestAnInputHasTheHashOfItsContentHoweverItIsRead(t *testing.T) {
+func TestHash_OfAnInputIsThatOfItsContentInAnyReadOrder(t *testing.T) {
 	ctx, rng := context.Background(), rand.New(rand.NewPCG(4, 4))
 	content := make([]byte, 1<<20)
 	for k := range content {
@@ -204,7 +204,7 @@ func BenchmarkHash(b *testing.B) {
 			for at := 0; at < size; at += step {
 				h.wrote(nil, content[:step], int64(at))
 			}
-			if _, ok := h.whole(size); !ok {
+			if _, ok := h.whole(); !ok {
 				b.Fatal("the hash is not known")
 			}
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-func TestASecondRunDoesOnlyWhatIsNew(t *testing.T) {
+func TestIncremental_SecondRunDoesOnlyWhatIsNew(t *testing.T) {
 	s := newScene(t, 5)
 	s.must(nil)
 	if r := s.must(nil); r.Counts[outcome.Unchanged] != 5 {
@@ -68,7 +68,7 @@ func TestASecondRunDoesOnlyWhatIsNew(t *testing.T) {
 	}
 }
 
-func TestOneChangeRefoldsOneModel(t *testing.T) {
+func TestIncremental_OneChangeRefoldsOneModel(t *testing.T) {
 	const models = 200
 	s := newScene(t, 0)
 	paths, err := zootest.Write(s.zoo(), models, 2, 1)
@@ -90,7 +90,7 @@ func TestOneChangeRefoldsOneModel(t *testing.T) {
 	}
 }
 
-func TestAChangedRuleRefoldsWhatItTouches(t *testing.T) {
+func TestIncremental_ChangedRuleRefoldsItsModels(t *testing.T) {
 	s := newScene(t, 5) // one of each kind
 	const rules = "models:\n  - match: 'dense/*.onnx'\n    verify: [parity]\n%s  - match: '**/*.onnx'\n    verify: [parity]\n%s"
 	s.rules = fmt.Sprintf(rules, "", "")
@@ -115,7 +115,7 @@ func TestAChangedRuleRefoldsWhatItTouches(t *testing.T) {
 	}
 }
 
-func TestAnotherVersionOfFoldingRefolds(t *testing.T) {
+func TestIncremental_AnotherVersionOfFoldingRefolds(t *testing.T) {
 	s := newScene(t, 3)
 	s.must(nil)
 	books, err := openLedger(onDisk(t, s.out()), s.out(), false)
@@ -132,7 +132,7 @@ func TestAnotherVersionOfFoldingRefolds(t *testing.T) {
 	}
 }
 
-func TestFilesOfOtherTimesAreReadOnceOnly(t *testing.T) {
+func TestIncremental_TouchedInputsAreReadOnce(t *testing.T) {
 	s := newScene(t, 3)
 	s.must(nil) // the inputs changed a moment before
 	s.settled()
@@ -161,7 +161,7 @@ func TestFilesOfOtherTimesAreReadOnceOnly(t *testing.T) {
 	}
 }
 
-func TestAnInputThatChangesTwiceInATickIsNoticed(t *testing.T) {
+func TestIncremental_InputChangedTwiceInATickIsNoticed(t *testing.T) {
 	s := newScene(t, 1)
 	path := filepath.Join(s.zoo(), "mobile", "00000.onnx")
 	soon := time.Now().Add(tick / 2) // as fresh now as it is in a moment
@@ -196,7 +196,7 @@ func alter(path string) error {
 	return errors.Join(err, f.Close(), os.Chtimes(path, info.ModTime(), info.ModTime()))
 }
 
-func TestADamagedLedgerLineCostsOneModel(t *testing.T) {
+func TestLedger_DamagedLineCostsOneModel(t *testing.T) {
 	s := newScene(t, 5)
 	s.must(nil)
 	path := filepath.Join(s.out(), stateFolder, "ledger")
@@ -216,7 +216,7 @@ func TestADamagedLedgerLineCostsOneModel(t *testing.T) {
 	}
 }
 
-func TestAnEngineThatAppearsProvesWhatWasNotProven(t *testing.T) {
+func TestIncremental_NewEngineProvesWhatWasNotProven(t *testing.T) {
 	s := newScene(t, 2)
 	s.rules = "models:\n  - match: '**/*.onnx'\n"
 	if r := s.must(nil); r.Counts[outcome.Folded] != 2 {
@@ -233,7 +233,7 @@ func TestAnEngineThatAppearsProvesWhatWasNotProven(t *testing.T) {
 	}
 }
 
-func TestAnOutputThatSomebodyChangedIsNeverReplacedUnlessItMayBe(t *testing.T) {
+func TestNeverReplaced_ChangedOutputUnlessAllowed(t *testing.T) {
 	for _, change := range []struct {
 		name  string
 		do    func(path string) error
@@ -269,7 +269,7 @@ func TestAnOutputThatSomebodyChangedIsNeverReplacedUnlessItMayBe(t *testing.T) {
 	}
 }
 
-func TestAFileThatNoRunMadeIsNeverReplacedUnlessItMayBe(t *testing.T) {
+func TestNeverReplaced_ForeignFileUnlessAllowed(t *testing.T) {
 	s := newScene(t, 1)
 	path := filepath.Join(s.out(), "mobile", "00000.onnx")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("mine"), 0o666)); err != nil {

@@ -10,20 +10,21 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
 
-	"github.com/sourcegraph/conc/iter"
+	parallel "github.com/sourcegraph/conc/iter"
 	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// ledger remembers which outputs were made of which inputs, so that a run does only what is new and knows which files below
-// the output folder are its own. It is a file of lines, each with a checksum, that is only ever added to; a line that is
-// damaged costs the work of its model and nothing else.
+// ledger records which outputs were made from which inputs, so that a run does only new work and knows which files below
+// the output folder runs have written. It is a file of lines with checksums that is only appended to. A damaged line costs
+// the work of its model and nothing else.
 type ledger struct {
 	fsys    files
 	out     string
@@ -32,11 +33,11 @@ type ledger struct {
 	file    writable
 	torn    bool // the file does not end with a whole line
 	entries map[owner]*entry
-	makers  map[string][]owner  // by output, relative to the output folder: whose entries have it, now or formerly
-	begun   map[string][]string // by output: contents that were about to be put there
+	makers  map[string][]owner  // by output path, relative to the output folder: the owners of entries that have it, now or formerly
+	begun   map[string][]string // by output path: the contents that were about to be put there
 }
 
-// owner is whose an entry is: several manifests may write into one output folder.
+// owner identifies the model of an entry, by manifest and path: several manifests may write into one output folder.
 type owner struct{ manifest, model string }
 
 // ledgerVersion is that of the lines; lines of another version are not read.
@@ -47,35 +48,58 @@ type entry struct {
 	Version  int      `json:"version"`
 	Manifest string   `json:"manifest"`           // path relative to the output folder
 	Model    string   `json:"model"`              // path relative to the zoo
-	Settings string   `json:"settings,omitempty"` // what decides about the output: manifests.Rule.Fingerprint and versions
+	Settings string   `json:"settings,omitempty"` // all that the output depends on besides the inputs: manifests.Rule.Fingerprint and versions
 	Asked    []string `json:"asked,omitempty"`    // the checks, with their versions
 	Weights  string   `json:"weights,omitempty"`  // manifests.Job.Weights
 	Inputs   []stamp  `json:"inputs,omitempty"`   // the model file's first
 	Outputs  []stamp  `json:"outputs,omitempty"`  // the model file's first; their paths are relative to the output folder
-	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs under names that the model no longer has
-	State    string   `json:"state,omitempty"`    // of a line that is no success
-	Told     told     `json:"told,omitzero"`
-	Orphan   bool     `json:"orphan,omitempty"` // what a run over several machines found: the model is there no longer, and anyone may have its outputs
+	Former   []stamp  `json:"former,omitempty"`   // outputs of earlier runs at paths that the model no longer writes
+	State    string   `json:"state,omitempty"`    // see below; "" for a success
+	Told     *told    `json:"told,omitzero"`      // nil once it is not needed any more: see books.tell
+	Orphan   bool     `json:"orphan,omitempty"`   // what a run over several machines found: the model is there no longer, and anyone may have its outputs
 
-	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and nothing was there to run them
+	Engineless bool `json:"engineless,omitempty"` // predictions were asked for, and there was no engine
 }
 
-// told is what was reported of the model, and is reported as long as it is unchanged.
+// told is the model's result in the report, which is repeated as long as the model is unchanged.
 type told struct {
 	outcome.Model
 	Kept []string `json:"kept,omitempty"` // keep patterns of the rule that name a node of the model
 }
 
+// tell is what was told of an entry's model, to be told for the last time: only an entry that has former outputs may be
+// written again. Of ten thousand models it is megabytes.
+func (l *ledger) tell(e *entry) *told {
+	t := e.Told
+	if len(e.Former) == 0 {
+		e.Told = nil
+	}
+	return t
+}
+
 // The states of lines that are no success.
 const (
-	forgotten = "forgotten" // takes the model's entry back
-	begun     = "begun"     // its outputs are about to be put in their places
+	forgotten = "forgotten" // the model's entry is removed
+	begun     = "begun"     // its outputs are about to be moved into place
 )
 
 func (e *entry) owner() owner { return owner{e.Manifest, e.Model} }
 
-// openLedger reads the ledger below an output folder; readonly ones are never written. One with damaged lines, or with more
-// old lines than those of two runs, is written anew.
+// files are the outputs that it has, now or formerly.
+func (e *entry) files() iter.Seq[stamp] {
+	return func(yield func(stamp) bool) {
+		for _, list := range [][]stamp{e.Outputs, e.Former} {
+			for _, s := range list {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// openLedger reads the ledger below an output folder; a readonly one is never written. A ledger with damaged lines, or with
+// many superseded ones, is compacted.
 func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 	l := newLedger(fsys, out)
 	lines, damaged, err := l.load()
@@ -86,7 +110,7 @@ func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 		return l, nil
 	}
 	if damaged > 0 || lines > 4*len(l.entries)+100 {
-		if l.compact() == nil { // otherwise the old one is as good as it was
+		if l.compact() == nil { // if that fails the old one stays
 			l.torn = false
 		}
 	}
@@ -94,7 +118,7 @@ func openLedger(fsys files, out string, readonly bool) (*ledger, error) {
 	return l, err
 }
 
-// newLedger is an empty one that is kept nowhere.
+// newLedger is an empty ledger that is not stored in a file.
 func newLedger(fsys files, out string) *ledger {
 	return &ledger{fsys: fsys, out: out, entries: map[owner]*entry{}, makers: map[string][]owner{}, begun: map[string][]string{}}
 }
@@ -109,8 +133,8 @@ const (
 	batchBytes = 32 << 20
 )
 
-// load takes in the lines of the file and counts them. Ten thousand lines take a tenth of a second to decode: all
-// processors do it.
+// load reads the lines of the file and counts them. Ten thousand lines take a tenth of a second to decode: all processors
+// do it.
 func (l *ledger) load() (lines, damaged int, err error) {
 	f, err := l.fsys.Open(l.path())
 	if err != nil {
@@ -121,7 +145,7 @@ func (l *ledger) load() (lines, damaged int, err error) {
 	var batch [][]byte
 	size := 0
 	decode := func() {
-		for _, e := range (iter.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line) }) {
+		for _, e := range (parallel.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line) }) {
 			lines++
 			if e == nil {
 				damaged++
@@ -141,6 +165,7 @@ func (l *ledger) load() (lines, damaged int, err error) {
 			decode()
 		}
 		if err == io.EOF {
+			l.settle()
 			return lines, damaged, nil
 		}
 		if err != nil {
@@ -149,7 +174,18 @@ func (l *ledger) load() (lines, damaged int, err error) {
 	}
 }
 
-// readLine is the next line with its end; the beginning of one that is too long, which no line is.
+// settle forgets of what was begun all that entries have.
+func (l *ledger) settle() {
+	for path, hashes := range l.begun {
+		if hashes = slices.DeleteFunc(hashes, func(hash string) bool { return l.has(path, hash) }); len(hashes) == 0 {
+			delete(l.begun, path)
+		} else {
+			l.begun[path] = hashes
+		}
+	}
+}
+
+// readLine is the next line with its line feed; of one that is too long only the beginning, which fails its checksum.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -163,7 +199,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// take enters what a line says.
+// take applies a line.
 func (l *ledger) take(e *entry) {
 	switch e.State {
 	case forgotten:
@@ -175,20 +211,20 @@ func (l *ledger) take(e *entry) {
 	default:
 		l.drop(e.owner())
 		l.entries[e.owner()] = e
-		for _, s := range slices.Concat(e.Outputs, e.Former) {
+		for s := range e.files() {
 			l.makers[s.Path] = append(l.makers[s.Path], e.owner())
 		}
 	}
 }
 
-// drop takes an entry out.
+// drop removes an entry.
 func (l *ledger) drop(o owner) {
 	old := l.entries[o]
 	if old == nil {
 		return
 	}
 	delete(l.entries, o)
-	for _, s := range slices.Concat(old.Outputs, old.Former) {
+	for s := range old.files() {
 		if l.makers[s.Path] = slices.DeleteFunc(l.makers[s.Path], func(x owner) bool { return x == o }); len(l.makers[s.Path]) == 0 {
 			delete(l.makers, s.Path)
 		}
@@ -197,7 +233,7 @@ func (l *ledger) drop(o owner) {
 
 func line(e *entry) ([]byte, error) {
 	e.Version = ledgerVersion
-	text, err := json.Marshal(e.renamed(written))
+	text, err := json.Marshal(e.written())
 	if err != nil {
 		return nil, err
 	}
@@ -215,14 +251,20 @@ func parseLine(line []byte) *entry {
 		return nil
 	}
 	e := &entry{}
-	if json.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
+	if !quickly(body, e) {
+		if e = (&entry{}); json.Unmarshal(body, e) != nil {
+			return nil
+		}
+	}
+	if e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
-	return e.renamed(read)
+	e.rename(read)
+	return e
 }
 
-// add remembers a success. The line is the system's when add returns, and on disk when the ledger is closed: one that is
-// lost costs the work of its model, and so does one whose outputs are lost.
+// add records a success. The line is written when add returns, and synced when the ledger is closed: a lost line costs the
+// work of its model, and so does a line whose outputs are lost.
 func (l *ledger) add(e *entry) error {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -230,10 +272,17 @@ func (l *ledger) add(e *entry) error {
 	return l.write(e)
 }
 
-// begin notes that outputs are about to be put in their places: if the run is killed before it says that they are there,
-// the next one knows them all the same. So it does what they replace: where the power fails, the line that tells of the new
-// ones may last while they do not.
+// begin records that outputs are about to be moved into place: if the run is killed before add, the next run recognises
+// them all the same. It also records what they replace: if the power fails, the line may survive and the renames may not.
+// The line is on disk when begin returns.
 func (l *ledger) begin(e *entry) error {
+	if err := l.announce(e); err != nil || l.file == nil {
+		return err
+	}
+	return l.file.Sync()
+}
+
+func (l *ledger) announce(e *entry) error {
 	now := entry{Manifest: e.Manifest, Model: e.Model, State: begun, Outputs: slices.Clone(e.Outputs)}
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -248,7 +297,7 @@ func (l *ledger) begin(e *entry) error {
 	return l.write(&now)
 }
 
-// made says whether a content of an output, by its path relative to the output folder, is one that a run put there.
+// made says whether a run put that content at an output's path, relative to the output folder.
 func (l *ledger) made(path, hash string) bool {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -262,15 +311,16 @@ func (l *ledger) knows(path string) bool {
 	return len(l.makers[path])+len(l.begun[path]) > 0
 }
 
-// has says whether an entry has a content of an output, now or formerly.
+// has says whether an entry has that content of an output, now or formerly.
 func (l *ledger) has(path, hash string) bool {
+	is := func(s stamp) bool { return s.Path == path && s.Hash == hash }
 	return slices.ContainsFunc(l.makers[path], func(o owner) bool {
 		e := l.entries[o]
-		return slices.ContainsFunc(slices.Concat(e.Outputs, e.Former), func(s stamp) bool { return s.Path == path && s.Hash == hash })
+		return slices.ContainsFunc(e.Outputs, is) || slices.ContainsFunc(e.Former, is)
 	})
 }
 
-// leftOver are the files that a model's earlier runs wrote and this one does not.
+// leftOver are the files that earlier runs wrote for a model and this one does not.
 func (l *ledger) leftOver(now *entry) []stamp {
 	old := l.get(now.owner())
 	if old == nil {
@@ -287,7 +337,7 @@ func (l *ledger) forget(o owner) error {
 	return l.write(&entry{Manifest: o.manifest, Model: o.model, State: forgotten})
 }
 
-// takeBack says again what was said of a model before.
+// takeBack restores a model's previous entry.
 func (l *ledger) takeBack(o owner, before *entry) error {
 	if before == nil {
 		return l.forget(o)
@@ -295,7 +345,7 @@ func (l *ledger) takeBack(o owner, before *entry) error {
 	return l.add(before)
 }
 
-// write adds a line, in one piece. What a failed write left of another line is ended first.
+// write appends a line in one write. If an earlier write failed in the middle of a line, it ends that line first.
 func (l *ledger) write(e *entry) error {
 	if l.file == nil { // it is kept nowhere
 		return nil
@@ -314,7 +364,7 @@ func (l *ledger) write(e *entry) error {
 	return err
 }
 
-// get is what is remembered of a model.
+// get is a model's entry, or nil.
 func (l *ledger) get(o owner) *entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -346,26 +396,38 @@ func (l *ledger) sharing(path string, o owner) []*entry {
 // check says whether an entry's files are as they were. It returns the entry with the files' present stamps, the same one
 // if they have not changed.
 func (l *ledger) check(ctx context.Context, e *entry, content bool) (now *entry, ok bool) {
-	fresh := *e
-	same := true
-	for _, list := range []*[]stamp{&fresh.Inputs, &fresh.Outputs} {
-		*list = slices.Clone(*list)
-		for k, s := range *list {
-			if list == &fresh.Outputs {
-				(*list)[k], ok = l.holds(ctx, s, content)
-			} else {
-				(*list)[k], ok = s.holds(ctx, l.fsys, content)
-			}
-			if !ok {
-				return e, false
-			}
-			same = same && (*list)[k] == s
-		}
+	inputs, ok := recognised(e.Inputs, func(s stamp) (stamp, bool) { return s.holds(ctx, l.fsys, content) })
+	if !ok {
+		return e, false
 	}
-	if same {
+	outputs, ok := recognised(e.Outputs, func(s stamp) (stamp, bool) { return l.holds(ctx, s, content) })
+	if !ok {
+		return e, false
+	}
+	if slices.Equal(inputs, e.Inputs) && slices.Equal(outputs, e.Outputs) {
 		return e, true
 	}
+	fresh := *e
+	fresh.Inputs, fresh.Outputs = inputs, outputs
 	return &fresh, true
+}
+
+// recognised are the present stamps of files that are as they were; the same list if none has changed.
+func recognised(list []stamp, look func(stamp) (stamp, bool)) (now []stamp, ok bool) {
+	now = list
+	for k, s := range list {
+		fresh, ok := look(s)
+		if !ok {
+			return nil, false
+		}
+		if fresh != s {
+			if &now[0] == &list[0] {
+				now = slices.Clone(list)
+			}
+			now[k] = fresh
+		}
+	}
+	return now, true
 }
 
 // holds says whether an output is as its stamp says.
@@ -397,7 +459,7 @@ func (l *ledger) rel(path string) string {
 	return filepath.ToSlash(rel)
 }
 
-// hashOf is the content that an output of the entry has.
+// hashOf is the hash of an output's content in the entry.
 func (e *entry) hashOf(path string) string {
 	for _, s := range e.Outputs {
 		if s.Path == path {
@@ -407,11 +469,12 @@ func (e *entry) hashOf(path string) string {
 	return ""
 }
 
-// compact writes the ledger anew with what it still has to say.
+// compact rewrites the ledger without superseded and damaged lines.
 func (l *ledger) compact() error {
 	rest := &entry{State: begun}
+	l.settle()
 	for _, path := range slices.Sorted(maps.Keys(l.begun)) {
-		for _, hash := range slices.DeleteFunc(l.begun[path], func(hash string) bool { return l.has(path, hash) }) {
+		for _, hash := range l.begun[path] {
 			rest.Outputs = append(rest.Outputs, stamp{Path: path, Hash: hash})
 		}
 	}

@@ -35,7 +35,7 @@ func remembered(t testing.TB, folder string, models ...string) (*ledger, []byte)
 	return l, data
 }
 
-func TestTheLedgerForgetsWhatItIsTold(t *testing.T) {
+func TestLedger_ForgetsAModel(t *testing.T) {
 	folder := t.TempDir()
 	remembered(t, folder, "a", "b")
 	l, err := openLedger(onDisk(t, folder), folder, false)
@@ -51,7 +51,7 @@ func TestTheLedgerForgetsWhatItIsTold(t *testing.T) {
 	}
 }
 
-func TestALedgerOfOldLinesIsWrittenAnew(t *testing.T) {
+func TestLedger_IsCompacted(t *testing.T) {
 	folder := t.TempDir()
 	var models []string
 	for k := range 300 {
@@ -105,7 +105,7 @@ func FuzzLedger(f *testing.F) {
 	})
 }
 
-func TestTheLedgerKeepsNamesThatAreNoUTF8(t *testing.T) {
+func TestLedger_KeepsNamesThatAreNotUTF8(t *testing.T) {
 	folder := t.TempDir()
 	names := []string{"a\xff.onnx", "a\xfe.onnx", "\u00e4.onnx", "\x00.onnx"}
 	remembered(t, folder, names...)
@@ -120,7 +120,7 @@ func TestTheLedgerKeepsNamesThatAreNoUTF8(t *testing.T) {
 	}
 }
 
-func TestALedgerLineOfAnyLengthTakesBoundedMemory(t *testing.T) {
+func TestLedger_LongLineTakesBoundedMemory(t *testing.T) {
 	folder := t.TempDir()
 	remembered(t, folder, "a")
 	path := filepath.Join(folder, stateFolder, ledgerFile)

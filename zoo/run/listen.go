@@ -10,15 +10,15 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// listener remembers the first time that the system could not read a constant. Planning takes what it cannot read for
-// unknown, and leaves maps for that: such a plan is not the model's.
+// listener remembers the first I/O error of reading a constant. Planning treats an unreadable constant as unknown and
+// leaves maps because of it, so that such a plan must not be used.
 type listener struct {
 	lock   sync.Mutex
 	err    error
 	inputs map[string]*seen // files whose content is hashed
 }
 
-// listen hears all reading of a model's constants from now on.
+// listen observes all reads of a model's constants from now on.
 func listen(m *model.Model) *listener {
 	l := &listener{}
 	hear := func(c *model.Constant) {

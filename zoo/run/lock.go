@@ -13,8 +13,9 @@ import (
 // ErrLocked says that another run works on the same output folder.
 var ErrLocked = errors.New("locked by another run")
 
-// lock makes this run the only one on an output folder. The lock is the kernel's (flock) and goes with the process, however
-// it ends; the holder's file only says whose it is. Where the file system has no such locks, the holder's file is the lock.
+// lock makes this run the only one on an output folder. It is a lock of the kernel (flock), which ends with the process,
+// however that ends; the holder's file only names the holder. On a file system without such locks the holder's file is the
+// lock.
 func lock(fsys files, out string) (unlock func(), err error) {
 	if err := claimState(fsys, out); err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func lock(fsys files, out string) (unlock func(), err error) {
 	case err != nil:
 		return nil, err
 	}
-	err = fsys.Remove(note) // of a run that was killed
+	err = fsys.Remove(note) // left by a killed run
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = self().write(fsys, note)
 	}
@@ -68,7 +69,7 @@ func lockByName(fsys files, out, note string) (unlock func(), err error) {
 	return func() { _ = fsys.Remove(note) }, nil
 }
 
-// momentary bounds how long runs look for each other's files.
+// momentary bounds how long a run waits for another one of this host that examines a holder's file.
 const momentary = 5 * time.Second
 
 // lockedBy is the error that names the run in the way.

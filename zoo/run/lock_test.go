@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-func TestTheLockKeepsASecondRunAwayAndSaysWhoHasIt(t *testing.T) {
+func TestLock_RefusesASecondRunAndNamesTheHolder(t *testing.T) {
 	s := newScene(t, 1)
 	unlock, err := lock(onDisk(t, s.out()), s.out())
 	if err != nil {
@@ -42,7 +42,7 @@ func (d lockless) Lock(path string) (func() error, error) {
 	return d.disk.Lock(path)
 }
 
-func TestOnAFileSystemWithoutLocksTheHoldersFileIsTheLock(t *testing.T) {
+func TestLock_WithoutFileLocksTheHoldersFileIsTheLock(t *testing.T) {
 	ended := exec.Command(os.Args[0], "-test.run=^$")
 	if err := ended.Run(); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// measuring bounds how long a run looks for the further files of its models before it begins. What is not found by then
-// counts when the model is opened.
+// measuring bounds the time in which a run looks for further files of its models before it begins. Files not found by then
+// count when the model is opened.
 const measuring = 5 * time.Second
 
 // measure adds to the jobs' sizes the files that the models name: external data and shards, which are most of a model. The
@@ -55,7 +55,7 @@ func (r *runner) look(ctx context.Context, j *manifests.Job) {
 	}
 }
 
-// belong notes files that models are made of.
+// belong records the files that belong to models.
 func (r *runner) belong(inputs []stamp) {
 	r.lock.Lock()
 	defer r.lock.Unlock()

@@ -211,7 +211,7 @@ func (a *answer) entry() *entry {
 	if e == nil || e.State != "" || len(e.Outputs) == 0 && a.Model.Status != outcome.Skipped {
 		return nil
 	}
-	e.Told = told{a.Model, a.Kept}
+	e.Told = &told{a.Model, a.Kept}
 	e.Told.Path = e.Model
 	return e
 }

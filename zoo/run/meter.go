@@ -2,7 +2,7 @@ package run
 
 import "sync"
 
-// meter tells how much of a model is done while its output is written: bytes, in steps, the model's own at most.
+// meter reports progress while a model's output is written: in steps, and at most the bytes of the model.
 type meter struct {
 	tell func(int64)
 
@@ -28,7 +28,7 @@ func (m *meter) wrote(n int64) {
 	}
 }
 
-// finish is what was not told yet.
+// finish is the number of the model's bytes that were not reported yet.
 func (m *meter) finish() int64 {
 	m.lock.Lock()
 	defer m.lock.Unlock()

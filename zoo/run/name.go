@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// rawName begins a name in the ledger that is no UTF-8, which JSON cannot hold: its bytes in hexadecimal digits follow. No
-// file system allows the character in names.
+// rawName is the prefix of names that are not UTF-8, which JSON cannot hold: their bytes follow in hexadecimal. No file
+// system allows the character in names.
 const rawName = "\x00"
 
 // written is a name as the ledger writes it.
@@ -29,15 +29,26 @@ func read(name string) string {
 	return string(b)
 }
 
-// renamed is the entry with a function of all names in it.
-func (e *entry) renamed(f func(string) string) *entry {
-	c := *e
-	c.Manifest, c.Model, c.Weights = f(e.Manifest), f(e.Model), f(e.Weights)
-	for _, list := range []*[]stamp{&c.Inputs, &c.Outputs, &c.Former} {
-		*list = slices.Clone(*list)
-		for k := range *list {
-			(*list)[k].Path = f((*list)[k].Path)
+// rename replaces all names in the entry by a function of theirs.
+func (e *entry) rename(f func(string) string) {
+	e.Manifest, e.Model, e.Weights = f(e.Manifest), f(e.Model), f(e.Weights)
+	for _, list := range [][]stamp{e.Inputs, e.Outputs, e.Former} {
+		for k := range list {
+			list[k].Path = f(list[k].Path)
 		}
 	}
-	return &c
+}
+
+// written is the entry as the ledger writes it: itself, unless one of its names is no UTF-8.
+func (e *entry) written() *entry {
+	names := []stamp{{Path: e.Manifest}, {Path: e.Model}, {Path: e.Weights}}
+	for _, list := range [][]stamp{names, e.Inputs, e.Outputs, e.Former} {
+		if slices.ContainsFunc(list, func(s stamp) bool { return !utf8.ValidString(s.Path) }) {
+			c := *e
+			c.Inputs, c.Outputs, c.Former = slices.Clone(e.Inputs), slices.Clone(e.Outputs), slices.Clone(e.Former)
+			c.rename(written)
+			return &c
+		}
+	}
+	return e
 }

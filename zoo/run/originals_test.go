@@ -330,7 +330,7 @@ func state(rel string) string {
 
 // Whatever a manifest says and whatever lies about: every file of the zoo keeps bytes, mode and time, nothing outside the
 // output, report and metrics is created, changed or removed, and in them nothing that zoofold did not make.
-func TestOriginals_AreNeverTouchedWhateverTheManifestSays(t *testing.T) {
+func TestOriginals_AreNeverTouched(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o022))
 	layouts := 2000
 	if testing.Short() {

@@ -16,8 +16,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/store"
 )
 
-// places are where a run may write: the output folder, the folder of the report and that of the metrics. Each is opened
-// before anything is folded, so that a night's work is not lost for a report in the wrong place.
+// places are where a run may write: the output folder, the folder of the report and that of the metrics. All are opened
+// before anything is folded, so that a mistake in the report's path does not cost a night's work.
 type places struct {
 	guard   *store.Guard
 	fsys    files // of the output folder
@@ -34,13 +34,14 @@ type place struct {
 	names  []string // of the files
 }
 
-// The files of a report, and what stands near the beginning of each, and of metrics, if zoofold wrote it.
+// The files of a report, and a text near the beginning of each, and of metrics, by which zoofold's own files are
+// recognised.
 var (
 	reportFiles = []string{"report.html", "report.json"}
 	signs       = map[string]string{reportFiles[0]: `zoofold`, reportFiles[1]: `"schema": "zoofold-report/`, "": "zoofold_"}
 )
 
-// signed bounds the bytes in which a file says who wrote it.
+// signed bounds the bytes at the beginning of a file in which its author is looked for.
 const signed = 4 << 10
 
 // openPlaces opens them. The originals are guarded from then on.
@@ -93,7 +94,7 @@ func (p *places) folder(o *Options, path string, readonly bool) (files, error) {
 	return d, nil
 }
 
-// place opens a folder for whole files. The output folder has a place where they can be staged; elsewhere that is the
+// place opens a folder for whole files. They are staged in the state's folder if it is the output folder, else in the
 // folder itself.
 func (p *places) place(o *Options, folder string, names ...string) (*place, error) {
 	folder, err := filepath.Abs(folder)
@@ -115,7 +116,7 @@ func (p *places) place(o *Options, folder string, names ...string) (*place, erro
 	return a, nil
 }
 
-// mayWrite is an error if something stands in a file's place that no run wrote.
+// mayWrite is an error if a file exists that no run wrote.
 func (a *place) mayWrite(name string) error {
 	path := filepath.Join(a.folder, name)
 	info, err := a.fsys.Lstat(path)
@@ -177,7 +178,7 @@ func (p *places) writeReport(d Document, keep int) error {
 			}
 			return ""
 		})
-		_ = old.Close() // it was read
+		_ = old.Close() // it was only read
 	}
 	both := pool.New().WithErrors()
 	both.Go(func() error { return err })
@@ -192,7 +193,7 @@ func (p *places) writeReport(d Document, keep int) error {
 // maxMetrics bounds what is read of the metrics that a run replaces, in bytes.
 const maxMetrics = 1 << 20
 
-// writeMetrics writes the metrics. They are told what stands in the file.
+// writeMetrics writes the metrics, which take some values over from the existing file.
 func (p *places) writeMetrics(d Document) error {
 	if p.metrics == nil || d == nil {
 		return nil
@@ -215,6 +216,6 @@ func (p *places) writeMetrics(d Document) error {
 
 func (p *places) close() {
 	for _, f := range p.opened {
-		_ = f.Close() // nothing is written any more
+		_ = f.Close() // it was only read
 	}
 }

@@ -31,13 +31,13 @@ func (w *work) couldProve() error {
 	return nil
 }
 
-// unproven is the error of a model that is kept out since a check did not run.
+// unproven is the error for a model that is not committed because a required check did not run.
 func (w *work) unproven(check, why string) error {
 	return fmt.Errorf("%w: %s did not run: %s (proof: try keeps such models)", ErrUnproven, check, why)
 }
 
-// prove runs the checks on the staged files. Both models are opened anew, so that what is checked is what was written; that
-// it can be read is checked in any case.
+// prove runs the checks on the staged files. The written files are opened again, so that what is checked is what was
+// written; that they can be read is checked in any case.
 func (w *work) prove(ctx context.Context) error {
 	folded, err := format.Open(ctx, w.out.path(""), w.staged())
 	if err != nil {
@@ -65,7 +65,7 @@ func (w *work) evaluate(ctx context.Context, folded format.File) error {
 	}
 	defer original.Close()
 	verify.Rename(folded.Model(), w.renamed)
-	if slices.Contains(w.asked, "predictions") { // before the algebra gives free extents a size
+	if slices.Contains(w.asked, "predictions") { // before the algebra check fixes free extents
 		if err := w.predict(ctx, original, folded); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (w *work) evaluate(ctx context.Context, folded format.File) error {
 	return nil
 }
 
-// slower says that the folded model takes longer than the original, and that the manifest does not want it then.
+// slower says that the folded model is slower than the original, and that the manifest does not want it then.
 func (w *work) slower() (ratio float64, yes bool) {
 	l := w.result.Predictions.Latency
 	switch {
@@ -105,7 +105,7 @@ func (w *work) algebra(ctx context.Context, original, folded format.File) error 
 	return nil
 }
 
-// predict runs original and folded model, as many models at a time as memory is meant for.
+// predict runs the original and the folded model in ONNX Runtime; heavy bounds how many models do at a time.
 func (w *work) predict(ctx context.Context, original, folded format.File) error {
 	w.result.Predictions = outcome.Check{Status: outcome.NotRun, Note: w.NoEngine}
 	if p, ok := original.(format.Partial); ok && p.Partial() != "" {
@@ -121,7 +121,7 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 	}
 	var err error
 	c.Original, err = runnable(ctx, original, w.job.Source, w.out.scratch(".original", "model.onnx"), w.backend())
-	if errors.Is(err, format.ErrForeign) { // that is known before something runs
+	if errors.Is(err, format.ErrForeign) { // known before anything runs
 		w.result.Predictions.Note = err.Error()
 		return nil
 	}
@@ -153,7 +153,7 @@ func (w *work) predict(ctx context.Context, original, folded format.File) error 
 }
 
 // runnable is the path of a model that ONNX Runtime reads: the model file's own, or that of a copy made in the stage. ONNX
-// Runtime follows no external data out of the model's folder, as a cache of contents has it.
+// Runtime does not follow links of external data out of the model's folder, which a content-addressed cache has.
 func runnable(ctx context.Context, f format.File, path string, s *stage, backend tensor.Backend) (string, error) {
 	if strings.EqualFold(filepath.Ext(path), ".onnx") {
 		if !linked(f.Inputs()) {
@@ -170,7 +170,7 @@ func runnable(ctx context.Context, f format.File, path string, s *stage, backend
 	return s.path(""), e.Export(ctx, f.Model(), s, "", backend)
 }
 
-// linked says whether one of the files that belong to a model is a link.
+// linked says whether one of the model's further files is a link.
 func linked(inputs []string) bool {
 	return len(inputs) > 1 && slices.ContainsFunc(inputs[1:], func(path string) bool {
 		info, err := os.Lstat(path)
@@ -228,5 +228,5 @@ func scaledBy(c *model.Constant, scale []float64) *model.Constant {
 	return &d
 }
 
-// maxJittered bounds the elements of a parameter that is moved: larger ones move little.
+// maxJittered bounds the elements of a parameter that is jittered: larger ones are left as they are.
 const maxJittered = 1 << 24

@@ -11,8 +11,8 @@ import (
 	"github.com/zoofold/zoofold/manifests"
 )
 
-// orphans reports the files that earlier runs of this manifest wrote and no model needs now: their sources are gone, match
-// no rule any more, or are written elsewhere. With Prune they are removed, unless somebody changed them.
+// orphans reports the files that earlier runs of this manifest wrote and that no model writes now: their sources are gone,
+// match no rule any more, or are written elsewhere. With Prune they are removed, unless they were changed.
 func (r *runner) orphans(ctx context.Context, zoo *manifests.Zoo) {
 	needed := map[string]bool{}
 	for _, j := range zoo.Jobs {
@@ -24,7 +24,7 @@ func (r *runner) orphans(ctx context.Context, zoo *manifests.Zoo) {
 			needed[s.Path] = needed[s.Path] || e.Manifest != r.manifest || r.alive(e.Model)
 		}
 	}
-	prune := r.Prune && len(zoo.Jobs) > 0 // a zoo without models is rather a disk that is not mounted
+	prune := r.Prune && len(zoo.Jobs) > 0 // a zoo without models is more likely a disk that is not mounted
 	for _, e := range entries {
 		if e.Manifest != r.manifest {
 			continue
@@ -51,7 +51,7 @@ func (r *runner) orphans(ctx context.Context, zoo *manifests.Zoo) {
 	}
 }
 
-// settleEntry notes in the ledger which of the files that an entry left are still there.
+// settleEntry records in the ledger which of an entry's left-over files still exist.
 func (r *runner) settleEntry(e *entry, left, kept []stamp) {
 	alive := r.alive(e.Model)
 	switch {
@@ -65,12 +65,12 @@ func (r *runner) settleEntry(e *entry, left, kept []stamp) {
 	}
 }
 
-// alive says whether the zoo has a model, or may have it: one in a folder that could not be read.
+// alive says whether the zoo has a model, or may have it, since its folder could not be read.
 func (r *runner) alive(model string) bool {
 	return r.models[model] || slices.ContainsFunc(r.hidden, func(folder string) bool { return strings.HasPrefix(model, folder) })
 }
 
-// there says whether a file is still below the output folder.
+// there says whether a file still exists below the output folder.
 func (r *runner) there(s stamp) bool {
 	if !filepath.IsLocal(filepath.FromSlash(s.Path)) {
 		return false // no run wrote such a line
@@ -79,7 +79,7 @@ func (r *runner) there(s stamp) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// prune removes a file whose content is the one that was written, and the folders that are empty then.
+// prune removes a file that still has the content that was written, and folders that are empty then.
 func (r *runner) prune(ctx context.Context, s stamp) bool {
 	if _, ok := r.books.holds(ctx, s, true); !ok {
 		r.note("prune", errors.New(s.Path+" was changed since it was written: it stays"))

@@ -20,7 +20,7 @@ func (s *scene) exists(path string) bool {
 
 func prune(o *Options) { o.Prune = true }
 
-func TestOutputsWhoseSourceIsGoneAreListedAndOnlyPruneRemovesThem(t *testing.T) {
+func TestPrune_OnlyPruneRemovesOutputsWithoutSource(t *testing.T) {
 	s := newScene(t, 5)
 	s.external("m", 1)
 	s.must(nil)
@@ -62,7 +62,7 @@ func TestOutputsWhoseSourceIsGoneAreListedAndOnlyPruneRemovesThem(t *testing.T) 
 	}
 }
 
-func TestAnOutputWrittenElsewhereLeavesItsOldFileAnOrphan(t *testing.T) {
+func TestPrune_MovedOutputLeavesAnOrphan(t *testing.T) {
 	s := newScene(t, 1)
 	s.must(nil)
 	s.rules += "    output: 'elsewhere/{name}'\n"
@@ -80,7 +80,7 @@ func TestAnOutputWrittenElsewhereLeavesItsOldFileAnOrphan(t *testing.T) {
 	}
 }
 
-func TestPruneLeavesWhatItMust(t *testing.T) {
+func TestPrune_KeepsChangedAndReassignedOutputs(t *testing.T) {
 	source := func(s *scene, name string) string { return filepath.Join(s.zoo(), "mobile", name) }
 	for _, test := range []struct {
 		name    string
@@ -121,7 +121,7 @@ func TestPruneLeavesWhatItMust(t *testing.T) {
 	}
 }
 
-func TestNothingIsPrunedWhenTheRunIsInterruptedAndNothingInAFolderThatWasCopied(t *testing.T) {
+func TestPrune_RemovesNothingAfterInterruptOrInACopiedFolder(t *testing.T) {
 	s := newScene(t, 2)
 	s.must(nil)
 	moved := &scene{t: t, folder: t.TempDir(), rules: s.rules}

@@ -26,14 +26,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
-// Force says how far the ledger is believed.
+// Force says how far a run relies on the ledger.
 type Force string
 
 // The values of Force.
 const (
-	ForceNothing Force = ""     // what size, time and inode say
-	ForceHash    Force = "hash" // what the content says
-	ForceAll     Force = "all"  // nothing: every model is folded
+	ForceNothing Force = ""     // files with the same size, time and inode are unchanged
+	ForceHash    Force = "hash" // files with the same content are unchanged
+	ForceAll     Force = "all"  // nothing is unchanged: every model is folded
 )
 
 // The exit codes: of a run, in End.Exit, and of the program, which has two more.
@@ -44,7 +44,7 @@ const (
 	ExitLocked      = 3   // the program's: ErrLocked
 	ExitUnproven    = 4   // some were kept with less proof than asked
 	ExitChanges     = 5   // Options.Detailed: a dry run found something to do
-	ExitInterrupted = 130 // what was committed stays
+	ExitInterrupted = 130 // committed outputs stay
 )
 
 // Options are a run's.
@@ -89,15 +89,16 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes over the history from the report.json that this one replaces, of so many runs, this one counted. kept is
-	// the name of the file that has the page of a run that began then; "" where none has.
+	// Recall takes the history over from the report.json that this one replaces; it keeps so many runs, with this one. kept
+	// is the name of the file that has the page of a run that began then; "" where none has.
 	Recall(before io.Reader, keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
-	// WriteMetrics takes over from the metrics of the run before what this run cannot know; before is empty where there are none.
+	// WriteMetrics writes the metrics. It takes the time of the last success over from before, the metrics of the previous
+	// run, which may be empty.
 	WriteMetrics(to io.Writer, before io.Reader) error
 }
 
-// ErrPlace says that something is to be written where nothing may be.
+// ErrPlace says that the output, the report or the metrics must not be written where they were asked for.
 var ErrPlace = errors.New("nothing was folded")
 
 // Run folds the models, and writes the report and the metrics. The error is for what keeps all of them from being folded,
@@ -117,6 +118,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		return end, err
 	}
 	defer p.close()
+	zoo.Folders, zoo.Files = nil, nil // the guard has them; those of ten thousand models are megabytes
 	if !o.DryRun {
 		unlock, err := lock(p.fsys, o.Manifest.Out)
 		if err != nil {
@@ -194,7 +196,7 @@ type runner struct {
 	books    books
 	away     *away           // what of it is done elsewhere; nil: nothing
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
-	models   map[string]bool // that the zoo has
+	models   map[string]bool // the zoo's models
 	hidden   []string        // folders of the zoo that could not be read
 	heavy    chan struct{}   // a place for each model that may be loaded whole at a time
 	hands    chan struct{}   // a place for each model that may be worked on at a time
@@ -202,12 +204,13 @@ type runner struct {
 	waiting  chan struct{}   // a place for each model that may wait for the disk meanwhile; nil: none may
 	stages   *stages
 	known    sync.Map // settings, by rule and format
+	alike    alike    // what is told of models
 
 	lock   sync.Mutex
 	end    outcome.End
 	claims map[string]claim                    // by path: the outputs of this run
 	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
-	kept   map[*manifests.Rule]map[string]bool // keep patterns that name a node of some model
+	kept   map[*manifests.Rule]map[string]bool // keep patterns that match a node of some model
 }
 
 // newRunner is a run whose models are staged below a folder.
@@ -219,7 +222,7 @@ func newRunner(o Options, p *places, books books, staging string) *runner {
 		heavy: make(chan struct{}, max(1, workers/2)), hands: make(chan struct{}, workers), placing: make(chan struct{}, workers),
 	}
 	if workers > 1 {
-		r.waiting = make(chan struct{}, waitingPerWorker*workers)
+		r.waiting = make(chan struct{}, max(mostWaiting, workers))
 	}
 	return r
 }
@@ -244,7 +247,7 @@ func (r *runner) finish(ctx context.Context, started time.Time) {
 	}
 }
 
-// note keeps an error that fails no model for the end of the run.
+// note keeps an error that fails no model for the run's notes.
 func (r *runner) note(what string, err error) {
 	if err != nil {
 		r.lock.Lock()
@@ -253,7 +256,7 @@ func (r *runner) note(what string, err error) {
 	}
 }
 
-// strangers are those of the unmatched files that no model is made of: weights and external data belong to theirs.
+// strangers are the unmatched files that do not belong to a model, as weights and external data do.
 func (r *runner) strangers(zoo *manifests.Zoo) []string {
 	for _, j := range zoo.Jobs {
 		if e := r.books.get(r.owner(&j)); e != nil {
@@ -286,14 +289,14 @@ func (r *runner) start(ctx context.Context, zoo *manifests.Zoo, at time.Time) {
 	r.Sink.Start(s)
 }
 
-// failures reports the files and folders of the zoo that no model could be made of.
+// failures reports the models and folders of the zoo that could not be read.
 func (r *runner) failures(zoo *manifests.Zoo) {
 	for _, f := range zoo.Failures {
 		r.report(outcome.Model{Path: f.Path, Status: outcome.Failed, Error: oneLine(f.Err), Parity: notAsked, Algebra: notAsked, Predictions: notAsked}, 0)
 	}
 }
 
-// all works through the jobs, the largest first, so that no worker is left with a large one at the end.
+// all does the jobs, the largest first, so that no worker ends with a large one when the others are done.
 func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	order := slices.Clone(jobs)
 	slices.SortStableFunc(order, func(a, b manifests.Job) int {
@@ -307,11 +310,11 @@ func (r *runner) all(ctx context.Context, jobs []manifests.Job) {
 	p.Wait()
 }
 
-// waitingPerWorker is how many models wait for the disk for each that is worked on. A disk takes longer for one small file
-// than a worker takes for a model, and hardly longer for many at the same time.
-const waitingPerWorker = 16
+// mostWaiting is how many models wait for the disk while others are worked on. A disk takes longer for one small file than a
+// worker takes for a model, and hardly longer for many at the same time. Each has a folder and a file open meanwhile.
+const mostWaiting = 96
 
-// job does one model, whatever happens, and reports it.
+// job does one model and reports it, whatever happens.
 func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	started := time.Now()
 	meter := &meter{left: j.Size, tell: func(n int64) {
@@ -351,14 +354,15 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	for _, c := range []*outcome.Check{&m.Parity, &m.Algebra, &m.Predictions} {
 		c.Difference, c.Jitter, c.Limit = finite(c.Difference), finite(c.Jitter), finite(c.Limit)
 	}
-	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // its output is not there
+	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // it has no output
 		m.After, m.Output, m.OutputBytes, m.ExportBytes = m.Before, "", 0, 0
 	}
 	r.report(m, meter.finish())
 }
 
-// report tells of a model that is done with, whose last bytes are so many.
+// report reports a finished model, and its bytes that progress has not counted yet.
 func (r *runner) report(m outcome.Model, bytes int64) {
+	r.alike.share(&m)
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.end.Counts[m.Status]++
@@ -374,7 +378,7 @@ func (r *runner) report(m outcome.Model, bytes int64) {
 	r.Sink.Done(m)
 }
 
-// finite is a figure as JSON can write it: what is no number, or infinite, is the largest one.
+// finite is a figure that JSON can hold: the largest float64 instead of NaN and infinity.
 func finite(x float64) float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return math.MaxFloat64
@@ -384,7 +388,7 @@ func finite(x float64) float64 {
 
 var notAsked = outcome.Check{Status: outcome.NotRun, Note: outcome.NotAsked}
 
-// begin tells that a model is being worked on.
+// begin reports that work on a model begins.
 func (r *runner) begin(j *manifests.Job) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
@@ -399,7 +403,7 @@ func (r *runner) checks(rule *manifests.Rule) []string {
 	return rule.Verify
 }
 
-// within does the model within its time. A panic fails the model, not the run.
+// within does the model within its timeout. A panic fails the model, not the run.
 func (w *work) within(ctx context.Context) {
 	timeout := w.job.Rule.Timeout
 	if w.Timeout > 0 {
@@ -444,7 +448,7 @@ func where(stack []byte) string {
 	return "an unknown place"
 }
 
-// maxError bounds the bytes of an error in the report: what a hostile file calls its tensors may be long.
+// maxError bounds the bytes of an error in the report: names in a hostile file may be long.
 const maxError = 1000
 
 func oneLine(err error) string {
@@ -455,7 +459,7 @@ func oneLine(err error) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// peakMemory is the most memory that the process has had, in bytes; 0 where the system does not say.
+// peakMemory is the largest resident memory of the process so far, in bytes; 0 if the system does not tell.
 func peakMemory() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

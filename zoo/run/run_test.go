@@ -145,7 +145,7 @@ func equal(a, b map[string]string) bool {
 	return true
 }
 
-func TestEveryModelIsFoldedAndOriginalsStay(t *testing.T) {
+func TestRun_FoldsEveryModelAndOriginalsStay(t *testing.T) {
 	s := newScene(t, 5)
 	before := contents(t, s.zoo())
 	r := s.must(nil)
@@ -165,7 +165,7 @@ func TestEveryModelIsFoldedAndOriginalsStay(t *testing.T) {
 	}
 }
 
-func TestOutputsAreTheSameAtEveryNumberOfWorkers(t *testing.T) {
+func TestRun_OutputsDoNotDependOnWorkers(t *testing.T) {
 	s := newScene(t, 10)
 	s.must(func(o *Options) { o.Workers = 1 })
 	one := contents(t, s.out())
@@ -175,7 +175,7 @@ func TestOutputsAreTheSameAtEveryNumberOfWorkers(t *testing.T) {
 	}
 }
 
-func TestFoldingTheOutputChangesNothing(t *testing.T) {
+func TestRun_FoldingTheOutputChangesNothing(t *testing.T) {
 	s := newScene(t, 5)
 	s.must(nil)
 	first := contents(t, s.out())
@@ -192,7 +192,7 @@ func TestFoldingTheOutputChangesNothing(t *testing.T) {
 	}
 }
 
-func TestOneBadModelDoesNotStopTheOthers(t *testing.T) {
+func TestRun_BadModelFailsAlone(t *testing.T) {
 	s := newScene(t, 4)
 	for name, data := range map[string][]byte{
 		"empty.onnx": {}, "text.onnx": []byte("not a model"), "random.onnx": []byte("\xaf\x13\x49\xb9\xf5\xf9\xa1\xa6\xa0\x40\x4d\xea\x36\xdc\xc9\x49"), "lies.onnx": {0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f},
@@ -215,7 +215,7 @@ func TestOneBadModelDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-func TestADryRunWritesNothing(t *testing.T) {
+func TestDryRun_WritesNothing(t *testing.T) {
 	s := newScene(t, 3)
 	r := s.must(func(o *Options) { o.DryRun = true })
 	if r.Counts[outcome.Folded] != 3 {
@@ -226,7 +226,7 @@ func TestADryRunWritesNothing(t *testing.T) {
 	}
 }
 
-func TestAModelOverItsTimeFailsAlone(t *testing.T) {
+func TestRun_ModelOverItsTimeFailsAlone(t *testing.T) {
 	s := newScene(t, 2)
 	s.rules = "models:\n  - {match: 'mobile/*', timeout: 300ms}\n  - {match: '**/*.onnx', timeout: 10m, verify: parity}\n"
 	slow := &backend{Backend: cpu.New(1), do: func(ctx context.Context, _ int) error {
@@ -247,7 +247,7 @@ func TestAModelOverItsTimeFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAPanicFailsItsModelAlone(t *testing.T) {
+func TestRun_PanicFailsItsModelAlone(t *testing.T) {
 	s := newScene(t, 3)
 	bad := &backend{Backend: cpu.New(1), do: func(_ context.Context, call int) error {
 		if call == 1 {
@@ -264,7 +264,7 @@ func TestAPanicFailsItsModelAlone(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedRunKeepsWhatIsCommitted(t *testing.T) {
+func TestRun_InterruptKeepsCommittedModels(t *testing.T) {
 	s := newScene(t, 6)
 	ctx, cancel := context.WithCancel(context.Background())
 	models := 0
@@ -293,7 +293,7 @@ func TestAnInterruptedRunKeepsWhatIsCommitted(t *testing.T) {
 	}
 }
 
-func TestAModelThatFailsAProofIsNotCommitted(t *testing.T) {
+func TestProof_FailedModelIsNotCommitted(t *testing.T) {
 	s := newScene(t, 1)
 	r := s.must(func(o *Options) {
 		o.Verify = &[]string{"predictions"}
@@ -350,7 +350,7 @@ func (b *backend) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]
 }
 
 // A shift that goes forward is summed up while the model is planned: a wrong sum fails the model before anything is written.
-func TestASumThatIsWrongByABitFailsTheModel(t *testing.T) {
+func TestProof_WrongBitOfASumFailsTheModel(t *testing.T) {
 	s := newScene(t, 0)
 	b := modeltest.New(1)
 	x := b.BatchNorm(b.Op("Tanh", []*model.Value{b.Input(1, 4, 6, 6)}), 4)
@@ -385,7 +385,7 @@ type predictor func(context.Context, predict.Comparison) outcome.Check
 func (p predictor) Compare(ctx context.Context, c predict.Comparison) outcome.Check { return p(ctx, c) }
 func (predictor) Name() string                                                      { return "a test's" }
 
-func TestProgressIsToldInStepsAndAddsUp(t *testing.T) {
+func TestProgress_ComesInStepsAndAddsUp(t *testing.T) {
 	var steps []int64
 	m := &meter{left: 10 << 20, tell: func(n int64) { steps = append(steps, n) }}
 	for range 30 {
@@ -400,7 +400,7 @@ func TestProgressIsToldInStepsAndAddsUp(t *testing.T) {
 	}
 }
 
-func TestFilesThatAModelIsMadeOfAreNoStrangers(t *testing.T) {
+func TestFiles_OfAModelAreNotReportedAsUnmatched(t *testing.T) {
 	s := newScene(t, 1)
 	data, err := zootest.Kinds[0].Bytes(1, 4, 2)
 	if err != nil {
@@ -419,7 +419,7 @@ func TestFilesThatAModelIsMadeOfAreNoStrangers(t *testing.T) {
 	}
 }
 
-func TestFiguresThatAreNoNumbersDoNotCostTheReport(t *testing.T) {
+func TestReport_SurvivesFiguresThatAreNotFinite(t *testing.T) {
 	s := newScene(t, 1)
 	r := s.must(func(o *Options) {
 		o.Verify, o.Report = &[]string{"predictions"}, s.out()

@@ -3,30 +3,31 @@ package run
 import (
 	"context"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/zeebo/xxh3"
 )
 
-// seen is the content of an input that is hashed while it is read for its output, as far as that goes from its beginning to
-// its end: what nobody reads is read at last.
+// seen hashes an input while it is read to write the output, as far as the reads go from its beginning to its end. Parts
+// that are not read otherwise are read at the end.
 type seen struct {
 	lock  sync.Mutex
 	sum   xxh3.Hasher
 	until int64           // the bytes before this one are hashed
-	ahead map[int64]int64 // what was read behind that, while it is likely to be in a cache: from, to
+	ahead map[int64]int64 // ranges that were read beyond that, and are likely to be in a cache: from, to
+	file  io.ReaderAt     // through which it was read
 	err   error
 }
 
-// maxGap bounds what is read between two reads of others: the names and shapes between weights.
+// maxGap bounds the gaps between two reads that are read in addition: names and shapes between weights.
 const maxGap = 64 << 10
 
-// read takes bytes that were read at a place of the file.
+// read takes bytes that were read at an offset.
 func (s *seen) read(file io.ReaderAt, b []byte, at int64) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	if to := at + int64(len(b)); to <= s.until || s.err != nil { // a second look
+	s.file = file
+	if to := at + int64(len(b)); to <= s.until || s.err != nil { // read before
 		return
 	} else if at > s.until+maxGap {
 		if s.ahead == nil {
@@ -54,7 +55,7 @@ func (s *seen) read(file io.ReaderAt, b []byte, at int64) {
 	}
 }
 
-// fetch reads up to a byte, if that is not hashed yet.
+// fetch reads and hashes up to an offset.
 func (s *seen) fetch(file io.ReaderAt, to int64) {
 	if to <= s.until || s.err != nil {
 		return
@@ -68,10 +69,10 @@ func (s *seen) fetch(file io.ReaderAt, to int64) {
 	s.err = err
 }
 
-// stretch is how many bytes are read between two looks at whether the run ends.
+// stretch is the number of bytes that are read between two checks of the context.
 const stretch = 64 << 20
 
-// whole reads the rest of a file of that many bytes, and is the hash of all.
+// whole reads the rest of a file of that many bytes, and returns the hash of all.
 func (s *seen) whole(ctx context.Context, file io.ReaderAt, size int64) (string, error) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -87,7 +88,7 @@ func (s *seen) whole(ctx context.Context, file io.ReaderAt, size int64) (string,
 	return text(s.sum.Sum128()), s.err
 }
 
-// hashes hashes inputs from now on, while they are read. What was read before does not count: planning reads here and there.
+// hashes starts to hash inputs while they are read. Earlier reads do not count: planning reads in no particular order.
 func (l *listener) hashes(inputs []string) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
@@ -97,23 +98,18 @@ func (l *listener) hashes(inputs []string) {
 	}
 }
 
-// input is what is known of the content of an input, or nil.
+// input is the hash in progress of an input, or nil.
 func (l *listener) input(path string) *seen {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	return l.inputs[path]
 }
 
-// hash is that of an input of that many bytes; "" where it was not hashed while it was read.
+// hash is that of an input of that many bytes, whose file is still open; "" where it was not hashed while it was read.
 func (l *listener) hash(ctx context.Context, path string, size int64) (string, error) {
 	s := l.input(path)
 	if s == nil || s.until == 0 {
 		return "", nil
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	return s.whole(ctx, file, size)
+	return s.whole(ctx, s.file, size)
 }

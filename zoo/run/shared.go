@@ -246,7 +246,8 @@ func (v *view) exclusive(ctx context.Context) (func(), error) {
 }
 
 func (v *view) add(e *entry) error {
-	v.added = e
+	said := *e // what was told of the model stays with it
+	v.added = &said
 	return v.ledger.add(e)
 }
 
@@ -291,6 +292,9 @@ func openMirrored(ctx context.Context, fsys files, out string, store Store, as s
 	}
 	return m, m.bring(file)
 }
+
+// tell leaves the entry as it is: the ledger's file is written from it at the end.
+func (m *mirrored) tell(e *entry) *told { return e.Told }
 
 // fileStamp is what the ledger's file is like: "" where there is none.
 func (m *mirrored) fileStamp() string {

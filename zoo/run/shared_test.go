@@ -20,7 +20,7 @@ func (s *scene) twins(seed uint64) {
 	}
 }
 
-func TestModelsMayShareExternalDataThatIsTheSameForBoth(t *testing.T) {
+func TestExternalData_EqualForTwoModelsIsShared(t *testing.T) {
 	s := newScene(t, 0)
 	for seed := range uint64(6) { // which of them is first differs
 		s.twins(seed + 1)
@@ -34,7 +34,7 @@ func TestModelsMayShareExternalDataThatIsTheSameForBoth(t *testing.T) {
 	}
 }
 
-func TestExternalDataThatTwoModelsNeedInTwoFormsAreTwoFiles(t *testing.T) {
+func TestExternalData_DifferentForTwoModelsIsTwoFiles(t *testing.T) {
 	s := newScene(t, 0)
 	s.rules = "models:\n  - match: '**/twin.onnx'\n    verify: [parity]\n    fold: {norm: off}\n  - match: '**/*.onnx'\n    verify: [parity]\n"
 	s.twins(1)
@@ -51,7 +51,7 @@ func TestExternalDataThatTwoModelsNeedInTwoFormsAreTwoFiles(t *testing.T) {
 	}
 }
 
-func TestAModelThatLosesItsExternalDataIsNotLeftWithAnothers(t *testing.T) {
+func TestExternalData_ModelNeverKeepsThatOfAnother(t *testing.T) {
 	s := newScene(t, 0)
 	s.twins(1)
 	s.settled()

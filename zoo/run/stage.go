@@ -14,7 +14,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// stagePrefix begins the names of the folders in which outputs are written before they count.
+// stagePrefix is the prefix of the folders in which outputs are staged.
 const stagePrefix = ".zoofold-"
 
 // stage is one model's output while it is written and proven: a folder that holds all its files under their final names.
@@ -29,8 +29,8 @@ type stage struct {
 	copies map[string]string // inputs that were copied as they are: relative paths, by the inputs' own
 
 	only     bool         // there is nothing else in the folder than the files
-	again    func(string) // takes the folder for another output, once it is empty; may be nil
-	outdated []string     // outputs of other models that these files would break
+	again    func(string) // returns the empty folder for another output; may be nil
+	outdated []string     // outputs of other models that these files would make inconsistent
 	meter    *meter       // of what is written; may be nil
 }
 
@@ -61,8 +61,8 @@ func newFolder(fsys files, below string) (string, error) {
 	}
 }
 
-// stages are the folders in which a run's outputs are written. To make and to remove one costs more than a small model: one
-// that is empty again takes the next output.
+// stages are the folders in which a run's outputs are staged. To create and remove one takes longer than a small model, so
+// an empty one is reused.
 type stages struct {
 	fsys  files
 	below string
@@ -100,7 +100,7 @@ func (s *stages) close() (err error) {
 	return err
 }
 
-// scratch is a stage in a folder of this one: what is written there is thrown away with it.
+// scratch is a stage in a subfolder of this one, which is discarded with it.
 func (s *stage) scratch(name, file string) *stage {
 	s.only = false
 	folder := filepath.Join(s.folder, name)
@@ -115,7 +115,7 @@ func (s *stage) path(rel string) string {
 	return filepath.Join(s.folder, filepath.FromSlash(rel))
 }
 
-// final is where it will be.
+// final is the path to which it will be moved.
 func (s *stage) final(rel string) string {
 	if rel == "" {
 		return s.target
@@ -154,7 +154,7 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	return staged, nil
 }
 
-// sync makes the content of all files last. Commit does so too; calling it first lets other work overlap.
+// sync syncs the content of all files. commit does so too; an earlier call lets other work overlap.
 func (s *stage) sync() error {
 	for _, rel := range s.order {
 		if err := s.open[rel].settle(); err != nil {
@@ -164,12 +164,12 @@ func (s *stage) sync() error {
 	return nil
 }
 
-// commit moves the files into place and makes that last.
+// commit moves the files into place and syncs their folders.
 func (s *stage) commit() error { return s.place(func() error { return nil }) }
 
-// place moves the files into place, the model file last: whoever finds the model finds what belongs to it. Where there are
-// others, an old model goes before them, for it does not fit them. When all are there it calls placed, and then makes the last
-// move last, too.
+// place moves the files into place, the model file last, so that a model never lacks its further files. If there are
+// further files, an old model file, which does not fit them, is removed first. When all are in place it calls placed, and
+// then syncs the last rename.
 func (s *stage) place(placed func() error) error {
 	if err := s.sync(); err != nil {
 		return err
@@ -183,10 +183,13 @@ func (s *stage) place(placed func() error) error {
 	}
 	isModel := func(rel string) bool { return rel == "" }
 	for _, rel := range append(slices.DeleteFunc(slices.Clone(s.order), isModel), "") {
-		if err := s.fsys.MkdirAll(filepath.Dir(s.final(rel))); err != nil {
-			return err
+		err := s.fsys.Rename(s.path(rel), s.final(rel))
+		if errors.Is(err, fs.ErrNotExist) { // the folder, as a rule
+			if err = s.fsys.MkdirAll(filepath.Dir(s.final(rel))); err == nil {
+				err = s.fsys.Rename(s.path(rel), s.final(rel))
+			}
 		}
-		if err := s.fsys.Rename(s.path(rel), s.final(rel)); isOtherDisk(err) {
+		if isOtherDisk(err) {
 			return fmt.Errorf("%s is on another file system than %s: give it an output folder of its own: %w", filepath.Dir(s.final(rel)), s.folder, err)
 		} else if err != nil {
 			return err
@@ -207,7 +210,7 @@ func (s *stage) place(placed func() error) error {
 	return s.discard()
 }
 
-// restart forgets what was written, for another attempt.
+// restart discards what was written, for another attempt.
 func (s *stage) restart() error {
 	for rel, f := range s.open {
 		f.drop()
@@ -219,20 +222,20 @@ func (s *stage) restart() error {
 	return nil
 }
 
-// close closes the files of a stage that is read and then thrown away with its folder.
+// close closes the files of a scratch stage.
 func (s *stage) close() {
 	for _, f := range s.open {
 		f.drop()
 	}
 }
 
-// discard throws away what is not in place.
+// discard removes the files that are not in place.
 func (s *stage) discard() error {
 	s.close()
 	return s.fsys.RemoveAll(s.folder)
 }
 
-// removeLasting removes a file, if it is there, and makes that last.
+// removeLasting removes a file, if it exists, and syncs its folder.
 func removeLasting(fsys files, path string) error {
 	err := fsys.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -244,7 +247,7 @@ func removeLasting(fsys files, path string) error {
 	return fsys.SyncFolder(filepath.Dir(path))
 }
 
-// writeWhole writes one small file so that it appears whole or not at all, by way of a stage in the folder below.
+// writeWhole writes one small file so that it appears whole or not at all, through a stage below the given folder.
 func writeWhole(fsys files, below, path string, write func(io.Writer) error) (err error) {
 	s, err := newStage(fsys, below, path, 0o666)
 	if err != nil {

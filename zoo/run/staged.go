@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// stagedFile is a file of a stage. It is hashed while it is written, and stays open when its writer closes it: sync needs it
-// once more.
+// stagedFile is a file of a stage. It is hashed while it is written, and stays open when its writer closes it, since sync
+// needs it.
 type stagedFile struct {
 	writable
 	meter  *meter
@@ -18,18 +18,18 @@ type stagedFile struct {
 	err    error
 }
 
-// Close is the writer's: what it wrote can be read, and is not on disk yet.
+// Close is for the writer. The content can be read, and is not synced yet.
 func (f *stagedFile) Close() error { return nil }
 
-// settle makes the content last.
+// settle syncs the content and closes the file.
 func (f *stagedFile) settle() error {
 	f.once.Do(func() { f.err = errors.Join(f.writable.Sync(), f.writable.Close()) })
 	return f.err
 }
 
-// drop closes the file without waiting for the disk.
+// drop closes the file without a sync.
 func (f *stagedFile) drop() {
-	f.once.Do(func() { _ = f.writable.Close() }) // the file goes
+	f.once.Do(func() { _ = f.writable.Close() }) // the file is about to be removed
 }
 
 // Write is the file's, counted.
@@ -67,13 +67,9 @@ func (f *stagedFile) Seek(offset int64, whence int) (int64, error) {
 	return n, err
 }
 
-// hash is that of a staged file, whose content is whole.
+// hash is the hash of a staged file, which has to be complete.
 func (s *stage) hash(ctx context.Context, rel string) (string, error) {
-	info, err := s.fsys.Lstat(s.path(rel))
-	if err != nil {
-		return "", err
-	}
-	if hash, ok := s.open[rel].hashed.whole(info.Size()); ok {
+	if hash, ok := s.open[rel].hashed.whole(); ok {
 		return hash, nil
 	}
 	return hashFile(ctx, s.fsys, s.path(rel))

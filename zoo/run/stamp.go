@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// stamp is how a file is recognised without reading it, and its content's XXH3, 128 bits. That tells contents apart as
-// surely as any hash; it does not withstand who makes two contents of one hash on purpose, but who can write to the output
-// folder need not go to such lengths.
+// stamp is by what a file is recognised without reading it, and the XXH3 hash of its content, 128 bits. Accidental
+// collisions are negligible. Deliberate ones are possible, but an attacker who can write to the output folder does not need
+// them.
 type stamp struct {
 	Path  string `json:"path"`
 	Size  int64  `json:"size,omitempty"`
@@ -19,13 +19,13 @@ type stamp struct {
 	Fresh bool   `json:"fresh,omitempty"` // an input whose next change may not show in its time
 }
 
-// tick is more than file systems take to tell two changes apart: FAT counts two seconds.
+// tick exceeds the resolution of file times: FAT's is two seconds.
 const tick = 3 * time.Second
 
-// fresh says whether the file changed so shortly ago that another change may not show in its time.
+// fresh says whether the file changed so recently that another change may not show in its time.
 func (s stamp) fresh() bool { return time.Since(time.Unix(0, s.Time)).Abs() < tick }
 
-// stampOf recognises a file, without its content.
+// stampOf is the stamp of a file without its hash.
 func stampOf(fsys files, path string) (stamp, error) {
 	info, err := fsys.Stat(path)
 	if err != nil {
@@ -38,25 +38,32 @@ func stampAs(path string, info fs.FileInfo) stamp {
 	return stamp{Path: path, Size: info.Size(), Time: info.ModTime().UnixNano(), Inode: inode(info)}
 }
 
-// watch recognises inputs before they are read, for unchanged to see whether they still are what was read: by their times, or
-// by their contents where the times are too fresh to tell.
-func watch(ctx context.Context, fsys files, paths ...string) ([]stamp, error) {
-	var list []stamp
-	for _, p := range paths {
-		s, err := stampOf(fsys, p)
-		if err == nil && s.fresh() {
-			s.Hash, err = hashFile(ctx, fsys, p)
-		}
+// watch recognises the model's files before they are read, for unchanged to see whether they still are what was read: by
+// their times, or by their contents where the times are too fresh to tell. They are originals from then on, wherever they lie.
+func (w *work) watch(ctx context.Context, paths ...string) error {
+	w.before = nil
+	for k, p := range paths {
+		info, err := w.fsys.Stat(p)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		list = append(list, s)
+		w.guard.Files(info)
+		if k == 0 {
+			w.mode = info.Mode()
+		}
+		s := stampAs(p, info)
+		if s.fresh() {
+			if s.Hash, err = hashFile(ctx, w.fsys, p); err != nil {
+				return err
+			}
+		}
+		w.before = append(w.before, s)
 	}
-	return list, nil
+	return nil
 }
 
-// unchanged are the stamps of inputs that were read, with their contents; those whose hashes are known are not read again.
-// Its error is ErrChanged if one of them is not what it was.
+// unchanged are the stamps of inputs after they were read, with hashes; known ones are not computed again. Its error is
+// ErrChanged if an input has changed.
 func unchanged(ctx context.Context, fsys files, before []stamp, known map[string]string) ([]stamp, error) {
 	var list []stamp
 	for _, b := range before {
@@ -67,7 +74,7 @@ func unchanged(ctx context.Context, fsys files, before []stamp, known map[string
 		if err != nil {
 			return nil, err
 		}
-		s, err := stampOf(fsys, b.Path) // after the content: a change in between shows
+		s, err := stampOf(fsys, b.Path) // after the content was read, so that a change in between shows
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +87,7 @@ func unchanged(ctx context.Context, fsys files, before []stamp, known map[string
 	return list, nil
 }
 
-// matches says whether two stamps are of the same file with the same content, as far as both tell.
+// matches says whether two stamps agree in size, time and inode, and in their hashes if both have one.
 func (s stamp) matches(t stamp) bool {
 	return s.Size == t.Size && s.Time == t.Time && s.Inode == t.Inode && (s.Hash == t.Hash || s.Hash == "" || t.Hash == "")
 }
@@ -95,7 +102,7 @@ func (s stamp) holds(ctx context.Context, fsys files, content bool) (now stamp, 
 	return s.holdsAs(ctx, fsys, now, content)
 }
 
-// holdsAs is holds for a file that was recognised, as it is now.
+// holdsAs is holds for a file whose present stamp is known.
 func (s stamp) holdsAs(ctx context.Context, fsys files, now stamp, content bool) (_ stamp, ok bool) {
 	if now.Size != s.Size {
 		return now, false

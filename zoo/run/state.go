@@ -15,7 +15,7 @@ import (
 // and outputs that are being written. No output may have a path with its name in it.
 const stateFolder = ".zoofold"
 
-// The files of a run's state. The note about the folder also is the proof that zoofold made it.
+// The files of a run's state. The note about the folder also proves that zoofold made it.
 const (
 	aboutFile   = "about"
 	lockFile    = "lock"
@@ -28,15 +28,15 @@ staging: outputs that are being written. It may be deleted while no run is at wo
 `
 )
 
-// ErrForeign says that a file or folder is in the place of one of zoofold's and was not made by it.
+// ErrForeign says that a file or folder with a name of zoofold's own was not made by it.
 var ErrForeign = errors.New("was not made by zoofold")
 
 func statePath(out string, names ...string) string {
 	return filepath.Join(append([]string{out, stateFolder}, names...)...)
 }
 
-// claimState makes the folder of the state, or finds the one that an earlier run made. One that somebody else made is an
-// error: what is in it would be taken for a run's, and swept.
+// claimState makes the folder of the state, or finds the one that an earlier run made. A folder that zoofold did not make
+// is an error: its contents would be taken for a run's, and removed.
 func claimState(fsys files, out string) error {
 	folder := statePath(out)
 	if err := fsys.MkdirAll(folder); err != nil {
@@ -54,7 +54,7 @@ func claimState(fsys files, out string) error {
 	if err != nil {
 		return err
 	}
-	begun := strings.HasPrefix(aboutFolder, text) // a run that was killed as it began left nothing, or that
+	begun := strings.HasPrefix(aboutFolder, text) // a run that was killed as it began left an empty note, or a part of it
 	if len(entries) > 1 || len(entries) == 1 && (entries[0].Name() != aboutFile || !begun) {
 		return fmt.Errorf("%s %w: its file %q does not say so; move it away", folder, ErrForeign, aboutFile)
 	}
@@ -63,7 +63,7 @@ func claimState(fsys files, out string) error {
 	}
 	f, err := fsys.Create(about, 0o666)
 	if errors.Is(err, fs.ErrExist) {
-		return nil // of another run that begins
+		return nil // another run is beginning
 	}
 	if err != nil {
 		return err
@@ -128,10 +128,10 @@ func marked(fsys files, out string) error {
 		out, ErrLocked, strings.TrimSpace(string(by)), path)
 }
 
-// sweep removes the outputs that runs which were killed were writing. The caller holds the lock.
+// sweep removes the staged outputs of killed runs. The caller holds the lock.
 func sweep(fsys files, out string) error { return fsys.RemoveAll(statePath(out, stagePlace)) }
 
-// reserved says whether an output may not have a path, relative to the output folder: zoofold's own files are there.
+// reserved says whether a path, relative to the output folder, is kept for zoofold's own files.
 func reserved(rel string) bool {
 	elements := strings.Split(strings.ToLower(filepath.ToSlash(rel)), "/")
 	return slices.Contains(elements, stateFolder) || len(elements) == 1 && slices.Contains(reportFiles, elements[0])

@@ -63,7 +63,7 @@ func exported(t *testing.T, m *model.Model) []byte {
 	return out.Bytes()
 }
 
-func TestStale_AnotherWeightsFileIsFoldedAnew(t *testing.T) {
+func TestStale_OtherWeightsFileIsFoldedAnew(t *testing.T) {
 	s := newScene(t, 0)
 	for k, name := range []string{"one", "two"} {
 		folder := filepath.Join(s.zoo(), name)
@@ -110,7 +110,7 @@ func TestStale_AnotherWeightsFileIsFoldedAnew(t *testing.T) {
 	}
 }
 
-func TestStale_AnotherZooOfTheSameNamesIsFoldedAnew(t *testing.T) {
+func TestStale_OtherZooOfTheSameNamesIsFoldedAnew(t *testing.T) {
 	s := newScene(t, 0)
 	s.put("zoo/m.onnx", plain(t, 1))
 	s.put("other/m.onnx", plain(t, 2))
@@ -126,7 +126,7 @@ func TestStale_AnotherZooOfTheSameNamesIsFoldedAnew(t *testing.T) {
 	}
 }
 
-func TestStale_AnotherVersionOfAFormatOrACheckIsMadeAnew(t *testing.T) {
+func TestStale_OtherVersionOfFormatOrCheckIsMadeAnew(t *testing.T) {
 	s := newScene(t, 1)
 	s.settled()
 	s.must(nil)
@@ -178,7 +178,7 @@ func TestOutputs_TwoModelsNeverWriteOneFile(t *testing.T) {
 	}
 }
 
-func TestOutputs_AModelFileThatIsAnothersDataIsOneFile(t *testing.T) {
+func TestOutputs_ModelFileThatIsDataOfAnotherIsOneFile(t *testing.T) {
 	for _, workers := range []int{1, 2} {
 		s := newScene(t, 0)
 		b := plain(t, 2)
@@ -206,7 +206,7 @@ func TestOutputs_AModelFileThatIsAnothersDataIsOneFile(t *testing.T) {
 	}
 }
 
-func TestOutputs_ZoofoldsOwnNamesAreNoTargets(t *testing.T) {
+func TestOutputs_RefuseZoofoldsOwnNames(t *testing.T) {
 	for _, location := range []string{"report.json", "report.html", ".zoofold/ledger", ".zoofold/lock", ".zoofold/new", ".ZOOFOLD/x"} {
 		s := newScene(t, 0)
 		m, weights, err := zootest.External(plain(t, 1), location, 64)
@@ -226,7 +226,7 @@ func TestOutputs_ZoofoldsOwnNamesAreNoTargets(t *testing.T) {
 	}
 }
 
-func TestTold_AnUnchangedModelIsToldAsOnTheFirstNight(t *testing.T) {
+func TestReport_UnchangedModelIsReportedAsByTheFirstRun(t *testing.T) {
 	s := newScene(t, 5)
 	s.settled()
 	first := s.must(nil)
@@ -242,7 +242,7 @@ func TestTold_AnUnchangedModelIsToldAsOnTheFirstNight(t *testing.T) {
 	}
 }
 
-func TestTold_AFileOfTheSameBytesIsACopy(t *testing.T) {
+func TestReport_FileOfTheSameBytesIsACopy(t *testing.T) {
 	s := newScene(t, 0)
 	b := modeltest.New(1)
 	big := make([]float64, 8*4*9)
@@ -262,7 +262,7 @@ func TestTold_AFileOfTheSameBytesIsACopy(t *testing.T) {
 	}
 }
 
-func TestTold_ExportsAreNotTheModelsBytes(t *testing.T) {
+func TestReport_ExportsAreNotTheModelsBytes(t *testing.T) {
 	s := newScene(t, 1)
 	m := s.must(nil).models["mobile/00000.onnx"]
 	s.rules = "models:\n  - match: '**/*.onnx'\n    verify: [parity, algebra]\n    export: metal\n"
@@ -272,7 +272,7 @@ func TestTold_ExportsAreNotTheModelsBytes(t *testing.T) {
 	}
 }
 
-func TestProof_WhatIsAskedForByNameIsRequired(t *testing.T) {
+func TestProof_NamedChecksAreRequired(t *testing.T) {
 	engine := func(c outcome.Check) func(*Options) {
 		return func(o *Options) {
 			o.Predict = predictor(func(context.Context, predict.Comparison) outcome.Check { return c })
@@ -317,7 +317,7 @@ func TestProof_WhatIsAskedForByNameIsRequired(t *testing.T) {
 	}
 }
 
-func TestProof_AProvenOutputIsNotReplacedByOneThatIsProvenLess(t *testing.T) {
+func TestProof_ProvenOutputIsNotReplacedByOneProvenLess(t *testing.T) {
 	s := newScene(t, 2)
 	s.settled()
 	s.must(nil)
@@ -335,7 +335,7 @@ func TestProof_AProvenOutputIsNotReplacedByOneThatIsProvenLess(t *testing.T) {
 	}
 }
 
-func TestDryRun_IsAPlanOfTheLedger(t *testing.T) {
+func TestDryRun_PlansFromTheLedger(t *testing.T) {
 	s := newScene(t, 3)
 	s.settled()
 	dry := func(o *Options) { o.DryRun, o.Detailed = true, true }
@@ -357,7 +357,7 @@ func TestDryRun_IsAPlanOfTheLedger(t *testing.T) {
 	}
 }
 
-func TestFiles_OutputsHaveTheModesOfTheirModelsLessTheMask(t *testing.T) {
+func TestFiles_OutputsHaveModelModesLessTheMask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	s := newScene(t, 0)
 	s.put("zoo/a.onnx", plain(t, 1))
@@ -373,7 +373,7 @@ func TestFiles_OutputsHaveTheModesOfTheirModelsLessTheMask(t *testing.T) {
 	}
 }
 
-func TestFiles_AnOutputFolderThatIsALinkIsSwept(t *testing.T) {
+func TestFiles_LinkedOutputFolderIsSwept(t *testing.T) {
 	s := newScene(t, 1)
 	real := filepath.Join(s.folder, "real")
 	if err := errors.Join(os.Mkdir(real, 0o777), os.Symlink("real", s.out())); err != nil {
@@ -388,7 +388,7 @@ func TestFiles_AnOutputFolderThatIsALinkIsSwept(t *testing.T) {
 	}
 }
 
-func TestFiles_ARunLeavesTheStagingOfAnInnerOutputFolderAlone(t *testing.T) {
+func TestFiles_StagingOfAnInnerOutputFolderStays(t *testing.T) {
 	s := newScene(t, 1)
 	inner := filepath.Join(s.out(), "inner")
 	text := "version: 1\nzoo: zoo\nout: out/inner\nmodels:\n  - match: '**/*.onnx'\n    verify: none\n"
@@ -403,7 +403,7 @@ func TestFiles_ARunLeavesTheStagingOfAnInnerOutputFolderAlone(t *testing.T) {
 	}
 }
 
-func TestFiles_TwoManifestsOnOneOutputFolderLeaveEachOthersOutputs(t *testing.T) {
+func TestFiles_TwoManifestsOnOneFolderKeepEachOthersOutputs(t *testing.T) {
 	s := newScene(t, 0)
 	s.put("zoo/a.onnx", plain(t, 1))
 	s.put("zoo/b.onnx", plain(t, 2))
@@ -456,7 +456,7 @@ func TestFiles_TwoRunsMayWriteOneReportFolder(t *testing.T) {
 	}
 }
 
-func TestFiles_WhatIsNoRegularFileIsNeverWaitedFor(t *testing.T) {
+func TestFiles_IrregularFilesAreNotWaitedFor(t *testing.T) {
 	fifo := func(path string) {
 		t.Helper()
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), syscall.Mkfifo(path, 0o666)); err != nil {
@@ -520,7 +520,7 @@ func TestFiles_ReportsAndMetricsReplaceOnlyTheirOwn(t *testing.T) {
 	}
 }
 
-func TestExternalDataUnderAnotherSpellingIsWrittenWhereItBelongs(t *testing.T) {
+func TestExternalData_OtherSpellingIsWrittenToTheSamePlace(t *testing.T) {
 	s := newScene(t, 0)
 	m, weights, err := zootest.External(plain(t, 1), "x/../w.bin", 64)
 	if err != nil {
@@ -544,7 +544,7 @@ func TestExternalDataUnderAnotherSpellingIsWrittenWhereItBelongs(t *testing.T) {
 	}
 }
 
-func TestSettings_AKeepPatternThatNamesNothingIsNoted(t *testing.T) {
+func TestSettings_KeepPatternWithoutMatchIsNoted(t *testing.T) {
 	s := newScene(t, 1)
 	s.rules = "models:\n  - match: '**/*.onnx'\n    verify: none\n    keep: ['Conv_*', 'nothing*']\n"
 	for range 2 { // folded, and unchanged
@@ -555,7 +555,7 @@ func TestSettings_AKeepPatternThatNamesNothingIsNoted(t *testing.T) {
 	}
 }
 
-func TestLatency_AModelThatFoldingMakesSlowerIsCopiedWhereTheManifestSaysSo(t *testing.T) {
+func TestLatency_SlowerModelIsCopiedWhereTheManifestSaysSo(t *testing.T) {
 	for _, test := range []struct {
 		rule   string
 		ratio  float64
@@ -595,7 +595,7 @@ func TestLatency_AModelThatFoldingMakesSlowerIsCopiedWhereTheManifestSaysSo(t *t
 	}
 }
 
-func TestTime_ReadingAFileOfAnySizeEndsWithTheTimeoutAndTheSignal(t *testing.T) {
+func TestTimeout_EndsReadingOfAFileOfAnySize(t *testing.T) {
 	s := newScene(t, 0)
 	m, weights, err := zootest.External(plain(t, 1), "w.bin", 64)
 	if err != nil {
@@ -622,7 +622,7 @@ func TestTime_ReadingAFileOfAnySizeEndsWithTheTimeoutAndTheSignal(t *testing.T) 
 	}
 }
 
-func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
+func TestLinks_ContentCacheIsFoldedIntoPlainFiles(t *testing.T) {
 	s := newScene(t, 0)
 	m, weights, err := zootest.External(plain(t, 1), "model.onnx_data", 64)
 	if err != nil {
@@ -657,7 +657,7 @@ func TestLinks_ACacheOfContentsIsFoldedIntoPlainFiles(t *testing.T) {
 	}
 }
 
-func TestTold_WhateverWasPlannedFilesOfTheSameBytesAreACopy(t *testing.T) {
+func TestReport_FilesOfTheSameBytesAreACopyWhateverThePlan(t *testing.T) {
 	for _, test := range []struct {
 		read, written string
 		want          outcome.Status

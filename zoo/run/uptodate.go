@@ -15,7 +15,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
-// fromOut is a manifest's path relative to its output folder: a tree that is moved or copied as a whole knows its outputs.
+// fromOut is a manifest's path relative to its output folder, so that a tree that is moved or copied as a whole still
+// recognises its outputs.
 func fromOut(m *manifests.Manifest) (string, error) {
 	path, err := filepath.Abs(m.Path)
 	if err != nil {
@@ -27,10 +28,11 @@ func fromOut(m *manifests.Manifest) (string, error) {
 	return filepath.ToSlash(path), nil
 }
 
-// owner is whose an entry of a job is.
+// owner is the owner of a job's entry.
 func (r *runner) owner(j *manifests.Job) owner { return owner{r.manifest, j.Path} }
 
-// settings are all that decides about a model's output besides its files: the rule's, and the versions of what makes it.
+// settings are all that a model's output depends on besides its files: the rule's settings, and the versions of folding,
+// formats and exporters.
 func (r *runner) settings(rule *manifests.Rule, source string) string {
 	f, _ := format.Find(source)
 	type key struct {
@@ -54,7 +56,7 @@ func (r *runner) settings(rule *manifests.Rule, source string) string {
 	return text
 }
 
-// versions are those of the checks: what an older one passed is checked again.
+// versions are the versions of the checks: a model that an older version passed is checked again.
 var versions = map[string]int{"parity": verify.ParityVersion, "algebra": verify.AlgebraVersion, "predictions": predict.Version}
 
 // versioned are checks with their versions: "algebra@1".
@@ -66,12 +68,12 @@ func versioned(checks []string) []string {
 	return list
 }
 
-// upToDate is the entry of a model that was folded before as it would be now and is proven as well as is asked and can be;
-// nil where there is none. Fewer checks than then are no reason to make it anew.
+// upToDate is the entry of a model that was folded with the same settings and inputs and is proven as well as is asked and
+// possible; nil if there is none. That fewer checks are asked for than then is no reason to fold it again.
 func (w *work) upToDate(ctx context.Context) *entry {
 	j := w.job
 	e := w.books.get(w.owner(j))
-	if e == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
+	if e == nil || e.Told == nil || e.Settings != w.decisive() || e.Weights != j.Weights || e.Inputs[0].Path != j.Source || !w.suffices(e) {
 		return nil
 	}
 	if e.Told.Status != outcome.Skipped && (len(e.Outputs) == 0 || w.books.abs(e.Outputs[0].Path) != j.Target) {
@@ -81,13 +83,13 @@ func (w *work) upToDate(ctx context.Context) *entry {
 	if !ok {
 		return nil
 	}
-	if now != e && !w.DryRun { // the same contents, at other times
+	if now != e && !w.DryRun { // same contents, other times
 		w.note("ledger", w.books.add(now))
 	}
 	return now
 }
 
-// suffices says whether an entry's model is proven as well as is asked, or as can be now.
+// suffices says whether an entry's model is proven as well as is asked, or as is possible now.
 func (w *work) suffices(e *entry) bool {
 	if e.Told.Status != outcome.Folded {
 		return true
@@ -107,10 +109,11 @@ func (w *work) suffices(e *entry) bool {
 // predicts says whether predictions can be compared, here or where models are done.
 func (r *runner) predicts() bool { return r.Predict != nil || r.away != nil && r.away.has.Engine }
 
-// remembered tells of an unchanged model what was told of it when it was folded.
+// remembered fills in the result of an unchanged model from the ledger.
 func (w *work) remembered(e *entry) {
 	bytes := w.result.Bytes
-	w.result = e.Told.Model
+	said := w.books.tell(e)
+	w.result = said.Model
 	w.result.Status, w.result.Bytes = outcome.Unchanged, max(bytes, total(e.Inputs))
 	w.result.Path, w.result.Output = w.job.Path, ""
 	if len(e.Outputs) > 0 {
@@ -120,19 +123,19 @@ func (w *work) remembered(e *entry) {
 		name string
 		*outcome.Check
 	}{{"parity", &w.result.Parity}, {"algebra", &w.result.Algebra}, {"predictions", &w.result.Predictions}} {
-		if c.Status == outcome.NotRun && !slices.Contains(w.asked, c.name) { // what did not run then is not asked for now
+		if c.Status == outcome.NotRun && !slices.Contains(w.asked, c.name) { // a check that did not run then, and is not asked for now
 			*c.Check = notAsked
 		}
 	}
-	w.keeps(e.Told.Kept)
-	for _, s := range e.Inputs[1:] { // the model file is guarded from the start
+	w.keeps(said.Kept)
+	for _, s := range e.Inputs[1:] { // the model file is guarded already
 		if info, err := w.fsys.Stat(s.Path); err == nil {
 			w.guard.Files(info)
 		}
 	}
 }
 
-// keeps notes keep patterns of the model's rule that name a node.
+// keeps records keep patterns of the model's rule that match a node.
 func (w *work) keeps(patterns []string) {
 	w.lock.Lock()
 	defer w.lock.Unlock()
@@ -144,7 +147,7 @@ func (w *work) keeps(patterns []string) {
 	}
 }
 
-// idle notes keep patterns that name no node of any model of their rule.
+// idle adds notes for keep patterns that match no node of any model of their rule.
 func (r *runner) idle(zoo *manifests.Zoo) {
 	for k := range r.Manifest.Rules {
 		rule := &r.Manifest.Rules[k]
@@ -157,7 +160,7 @@ func (r *runner) idle(zoo *manifests.Zoo) {
 	}
 }
 
-// living are the models that the zoo has, and the folders that could not be read.
+// living are the zoo's models, and its folders that could not be read.
 func living(zoo *manifests.Zoo) (alive map[string]bool, hidden []string) {
 	alive = map[string]bool{}
 	for _, j := range zoo.Jobs {

@@ -46,7 +46,7 @@ func kerasModel(s *scene, edit func(root *hdf5.Group)) {
 }
 
 // What a written file lacks of the original, the state of an optimizer, is in the report.
-func TestWhatIsLeftOutIsInTheReport(t *testing.T) {
+func TestReport_WarnsOfWhatOutputsLack(t *testing.T) {
 	s := newScene(t, 0)
 	kerasModel(s, func(root *hdf5.Group) {
 		root.Attrs.Set("training_config", hdf5.Text(`{"loss": "mse"}`))
@@ -64,7 +64,7 @@ func TestWhatIsLeftOutIsInTheReport(t *testing.T) {
 }
 
 // A model of which all depends on a layer that ONNX has no operators for is folded, and its predictions are not run.
-func TestWhatNoEngineKnowsIsFoldedUnrun(t *testing.T) {
+func TestPredictions_UnknownOperatorsAreNotRun(t *testing.T) {
 	s := newScene(t, 0)
 	kerasModel(s, func(root *hdf5.Group) {
 		v, _ := root.Attrs.Get("model_config")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,29 +26,31 @@ var ErrChanged = errors.New("changed while it was read")
 // ErrUnproven says that a folded model failed one of its checks, or could not be checked as it has to be.
 var ErrUnproven = errors.New("the folded model is not proven and was not kept")
 
-// work is one model in hand: open, plan, write, prove and commit are its steps.
+// work is the work on one model: its steps are open, plan, write, prove and commit.
 type work struct {
 	*runner
 	job    *manifests.Job
 	asked  []string      // the checks
-	beside string        // what other files that say how the model is read are like
-	result outcome.Model // what is told of it
+	beside string        // stamps of further files that decide how the model is read: see consult
+	result outcome.Model // its result
 	meter  *meter
 
-	before  []stamp           // its files as they were before they were opened
+	before  []stamp           // the stamps of its files before they were opened
+	mode    fs.FileMode       // of its first file
 	source  format.File       // the original
 	plan    *fold.Plan        // what was done to the source's model
-	heard   *listener         // to what is read of the source
-	kept    []string          // keep patterns that name one of its nodes
+	heard   *listener         // observes reads of the source's constants
+	kept    []string          // keep patterns that match one of its nodes
 	out     *stage            // nil until something is written
 	model   int               // how many of the stage's files are the model's; exports follow
-	renamed map[string]string // values that the written file calls otherwise
-	waits   bool              // for the disk alone
+	renamed map[string]string // values that have other names in the written file
+	waits   bool              // it only waits for the disk
+	found   []stamp           // what was in the places of the outputs when it was last seen that it may be replaced
 	toHand  bool              // it is to be done, elsewhere
-	moved   map[string]bool   // names of files beside the model that others have, and those that they got instead
+	moved   [][2]string       // names of files beside the model that were taken, and their new names
 }
 
-// do does the model, unless it is done.
+// do does the model, unless it is up to date.
 func (w *work) do(ctx context.Context) error {
 	w.consult()
 	if w.Force != ForceAll {
@@ -78,15 +81,15 @@ func (w *work) do(ctx context.Context) error {
 	return w.make(ctx)
 }
 
-// close closes the original, which nobody needs any more, nor what was planned for it.
+// close closes the original, and drops it and its plan.
 func (w *work) close() {
 	if w.source != nil {
 		w.source.Close()
 	}
-	w.source, w.plan = nil, nil
+	w.source, w.plan, w.heard = nil, nil, nil
 }
 
-// handOn lets another model be worked on while this one, which is written and proven, waits for the disk.
+// handOn gives the worker to another model while this one, written and proven, waits for the disk.
 func (w *work) handOn() {
 	if cap(w.waiting) == 0 {
 		return
@@ -102,7 +105,7 @@ func changes(p *fold.Plan) bool {
 	return slices.ContainsFunc(p.Maps, func(x fold.Map) bool { return x.Verdict != fold.Left }) || len(p.Regions) > 0
 }
 
-// foresee says how the model will end, as far as the plan tells.
+// foresee is the result of a dry run, as far as the plan tells.
 func (w *work) foresee() error {
 	switch {
 	case changes(w.plan):
@@ -116,7 +119,7 @@ func (w *work) foresee() error {
 	return err
 }
 
-// skip remembers that there is nothing to fold, and writes nothing.
+// skip records that there is nothing to fold, and writes nothing.
 func (w *work) skip(ctx context.Context) error {
 	after, err := unchanged(ctx, w.fsys, w.before, nil)
 	if err != nil {
@@ -129,18 +132,14 @@ func (w *work) skip(ctx context.Context) error {
 
 // make writes the model's output, proves it and puts it in its place.
 func (w *work) make(ctx context.Context) (err error) {
-	like, err := w.fsys.Stat(w.job.Source)
-	if err != nil {
-		return err
-	}
-	if w.out, err = w.stages.stage(w.job.Target, like.Mode()); err != nil {
+	if w.out, err = w.stages.stage(w.job.Target, w.mode); err != nil {
 		return err
 	}
 	w.out.meter = w.meter
 	committed := false
 	defer func() {
 		if !committed {
-			_ = w.out.discard() // what made the model fail matters more
+			_ = w.out.discard() // the first error matters more
 		}
 	}()
 	for {
@@ -162,7 +161,7 @@ func (w *work) fill(ctx context.Context) error {
 			return err
 		}
 	}
-	if changes(w.plan) { // still: writing may have shown that nothing fits
+	if changes(w.plan) { // writing may have shown that nothing can be folded
 		w.result.Status = outcome.Folded
 		if f, ok := w.source.(format.Warner); ok {
 			w.result.Warnings = append(w.result.Warnings, f.Warnings()...)
@@ -183,18 +182,19 @@ func (w *work) fill(ctx context.Context) error {
 		return err
 	}
 	synced := make(chan error, 1)
-	go func() { synced <- w.out.sync() }() // the disk works meanwhile
+	go func() { synced <- w.out.sync() }() // the disk works in parallel
 	after, hashes, err := w.digests(ctx)
 	if err == nil {
-		err = w.claim(ctx, hashes) // while the original is open, and can be written anew beside another's files
+		err = w.claim(ctx, hashes) // while the original is open, so that the model can be written again with other file names
 	}
 	if err == nil {
+		w.compare(after, hashes)
 		w.handOn()
+		err = w.announce(ctx, hashes)
 	}
 	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
-	w.compare(after, hashes)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -206,13 +206,19 @@ func (w *work) giveUp(ctx context.Context, ratio float64) error {
 	if err := w.out.restart(); err != nil {
 		return err
 	}
+	if len(w.moved) > 0 { // the open one, which is written then, is folded
+		if err := w.reopen(ctx); err != nil {
+			return err
+		}
+		w.heard = listen(w.source.Model())
+	}
 	if err := w.copy(ctx); err != nil {
 		return err
 	}
 	why := fmt.Sprintf("folding makes the model slower in ONNX Runtime: × %.2f, the lesser of two measurements", ratio)
 	w.copied()
 	w.result.Warnings = append(w.result.Warnings, why)
-	w.result.Remaining = nil
+	w.result.Remaining, w.result.Folds = nil, nil
 	for k := range w.result.Maps {
 		m := &w.result.Maps[k]
 		m.Verdict, m.Into, m.Code, m.Reason = string(fold.Left), nil, "slower", why
@@ -221,13 +227,13 @@ func (w *work) giveUp(ctx context.Context, ratio float64) error {
 	return nil
 }
 
-// copied says that the model's files are those of the original, whatever was planned.
+// copied sets the result to that of a copy, whatever was planned.
 func (w *work) copied() {
 	w.result.Status, w.result.After = outcome.Copied, w.result.Before
 	w.result.Parity, w.result.Algebra, w.result.Predictions = notAsked, notAsked, notAsked
 }
 
-// compare says of a model whose files are what they were that it was copied, whatever was planned.
+// compare sets the result to that of a copy if the written files equal the original's, whatever was planned.
 func (w *work) compare(read []stamp, written []string) {
 	if w.result.Status != outcome.Folded || len(read) != w.model {
 		return
@@ -240,11 +246,11 @@ func (w *work) compare(read []stamp, written []string) {
 	w.copied()
 }
 
-// open opens the model and plans its folding. Which files a model is made of is known when it is open: one of several is
-// opened twice.
+// open opens the model and plans its folding. Only an open model tells its files: one with several is opened twice, so that
+// their stamps are older than what is read.
 func (w *work) open(ctx context.Context) (err error) {
 	j := w.job
-	if w.before, err = watch(ctx, w.fsys, j.Source); err != nil {
+	if err = w.watch(ctx, j.Source); err != nil {
 		return err
 	}
 	if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
@@ -257,7 +263,7 @@ func (w *work) open(ctx context.Context) (err error) {
 	}()
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
 		w.source.Close()
-		if w.before, err = watch(ctx, w.fsys, inputs...); err != nil {
+		if err = w.watch(ctx, inputs...); err != nil {
 			return err
 		}
 		if w.source, err = format.Open(ctx, j.Source, options(j)); err != nil {
@@ -267,26 +273,11 @@ func (w *work) open(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w: it is made of other files now", j.Source, ErrChanged)
 		}
 	}
-	if err := w.protect(); err != nil {
-		return err
-	}
 	w.noteKept()
 	return w.fold(ctx, nil)
 }
 
-// protect makes the files that the model is made of originals, wherever they lie.
-func (w *work) protect() error {
-	for _, path := range w.source.Inputs() {
-		info, err := w.fsys.Stat(path)
-		if err != nil {
-			return err
-		}
-		w.guard.Files(info)
-	}
-	return nil
-}
-
-// noteKept notes which of the rule's keep patterns name a node.
+// noteKept records which of the rule's keep patterns match a node.
 func (w *work) noteKept() {
 	for _, pattern := range w.job.Rule.Keep {
 		named := false
@@ -299,7 +290,8 @@ func (w *work) noteKept() {
 	}
 }
 
-// fold plans the folding of the open model, and tells of it; refuse names constants that may not be rescaled.
+// fold plans the folding of the open model, and describes it in the result; refuse names constants that must not be
+// rescaled.
 func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	l := listen(w.source.Model())
 	w.heard = l
@@ -315,7 +307,7 @@ func (w *work) fold(ctx context.Context, refuse map[string]fold.Code) error {
 	return nil
 }
 
-// options are what a job's rule says of its files.
+// options are the format's options by a job's rule.
 func options(j *manifests.Job) format.Options {
 	s := j.Rule.State
 	o := format.Options{
@@ -328,7 +320,7 @@ func options(j *manifests.Job) format.Options {
 	return o
 }
 
-// consult notes what the files are like that say how a checkpoint is read, and protects them.
+// consult takes the stamps of the files that decide how a checkpoint is read, and guards them.
 func (w *work) consult() {
 	if f, err := format.Find(w.job.Source); err != nil || !f.Bare {
 		return
@@ -345,10 +337,10 @@ func (w *work) consult() {
 	}
 }
 
-// decisive is all that decides about the output besides the model's files.
+// decisive is all that the output depends on besides the model's files.
 func (w *work) decisive() string { return w.settings(w.job.Rule, w.job.Source) + w.beside }
 
-// staged are the options with which the model in the stage is opened.
+// staged are the options for opening the model in the stage.
 func (w *work) staged() format.Options {
 	o := options(w.job)
 	if inputs := w.source.Inputs(); len(inputs) > 1 {
@@ -364,7 +356,7 @@ func (w *work) backend() tensor.Backend {
 	return w.Backend
 }
 
-// checked is the model's backend, and the check on its bits that is in it if it is asked for, or nil.
+// checked is the model's backend, and the Parity that wraps it if that check is asked for; else nil.
 func (w *work) checked() (tensor.Backend, *verify.Parity) {
 	if !slices.Contains(w.asked, "parity") {
 		return w.backend(), nil
@@ -373,7 +365,7 @@ func (w *work) checked() (tensor.Backend, *verify.Parity) {
 	return parity, parity
 }
 
-// disagreed notes in the report that a backend gave wrong bits, if that is the error.
+// disagreed records a failed parity check in the result, if that is the error.
 func (w *work) disagreed(err error) error {
 	if !errors.Is(err, verify.ErrMismatch) {
 		return err
@@ -382,11 +374,11 @@ func (w *work) disagreed(err error) error {
 	return fmt.Errorf("%w: parity: %w", ErrUnproven, err)
 }
 
-// maxReplans bounds how often a model is planned again because a constant would not fit its type.
+// maxReplans bounds how often a model is planned again because a rescaled constant does not fit its type.
 const maxReplans = 64
 
-// write writes the folded model into the stage. Where a constant would not fit its type, the model is planned again
-// without it; where nothing is left to fold then, nothing is written.
+// write writes the folded model into the stage. If a rescaled constant does not fit its type, the model is planned again
+// without rescaling that; if nothing is left to fold then, nothing is written.
 func (w *work) write(ctx context.Context) error {
 	refuse := map[string]fold.Code{}
 	for changes(w.plan) {
@@ -423,30 +415,43 @@ func misfit(t tensor.Tally) fold.Code {
 	return fold.Underflow
 }
 
-// again opens the original anew and plans it without some constants.
+// again opens the original again and plans it without rescaling some constants.
 func (w *work) again(ctx context.Context, refuse map[string]fold.Code) error {
 	if err := w.out.restart(); err != nil {
 		return err
 	}
+	if err := w.reopen(ctx); err != nil {
+		return err
+	}
+	return w.disagreed(w.fold(ctx, refuse))
+}
+
+// reopen opens the original again, without what was planned; renamed files keep their new names.
+func (w *work) reopen(ctx context.Context) error {
 	again, err := format.Open(ctx, w.job.Source, options(w.job))
 	if err != nil {
 		return err
 	}
 	w.source.Close()
 	w.source = again
-	return w.disagreed(w.fold(ctx, refuse))
+	for _, m := range w.moved {
+		if err := again.(format.Mover).Move(m[0], m[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copy copies the model's files as they are.
 func (w *work) copy(ctx context.Context) error {
-	if len(w.moved) > 0 { // it refers to other files now
+	if len(w.moved) > 0 { // it refers to renamed files
 		_, err := w.source.Write(ctx, w.out, w.Backend)
 		return err
 	}
 	return copyFiles(ctx, w.source.Inputs(), w.out)
 }
 
-// export writes the forms that the manifest asks for beside the model, from the model as it stands in the stage.
+// export writes the exports that the manifest asks for beside the model, from the staged model.
 func (w *work) export(ctx context.Context) error {
 	if len(w.job.Rule.Export) == 0 {
 		return nil
@@ -462,7 +467,7 @@ func (w *work) export(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if isForm(f, e) { // the folded model is that file
+		if isForm(f, e) { // the folded model has that form already
 			continue
 		}
 		rel := strings.TrimSuffix(name, filepath.Ext(name)) + e.Suffix
@@ -473,7 +478,7 @@ func (w *work) export(ctx context.Context) error {
 	return nil
 }
 
-// describe writes what the plan says into the report.
+// describe copies the plan into the result.
 func (w *work) describe() {
 	m := &w.result
 	m.Before, m.After, m.Warnings = w.plan.Before, w.plan.After, nil

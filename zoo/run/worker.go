@@ -131,7 +131,7 @@ func (w *Worker) Do(ctx context.Context, message []byte, most int, of func(ctx c
 	if e := books.added; e != nil && a.Model.Kept() {
 		a.Kept = e.Told.Kept
 		bare := *e
-		bare.Told = told{}
+		bare.Told = nil
 		text, err := line(&bare)
 		if err != nil {
 			return nil, err

@@ -9,19 +9,20 @@ import (
 	"sync"
 )
 
-// ErrProtected says that an operation would have touched an original: a file or folder that Guard holds.
+// ErrProtected says that an operation was refused because it would have changed an original: a file or folder that Guard
+// holds.
 var ErrProtected = errors.New("is an original, which zoofold never touches")
 
-// Guard holds the originals by identity, device and inode: the folders of the zoo and the files that models are made of.
-// Links, bind mounts and names in another case lead to the same identity. The zero Guard holds nothing; its methods may be
-// called by several goroutines at once.
+// Guard holds the originals by identity, device and inode: the folders of the zoo and the files that models are made of. So
+// links, bind mounts and names in another case make no difference. The zero Guard holds nothing; its methods may be called
+// by several goroutines at once.
 type Guard struct {
 	lock    sync.RWMutex
 	folders identities
 	files   identities
 }
 
-// Folders adds folders into which, and below which, nothing may be written.
+// Folders adds folders in which, and below which, nothing may be written.
 func (g *Guard) Folders(list ...fs.FileInfo) {
 	g.lock.Lock()
 	defer g.lock.Unlock()
@@ -57,13 +58,13 @@ func (g *Guard) check(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// identities are files or folders by what identifies them.
+// identities is a set of files or folders, by device and inode.
 type identities struct {
 	known map[identity]bool
-	list  []fs.FileInfo // where the system has no numbers for them
+	list  []fs.FileInfo // on systems without such numbers
 }
 
-// identity is a file's device and its number there.
+// identity is a file's device and inode.
 type identity struct{ device, inode uint64 }
 
 func (s *identities) add(info fs.FileInfo) {

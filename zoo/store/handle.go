@@ -7,22 +7,23 @@ import (
 	"path/filepath"
 )
 
-// handle is an open folder below a Folder, for operations on its entries. Close hands it back.
+// handle is an open folder below a Folder, for operations on its entries. Close returns it.
 type handle struct {
 	*os.Root
 	dir   *os.File // the folder itself
 	fd    uintptr  // dir's
 	info  fs.FileInfo
 	of    *Folder
-	users int  // who have it in hand, guarded by of.lock
-	gone  bool // it is no longer kept, and closed when nobody has it in hand
+	users int  // how many use it, guarded by of.lock
+	gone  bool // it is no longer kept open: its last user closes it
 }
 
-// maxKept bounds the folders that are kept open.
-const maxKept = 64
+// maxKept bounds the folders that are kept open, which take two descriptors each: those of the models that wait for the disk,
+// and those that they go to.
+const maxKept = 256
 
-// handle opens a folder below f, which may not be an original nor lie in one. The models of a folder, or of a stage, ask for
-// the same one again and again: it is kept open.
+// handle opens a folder below f, which may not be an original nor lie in one. It is kept open, since the models of a
+// folder, or of a stage, use it again and again.
 func (f *Folder) handle(rel string) (*handle, error) {
 	if h := f.kept(rel); h != nil {
 		return h, nil
@@ -53,7 +54,7 @@ func (f *Folder) handle(rel string) (*handle, error) {
 	return h, nil
 }
 
-// kept is the open folder that a path leads to now, or nil: a path may lead to another one than a moment ago.
+// kept is the kept open folder at a path, or nil. It checks that the path still leads to that folder.
 func (f *Folder) kept(rel string) *handle {
 	f.lock.Lock()
 	h := f.near[rel]
@@ -77,7 +78,7 @@ func (f *Folder) kept(rel string) *handle {
 	return nil
 }
 
-// forget keeps a folder no longer. The caller holds the lock.
+// forget stops keeping a folder open. The caller holds the lock.
 func (f *Folder) forget(rel string) {
 	h := f.near[rel]
 	delete(f.near, rel)
@@ -104,5 +105,5 @@ func (h *handle) close() error {
 	return errors.Join(err, h.Root.Close())
 }
 
-// sync makes what was renamed or removed in the folder last.
+// sync syncs renames and removals in the folder.
 func (h *handle) sync() error { return syncOpen(h.dir) }

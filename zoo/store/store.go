@@ -1,9 +1,9 @@
-// Package store is where zoofold changes a file system: every file that it makes, renames or removes outside the folder of
-// temporary files goes through a Folder.
+// Package store makes all of zoofold's changes to a file system: every file that it creates, renames or removes outside the
+// folder of temporary files goes through a Folder.
 //
 // A Folder cannot be left: paths lead below it, and links that lead out of it are not followed (os.Root sees to that, not a
-// comparison of paths). Within it the originals that its Guard holds are refused by identity, at each operation anew, so
-// that it does not matter what a manifest says, or which link was changed a moment ago.
+// comparison of paths). Within it, changes of the originals that its Guard holds are refused by identity, checked at each
+// operation, so that neither a manifest nor a link that was changed a moment ago can lead to one.
 package store
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // ErrOutside says that a path leads out of its Folder, by itself or through a link.
@@ -21,8 +22,8 @@ var ErrOutside = errors.New("leads out of the folder")
 // ErrNotRegular says that a path is a folder, link, FIFO or device where a regular file of its own is needed.
 var ErrNotRegular = errors.New("is not a regular file of its own")
 
-// Folder is an open folder to which outputs go. Its methods take paths that are absolute and below it, or relative to it,
-// and may be called by several goroutines at once.
+// Folder is an open folder for outputs. Its methods take absolute paths below it or paths relative to it, and may be called
+// by several goroutines at once.
 type Folder struct {
 	path  string // as it was opened, absolute
 	real  string // with its links resolved
@@ -30,9 +31,13 @@ type Folder struct {
 	guard *Guard
 
 	lock  sync.Mutex
-	safe  map[identity]bool  // folders that were found to lie outside all originals
+	safe  map[identity]bool  // folders that were checked: they are outside of all originals
 	near  map[string]*handle // folders that are kept open, by their relative paths
-	syncs map[string]*rounds // of folders, by their relative paths
+	syncs map[string]*rounds // of files and folders, by their paths, and of all: ""
+
+	dir     *os.File             // the folder itself
+	syncAll func(*os.File) error // makes all of its file system last; nil: nothing does
+	apart   time.Time            // until then each file and folder is synced by itself
 }
 
 // Open opens a folder, which is made if it is not there. It may not be an original, nor lie in one.
@@ -52,13 +57,19 @@ func Open(path string, guard *Guard) (*Folder, error) {
 	if f.real, err = filepath.EvalSymlinks(path); err == nil {
 		err = guard.checkAll(f.real, "")
 	}
+	if err == nil {
+		f.dir, err = root.Open(".") // before anything is written: errors are said of what comes later
+	}
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
+	}
+	if canSyncAll(f.dir) {
+		f.syncAll = syncAll
 	}
 	return f, nil
 }
 
-// create makes a folder and those above it, and makes each new one last. The first that is there may not be an original.
+// create makes a folder and those above it, and syncs each new one. The first existing one may not be an original.
 func create(path string, guard *Guard) error {
 	info, err := os.Stat(path)
 	switch {
@@ -111,7 +122,7 @@ func (f *Folder) Close() error {
 	for rel := range f.near {
 		f.forget(rel)
 	}
-	return f.root.Close()
+	return errors.Join(f.dir.Close(), f.root.Close())
 }
 
 // relative is a path as the folder's root takes it.
@@ -131,7 +142,7 @@ func (f *Folder) relative(path string) (string, error) {
 
 // open opens a folder below f, which may not be an original nor lie in one.
 func (f *Folder) open(rel string) (*os.Root, error) {
-	info, err := f.root.Stat(rel) // opening a FIFO would wait for its other end
+	info, err := f.root.Stat(rel) // opening a FIFO would block
 	if err != nil {
 		return nil, f.explain(rel, err)
 	}
@@ -148,7 +159,7 @@ func (f *Folder) open(rel string) (*os.Root, error) {
 	return root, nil
 }
 
-// explain says of an error that a link leads out of the folder, where os.Root says so.
+// explain turns os.Root's error for a link that leads out of the folder into ErrOutside.
 func (f *Folder) explain(rel string, err error) error {
 	path := filepath.Join(f.path, rel)
 	if _, there := os.Lstat(path); there == nil {
@@ -161,7 +172,7 @@ func (f *Folder) explain(rel string, err error) error {
 	return err
 }
 
-// check is an error if an open folder is an original or lies in one. What was found once is known by identity.
+// check is an error if an open folder is an original or lies in one. Results are cached by identity.
 func (f *Folder) check(rel string, root *os.Root) error {
 	info, err := root.Stat(".")
 	if err != nil {
@@ -196,7 +207,7 @@ func (f *Folder) check(rel string, root *os.Root) error {
 	return nil
 }
 
-// at opens the folder in which a path's last element stands, for an operation on that element alone.
+// at opens the parent folder of a path, for an operation on the last element alone.
 func (f *Folder) at(path string) (folder *handle, name string, err error) {
 	rel, err := f.relative(path)
 	if err != nil {
@@ -209,7 +220,7 @@ func (f *Folder) at(path string) (folder *handle, name string, err error) {
 	return folder, filepath.Base(rel), err
 }
 
-// spare is an error if an entry of an open folder is an original. One that is not there is none.
+// spare is an error if an entry of an open folder is an original; a missing one is not.
 func (f *Folder) spare(path string, folder *handle, name string) error {
 	info, err := folder.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -262,7 +273,7 @@ func (f *Folder) Append(path string) (*os.File, error) {
 	return file, nil
 }
 
-// MkdirAll makes a folder and those above it that are not there, and makes each new one last.
+// MkdirAll makes a folder and the missing ones above it, and syncs each new one.
 func (f *Folder) MkdirAll(path string) error {
 	rel, err := f.relative(path)
 	if err != nil {
@@ -308,8 +319,8 @@ func (f *Folder) Mkdir(path string) error {
 	return folder.Mkdir(name, 0o777)
 }
 
-// Rename moves an entry of the folder to another place in it. What is there is replaced, unless it is an original. A link
-// that is there is replaced itself.
+// Rename moves an entry of the folder to another place in it. An existing entry is replaced, unless it is an original; a
+// link is replaced, not followed.
 func (f *Folder) Rename(from, to string) error {
 	source, name, err := f.at(from)
 	if err != nil {
@@ -330,7 +341,7 @@ func (f *Folder) Rename(from, to string) error {
 	return renameBetween(source, name, target, as)
 }
 
-// Remove removes a file or an empty folder. A link is removed itself.
+// Remove removes a file or an empty folder; a link is removed, not followed.
 func (f *Folder) Remove(path string) error {
 	folder, name, err := f.at(path)
 	if err != nil {
@@ -395,11 +406,14 @@ func (f *Folder) Lstat(path string) (fs.FileInfo, error) {
 }
 
 // SyncFolder makes what was renamed or removed in a folder last. Calls at the same time share one sync, which begins after
-// all of them.
+// all of them, also with those of Sync.
 func (f *Folder) SyncFolder(path string) error {
 	rel, err := f.relative(path)
 	if err != nil {
 		return err
+	}
+	if f.allAtOnce() {
+		return nil
 	}
 	return f.inRounds(rel, func() error {
 		if folder := f.kept(rel); folder != nil {
@@ -409,7 +423,7 @@ func (f *Folder) SyncFolder(path string) error {
 	})
 }
 
-// syncFolder syncs and closes. Some file systems cannot sync a folder: there is nothing to wait for then.
+// syncFolder syncs and closes. On file systems that cannot sync a folder it only closes.
 func syncFolder(folder *os.File, err error) error {
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ var attempts = map[string]func(f *Folder, path string) error{
 	"remove all":  func(f *Folder, path string) error { return f.RemoveAll(path) },
 }
 
-func TestFolder_NothingOutsideItAndNoOriginalIsChanged(t *testing.T) {
+func TestFolder_ChangesNothingOutsideAndNoOriginal(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		prepare func(s *scene)
@@ -150,7 +150,7 @@ func TestFolder_NothingOutsideItAndNoOriginalIsChanged(t *testing.T) {
 	}
 }
 
-func TestFolder_AnOriginalUnderAnotherNameIsNoTarget(t *testing.T) {
+func TestFolder_RefusesAnOriginalUnderAnotherName(t *testing.T) {
 	s := newScene(t)
 	if err := os.Link(s.path("zoo/a.onnx"), s.path("out/linked")); err != nil {
 		t.Skip(err)
@@ -166,7 +166,7 @@ func TestFolder_AnOriginalUnderAnotherNameIsNoTarget(t *testing.T) {
 	}
 }
 
-func TestFolder_ALinkThatChangesBetweenTwoOperationsIsSeen(t *testing.T) {
+func TestFolder_NoticesALinkChangedBetweenOperations(t *testing.T) {
 	s := newScene(t)
 	s.write("out/real/x")
 	s.link("real", "out/d")

@@ -26,7 +26,7 @@ func (b Buffer) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt copies p to offset off. What does not fit is refused whole, with io.ErrShortWrite.
+// WriteAt copies p to offset off. If p does not fit nothing is written, and the error is io.ErrShortWrite.
 func (b Buffer) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > int64(len(b)) || int64(len(p)) > int64(len(b))-off {
 		return 0, fmt.Errorf("write %d bytes at byte %d of a buffer of %d bytes: %w", len(p), off, len(b), io.ErrShortWrite)
@@ -50,7 +50,7 @@ func Equal(a, b io.ReaderAt, n int64) (bool, error) {
 	return true, nil
 }
 
-// Lazily is a tensor's bytes that are made when the first of them is read.
+// Lazily is a tensor whose bytes are computed when the first of them is read.
 func Lazily(make func() ([]byte, error)) io.ReaderAt { return &lazy{sync.OnceValues(make)} }
 
 type lazy struct{ bytes func() ([]byte, error) }

@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestBufferReadsAsIoReaderAtShould(t *testing.T) {
+func TestBuffer_ReadsAsReaderAt(t *testing.T) {
 	content := []byte("sixteen elements")
 	r := io.NewSectionReader(tensor.Buffer(content), 0, int64(len(content)))
 	if err := iotest.TestReader(r, content); err != nil {
@@ -18,7 +18,7 @@ func TestBufferReadsAsIoReaderAtShould(t *testing.T) {
 	}
 }
 
-func TestBufferKeepsItsBounds(t *testing.T) {
+func TestBuffer_KeepsItsBounds(t *testing.T) {
 	b := tensor.Buffer("12345678")
 	p := make([]byte, 4)
 	for _, c := range []struct {

@@ -106,7 +106,7 @@ func (d DType) Round(x float64) float64 {
 	return out[0]
 }
 
-// The canonical quiet NaN of each type: what every NaN result is written as.
+// The canonical quiet NaN of each type, as which every NaN result is written.
 const (
 	NaN64  uint64 = 0x7ff8000000000000
 	NaN32  uint32 = 0x7fc00000

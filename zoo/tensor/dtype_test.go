@@ -42,7 +42,7 @@ func encode16(t *testing.T, x float64, d tensor.DType) uint16 {
 	return binary.LittleEndian.Uint16(b[:])
 }
 
-func TestEvery16BitPatternSurvivesDecodeAndEncode(t *testing.T) {
+func TestDType_Every16BitPatternSurvivesDecodeAndEncode(t *testing.T) {
 	for _, n := range narrows {
 		for k := range 65536 {
 			bits := uint16(k)
@@ -70,7 +70,7 @@ func (n narrow) exact(bits uint16) *big.Float {
 	return new(big.Float).SetMantExp(new(big.Float).SetInt64(significand), max(exponent, 1)-bias-n.fraction)
 }
 
-func TestEvery16BitPatternHasItsValue(t *testing.T) {
+func TestDecode_Every16BitPatternHasItsValue(t *testing.T) {
 	for _, n := range narrows {
 		for k := range 65536 {
 			bits := uint16(k)
@@ -97,7 +97,7 @@ func TestEvery16BitPatternHasItsValue(t *testing.T) {
 
 // Between neighbours the half way point goes to the even one, and the float64 on either side of it to the nearer one;
 // a detour through float32 would take all three for the half way point.
-func TestRoundingIsToTheNearestAndToEven(t *testing.T) {
+func TestEncode_RoundsToNearestEven(t *testing.T) {
 	for _, n := range narrows {
 		for low := uint16(0); low < n.infinity; low++ {
 			high := low + 1 // after the largest number comes infinity, in place of the next power of two
@@ -127,7 +127,7 @@ func TestRoundingIsToTheNearestAndToEven(t *testing.T) {
 	}
 }
 
-func TestAnyFloat64IsRoundedAsTheOracleDoes(t *testing.T) {
+func TestEncode_RoundsAnyFloat64AsTheOracleDoes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200_000 {
 		x := math.Float64frombits(r.Uint64())
@@ -148,7 +148,7 @@ func TestAnyFloat64IsRoundedAsTheOracleDoes(t *testing.T) {
 	}
 }
 
-func TestExtremesAreEncoded(t *testing.T) {
+func TestEncode_Extremes(t *testing.T) {
 	for _, c := range []struct {
 		x         float64
 		f16, bf16 uint16
@@ -183,7 +183,7 @@ func TestExtremesAreEncoded(t *testing.T) {
 	}
 }
 
-func TestIntegersAreDecoded(t *testing.T) {
+func TestDecode_Integers(t *testing.T) {
 	for _, c := range []struct {
 		d    tensor.DType
 		b    []byte
@@ -209,7 +209,7 @@ func TestIntegersAreDecoded(t *testing.T) {
 	}
 }
 
-func TestWrongSizesAreRefused(t *testing.T) {
+func TestDType_RefusesWrongSizes(t *testing.T) {
 	for d := range tensor.DType(20) {
 		size := d.Size()
 		if err := tensor.Decode(make([]float64, 2), make([]byte, 2*size+1), d); err == nil {
@@ -226,7 +226,7 @@ func TestWrongSizesAreRefused(t *testing.T) {
 	}
 }
 
-func TestTypesHaveNamesAndSizes(t *testing.T) {
+func TestDType_NamesAndSizes(t *testing.T) {
 	got := ""
 	for d := range tensor.DType(18) {
 		got += fmt.Sprintf("%v:%d ", d, d.Size())

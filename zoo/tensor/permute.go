@@ -86,7 +86,8 @@ func (f Factor) Stored(shape []int64, perm []int) Factor {
 	return out
 }
 
-// varies says whether an axis whose index is worth from to to elements has a say in an element's channel.
+// varies says whether an axis, one step along which moves by from elements and all of which spans to elements, affects an
+// element's channel.
 func (f Factor) varies(from, to int64) bool {
 	block := f.Outer * f.Channels * f.Inner
 	return from < f.Inner*f.Channels && f.Inner < to || from < block*f.Blocks && block < to

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestPermutedReadsWhatATransposeGives(t *testing.T) {
+func TestPermuted_ReadsWhatATransposeGives(t *testing.T) {
 	stored := make(Buffer, 24)
 	for k := range stored {
 		stored[k] = byte(k)
@@ -29,7 +29,7 @@ func TestPermutedReadsWhatATransposeGives(t *testing.T) {
 	}
 }
 
-func TestStoredFactorsGiveEveryElementItsScale(t *testing.T) {
+func TestPermuted_FactorsGiveEveryElementItsScale(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
 		rank := 1 + rng.IntN(5)

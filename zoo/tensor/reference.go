@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// Reference is the plainest Backend: one goroutine, one element after the other, as Rescale's documentation says it.
-// It is slow and obvious; the others are compared with it.
+// Reference is the plainest Backend: one goroutine, one element after the other, as Rescale's documentation says it. It is
+// slow and simple; other backends are compared with it.
 type Reference struct{}
 
 // Name is "scalar reference".
@@ -19,7 +19,7 @@ func (r Reference) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt
 }
 
 // Range is Rescale for the elements from first up to end, at most job.Elements: others are neither read nor counted. It
-// finishes what another backend began.
+// finishes a job that another backend began.
 func (Reference) Range(ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale, first, end int64) (Tally, error) {
 	if err := job.Check(); err != nil {
 		return NewTally(), err
@@ -37,7 +37,7 @@ func (Reference) Range(ctx context.Context, dst io.WriterAt, src io.ReaderAt, jo
 	return tally, nil
 }
 
-// reference rescales the elements from element first on; before and after take their values.
+// reference rescales the elements from element first on; before and after receive their values.
 func reference(
 	ctx context.Context, dst io.WriterAt, src io.ReaderAt, job *Rescale, first int64, before, after []float64,
 ) (Tally, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor/tensortest"
 )
 
-func TestReferencePassesTheSuite(t *testing.T) { tensortest.Backend(t, tensor.Reference{}) }
+func TestReference_PassesTheSuite(t *testing.T) { tensortest.Backend(t, tensor.Reference{}) }
 
 // late is a source that has nothing before a byte.
 type late struct {
@@ -26,7 +26,7 @@ func (l late) ReadAt(p []byte, off int64) (int, error) {
 	return l.Buffer.ReadAt(p, off)
 }
 
-func TestReferenceFinishesWhatWasBegun(t *testing.T) {
+func TestReference_FinishesWhatWasBegun(t *testing.T) {
 	const n = 10_000
 	src, values := make(tensor.Buffer, 4*n), make([]float64, n)
 	for k := range values {

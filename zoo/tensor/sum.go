@@ -7,11 +7,10 @@ import (
 	"math"
 )
 
-// Sum describes one reduction of a stored tensor: for each channel c of Out, b·Channels + c of several blocks, the sum of W·s
-// over the channel's elements, with s as in Rescale. It is taken in float64 in an order that all backends share, so that
-// they give the same bits: element number j of a channel, counted as the tensor is stored, is added to the partial sum
-// j mod Ways, and the partial sums are added up at the end, the first one first. All of these additions are compensated
-// (Partial).
+// Sum describes one reduction of a stored tensor: for each channel c of Out, b·Channels + c of several blocks, the sum of
+// W·s over the channel's elements, with s as in Rescale. All backends add in float64 and in the same order, so that they
+// give the same bits. Element j of a channel, in stored order, is added to the partial sum j mod Ways. The partial sums are
+// added up at the end, the first one first. All of these additions are compensated (Partial).
 type Sum struct {
 	Rescale
 	Out Layout
@@ -35,7 +34,7 @@ func (s *Sum) Check() error {
 	return nil
 }
 
-// Partials are the job's partial sums, none of which has anything yet: Ways for each channel.
+// Partials are the job's partial sums, all zero: Ways for each channel.
 func (s *Sum) Partials() []Partial { return make([]Partial, s.Out.Blocks*s.Out.Channels*Ways) }
 
 // Partial is the partial sum to which element e is added.
@@ -55,20 +54,20 @@ func (s *Sum) Totals(partials []Partial) []float64 {
 			t.Add(p.Lost)
 		}
 		if totals[c] = t.Sum + t.Lost; math.IsNaN(totals[c]) {
-			totals[c] = math.NaN() // of one bit pattern
+			totals[c] = math.NaN() // with the canonical bit pattern
 		}
 	}
 	return totals
 }
 
-// Partial is a compensated sum, as Neumaier has it (Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen,
-// 1974): Lost is what the rounding of Sum has lost.
+// Partial is Neumaier's compensated sum (Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen, 1974):
+// Lost is the sum of the rounding errors of Sum.
 type Partial struct{ Sum, Lost float64 }
 
 // Add adds a number.
 func (p *Partial) Add(x float64) {
 	s := p.Sum + x
-	if math.Abs(p.Sum) >= math.Abs(x) { // keep what the larger term swallows
+	if math.Abs(p.Sum) >= math.Abs(x) { // the rounding error of the smaller term
 		p.Lost += (p.Sum - s) + x
 	} else {
 		p.Lost += (x - s) + p.Sum

@@ -1,6 +1,6 @@
-// Package tensor knows element types, the layouts in which weights store their channels, and what folding does to stored
-// weights: every element is multiplied by the scale of its channel, to be stored again (Rescale) or to be summed up
-// (Sum). A Backend does it.
+// Package tensor defines element types, the layouts in which weights store their channels, and the two operations of
+// folding on stored weights: to multiply every element by the scale of its channel (Rescale), and to sum such products up
+// (Sum). A Backend performs them.
 package tensor
 
 import (
@@ -102,7 +102,7 @@ func Elements(shape []int64) (int64, bool) {
 		}
 		empty = empty || d == 0
 	}
-	if empty { // whatever the others are, in any order
+	if empty { // regardless of the other extents
 		return 0, true
 	}
 	for _, d := range shape {
@@ -190,7 +190,8 @@ func (r *Rescale) Check() error {
 	return nil
 }
 
-// Tally counts what a rescale met. First* are the lowest element indices of each kind, -1 where there is none.
+// Tally counts exceptional elements of a rescale. First* are the lowest element indices of each kind, -1 where there is
+// none.
 type Tally struct {
 	NonFinite, FirstNonFinite int64 // NaN or infinite before
 	Overflow, FirstOverflow   int64 // finite before, infinite or NaN after
@@ -234,7 +235,7 @@ func first(a, b int64) int64 {
 
 // Backend rescales tensors and sums them up. All backends give the same bits for the same job.
 type Backend interface {
-	// Name says what does the work, for the report: "cpu, 8 workers", "cuda: NVIDIA H100".
+	// Name describes the backend, for the report: "cpu, 8 workers", "cuda: NVIDIA H100".
 	Name() string
 	// Rescale reads the job's elements from src (little endian, contiguous, from offset 0), and writes their new values
 	// to dst at the same offsets, in chunks of bounded size and in any order, each byte once. It may use several
@@ -248,7 +249,7 @@ type Backend interface {
 	Sum(ctx context.Context, src io.ReaderAt, job *Sum) ([]float64, error)
 }
 
-// Noter is a Backend that may have something to tell at the end of a run: a device that failed and was done without.
+// Noter is a Backend that may have notes for the end of a run: that a device failed, for example.
 type Noter interface {
 	Backend
 	// Notes are whole sentences without a full stop. It may be called at any time.
@@ -258,6 +259,6 @@ type Noter interface {
 // Closer is a Backend that holds a device.
 type Closer interface {
 	Backend
-	// Close gives the device back. No work may be under way, and none may come.
+	// Close releases the device. No call may be running or follow.
 	Close()
 }

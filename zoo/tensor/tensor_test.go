@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestElementsAreCountedWithoutOverflow(t *testing.T) {
+func TestElements_AreCountedWithoutOverflow(t *testing.T) {
 	for _, c := range []struct {
 		shape []int64
 		n     int64
@@ -34,7 +34,7 @@ func TestElementsAreCountedWithoutOverflow(t *testing.T) {
 	}
 }
 
-func TestAxisLayoutSplitsTheShape(t *testing.T) {
+func TestAxisLayout_SplitsTheShape(t *testing.T) {
 	shape := []int64{2, 3, 5, 7}
 	for axis, want := range []tensor.Layout{
 		{Blocks: 1, Outer: 1, Channels: 2, Inner: 105}, {Blocks: 1, Outer: 2, Channels: 3, Inner: 35},
@@ -51,7 +51,7 @@ func TestAxisLayoutSplitsTheShape(t *testing.T) {
 	}
 }
 
-func TestChannelFollowsTheNesting(t *testing.T) {
+func TestChannel_FollowsTheNesting(t *testing.T) {
 	l := tensor.Layout{Blocks: 2, Outer: 3, Channels: 4, Inner: 5}
 	e := int64(0)
 	for b := range l.Blocks {
@@ -71,7 +71,7 @@ func TestChannelFollowsTheNesting(t *testing.T) {
 	}
 }
 
-func TestScaleIsTheProductInOrder(t *testing.T) {
+func TestScale_IsTheProductInOrder(t *testing.T) {
 	one := tensor.Layout{Blocks: 1, Outer: 1, Channels: 1, Inner: 1}
 	factor := func(s float64) tensor.Factor { return tensor.Factor{Layout: one, Scale: []float64{s}} }
 	job := tensor.Rescale{DType: tensor.Float64, Elements: 1}
@@ -88,7 +88,7 @@ func TestScaleIsTheProductInOrder(t *testing.T) {
 	}
 }
 
-func TestTalliesJoinInAnyOrder(t *testing.T) {
+func TestTally_JoinsInAnyOrder(t *testing.T) {
 	a, b := tensor.NewTally(), tensor.NewTally()
 	a.Count(9, math.NaN(), math.NaN(), 1, tensor.Float32)
 	a.Count(5, math.Inf(1), math.Inf(1), 1, tensor.Float32)

@@ -35,7 +35,7 @@ func (r Result) Check() outcome.Check {
 	return c
 }
 
-// AlgebraVersion is that of the check: raised where it finds what it did not find before.
+// AlgebraVersion is the version of the check: raise it when the check finds more than before.
 const AlgebraVersion = 3
 
 // Algebra evaluates every region of the plan in both models, in float64, on probes, and compares. folded may be the model
@@ -45,7 +45,7 @@ const AlgebraVersion = 3
 //	8·(n+8)·u64·(S+S') + 8·u·w·S' + (n+8)·v·m
 //
 // where w is the number of weights, rounded once each, between a region's inputs and outputs, v the smallest number of
-// their type and m the largest number that goes in, or 1; with unrounded weights u and v are 0.
+// their type and m the largest input, or 1. With unrounded weights u and v are 0.
 func Algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan) (Result, error) {
 	return algebra(ctx, original, folded, plan, plan.Unit)
 }
@@ -77,9 +77,9 @@ func algebra(ctx context.Context, original, folded *model.Model, plan *fold.Plan
 	return r, nil
 }
 
-// comparisons are those of a plan's regions.
+// comparisons are the comparisons of a plan's regions.
 func comparisons(original, folded *model.Model, plan *fold.Plan, unit float64) (list []*comparison) {
-	consts, others := settle(original), settle(folded) // each model's own: what the plan took as known is not taken over
+	consts, others := settle(original), settle(folded) // each model's own: constants that planning evaluated are evaluated again
 	before, after := index(original), index(folded)
 	for _, region := range plan.Regions {
 		list = append(list, &comparison{
@@ -90,10 +90,10 @@ func comparisons(original, folded *model.Model, plan *fold.Plan, unit float64) (
 	return list
 }
 
-// freeExtent is given to extents that a model leaves free.
+// freeExtent replaces free extents of a model's inputs.
 const freeExtent = 64
 
-// settle gives the free extents of a model's inputs a size, so that the extents of values within agree with each other.
+// settle replaces the free extents of a model's inputs by one size, so that the extents of all values agree.
 func settle(m *model.Model) *op.Folder {
 	for _, v := range m.Graph.Inputs {
 		if v.Shape == nil {
@@ -115,7 +115,7 @@ func settle(m *model.Model) *op.Folder {
 	return consts
 }
 
-// names are a graph's values by name, those of graphs around it included.
+// names are a graph's values by name, with those of the graphs around it.
 type names map[string]*model.Value
 
 func index(m *model.Model) map[string]names {

@@ -16,7 +16,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify"
 )
 
-func TestAlgebraHoldsForEveryFoldOfRandomGraphs(t *testing.T) {
+func TestAlgebra_HoldsForRandomGraphs(t *testing.T) {
 	regions, largest := 0, 0.0
 	for seed := uint64(1); seed <= 800; seed++ {
 		random := []func(uint64, int) *model.Model{modeltest.Random, modeltest.RandomCut}[seed%2]
@@ -44,7 +44,7 @@ func TestAlgebraHoldsForEveryFoldOfRandomGraphs(t *testing.T) {
 }
 
 // Of a damaged graph some regions cannot be evaluated. None may differ.
-func TestAlgebraFindsNothingInWhatIsFoldedOfDamagedGraphs(t *testing.T) {
+func TestAlgebra_HoldsForDamagedGraphs(t *testing.T) {
 	passed := 0
 	seeds := []uint64{
 		10363, // a slope that widens its input
@@ -141,7 +141,7 @@ func whole(p parameters, c int, b float64) float64 { s, t := p.right(c); return 
 
 func output(o, _ int) int { return o }
 
-func TestAlgebraCatchesPlantedBugs(t *testing.T) {
+func TestAlgebra_CatchesPlantedBugs(t *testing.T) {
 	withEpsilon := func(f func(p parameters, c int) float64) (*model.Model, *model.Model) {
 		return afterConv(1, f, output, func(p parameters, c int, b float64) float64 { return f(p, c)*(b-p.mean[c]) + p.bias[c] })
 	}
@@ -245,7 +245,7 @@ func TestAlgebraCatchesPlantedBugs(t *testing.T) {
 	}
 }
 
-func TestAlgebraThatCannotRunIsNotPassed(t *testing.T) {
+func TestAlgebra_ThatCannotRunIsNotPassed(t *testing.T) {
 	b := modeltest.New(1)
 	y := b.Op("SomethingUnknown", []*model.Value{b.Input(1, 4)})
 	y.Name = "y"
@@ -259,7 +259,7 @@ func TestAlgebraThatCannotRunIsNotPassed(t *testing.T) {
 	}
 }
 
-func TestAlgebraHoldsWhereValuesAreGone(t *testing.T) {
+func TestAlgebra_HoldsWhereValuesAreGone(t *testing.T) {
 	first, last := []int64{0, 3, 1, 2}, []int64{0, 2, 3, 1}
 	for name, build := range map[string]func(b *modeltest.Builder) *model.Value{
 		"Transposes that cancel before a product": func(b *modeltest.Builder) *model.Value {
@@ -313,7 +313,7 @@ func TestAlgebraHoldsWhereValuesAreGone(t *testing.T) {
 }
 
 // A weight of more than 2^24 elements is read in parts, and a wrong element at its end is seen.
-func TestAlgebraProvesWeightsOfAnySize(t *testing.T) {
+func TestAlgebra_ProvesWeightsOfAnySize(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads 300 MB")
 	}

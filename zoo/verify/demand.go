@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/op"
 )
 
-// demand is what of a region is evaluated.
+// demand is the part of a region's inputs and outputs that is evaluated.
 type demand struct {
 	grids  map[string]op.Grid // of inputs and outputs; nil: all of them
 	before needs
@@ -19,7 +19,7 @@ type demand struct {
 // needs are the elements that are needed of each value of a side.
 type needs map[*model.Value]op.Grid
 
-// shape is that of a probe for an input.
+// shape is the shape of a probe of an input.
 func (d *demand) shape(name string, whole []int64) []int64 {
 	if g, ok := d.grids[name]; ok {
 		return g.Shape()
@@ -27,14 +27,14 @@ func (d *demand) shape(name string, whole []int64) []int64 {
 	return whole
 }
 
-// maxWhole bounds the multiplications of a region that is evaluated as a whole although parts of it would do.
+// maxWhole bounds the multiplications up to which a region is evaluated as a whole, although a part would be enough.
 const maxWhole = 1 << 21
 
-// demand chooses the positions of the outputs that are compared, and on how many probes. Along axes where what is in the
-// middle depends on all constants that the whole axis depends on, a few are taken: both ends, what is in the middle, and the
-// neighbour of the first if it may be at the border too. With a few of each axis they are all corners and edges, and some within. Along all other axes, those
-// of channels above all, every position is taken. So it is where operators treat positions otherwise than their neighbours, as
-// slices do, if that costs little.
+// demand chooses the positions of the outputs that are compared, and on how many probes. Along an axis whose middle depends
+// on all constants that the whole axis depends on, a few are taken: both ends, the middle, and the neighbour of the first
+// if it may be at the border too. A few positions of each axis cover all corners, edges and some of the interior. Along all
+// other axes, those of channels above all, every position is taken. The same goes for operators that do not treat
+// neighbouring positions alike, such as slices, if that costs little.
 func (c *comparison) demand(before, after *side, probed, outputs []string, shapes [][]int64, a attempt) *demand {
 	all := &demand{probes: otherProbes[:5]}
 	known := before.infer(shapes) && after.infer(shapes)
@@ -101,7 +101,7 @@ func (c *comparison) demand(before, after *side, probed, outputs []string, shape
 	return d
 }
 
-// few are a few positions of an axis, and those in the middle alone, period many; nil if there are hardly more. wide: the
+// few are some positions of an axis, and the period ones in the middle; nil if the axis has hardly more. wide: the
 // neighbour of the first is among them.
 func few(axis []op.Range, period int64, wide bool) (some, middle []op.Range) {
 	ends := period
@@ -126,8 +126,8 @@ func few(axis []op.Range, period int64, wide bool) (some, middle []op.Range) {
 	return some, middle
 }
 
-// wide says whether windows may lie over the border at the second position of an axis too. Where not, what stands there is
-// as what stands in the middle.
+// wide says whether windows may overlap the border at the second position of an axis too. If not, that position behaves
+// like the middle.
 func (s *side) wide() bool {
 	padded := 0 // windows, one behind the other
 	for _, n := range s.order {
@@ -159,10 +159,10 @@ func (s *side) wide() bool {
 	return padded > 1
 }
 
-// maxPeriod bounds the positions that stand for all others.
+// maxPeriod bounds the positions in the middle that represent all others.
 const maxPeriod = 64
 
-// period is after how many positions along an axis operators that enlarge images do the same again.
+// period is the number of positions after which operators that enlarge images repeat their pattern.
 func (s *side) period() int64 {
 	period := int64(1)
 	for _, n := range s.order {
@@ -177,7 +177,7 @@ func (s *side) period() int64 {
 	return period
 }
 
-// infer finds the shapes of a side's values, its inputs of the given shapes. false: some are not known.
+// infer finds the shapes of a side's values for inputs of the given shapes. The result is false if some are not known.
 func (s *side) infer(shapes [][]int64) bool {
 	s.shapes = map[*model.Value][]int64{}
 	cut := false
@@ -227,10 +227,10 @@ func (s *side) infer(shapes [][]int64) bool {
 	return true
 }
 
-// maxArgument bounds the elements of a constant that says what is computed, as indices do.
+// maxArgument bounds the elements of constants such as indices, whose values decide what is computed.
 const maxArgument = 1 << 16
 
-// argument is a constant, with its elements where they are few; nil for other values.
+// argument is a constant, with its elements if they are at most maxArgument; nil for other values.
 func (s *side) argument(v *model.Value) *op.Array {
 	if a, ok := s.arguments[v]; ok {
 		return a
@@ -295,7 +295,7 @@ func (s *side) needs(grids map[string]op.Grid) needs {
 	return out
 }
 
-// same says whether the same elements of the constants are needed, but for constants that have one number everywhere.
+// same says whether two demands need the same elements of the constants; constants with equal elements do not count.
 func (s *side) same(a, b needs) bool {
 	for v, g := range a {
 		if s.given(v) && !g.Equal(b[v]) && !(b[v] != nil && uniform(s.argument(v).Data)) {
@@ -305,7 +305,7 @@ func (s *side) same(a, b needs) bool {
 	return true
 }
 
-// uniform says whether there are numbers, and no two that differ.
+// uniform says whether there are elements, and all are equal.
 func uniform(data []float64) bool {
 	return len(data) > 0 && !slices.ContainsFunc(data, func(x float64) bool { return x != data[0] })
 }
@@ -341,7 +341,7 @@ func volume(shape []int64) float64 {
 	return x
 }
 
-// alike says whether all operators treat positions as they do their neighbours.
+// alike says whether all operators treat neighbouring positions alike.
 func (s *side) alike() bool {
 	return !slices.ContainsFunc(s.order, func(n *model.Node) bool {
 		o := op.Of(n)
@@ -349,7 +349,7 @@ func (s *side) alike() bool {
 	})
 }
 
-// affine says whether a side is an affine function of its inputs: of that two probes show all.
+// affine says whether a side is an affine function of its inputs: two probes suffice for that.
 func (s *side) affine() bool {
 	return !slices.ContainsFunc(s.order, func(n *model.Node) bool {
 		switch o := op.Of(n); {

@@ -47,8 +47,8 @@ func (c *comparison) shapes(probed []string, cut bool) ([][]int64, error) {
 	return out, nil
 }
 
-// freePosition is the extent that a free axis gets: one sample, some positions. One that has to be another makes the region
-// fail to evaluate.
+// freePosition is the extent that replaces a free axis other than the batch, which gets 1. If an operator needs another
+// extent, the region cannot be evaluated.
 func freePosition(axis int) int64 {
 	if axis == 0 {
 		return 1
@@ -56,7 +56,7 @@ func freePosition(axis int) int64 {
 	return freeExtent / 4
 }
 
-// wanted is a shape that a reader of a value takes.
+// wanted is a shape that a reader of the value accepts.
 func wanted(v *model.Value) ([]int64, bool) {
 	for _, u := range v.Uses {
 		wants := op.Of(u.Node).Wants
@@ -84,7 +84,7 @@ func (c *comparison) reach(spatial int) (extent, stride int64, alike bool) {
 		return 0, 0, false
 	}
 	extent, stride = 1, 1
-	pooled := map[*model.Value]bool{} // that have no positions any more
+	pooled := map[*model.Value]bool{} // values without positions
 	for _, n := range s.order {
 		behind := !slices.ContainsFunc(n.Inputs, func(v *model.Value) bool { return v != nil && !pooled[v] && !s.given(v) })
 		if behind || global(n, spatial+2) {
@@ -135,7 +135,7 @@ func global(n *model.Node, rank int) bool {
 // largest is the largest of some numbers and 1.
 func largest(list []int64) int64 { return slices.Max(append([]int64{1}, list...)) }
 
-// varies says whether a constant is not the same at all positions.
+// varies says whether a constant differs between positions.
 func (c *comparison) varies(v *model.Value, spatial int) bool {
 	if v == nil {
 		return false

@@ -1,6 +1,5 @@
-// Package verify proves a folded model: that every rescaled weight has the right bits (Parity), that every part of the
-// graph that changed computes what it computed (Algebra), and, in its package predict, that the whole model predicts what
-// the original predicts.
+// Package verify proves a folded model. Parity: every rescaled weight has the right bits. Algebra: every changed part of
+// the graph computes the same as before. And, in its package predict, the whole model predicts the same as the original.
 package verify
 
 import (
@@ -20,11 +19,11 @@ import (
 // ErrMismatch says that a backend and the reference disagree.
 var ErrMismatch = errors.New("backend and reference disagree")
 
-// ParityVersion is that of the check: raised where it finds what it did not find before.
+// ParityVersion is the version of the check: raise it when the check finds more than before.
 const ParityVersion = 1
 
-// Parity is a Backend that lets another one work and compares what it writes, bit by bit, with what the scalar reference
-// makes of the same elements, before it is written.
+// Parity is a Backend around another one: it compares each chunk that the other one computes, bit by bit, with the scalar
+// reference's result for the same elements, before the chunk is written.
 type Parity struct {
 	backend  tensor.Backend
 	compared atomic.Int64
@@ -55,7 +54,7 @@ func (p *Parity) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]f
 	if err != nil {
 		return nil, err
 	}
-	want, err := tensor.Reference{}.Sum(ctx, src, job)
+	want, err := sums(ctx, src, job)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +67,7 @@ func (p *Parity) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) ([]f
 	return got, nil
 }
 
-// checked compares chunks on their way to dst.
+// checked is an io.WriterAt that compares chunks before it passes them to dst.
 type checked struct {
 	parity *Parity
 	dst    io.WriterAt
@@ -95,7 +94,7 @@ func (c *checked) WriteAt(got []byte, off int64) (int, error) {
 	return c.dst.WriteAt(got, off)
 }
 
-// compare compares elements, from first on, with what they have to be.
+// compare compares elements, from first on, with the reference.
 func (c *checked) compare(got, raw []byte, first int64, b *room) error {
 	size := c.job.DType.Size()
 	for len(raw) > 0 {
@@ -125,7 +124,7 @@ func (c *checked) compare(got, raw []byte, first int64, b *room) error {
 // shortRun is how many elements have to share their scale for it to be hoisted out of the loop.
 const shortRun = 16
 
-// shared is how many elements from e on have one scale in every factor; 1 where that is too few to be worth it.
+// shared is the number of elements from e on that have the same scale in every factor; 1 if they are fewer than shortRun.
 func (c *checked) shared(e int64) int64 {
 	n := int64(math.MaxInt64)
 	for k := range c.job.Factors {
@@ -170,7 +169,7 @@ func times(w []byte, s float64) uint32 {
 // in a core's nearest cache.
 const step = 2048
 
-// room is what comparing takes.
+// room holds the buffers of a comparison.
 type room struct {
 	raw           [128 << 10]byte // read at once
 	want          [step * 8]byte

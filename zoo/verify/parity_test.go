@@ -41,11 +41,11 @@ func (w wrong) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, jo
 	return w.Backend.Rescale(ctx, flipped{dst, w.at}, src, job)
 }
 
-func TestParityOfTheRealBackendHolds(t *testing.T) {
+func TestParity_OfTheRealBackendHolds(t *testing.T) {
 	tensortest.Backend(t, verify.NewParity(cpu.New(2)))
 }
 
-func TestParityNamesTheElementAndBothBitPatterns(t *testing.T) {
+func TestParity_NamesTheElementAndBothBitPatterns(t *testing.T) {
 	const n = 100_000
 	raw := make([]byte, 4*n)
 	for k := range n {
@@ -88,7 +88,7 @@ func (m miscounting) Sum(ctx context.Context, src io.ReaderAt, job *tensor.Sum) 
 	return sums, err
 }
 
-func TestParityNamesTheSumAndBothValues(t *testing.T) {
+func TestParity_NamesTheSumAndBothValues(t *testing.T) {
 	job := &tensor.Sum{Out: tensor.Layout{Blocks: 1, Outer: 1, Channels: 5, Inner: 10}, Rescale: tensor.Rescale{DType: tensor.Float32, Elements: 50}}
 	src := bytes.NewReader(bytes.Repeat([]byte{0, 0, 0x80, 0x3f}, 50)) // ones
 	for c := range 5 {

@@ -254,7 +254,7 @@ func count(t *testing.T) uint64 {
 	return n
 }
 
-func TestNoMistakeGetsThroughThatWholeEvaluationFinds(t *testing.T) {
+func TestMistakes_ThatWholeEvaluationFindsAreFound(t *testing.T) {
 	for _, how := range []struct {
 		name  string
 		small float64

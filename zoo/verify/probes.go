@@ -9,16 +9,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// probe fills the inputs of a region, with the random numbers that follow from its seed.
+// probe fills the inputs of a region, with random numbers from its seed.
 type probe struct {
 	seed uint64
 	fill func(*rand.Rand, *op.Array)
 }
 
-// The inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere, and zeros a
-// wrong bias: together they show all of an affine function, and one element alone shows what is small beside others. What is
-// behind an activation, the opposite of the noise shows where the noise does not; what is large shows both sides of a
-// saturation.
+// The inputs of a region, in the order in which they are tried. Noise with a mean shows a wrong weight anywhere, and zeros
+// show a wrong bias: together they suffice for an affine function. A single element shows errors that are small beside
+// others. Behind an activation that passes one sign only, the negated noise reaches what the noise does not; large numbers
+// reach both sides of a saturation.
 var (
 	noise, opposite, zeros         = probe{0, normal}, probe{0, negated(normal)}, probe{1, constant(0)}
 	first, middle, last            = probe{2, oneHot(0)}, probe{3, oneHot(0.5)}, probe{4, oneHot(1)}
@@ -35,8 +35,9 @@ const (
 	perElement = 6
 )
 
-// chosen are the probes of a region that takes work multiplications for each and has so many elements of constants: all, or
-// as many as small and perElement grant, but two for an affine function and five for others. few: no more than that.
+// chosen are the probes of a region that takes work multiplications for each probe and has so many elements of constants:
+// as many as small and perElement allow, but at least two for an affine function and five for others. With few, it is no
+// more than these.
 func chosen(work, constants, small float64, affine, few bool) []probe {
 	list, least := otherProbes, 5
 	if affine {
@@ -72,7 +73,7 @@ func constant(x float64) func(*rand.Rand, *op.Array) {
 	}
 }
 
-// oneHot is 1 at one position of every channel, at that part of the way from the first corner to the last.
+// oneHot is 1 at one position of every channel, at that fraction of the way from the first corner to the last.
 func oneHot(at float64) func(*rand.Rand, *op.Array) {
 	return func(_ *rand.Rand, a *op.Array) {
 		plane := 1
@@ -87,7 +88,7 @@ func oneHot(at float64) func(*rand.Rand, *op.Array) {
 	}
 }
 
-// scaled is noise from zero to a number.
+// scaled is uniform noise between 0 and x.
 func scaled(x float64) func(*rand.Rand, *op.Array) {
 	return func(rng *rand.Rand, a *op.Array) {
 		for k := range a.Data {
@@ -96,8 +97,8 @@ func scaled(x float64) func(*rand.Rand, *op.Array) {
 	}
 }
 
-// around is near a number everywhere: so near that what is multiplied and added up has the sign that it would have of the
-// number alone, and with the opposite number the opposite.
+// around is near x everywhere: so near that sums of products have the sign that they would have for x exactly, and the
+// opposite sign for −x.
 func around(x float64) func(*rand.Rand, *op.Array) {
 	return func(rng *rand.Rand, a *op.Array) {
 		for k := range a.Data {
@@ -128,7 +129,7 @@ func integers(rng *rand.Rand, v *model.Value, a *op.Array) {
 	}
 }
 
-// rows is how many rows all tables have that a value takes rows of, if it does nothing else.
+// rows is the smallest number of rows of the tables that the value indexes, if it is used for nothing else.
 func rows(v *model.Value) (count int64, ok bool) {
 	count = math.MaxInt64
 	for _, u := range v.Uses {

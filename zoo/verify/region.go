@@ -28,22 +28,22 @@ type comparison struct {
 
 var errDiffers = errors.New("differs")
 
-// Bounds for the numbers that a side of a region holds at a time: maxLight where any number of workers may need as many,
-// maxHeld where it is one at a time in the whole process.
+// Bounds of the numbers that a side of a region holds at a time: maxLight if all workers may hold as many, maxHeld if only
+// one region in the whole process does.
 const (
 	maxLight = 1 << 21
 	maxHeld  = 1 << 26
 )
 
-// large is the one place for a region that needs much memory.
+// large admits one region at a time that needs much memory.
 var large = make(chan struct{}, 1)
 
-// attempt is a way to evaluate a region.
+// attempt says how a region is evaluated.
 type attempt struct {
-	cut   bool // large images are made smaller, where that shows as much
-	apart bool // demanded positions alone are evaluated
+	cut   bool // large images are cropped, if that shows as much
+	apart bool // only demanded positions are evaluated
 	limit int  // of numbers held by a side
-	few   bool // no more probes than have to be
+	few   bool // only as many probes as are necessary
 }
 
 // run compares, and is the largest share of the limit that was used. It evaluates demanded positions, or whole values where
@@ -69,7 +69,7 @@ func (c *comparison) run(ctx context.Context) (share float64, err error) {
 	return share, err
 }
 
-// uncut says that the region's images are not cut.
+// uncut says that the region's images are evaluated at full size.
 func (c *comparison) uncut() bool {
 	cut, err := c.shapes(c.probed(), true)
 	if err != nil {
@@ -79,7 +79,7 @@ func (c *comparison) uncut() bool {
 	return err != nil || slices.EqualFunc(cut, whole, slices.Equal[[]int64])
 }
 
-// alone compares while no other region needs much memory.
+// alone compares while it holds large.
 func (c *comparison) alone(ctx context.Context, a attempt) (share float64, err error) {
 	select {
 	case large <- struct{}{}:
@@ -174,16 +174,16 @@ func seen(inputs [][]*op.Array, drawn []*op.Array) bool {
 	return false
 }
 
-// twin is the number of an earlier input that is the same value in the folded model, if other regions show that it is the
-// same in the original; -1 where there is none.
+// twin is the index of an earlier input that is the same value in the folded model, if other regions prove that the two are
+// equal in the original; −1 if there is none.
 func (c *comparison) twin(earlier []string, name string) int {
 	return slices.IndexFunc(earlier, func(other string) bool {
 		return c.region.Folded(other) == c.region.Folded(name) && c.shown(other, name)
 	})
 }
 
-// shown says whether regions that hold show two values of the original to be the same: one is what a region makes of the
-// other, and the folded model has one value for both.
+// shown says whether proven regions show that two values of the original are equal: a region computes one from the other,
+// and the folded model has one value for both.
 func (c *comparison) shown(a, b string) bool {
 	target, same := c.region.Folded(a), map[string]bool{a: true}
 	for grew := true; grew; {
@@ -221,8 +221,8 @@ func (c *comparison) probed() []string {
 	return out
 }
 
-// outputs are those of the region that have to agree. What follows from shapes and is gone from the folded model is none:
-// what read it is in a region of its own.
+// outputs are the outputs of the region that have to agree. A value that follows from shapes and that the folded model
+// lacks is left out: its readers are in a region of their own.
 func (c *comparison) outputs() []string {
 	var out []string
 	for _, name := range c.region.Outputs {
@@ -236,8 +236,8 @@ func (c *comparison) outputs() []string {
 	return out
 }
 
-// subnormal is the distance between the smallest numbers of the type with that unit roundoff: weights as small are rounded
-// by half of it, whatever they are.
+// subnormal is the distance between the subnormal numbers of the type with that unit roundoff: tiny weights are rounded by
+// up to half of it.
 func subnormal(unit float64) float64 {
 	for _, d := range []tensor.DType{tensor.BFloat16, tensor.Float16, tensor.Float32} {
 		if unit >= d.Unit() {
@@ -283,7 +283,7 @@ func (c *comparison) compare(name string, x, y measured, probe int, largest floa
 	return share, nil
 }
 
-// sides are the region in both models.
+// sides are the two sides of the comparison: the region in each model.
 func (c *comparison) sides(probed, outputs []string, limit int) (before, after *side, err error) {
 	for _, name := range append(slices.Clone(probed), outputs...) {
 		if c.before[name] == nil || c.after[c.region.Folded(name)] == nil {
@@ -302,7 +302,7 @@ func (c *comparison) sides(probed, outputs []string, limit int) (before, after *
 	return before, after, nil
 }
 
-// list are the values of some names, as the model calls them.
+// list are the values with some names; called gives a name in this model.
 func (n names) list(of []string, called func(string) string) []*model.Value {
 	var out []*model.Value
 	for _, name := range of {

@@ -11,16 +11,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// side is the region in one of the models.
+// side is a region in one of the two models.
 type side struct {
 	consts          *op.Folder // of this model
 	probed, names   []string   // of inputs and outputs, in the original
 	inputs, outputs []*model.Value
 	called          map[string]*model.Value
-	order           []*model.Node // between inputs and outputs, as they can be evaluated
+	order           []*model.Node // from inputs to outputs, in the order of evaluation
 	shapes          map[*model.Value][]int64
 	arguments       map[*model.Value]*op.Array
-	known           map[*model.Value]*op.Array // of inputs of nodes, as far as they are known beforehand
+	known           map[*model.Value]*op.Array // inputs of nodes that are known before evaluation
 	products        op.Products
 	limit           int // of numbers held
 }
@@ -36,7 +36,7 @@ func newSide(values names, consts *op.Folder, inputs, outputs []string, called f
 
 func (s *side) value(name string) *model.Value { return s.called[name] }
 
-// sort finds the nodes.
+// sort finds the nodes between inputs and outputs, in the order of evaluation.
 func (s *side) sort() error {
 	seen := map[*model.Node]bool{}
 	var visit func(v *model.Value) error
@@ -74,8 +74,8 @@ func (s *side) sort() error {
 	return nil
 }
 
-// given says whether a value is there before any node is evaluated: a stored constant, or what follows from shapes and
-// indices. Other expressions of constants are evaluated with their magnitudes.
+// given says whether a value is known before any node is evaluated: a stored constant, or a value that follows from shapes
+// and indices. Other expressions of constants are evaluated, for their magnitudes.
 func (s *side) given(v *model.Value) bool {
 	if v.Const != nil {
 		return true
@@ -103,7 +103,7 @@ func (m measured) of(probe int) (value, magnitude *op.Array) {
 	return m.value[probe], m.magnitude[probe]
 }
 
-// size is how many numbers it holds.
+// size is the number of elements that it holds, magnitudes included.
 func (m measured) size() (numbers int) {
 	for _, a := range m.value {
 		numbers += 2 * len(a.Data)
@@ -111,7 +111,7 @@ func (m measured) size() (numbers int) {
 	return numbers
 }
 
-// part is a value of which only some elements are asked for.
+// part is the elements of a grid of the value.
 func (m measured) part(grid op.Grid) (measured, error) {
 	if grid == nil || m.grid == nil || m.grid.Equal(grid) {
 		return m, nil
@@ -138,11 +138,11 @@ type evaluation struct {
 	*side
 	needs   needs // nil: of all
 	values  map[*model.Value]measured
-	readers map[*model.Value]int // that are still to come
+	readers map[*model.Value]int // readers that are not evaluated yet
 	held    int
 }
 
-// evaluate computes the outputs of the probes, as far as they are demanded.
+// evaluate computes the demanded parts of the outputs, on all probes.
 func (s *side) evaluate(ctx context.Context, d *demand, needed needs, inputs [][]*op.Array) ([]measured, error) {
 	e := &evaluation{side: s, values: map[*model.Value]measured{}, readers: map[*model.Value]int{}}
 	if d.grids != nil {
@@ -200,7 +200,7 @@ func (e *evaluation) run(ctx context.Context, d *demand, inputs [][]*op.Array) (
 	return results, nil
 }
 
-// grant fails if so many more numbers are not to be held.
+// grant fails if so many more numbers exceed the side's limit.
 func (e *evaluation) grant(numbers float64, what any) error {
 	if float64(e.held)+numbers > float64(e.limit) {
 		return fmt.Errorf("the region holds more than %d numbers at %v: %w", e.limit, what, op.ErrTooLarge)
@@ -270,7 +270,7 @@ func (e *evaluation) node(ctx context.Context, n *model.Node) error {
 			return err
 		}
 		size := 2 * volume(grid.Shape()) * float64(probes)
-		if !op.InParts(n, needed, grid) { // it is computed as a whole
+		if !op.InParts(n, needed, grid) { // the operator is evaluated as a whole
 			size += 2 * volume(e.shapes[v])
 			for _, s := range shapes {
 				size += 2 * volume(s)
@@ -372,7 +372,7 @@ func (e *evaluation) inputsOf(n *model.Node, grids []op.Grid) (read []*measured,
 	return read, terms, weights, probes, nil
 }
 
-// at are what is read on a probe.
+// at are the values and magnitudes that are read on a probe.
 func at(read []*measured, probe int) (values, magnitudes []*op.Array) {
 	values, magnitudes = make([]*op.Array, len(read)), make([]*op.Array, len(read))
 	for k, m := range read {
@@ -383,7 +383,7 @@ func at(read []*measured, probe int) (values, magnitudes []*op.Array) {
 	return values, magnitudes
 }
 
-// whole says whether all elements are integers, as a value's type may only claim.
+// whole says whether all elements are integers: a file may declare a type wrongly.
 func whole(a *op.Array) bool {
 	return !slices.ContainsFunc(a.Data, func(x float64) bool { return x != math.Trunc(x) })
 }

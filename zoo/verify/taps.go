@@ -8,8 +8,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 )
 
-// Taps are the values that go into the saturating activations behind a model's outputs. A detector whose outputs all lie at
-// 1e-7 says nothing; what its Sigmoid reads does.
+// Taps are the values that go into the saturating activations behind a model's outputs. Outputs of a detector near 1e-7
+// hide differences; the inputs of its Sigmoid show them.
 func Taps(original, folded *model.Model) []predict.Tap {
 	var taps []predict.Tap
 	foreign := original.Foreign()

@@ -13,7 +13,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// chunk is how many elements of a weight are at hand at a time.
+// chunk is the number of elements of a weight that are in memory at a time.
 const chunk = 1 << 14
 
 // reader reads a constant's elements, factors applied but not rounded, from first to last.
@@ -27,10 +27,10 @@ type reader struct {
 	raw      [chunk * 8]byte
 }
 
-// readers keeps the room of those that are done.
+// readers is a pool of readers, for their buffers.
 var readers = sync.Pool{New: func() any { return new(reader) }}
 
-// newReader reads from the first element on; release gives its room back.
+// newReader reads from the first element on; release returns it to the pool.
 func newReader(c *model.Constant) (*reader, error) {
 	size, ok := c.Elements()
 	if !ok || c.Data == nil && int64(len(c.Values)) != size || c.Data != nil && c.DType.Size() == 0 {
@@ -46,7 +46,7 @@ func (r *reader) release() {
 	readers.Put(r)
 }
 
-// take reads so many elements.
+// take reads the next len(dst) elements.
 func (r *reader) take(dst []float64) error {
 	for len(dst) > 0 {
 		n := copy(dst, r.ahead)
@@ -67,7 +67,7 @@ func (r *reader) take(dst []float64) error {
 	return nil
 }
 
-// skip goes to an element.
+// skip continues at an element.
 func (r *reader) skip(to int64) {
 	done := r.next - int64(len(r.ahead))
 	if to >= done && to <= r.next {
@@ -106,7 +106,7 @@ func (r *reader) decode(dst []float64) error {
 	return nil
 }
 
-// constantPart is what a constant holds at the elements of a grid.
+// constantPart are the elements of a grid of a constant.
 func constantPart(c *model.Constant, grid op.Grid) (*op.Array, error) {
 	out, err := op.NewArray(grid.Shape())
 	if err != nil {
@@ -159,10 +159,10 @@ func constantPart(c *model.Constant, grid op.Grid) (*op.Array, error) {
 // weight is the left operand of products: its elements in order, and their magnitudes where they are not the absolute values.
 type weight struct{ value, magnitude source }
 
-// source is read from first to last.
+// source yields elements in order.
 type source interface{ take(dst []float64) error }
 
-// list is a source that is at hand.
+// list is a source in memory.
 type list struct{ rest []float64 }
 
 func (l *list) take(dst []float64) error {
@@ -369,11 +369,16 @@ func (e *evaluation) group(l *op.Linear, w *weight, b, m *op.Columns, values, ma
 	return nil
 }
 
-// turn makes columns of rows.
+// turn makes columns of rows, a few columns at a time, since where they go to lies far apart.
 func turn(dst, src []float64, rows, columns int) {
-	for r := range rows {
-		for c, x := range src[r*columns:][:columns] {
-			dst[c*rows+r] = x
+	for first := 0; first < columns; first += 64 {
+		few := min(64, columns-first)
+		for r := range rows {
+			to := first*rows + r
+			for _, x := range src[r*columns+first:][:few] {
+				dst[to] = x
+				to += rows
+			}
 		}
 	}
 }

@@ -43,7 +43,7 @@ type caffeNet struct {
 	text        strings.Builder
 	weights     []byte
 	shapes      map[string][]int64 // of blobs
-	read        map[string]bool    // blobs that somebody else reads: nobody may write over them
+	read        map[string]bool    // blobs that others read: no layer may overwrite them
 	count       int
 	style       int  // of the text: lines, lines with comments and tabs, one line a layer
 	definitions bool // the caffemodel says of layers what the prototxt says
@@ -230,7 +230,7 @@ func (c *caffeNet) encode(b caffeBlob) []byte {
 	return m
 }
 
-// over is where a layer of one bottom writes: over it, where nobody else reads that, or a new blob.
+// over is the top of a layer of one bottom: the bottom itself if no other layer reads it, or a new blob.
 func (c *caffeNet) over(x, name string) string {
 	if !c.read[x] && c.either() {
 		return x

@@ -16,9 +16,10 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Checkpoint writes one small checkpoint of torch.save into a folder, a ZIP file or one in the older form, and returns its
-// path: a state dict, or several with other things beside them; parameters, tensors that share a storage, and tensors whose
-// axes are stored in another order; or an index with its shards. Equal seeds make equal files, which torch.load(weights_only=True) loads.
+// Checkpoint writes one small checkpoint of torch.save into a folder and returns its path: a ZIP file, a file in the older
+// form, or an index with its shards. It holds one state dict, or several beside other objects, with parameters, tensors
+// that share a storage, and tensors with permuted axes. Equal seeds make equal files, which torch.load(weights_only=True)
+// loads.
 func Checkpoint(seed uint64, folder string) (path string, o format.Options, err error) {
 	s := newState(seed)
 	c := &checkpoint{state: s}

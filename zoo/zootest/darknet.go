@@ -118,8 +118,8 @@ type darknet struct {
 	text        strings.Builder
 	weights     []byte
 	header      []uint32
-	c, h, w     int      // what the last layer hands on
-	layers      [][3]int // what each layer hands on
+	c, h, w     int      // the last layer's output
+	layers      [][3]int // each layer's output
 	bare        bool     // [batchnorm] stores no biases
 	untidy      bool     // the text is written as people write it
 	activations string
@@ -177,7 +177,7 @@ func (d *darknet) section(kind string, options ...any) {
 	d.text.WriteString(pick("\n", "\n", ""))
 }
 
-// put says what the layer hands on.
+// put sets the layer's output.
 func (d *darknet) put(c, h, w int) {
 	d.c, d.h, d.w = c, h, w
 	d.layers = append(d.layers, [3]int{c, h, w})

@@ -15,7 +15,7 @@ import (
 )
 
 // Safetensors writes one small checkpoint into a folder, one .safetensors file or an index with its shards, and returns its
-// path: tensors of a convolutional network with pairs that say where its normalisations are, or of a language model with
+// path. It holds the tensors of a convolutional network, with pairs for its normalisations, or of a language model, with
 // its config.json. Equal seeds make equal files.
 func Safetensors(seed uint64, folder string) (path string, o format.Options, err error) {
 	s := newState(seed)

@@ -14,14 +14,15 @@ func init() {
 	rules["CuDNNBatchNorm"] = bn
 }
 
-// minEpsilon is the least ε that cuDNN takes: layers that it computes use at least that, others what is written.
+// minEpsilon is the smallest ε that cuDNN accepts: layers computed by cuDNN use at least that, others the value in the
+// file.
 const minEpsilon = 1e-5
 
 // bn is the batch normalisation of two families of forks.
 //
-// PSPNet's (layers/bn_layer.cpp of yjxiong's and hszhao's Caffe), which SyncBN computes over several devices and
-// CuDNNBatchNorm of GENet and SKNet by cuDNN, has the weights γ, β, mean and variance, and in phase TEST, or where it is
-// frozen, normalises with those: y = γ·(x − mean)/√(variance + eps) + β.
+// PSPNet's (layers/bn_layer.cpp of yjxiong's and hszhao's Caffe) has the weights γ, β, mean and variance. In phase TEST, or
+// if it is frozen, it is y = γ·(x − mean)/√(variance + eps) + β. SyncBN is the same over several devices, and
+// CuDNNBatchNorm of GENet and SKNet the same by cuDNN.
 //
 // SegNet's has two weights, and is y = scale·x + shift once its statistics are merged into those, which bn_mode INFERENCE
 // says; otherwise it normalises with the statistics of the batch.
@@ -47,7 +48,7 @@ func bn(b *builder) error {
 	case len(b.layer.weights) == 2 && !merged:
 		return opaque("without bn_mode: INFERENCE it normalises with the statistics of the batch")
 	case !merged && epsilon < float32Of(minEpsilon):
-		return opaque(fmt.Sprintf("eps is %g, in whose place cuDNN takes %g", float32(epsilon), minEpsilon))
+		return opaque(fmt.Sprintf("eps is %g, but cuDNN uses at least %g", float32(epsilon), minEpsilon))
 	}
 	if err := b.wants(n); err != nil {
 		return err
@@ -99,7 +100,7 @@ func (b *builder) channels(k int) (int64, error) {
 	return extents[0], few(extents[0])
 }
 
-// few bounds the channels whose statistics are read when a net is opened.
+// few refuses more channels than statistics are read for when a net is opened.
 func few(channels int64) error {
 	if channels > maxSmall {
 		return fmt.Errorf("%d channels: %w", channels, format.ErrLimit)

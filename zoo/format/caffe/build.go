@@ -12,7 +12,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// domain is that of layers which ONNX has no operators for.
+// domain is the domain of nodes for layers without an equivalent in ONNX.
 const domain = "caffe"
 
 // opset is the version of ONNX's operators that layers are written with.
@@ -31,13 +31,13 @@ func (o opaque) Is(target error) bool { return target == errOpaque }
 // built is what a layer became in the graph.
 type built struct {
 	nodes  []*model.Node
-	forms  []string            // type and attributes of each node, which the file fixes
+	forms  []string            // type and attributes of each node, which must not change
 	consts [][]*model.Constant // of each node, by input: those that are constants
-	reads  [][]model.Use       // of each bottom, the inputs of nodes that it is
-	makes  []model.Use         // of each top, the output of a node that it is
+	reads  [][]model.Use       // for each bottom, the inputs of nodes that read it
+	makes  []model.Use         // for each top, the output of a node that produces it
 	main   *model.Node         // the node that reads the weights
 	place  map[int]int         // main's input k is weight place[k]
-	factor float64             // by which the weights are larger than the inputs that they are; 0 stands for 1
+	factor float64             // a weight is factor times the constant in the graph; 0 stands for 1
 	gains  string              // the parameters whose bias_term true gives the layer one more weight; "" if nothing does
 }
 
@@ -51,13 +51,13 @@ type builder struct {
 	values  map[*blob]*model.Value
 	layer   *layer
 	asked   []*params // of the layer
-	unasked string    // a parameter of the layer that nobody knows
+	unasked string    // a parameter of the layer that is not known
 }
 
-// rules write layers by their type.
+// rules build the nodes of a layer, by its type.
 var rules = map[string]func(*builder) error{}
 
-// build makes the graph of a net whose layers know their weights.
+// build makes the graph of a net whose layers have been matched with their weights.
 func build(net *network, weights *weightsFile) (*builder, error) {
 	m := &model.Model{Opset: map[string]int64{"": opset}}
 	m.Graph = &model.Graph{Name: net.name, Model: m}
@@ -91,7 +91,7 @@ func build(net *network, weights *weightsFile) (*builder, error) {
 	return b, nil
 }
 
-// maxAxes is the most that Caffe lets a blob have.
+// maxAxes is Caffe's limit on the axes of a blob (kMaxBlobAxes).
 const maxAxes = 32
 
 // inputs makes the blobs of an input layer inputs of the graph.
@@ -110,7 +110,7 @@ func (b *builder) inputs(l *layer) error {
 	return nil
 }
 
-// build writes one layer.
+// build adds the nodes of one layer.
 func (b *builder) build(l *layer) error {
 	b.layer, b.asked, b.unasked = l, nil, ""
 	nodes, consts := len(b.graph.Nodes), len(b.graph.Consts)
@@ -140,7 +140,7 @@ func (b *builder) build(l *layer) error {
 	return nil
 }
 
-// trains says whether the layer computes as in training although the net of phase TEST has it.
+// trains says whether the layer of the net of phase TEST computes as in training.
 func (l *layer) trains() bool {
 	return slices.ContainsFunc(l.text.all("phase"), func(f *field) bool { return f.value == "TRAIN" || f.value == "0" })
 }
@@ -151,7 +151,7 @@ var keepShape = map[string]bool{
 	"Normalize": true, "Power": true, "Scale": true, "Threshold": true, "Eltwise": true,
 }
 
-// opaque writes the layer as one node that nothing is known of but its type, and perhaps why.
+// opaque writes the layer as one node of unknown meaning; why says what is not understood.
 func (b *builder) opaque(why string) {
 	l := b.layer
 	var in []*model.Value
@@ -176,8 +176,8 @@ func (b *builder) opaque(why string) {
 	b.tops(n)
 }
 
-// perChannel says whether the layer's weights are vectors with one element for each channel, at least two of them, and at
-// most some single numbers beside: scales, shifts and statistics.
+// perChannel says whether the layer's weights look like scales, shifts and statistics: at least two vectors with one
+// element for each channel, and otherwise single numbers only.
 func (b *builder) perChannel() bool {
 	channels, vectors := int64(-1), 0
 	for _, w := range b.layer.weights {
@@ -201,7 +201,7 @@ func (b *builder) perChannel() bool {
 	return len(in) < 2 || in[1] < 0 || in[1] == channels
 }
 
-// finish names the layer's values and notes how it stands in the graph.
+// finish names the layer's values and records which nodes, inputs and outputs are the layer's.
 func (b *builder) finish() {
 	l := b.layer
 	for k, u := range l.makes {
@@ -236,7 +236,7 @@ func (b *builder) finish() {
 	}
 	for _, x := range l.in {
 		uses := readers[b.values[x]]
-		if same[x] == len(uses) { // each bottom has a reader of its own
+		if same[x] == len(uses) { // every bottom is read by an input of its own
 			uses = uses[seen[x] : seen[x]+1]
 		}
 		seen[x]++
@@ -244,7 +244,7 @@ func (b *builder) finish() {
 	}
 }
 
-// form is what the file says of a node beside its inputs and outputs.
+// form identifies what the file says about a node apart from its inputs and outputs.
 func form(n *model.Node) string { return fmt.Sprint(n.Domain, n.Type, n.Attrs) }
 
 // in is the value of the layer's bottom k.
@@ -253,7 +253,7 @@ func (b *builder) in(k int) *model.Value { return b.values[b.layer.in[k]] }
 // shape is the shape of the layer's bottom k; nil where its rank is not known.
 func (b *builder) shape(k int) []int64 { return b.in(k).Shape }
 
-// counts checks the numbers of the layer's bottoms and tops, -1 for any. Others are a form that is not understood.
+// counts checks the numbers of the layer's bottoms and tops, −1 for any; a layer with other numbers becomes opaque.
 func (b *builder) counts(bottoms, tops int) error {
 	if bottoms >= 0 && len(b.layer.in) != bottoms || tops >= 0 && len(b.layer.out) != tops || len(b.layer.in) == 0 || len(b.layer.out) == 0 {
 		return errOpaque
@@ -275,7 +275,7 @@ func (b *builder) within(f *field) *params {
 	return p
 }
 
-// node adds one of ONNX's operators to the layer: its name is the layer's, or has the part behind it.
+// node adds an ONNX operator to the layer. Its name is the layer's, followed by part if that is not empty.
 func (b *builder) node(typ, part string, inputs []*model.Value, outputs int, attrs ...model.Attr) *model.Node {
 	return b.add("", typ, part, inputs, outputs, attrs...)
 }
@@ -293,7 +293,7 @@ func (b *builder) add(domain, typ, part string, inputs []*model.Value, outputs i
 	return n
 }
 
-// only adds the layer's one node, or the last of them, with one output that is the layer's top.
+// only adds the layer's single or last node, whose one output is the layer's top.
 func (b *builder) only(typ string, inputs []*model.Value, attrs ...model.Attr) *model.Node {
 	n := b.node(typ, "", inputs, 1, attrs...)
 	b.tops(n)
@@ -310,7 +310,7 @@ func (b *builder) tops(nodes ...*model.Node) {
 	}
 }
 
-// added makes a constant of the graph that the caffemodel does not hold as it is.
+// added makes a constant of the graph that the caffemodel does not store in this form.
 func (b *builder) added(part string, d tensor.DType, extents []int64, values []float64) *model.Value {
 	return b.constant(part, &model.Constant{DType: d, Shape: extents, Values: values})
 }
@@ -324,7 +324,7 @@ func (b *builder) integers(part string, list ...int64) *model.Value {
 	return b.constant(part, model.Integers(list...))
 }
 
-// unknown is a parameter of the layer that its rule has not asked for, now that it has asked for all it knows.
+// unknown is a parameter of the layer that its rule did not read; call it when the rule has read all that it knows.
 func (b *builder) unknown() string {
 	for _, p := range b.asked {
 		if b.unasked == "" {
@@ -334,8 +334,8 @@ func (b *builder) unknown() string {
 	return b.unasked
 }
 
-// wants checks how many weights the caffemodel holds for the layer, as Caffe does. A layer with parameters that nobody knows
-// may have others.
+// wants checks how many weights the caffemodel holds for the layer, as Caffe does. A layer with unknown parameters may have
+// another number.
 func (b *builder) wants(n int) error {
 	l := b.layer
 	if b.unknown() != "" {
@@ -350,8 +350,8 @@ func (b *builder) wants(n int) error {
 	return nil
 }
 
-// weightShape checks weight k against a shape, -1 for extents that may be any, and is the shape that it has. Old weights
-// have leading ones too many.
+// weightShape checks weight k against a shape, in which −1 stands for any extent, and returns its shape. Weights in the old
+// form have additional leading axes of extent 1.
 func (b *builder) weightShape(k int, want ...int64) ([]int64, error) {
 	stored := b.layer.weights[k].shape
 	rank := max(len(stored), len(want))
@@ -375,7 +375,7 @@ func (b *builder) weight(k int, part string, extents []int64) *model.Value {
 	return v
 }
 
-// stores says that the node reads the layer's weights: its input k is weight place[k].
+// stores makes n the node that reads the layer's weights: its input k is weight place[k].
 func (b *builder) stores(n *model.Node, place map[int]int) {
 	b.layer.main, b.layer.place = n, place
 }

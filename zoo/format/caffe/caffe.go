@@ -1,8 +1,8 @@
 // Package caffe reads and writes Caffe's nets: a prototxt, which lists layers, and a caffemodel with their weights.
 //
-// Layers are matched with their weights by name. What the net of phase TEST computes becomes a graph; layers of other phases
-// stay in the prototxt. Writing changes the user's text only where folding changed the net: comments, order and fields that
-// nobody knows stay. Of the caffemodel, the messages of changed layers are made anew and all other bytes copied.
+// Layers are matched with their weights by name. What the net of phase TEST computes becomes a graph; layers of other
+// phases stay in the prototxt. Writing changes the user's text only where folding changed the net: comments, order and
+// unknown fields stay. In the caffemodel the messages of changed layers are rewritten, and all other bytes copied.
 //
 // Layers as in BVLC's caffe.proto, with those of the SSD, ENet and mobile forks that OpenCV runs too. A layer, or a form of
 // one, that ONNX's operators do not express exactly is one node of the domain "caffe", through which nothing is folded.
@@ -118,7 +118,7 @@ func (f *file) read() error {
 		for k, name := range l.paramNames() {
 			l.shared[k] = users[name] > 1
 		}
-		for k := range len(l.weights) + 1 { // a namesake reads the same weights
+		for k := range len(l.weights) + 1 { // a layer of the same name reads the same weights
 			l.shared[k] = l.shared[k] || named[l.name] > 1
 		}
 	}
@@ -138,7 +138,7 @@ func (f *file) read() error {
 	return nil
 }
 
-// sharers names the layers that share weight k of a node's layer.
+// sharers names the other layers that share weight k of a node's layer.
 func (f *file) sharers(n *model.Node, k int) string {
 	l, w, _ := weightOf(n, k)
 	if l == nil || !l.shared[w] {
@@ -161,8 +161,8 @@ func (f *file) sharers(n *model.Node, k int) string {
 	return strings.Join(list, " and ")
 }
 
-// pair finds layers that share all their weights, and hold the same ones in the caffemodel, which has a copy for each. Caffe
-// uses the last copy for all, OpenCV each for its layer; where they differ nothing can be said.
+// pair finds layers that share all their weights. The caffemodel has a copy for each layer: Caffe uses the last one for
+// all, OpenCV each for its layer. So layers whose copies differ are not paired.
 func (f *file) pair(named map[string]int, training map[string]bool) error {
 	groups := map[string][]*layer{}
 	for _, l := range f.net.layers {
@@ -193,7 +193,7 @@ func (f *file) pair(named map[string]int, training map[string]bool) error {
 	for key, group := range groups {
 		whole := len(group) > 1
 		for _, name := range strings.Split(key, "\x00")[1:] {
-			whole = whole && users[name] == len(group) && counts[name] == len(group) // nobody else has it
+			whole = whole && users[name] == len(group) && counts[name] == len(group) // no other layer has it
 		}
 		for _, l := range group[1:] {
 			if !whole {
@@ -232,7 +232,7 @@ func (l *layer) same(m *layer) (bool, error) {
 	return true, nil
 }
 
-// twins are the nodes that read the weights of layers which share all of them.
+// twins are the nodes of the layers that share all their weights with n's.
 func twins(n *model.Node) (list []*model.Node, together bool) {
 	l, ok := n.Source.(*layer)
 	if !ok || n != l.main {
@@ -259,7 +259,7 @@ func (l *layer) paramNames() (names []string) {
 	return names
 }
 
-// place says what the files have of input k of a node: a weight, or one that its layer can have behind the others.
+// place says whether the files store input k of a node: as a weight, or as one that its layer can gain behind the others.
 func place(n *model.Node, k int) model.Place {
 	l, w, ok := weightOf(n, k)
 	switch {
@@ -271,14 +271,14 @@ func place(n *model.Node, k int) model.Place {
 	return model.NoPlace
 }
 
-// stays says that a node is not left out by itself: one of several that do a layer's work.
+// stays says that a node cannot be removed by itself: one of several nodes of a layer.
 func stays(n *model.Node) (why string, yes bool) {
 	l, ok := n.Source.(*layer)
 	return "", !ok || len(l.nodes) > 1
 }
 
-// weightOf is the layer of a node and the number of its weight that is input k, where no other layer shares that, or one that
-// is known to do the same with it.
+// weightOf is the layer of a node and the index of its weight that is input k. ok is false if another layer shares the
+// weight and is not known to use it in the same way.
 func weightOf(n *model.Node, k int) (l *layer, w int, ok bool) {
 	if l, ok = n.Source.(*layer); !ok || n != l.main {
 		return l, 0, false

@@ -101,7 +101,7 @@ func original(t testing.TB, name string) string {
 	return string(data)
 }
 
-func TestTheTextChangesOnlyWhereTheNetDoes(t *testing.T) {
+func TestWrite_TextChangesOnlyWhereTheNetDoes(t *testing.T) {
 	for name, layers := range texts {
 		t.Run(name, func(t *testing.T) {
 			written, _ := folded(t, net(t, original(t, name), layers...))
@@ -123,7 +123,7 @@ func TestTheTextChangesOnlyWhereTheNetDoes(t *testing.T) {
 	}
 }
 
-func TestAByteOrderMarkIsSkippedAndKept(t *testing.T) {
+func TestByteOrderMark_IsSkippedAndKept(t *testing.T) {
 	const mark = "\ufeff"
 	written, plan := folded(t, net(t, mark+original(t, "inplace"), texts["inplace"]...))
 	got, err := os.ReadFile(written)
@@ -132,7 +132,7 @@ func TestAByteOrderMarkIsSkippedAndKept(t *testing.T) {
 	}
 }
 
-func TestLinesThatEndInTwoCharactersStaySo(t *testing.T) {
+func TestWrite_KeepsCRLFLineEnds(t *testing.T) {
 	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 	for name, layers := range texts {
 		written, _ := folded(t, net(t, crlf(original(t, name)), layers...))
@@ -159,7 +159,7 @@ func one(typ, params string) string {
 		"layer { name: 'l' type: '" + typ + "' bottom: 'data' top: 'l' " + params + " }\n"
 }
 
-func TestBadFilesGetOneClearError(t *testing.T) {
+func TestOpen_BadFilesGetOneClearError(t *testing.T) {
 	good := conv("num_output: 4 kernel_size: 1")
 	weight, bias := random(4, 4, 1, 1), random(4)
 	whole := weights("conv", weight, bias)
@@ -181,7 +181,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 		{"more fields than are granted", strings.Repeat("a: 1\n", 1<<20+1), nil, format.ErrLimit, "more than 1048576 fields"},
 		{"more bytes than are granted", strings.Repeat(" ", 32<<20+1), nil, format.ErrLimit, "33554433 bytes of text"},
 		{"a solver", "net: 'x.prototxt' base_lr: 0.1", nil, format.ErrCorrupt, "it has no layer for phase TEST"},
-		{"two versions in one", good + "layers { name: 'x' type: RELU bottom: 'conv' top: 'conv' }", nil, format.ErrCorrupt, "net.prototxt:2:1: layer here, layers in line 3"},
+		{"two versions in one", good + "layers { name: 'x' type: RELU bottom: 'conv' top: 'conv' }", nil, format.ErrCorrupt, "net.prototxt:2:1: layer here, but layers in line 3"},
 		{"the first version of all", "layers { layer { name: 'x' type: 'conv' } bottom: 'a' top: 'b' }", nil, format.ErrCorrupt, "upgrade_net_proto_text"},
 		{"layers in a list", "layer: [ { name: 'x' type: 'Input' top: 'x' } ]", nil, format.ErrCorrupt, "net.prototxt:1:10: layers in a list cannot be edited"},
 		{"a layer without a type", "layer { name: 'x' }", nil, format.ErrCorrupt, `net.prototxt:1:1: layer "x" has no type`},
@@ -236,7 +236,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 	}
 }
 
-func TestWithoutItsCaffemodelANetIsAnErrorThatNamesTheManifestsKey(t *testing.T) {
+func TestOpen_MissingCaffemodelNamesTheManifestsKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "net.prototxt")
 	if err := os.WriteFile(path, []byte(conv("num_output: 4")), 0o666); err != nil {
 		t.Fatal(err)
@@ -335,7 +335,7 @@ func elements(t testing.TB, f format.File, name string) []float64 {
 	return nil
 }
 
-func TestEveryFormOfAWeightHasTheSameElements(t *testing.T) {
+func TestWeights_EveryFormHasTheSameElements(t *testing.T) {
 	want := []float64{1, -2, 0.5, 0.1875, 7, 0, -0.25, 3, 4, 5, 6, 7, 8, 9, 10, 11}
 	var singles, halves, singleDoubles []byte
 	for _, x := range want {
@@ -388,7 +388,7 @@ func values(f format.File) (types []string, shapes [][]int64) {
 	return types, shapes
 }
 
-func TestLayersBecomeOperatorsOrStayOpaque(t *testing.T) {
+func TestLayers_BecomeOperatorsOrStayOpaque(t *testing.T) {
 	gamma := weights("l", random(4))
 	for _, test := range []struct {
 		name, text string
@@ -438,7 +438,7 @@ func TestLayersBecomeOperatorsOrStayOpaque(t *testing.T) {
 	}
 }
 
-func TestInputsHaveTheShapesThatTheNetSays(t *testing.T) {
+func TestInputs_HaveTheShapesOfTheNet(t *testing.T) {
 	relu := "layer { name: 'r' type: 'ReLU' bottom: 'data' top: 'r' }"
 	for _, test := range []struct {
 		text string
@@ -467,7 +467,7 @@ func TestInputsHaveTheShapesThatTheNetSays(t *testing.T) {
 	}
 }
 
-func TestWeightsThatOthersReadAreNotChanged(t *testing.T) {
+func TestWeights_SharedAreNotChanged(t *testing.T) {
 	twice := "input: 'data' input_shape { dim: 1 dim: 4 dim: 6 dim: 6 }" +
 		"layer { name: 'a' type: 'Convolution' bottom: 'data' top: 'a' PARAM convolution_param { num_output: 4 kernel_size: 1 bias_term: false } }" +
 		"layer { name: 'a/scale' type: 'Scale' bottom: 'a' top: 'a' }" +
@@ -480,7 +480,7 @@ func TestWeightsThatOthersReadAreNotChanged(t *testing.T) {
 		"of a layer in training": strings.NewReplacer("PARAM", "", "NAME", "a", "RULE", "include { phase: TRAIN }"),
 	} {
 		_, plan := folded(t, net(t, with.Replace(twice), layers...))
-		if plan.After != 1 || plan.Maps[0].Reason == nil || plan.Maps[0].Reason.Code != fold.SharedOutput || !strings.Contains(plan.Maps[0].Reason.Text, with.Replace(`layer "NAME"`)) && !strings.Contains(plan.Maps[0].Reason.Text, "which would not change alike") {
+		if plan.After != 1 || plan.Maps[0].Reason == nil || plan.Maps[0].Reason.Code != fold.SharedOutput || !strings.Contains(plan.Maps[0].Reason.Text, with.Replace(`layer "NAME"`)) && !strings.Contains(plan.Maps[0].Reason.Text, "where it would change differently") {
 			t.Errorf("%s: %d -> %d, %+v", name, plan.Before, plan.After, plan.Maps)
 		}
 	}
@@ -490,7 +490,7 @@ func TestWeightsThatOthersReadAreNotChanged(t *testing.T) {
 	}
 }
 
-func TestABatchNormOfTheBatchsStatisticsIsLeftAsTraining(t *testing.T) {
+func TestBatchNorm_OfBatchStatisticsIsLeftAsTraining(t *testing.T) {
 	text := conv("num_output: 4 kernel_size: 1") + "layer { name: 'bn' type: 'BatchNorm' bottom: 'conv' top: 'conv' batch_norm_param { use_global_stats: false } }"
 	_, plan := folded(t, net(t, text, weights("conv", random(4, 4, 1, 1), random(4)), bn("bn", 4)))
 	if plan.After != 1 || plan.Maps[0].Reason.Code != fold.Training {

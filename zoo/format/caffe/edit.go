@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// edits are changes of a text: ranges of it that something else takes the place of.
+// edits are changes of a text: ranges that are replaced.
 type edits struct {
 	*source
 	list []edit
@@ -37,8 +37,8 @@ func (e *edits) text() string {
 	return b.String()
 }
 
-// remove takes a field out, and with it the lines that it has for itself, or the spaces to its neighbour, and a comment
-// behind its end.
+// remove deletes a field, with its lines if it has them to itself or else the spaces to its neighbour, and a comment behind
+// it.
 func (e *edits) remove(f *field) {
 	t, from, to := e.source.text, f.from, f.to
 	line := strings.LastIndexByte(t[:from], '\n') + 1
@@ -58,7 +58,7 @@ func (e *edits) remove(f *field) {
 	e.replace(from, to, "")
 }
 
-// insert adds a field at the end of a message: on a line of its own where the last one has that.
+// insert adds a field at the end of a message, on a line of its own if the last field has one.
 func (e *edits) insert(m *message, text string) {
 	t := e.source.text
 	switch content := t[m.from:m.to]; {
@@ -86,8 +86,8 @@ func (e *edits) insert(m *message, text string) {
 	e.replace(m.to, m.to, text+" ")
 }
 
-// editText edits the prototxt: layers that are gone, names of blobs, biases that were gained. It is the names that only
-// layers had which are gone.
+// editText edits the prototxt: removed layers, changed names of blobs, gained biases. gone are the names that no layer has
+// any more.
 func (f *file) editText(e *edits, changes map[*layer]*change, names map[*model.Value]string) (gone map[string]bool) {
 	gone = map[string]bool{}
 	for l, c := range changes {
@@ -125,7 +125,7 @@ func (e *edits) name(f *field, name string) {
 	}
 }
 
-// gain says in the layer's parameters that it has a bias.
+// gain sets bias_term in the layer's parameters.
 func (e *edits) gain(l *layer) {
 	const term = "bias_term: true"
 	params := l.text.all(l.gains)
@@ -140,12 +140,12 @@ func (e *edits) gain(l *layer) {
 	e.insert(params[0].inner, term)
 }
 
-// editOthers takes out layers of other phases that are no longer consistent: namesakes of layers that are gone, and those
-// that read a blob which only a layer that is gone made.
+// editOthers removes layers of other phases that would no longer be consistent: those with the name of a removed layer, and
+// those that read a blob which only a removed layer made.
 func (f *file) editOthers(e *edits, changes map[*layer]*change, names map[*model.Value]string, gone map[string]bool) {
 	everyone := slices.Concat(f.net.layers, f.net.others)
 	slices.SortStableFunc(everyone, func(a, b *layer) int { return a.start() - b.start() })
-	before, after := map[string]bool{}, map[string]bool{} // blobs that there are
+	before, after := map[string]bool{}, map[string]bool{} // the blobs that exist
 	for _, l := range everyone {
 		if c := changes[l]; c != nil {
 			for _, t := range l.tops {

@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// encode is the caffemodel without the layers that are gone, and with the weights that are others.
+// encode is the caffemodel without the removed layers, and with the changed weights.
 func (f *file) encode(changes map[*layer]*change, gone map[string]bool, names map[*model.Value]string) (*wire.Message, error) {
 	changed := map[*storedLayer]*layer{}
 	for l, c := range changes {
@@ -41,8 +41,8 @@ func (f *file) encode(changes map[*layer]*change, gone map[string]bool, names ma
 	return out, nil
 }
 
-// encodeLayer is a layer's message with new weights, and with the names of blobs that the prototxt has now, where the
-// message had those that it had before; nil if all is as it was.
+// encodeLayer is a layer's message with new weights, and with the prototxt's new names of blobs if it had the old ones; nil
+// if nothing changes.
 func (f *file) encodeLayer(l *layer, c *change, names map[*model.Value]string) (*wire.Message, error) {
 	layout := layouts[l.stored.v1]
 	stored := map[protowire.Number][]string{}
@@ -96,7 +96,7 @@ func (f *file) encodeLayer(l *layer, c *change, names map[*model.Value]string) (
 	return out, err
 }
 
-// renames are the names that a message's list has now; nil if they are the same, or were never the prototxt's.
+// renames are the new names of a message's list of blobs; nil if they do not change, or were not the prototxt's.
 func renames(list []*field, stored []string, values []*model.Value, names map[*model.Value]string) (fresh []string) {
 	if len(stored) != len(list) {
 		return nil

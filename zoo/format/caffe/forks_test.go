@@ -17,7 +17,7 @@ const stem = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape
 
 func kernel() []byte { return weights("conv", random(4, 3, 3, 3)) }
 
-func TestOpenCVRunsForksNetsAsTheyWereFolded(t *testing.T) {
+func TestOpenCV_RunsFoldedNetsOfForks(t *testing.T) {
 	python(t)
 	var trials []trial
 	var names []string
@@ -105,7 +105,7 @@ func siamese(second string) string {
 	return branch("1", norm) + branch("2", second) + "layer { name: 'sum' type: 'Eltwise' bottom: 'fc1' bottom: 'fc2' top: 'sum' eltwise_param { coeff: 1 coeff: -1 } }\n"
 }
 
-func TestSharedWeightsFoldWhereAllLayersThatHaveThemFoldAlike(t *testing.T) {
+func TestWeights_SharedFoldWhereAllLayersFoldAlike(t *testing.T) {
 	python(t)
 	w, m, v, f, fw, fb := random(4, 3, 3, 3), random(4), absolute(4), blob([]int64{1}, 2), random(3, 80), random(3)
 	layers := [][]byte{
@@ -144,7 +144,7 @@ func noisy(extents ...int64) []byte {
 	return message(7, shape(extents...), floats(slices.Repeat([]float64{0.25}, int(n))...))
 }
 
-func TestALayerWithStatisticsThatIsNotUnderstoodIsCountedAndSaysWhy(t *testing.T) {
+func TestLayers_UnknownWithStatisticsAreCountedWithAReason(t *testing.T) {
 	one := blob([]int64{1}, 1)
 	for _, x := range []struct {
 		typ, params, why string

@@ -2,8 +2,7 @@ package caffe
 
 import "slices"
 
-// inputShape is the shape of top k of a layer that makes what the net reads: -1 for extents that depend on the data, nil
-// where nothing is known.
+// inputShape is the shape of top k of an input layer: −1 for extents that depend on the data, nil if nothing is known.
 func (b *builder) inputShape(k int) []int64 {
 	l := b.layer
 	switch l.typ {
@@ -38,7 +37,7 @@ func (b *builder) inputShape(k int) []int64 {
 	return nil
 }
 
-// imageShape is the shape of what a layer makes that reads images: image and label.
+// imageShape is the shape of top k of a layer that reads images: the image, or its label.
 func (b *builder) imageShape(k int) []int64 {
 	l := b.layer
 	p := b.params(map[string]string{"Data": "data_param", "ImageData": "image_data_param", "AnnotatedData": "data_param"}[l.typ])
@@ -67,7 +66,7 @@ func (b *builder) imageShape(k int) []int64 {
 	return inputOf(out)
 }
 
-// inputOf is a shape as the graph has it: extents that make no sense are free.
+// inputOf is the shape for the graph: senseless extents become free.
 func inputOf(shape []int64) []int64 {
 	if len(shape) > maxAxes {
 		return nil

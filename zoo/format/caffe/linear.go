@@ -79,7 +79,7 @@ func convolution(b *builder) error {
 	if err := b.wants(1 + truth(bias)); err != nil {
 		return err
 	}
-	if l.typ == "ConvolutionDepthwise" { // one group a channel, and it is not said
+	if l.typ == "ConvolutionDepthwise" { // it has one group for each channel, without saying so
 		group = out
 	}
 	channels := int64(-1)

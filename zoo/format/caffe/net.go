@@ -13,11 +13,11 @@ type network struct {
 	name   string
 	top    *message
 	layers []*layer // of the net in phase TEST
-	others []*layer // what only other phases, levels or stages have
+	others []*layer // layers of other phases, levels or stages
 	blobs  []*blob  // in the order in which they are made
 }
 
-// layer is one layer of a prototxt, or what a net says of its inputs outside layers.
+// layer is one layer of a prototxt, or the net's inputs that are declared outside of layers.
 type layer struct {
 	name, typ string
 	where     *field // nil for the net's inputs
@@ -27,7 +27,7 @@ type layer struct {
 	tops      []*field // of what it makes
 	in, out   []*blob
 	shapes    [][]int64 // of the tops of the net's inputs
-	built               // the nodes that do its work
+	built               // its nodes in the graph
 	weights   []*weight // what the caffemodel holds for it
 	stored    *storedLayer
 	shared    map[int]bool // weights that another layer uses too
@@ -43,10 +43,10 @@ type blob struct {
 	read  bool
 }
 
-// inputTypes are layers that make what the net reads.
+// inputTypes are the types of input layers.
 var inputTypes = []string{"Input", "Data", "ImageData", "AnnotatedData", "MemoryData", "HDF5Data", "DummyData", "WindowData"}
 
-// isInput says whether the layer makes what the net reads.
+// isInput says whether the layer is an input layer.
 func (l *layer) isInput() bool {
 	return l.where == nil || slices.Contains(inputTypes, l.typ) || len(l.bottoms) == 0 && l.typ != "Parameter"
 }
@@ -72,7 +72,7 @@ func readNetwork(s *source) (*network, error) {
 	}
 	fields, old := top.all("layer"), top.all("layers")
 	if len(fields) > 0 && len(old) > 0 {
-		return nil, s.errorAt(fields[0].from, "layer here, layers in line %d: a net is of one version of the format", s.line(old[0].from))
+		return nil, s.errorAt(fields[0].from, "layer here, but layers in line %d: a net has to be of one version of the format", s.line(old[0].from))
 	}
 	for _, f := range append(fields, old...) {
 		l, err := net.readLayer(f)
@@ -112,7 +112,7 @@ func (net *network) readInputs() error {
 			p.err = q.err
 		case len(dims) == 4*len(names) && len(shapes) == 0:
 			l.shapes = append(l.shapes, p.ints("input_dim")[4*k:4*k+4])
-		case len(dims)+len(shapes) == 0: // set by whoever runs the net
+		case len(dims)+len(shapes) == 0: // the program that runs the net sets it
 			l.shapes = append(l.shapes, nil)
 		default:
 			return net.errorAt(names[0].from, "%d inputs with %d input_shape and %d input_dim: want one shape or four dims for each", len(names), len(shapes), len(dims))
@@ -159,7 +159,7 @@ func (net *network) readLayer(f *field) (*layer, error) {
 	return l, nil
 }
 
-// upgraded is the name that a type of a V1LayerParameter has today; others stay as they are, and are not understood.
+// upgraded is the current name of a V1LayerParameter's type; unknown types stay as they are.
 func upgraded(typ string) string {
 	if t, ok := map[string]string{
 		"ABSVAL": "AbsVal", "BNLL": "BNLL", "CONCAT": "Concat", "CONVOLUTION": "Convolution", "DATA": "Data", "DECONVOLUTION": "Deconvolution",
@@ -247,7 +247,7 @@ func (net *network) resolve() error {
 	return nil
 }
 
-// maker is a layer that the net of phase TEST has not, and which makes a blob of that name; nil if there is none.
+// maker is a layer of another phase that makes a blob of that name; nil if there is none.
 func (net *network) maker(blob string) *layer {
 	for _, l := range net.others {
 		if slices.ContainsFunc(l.tops, func(f *field) bool { return f.value == blob }) {

@@ -29,9 +29,9 @@ func (b *builder) all(part string, n int64, x float64) *model.Value {
 	return b.added(part, tensor.Float32, []int64{n}, slices.Repeat([]float64{x}, int(n)))
 }
 
-// batchNorm has the weights sum of means, sum of variances, and the factor by which both are too large; a factor of 0 is
-// that of a layer that was never trained, and makes both 0. It has no γ and β: a Scale layer behind it may. NVIDIA's Caffe
-// has them as two more weights where scale_bias is true, or where it is said what they start with.
+// batchNorm has the weights mean·f, variance·f and f (layers/batch_norm_layer.cpp); an f of 0, that of a layer that was
+// never trained, makes both 0. It has no γ and β: those are in a Scale layer behind it, or, in NVIDIA's Caffe, two more
+// weights if scale_bias is true or a filler for them is given.
 func batchNorm(b *builder) error {
 	p := b.params("batch_norm_param")
 	if err := b.counts(1, 1); err != nil {
@@ -67,7 +67,7 @@ func batchNorm(b *builder) error {
 	case own && factor != 1:
 		return opaque(fmt.Sprintf("its third blob is %g: NVIDIA's Caffe does not divide by it, others do", factor))
 	case own && epsilon < float32Of(minEpsilon):
-		return opaque(fmt.Sprintf("eps is %g, in whose place NVIDIA's Caffe takes %g", float32(epsilon), minEpsilon))
+		return opaque(fmt.Sprintf("eps is %g, but NVIDIA's Caffe uses at least %g", float32(epsilon), minEpsilon))
 	}
 	var statistics [2]*model.Value
 	for k, part := range []string{"mean", "variance"} {
@@ -98,15 +98,16 @@ func batchNorm(b *builder) error {
 		b.stores(b.normalise(gamma, beta, statistics[0], statistics[1], epsilon), place)
 		return nil
 	}
-	// A false that is written there holds in phase TEST too. ONNX has the running statistics as outputs then.
+	// use_global_stats: false holds in phase TEST too. In ONNX this is training_mode, with the running statistics as
+	// outputs.
 	in := []*model.Value{b.in(0), gamma, beta, statistics[0], statistics[1]}
 	n := b.node("BatchNormalization", "", in, 3, model.Int("training_mode", 1), model.Float("epsilon", epsilon))
 	b.layer.makes = []model.Use{{Node: n}}
 	return nil
 }
 
-// span is what a weight of Scale and Bias stands beside: the axes from axis on, num of them, of the first bottom. -1 is all
-// that follow. Leading ones along which the weight has extent 1 are no part of it: [1, C] from axis 0 on is [C] from axis 1 on.
+// span gives the axes of the first bottom that a weight of Scale or Bias applies to: num axes from axis on, −1 for all that
+// follow. Leading axes of extent 1 of the weight are skipped: [1, C] from axis 0 on is [C] from axis 1 on.
 func (b *builder) span(p *params) (axis, num int64, err error) {
 	in := b.shape(0)
 	axis, num = p.int("axis", 1), p.int("num_axes", 1)
@@ -211,7 +212,8 @@ func bias(b *builder) error {
 	return nil
 }
 
-// maxRepeated bounds how often one number of a file is written out, for each channel of a net that claims to have so many.
+// maxRepeated bounds vectors that repeat one number of the file for each channel, since a net can claim any number of
+// channels.
 const maxRepeated = 1 << 16
 
 // uniform writes a Scale of one number for all elements.
@@ -261,7 +263,7 @@ func power(b *builder) error {
 	return nil
 }
 
-// beside writes an operation of the first bottom and a weight that has the extents of some of its axes.
+// beside adds an operator of the first bottom and a weight that is aligned with num of its axes from axis on.
 func (b *builder) beside(op string, axis, num int64) error {
 	in := b.shape(0)
 	if in == nil {
@@ -279,14 +281,14 @@ func (b *builder) beside(op string, axis, num int64) error {
 	return nil
 }
 
-// withSecond writes an operation of two bottoms, the second of which has the extents of the first's axes from axis on.
+// withSecond adds an operator of two bottoms, of which the second is aligned with the first one's axes from axis on.
 func (b *builder) withSecond(op string, p *params) error {
 	if err := b.counts(2, 1); err != nil {
 		return err
 	}
 	first, second := b.shape(0), b.shape(1)
 	axis := p.int("axis", 1)
-	p.int("num_axes", 1) // says nothing where there are two bottoms
+	p.int("num_axes", 1) // has no meaning with two bottoms
 	if axis < 0 {
 		axis += int64(len(first))
 	}

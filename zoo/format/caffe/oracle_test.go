@@ -120,7 +120,7 @@ func (v verdict) holds(t *testing.T, name string) {
 	}
 }
 
-func TestOpenCVRunsGeneratedNetsAsTheyWereReadAndAsTheyWereFolded(t *testing.T) {
+func TestOpenCV_RunsGeneratedNetsAsReadAndFolded(t *testing.T) {
 	python(t)
 	count := uint64(200)
 	if testing.Short() {
@@ -147,7 +147,7 @@ func TestOpenCVRunsGeneratedNetsAsTheyWereReadAndAsTheyWereFolded(t *testing.T) 
 	}
 }
 
-func TestOpenCVRunsEveryFormOfALayerAsItWasRead(t *testing.T) {
+func TestOpenCV_RunsEveryFormOfALayerAsRead(t *testing.T) {
 	python(t)
 	var trials []trial
 	var names []string
@@ -228,7 +228,7 @@ func mobileNet(t *testing.T) (path, deploy string) {
 	return path + ".prototxt", deploy
 }
 
-func TestTheBlogsNetFoldsIntoItsAuthorsDeployNet(t *testing.T) {
+func TestPublished_BlogNetFoldsIntoItsAuthorsDeployNet(t *testing.T) {
 	path, deploy := mobileNet(t)
 	x := try(t, path, "", filepath.Dir(path))
 	if x.plan.Before != 70 || x.plan.After != 0 {
@@ -289,7 +289,7 @@ func lines(t *testing.T, path string) map[string]map[string]string {
 	return all
 }
 
-func TestOpenCVRunsTheRealNetThatStartsWithABatchNorm(t *testing.T) {
+func TestOpenCV_RunsThePublishedNetThatStartsWithABatchNorm(t *testing.T) {
 	x := try(t, oracle.Shared(t, "models/caffe/wechat-detect.prototxt"), "", t.TempDir())
 	if x.plan.Before != 4 || x.plan.After != 0 { // its first BatchNorm has mean 0: no border stands in its way
 		t.Errorf("%d -> %d: %+v", x.plan.Before, x.plan.After, x.plan.Maps)
@@ -300,7 +300,7 @@ func TestOpenCVRunsTheRealNetThatStartsWithABatchNorm(t *testing.T) {
 	}
 }
 
-func TestOpenCVRunsTextsAsTheyWereEdited(t *testing.T) {
+func TestOpenCV_RunsEditedTexts(t *testing.T) {
 	var trials []trial
 	var names []string
 	for name, layers := range texts {

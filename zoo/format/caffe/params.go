@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// params reads a layer's parameters of one kind, "convolution_param". It keeps the first error, and which fields were
-// asked for: one that nobody asked for may change what the layer computes.
+// params reads a layer's parameters of one kind, "convolution_param". It keeps the first error, and records which fields
+// were read: a field that no rule reads may change what the layer computes.
 type params struct {
 	source *source
 	layer  *layer
@@ -127,8 +127,8 @@ func (p *params) enum(name, def string, words ...string) string {
 }
 
 // spatial are sizes for each of n spatial axes, as convolutions and poolings give them: none, one for all, one for each; or
-// a height and a width. Where one of those two is alone the other is 0: a pad may be that, a kernel or a stride may not, and
-// the sizes are nil.
+// as a height and a width. If only one of those two is given the other is 0, which is allowed for a pad; for a kernel or a
+// stride the result is nil.
 func (p *params) spatial(name, short string, n int, def int64) []int64 {
 	if height, width := p.has(short+"_h"), p.has(short+"_w"); height && width || (height || width) && short == "pad" {
 		return []int64{p.int(short+"_h", 0), p.int(short+"_w", 0)}
@@ -145,7 +145,7 @@ func (p *params) spatial(name, short string, n int, def int64) []int64 {
 	return list
 }
 
-// unknown is the first parameter that nobody asked for and that may matter; "" if there is none.
+// unknown is the first parameter that was not read and may matter; "" if there is none.
 func (p *params) unknown() string {
 	if p.in == nil {
 		return ""

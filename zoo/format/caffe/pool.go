@@ -49,7 +49,7 @@ func pooling(b *builder) error {
 	if slices.Min(kernel) < 1 || slices.Min(stride) < 1 || slices.Min(pad) < 0 || pad[0] >= kernel[0] || pad[1] >= kernel[1] {
 		return fmt.Errorf("kernel %v, pad %v, stride %v: the pad has to be less than the kernel: %w", kernel, pad, stride, format.ErrCorrupt)
 	}
-	behind := make([]int64, 2) // padding behind, so that the windows are as many
+	behind := make([]int64, 2) // padding at the end that gives the same number of windows
 	for k, n := range in[2:] {
 		windows, ok := windows(n, kernel[k], pad[k], stride[k], ceil)
 		if !ok {
@@ -77,7 +77,7 @@ func pooling(b *builder) error {
 	return nil
 }
 
-// windows is how many there are along an axis, and false where that is not known, or where one would be empty.
+// windows is the number of windows along an axis; false if it is not known, or if a window would be empty.
 func windows(n, kernel, pad, stride int64, ceil bool) (int64, bool) {
 	if n < 0 || n+2*pad < kernel {
 		return 0, false

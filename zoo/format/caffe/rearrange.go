@@ -215,12 +215,12 @@ func crop(b *builder) error {
 		}
 		ends, axes = append(ends, to), append(axes, axis+int64(k))
 	}
-	b.node("Shape", "like", []*model.Value{b.in(1)}, 1) // of the second bottom only the shape matters
+	b.node("Shape", "like", []*model.Value{b.in(1)}, 1) // only the second bottom's shape is used
 	b.only("Slice", []*model.Value{b.in(0), b.integers("starts", offsets...), b.integers("ends", ends...), b.integers("axes", axes...)})
 	return nil
 }
 
-// dropout does nothing in phase TEST, unless the weights were not scaled in training.
+// dropout is the identity in phase TEST, unless scale_train is false: then it scales, and stays opaque.
 func dropout(b *builder) error {
 	p := b.params("dropout_param")
 	if err := b.counts(1, 1); err != nil {
@@ -249,7 +249,7 @@ func shuffle(b *builder) error {
 	return nil
 }
 
-// interp resizes bilinearly, corners to corners.
+// interp resizes bilinearly with aligned corners.
 func interp(b *builder) error {
 	p := b.params("interp_param")
 	if err := b.counts(1, 1); err != nil {

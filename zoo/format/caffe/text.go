@@ -308,7 +308,7 @@ func (p *parser) value(f *field, colon bool, depth int) {
 	}
 }
 
-// unquote resolves a string's escapes, as C has them. What is none stays as it is.
+// unquote resolves a string's C escapes; other backslashes stay.
 func unquote(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
@@ -345,7 +345,7 @@ func unquote(s string) string {
 				continue
 			}
 		}
-		n, _ := strconv.ParseUint(s[k:k+digits], base, 16) // of its digits alone
+		n, _ := strconv.ParseUint(s[k:k+digits], base, 16) // digits only: it cannot fail
 		b.WriteByte(byte(n))
 		k += digits - 1
 	}

@@ -84,7 +84,7 @@ type weight struct {
 	raw      rawType
 }
 
-// rawType is the element type of raw_data, as NVIDIA's Caffe and OpenCV number it.
+// rawType is the element type of raw_data, in the numbering of NVIDIA's Caffe and OpenCV.
 type rawType uint64
 
 const (
@@ -224,8 +224,8 @@ func (w *weightsFile) weight(f wire.Field) (*weight, error) {
 	return x, nil
 }
 
-// as is the weight as a constant of that shape, which has as many elements. Caffe computes with float32: what is
-// stored in another type is presented as that.
+// as is the weight as a float32 constant of that shape, which has to have as many elements: Caffe computes with float32,
+// whatever type is stored.
 func (x *weight) as(shape []int64) *model.Constant {
 	c := &model.Constant{DType: tensor.Float32, Shape: shape, Source: x}
 	if x.pieces == 1 && x.width() == 4 {
@@ -259,7 +259,7 @@ func (x *weight) floats() ([]float64, error) {
 // maxSmall bounds the elements of weights that are read when a model is opened: statistics, scalars.
 const maxSmall = 1 << 22
 
-// decode is the elements, as float32, of a weight that is not stored as such in one piece.
+// decode converts the elements of a weight that is not one piece of float32 to float32.
 func (x *weight) decode() ([]byte, error) {
 	out := make([]byte, 0, 4*x.count)
 	width := x.width()

@@ -45,8 +45,8 @@ func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	return renamed, nil
 }
 
-// changes compares the graph with the layers that it was made from. What layers cannot express is an error: folding asks
-// before it edits, so it is a bug.
+// changes compares the graph with the layers that it was made from. An edit that layers cannot express is an error, and a
+// bug, since folding asks before it edits.
 func (f *file) changes() (map[*layer]*change, error) {
 	for _, n := range f.model.Graph.Nodes {
 		if l, ok := n.Source.(*layer); !ok || !slices.Contains(l.nodes, n) {
@@ -81,7 +81,7 @@ func (f *file) changes() (map[*layer]*change, error) {
 	return all, nil
 }
 
-// compare finds what a layer reads and makes by now, and which of its weights are others.
+// compare finds the edited layer's bottoms and tops, and which of its weights changed.
 func (f *file) compare(l *layer, c *change) error {
 	for k, uses := range l.reads {
 		v := uses[0].Node.Inputs[uses[0].Index]
@@ -130,7 +130,7 @@ func (f *file) compare(l *layer, c *change) error {
 	return nil
 }
 
-// enlarged is a constant as the layer's weights hold it.
+// enlarged is a constant multiplied by the layer's factor, as the file stores it.
 func (l *layer) enlarged(c *model.Constant) *model.Constant {
 	if l.factor == 0 || l.factor == 1 {
 		return c
@@ -142,8 +142,8 @@ func (l *layer) enlarged(c *model.Constant) *model.Constant {
 	return large
 }
 
-// blobNames are the names of the values' blobs. Each has the name it had, unless the net that was left would overwrite one
-// of that name that is still to be read: then the one of them that has another name in the graph takes that.
+// blobNames are the names of the values' blobs. Each keeps its name, unless the edited net would overwrite a blob of that
+// name before its last reader: then the value whose graph name differs takes its graph name.
 func (f *file) blobNames(changes map[*layer]*change) map[*model.Value]string {
 	names := map[*model.Value]string{}
 	for v, b := range f.blobs {
@@ -179,7 +179,7 @@ func (f *file) blobNames(changes map[*layer]*change) map[*model.Value]string {
 	return names
 }
 
-// renamed are the values whose names are others when the written text is opened.
+// renamed are the values that have other names when the written text is opened.
 func (f *file) renamed(text string, changes map[*layer]*change) (map[string]string, error) {
 	again, err := readNetwork(&source{name: f.net.source.name, text: text})
 	if err != nil {

@@ -4,12 +4,13 @@
 //	NAME/data.pkl      the pickle; a storage is ("storage", type, KEY, device, elements), stored elsewhere
 //	NAME/data/KEY …    the elements of each storage, in the order of NAME/byteorder
 //
-// and older ones five pickles one behind the other (a magic number, a version, what machine it was, the object, the keys of the
-// storages) and then the storages, each behind its number of elements. Both are those of torch/serialization.py; how a
-// pickle names tensors is that of torch/_utils.py. Nothing of a pickle is executed (package pickle), and what is neither
-// data nor a tensor is refused by name.
+// and older ones five pickles one behind the other (a magic number, a version, what machine it was, the object, the keys of
+// the storages) and then the storages, each behind its number of elements. Both are those of torch/serialization.py; how a
+// pickle names tensors is that of torch/_utils.py. Nothing in a pickle is executed (package pickle), and objects other than
+// data and tensors are refused by name.
 //
-// Large models are in several such files, each a dict of tensors, that MODEL.bin.index.json lists: it is the model file then.
+// Large models are split into several such files, each a dict of tensors. MODEL.bin.index.json lists them, and is the model
+// file then.
 //
 // A checkpoint has no graph: package state finds one. Each dict with tensors is one state dict.
 package checkpoint
@@ -129,7 +130,7 @@ func (s *shard) read() error {
 	return err
 }
 
-// Notes are about what the files hold besides, and what the structure was found in.
+// Notes are notes on other contents of the files, and on the source of the structure.
 func (h *file) Notes() (list []string) {
 	for _, s := range h.shards {
 		list = append(list, s.tree.warnings...)

@@ -64,7 +64,7 @@ func zipOf(t testing.TB, v pickle.Value, members ...string) string {
 	return path
 }
 
-func TestHostileCheckpointsAreRefused(t *testing.T) {
+func TestOpen_RefusesHostileCheckpoints(t *testing.T) {
 	eight := strings.Repeat("\x00", 8)
 	one := tensorOf(storage("FloatStorage", "0", 2), 0, []int64{2}, []int64{1})
 	deep := pickle.Value(one)
@@ -113,7 +113,7 @@ func TestHostileCheckpointsAreRefused(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCheckpointIsSaid(t *testing.T) {
+func TestOpen_SaysWhatANonCheckpointIs(t *testing.T) {
 	for says, text := range map[string]string{
 		"neither a ZIP file nor a pickle": "hello",
 		"none of torch.save":              "\x80\x02N.",
@@ -133,7 +133,7 @@ func TestWhatIsNoCheckpointIsSaid(t *testing.T) {
 }
 
 // TorchScript's code is compressed, which no member of a checkpoint is.
-func TestTorchScriptIsSaidToBeThat(t *testing.T) {
+func TestOpen_NamesTorchScript(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.pt")
 	f, err := os.Create(path)
 	if err != nil {
@@ -154,7 +154,7 @@ func TestTorchScriptIsSaidToBeThat(t *testing.T) {
 }
 
 // A tensor that others see too, under another name or within their elements, stays as it is.
-func TestTensorsThatShareElementsStay(t *testing.T) {
+func TestTensors_ThatShareElementsStay(t *testing.T) {
 	floats := func(n int) string { return strings.Repeat("\x00\x00\x80\x3f", n) }
 	vector := func(key string) *pickle.Object {
 		return tensorOf(storage("FloatStorage", key, 2), 0, []int64{2}, []int64{1})
@@ -229,7 +229,7 @@ func index(t *testing.T, shard, text string) string {
 	return path
 }
 
-func TestHostileIndexesAreRefused(t *testing.T) {
+func TestOpen_RefusesHostileIndexes(t *testing.T) {
 	a := tensorOf(storage("FloatStorage", "0", 2), 0, []int64{2}, []int64{1})
 	for name, test := range map[string]struct {
 		value pickle.Value

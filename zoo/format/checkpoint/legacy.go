@@ -16,12 +16,12 @@ import (
 type legacyFile struct {
 	f       *os.File
 	value   pickle.Value
-	pickles [5][2]int64 // from where to where the pickles stand
+	pickles [5][2]int64 // the range of bytes of each pickle
 	keys    []string    // of the storages, in their order
 	at      map[string]span
 }
 
-// span is where a storage's elements stand.
+// span is the range of bytes of a storage's elements.
 type span struct{ from, size int64 }
 
 // magic is the number with which such files begin.
@@ -61,8 +61,8 @@ func openLegacy(f *os.File, size int64) (*legacyFile, error) {
 	return l, l.storages(values[4], at, size)
 }
 
-// storages finds the storages behind the pickles: each is its number of elements, in 8 bytes, and then those. How large an
-// element is, the pickle says.
+// storages finds the storages behind the pickles: each is its number of elements, in 8 bytes, and then the elements. The
+// pickle gives the size of an element.
 func (l *legacyFile) storages(keys pickle.Value, at, size int64) error {
 	list, ok := keys.(*pickle.List)
 	if !ok {

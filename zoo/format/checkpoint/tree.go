@@ -17,7 +17,7 @@ import (
 type container interface {
 	// root is the pickled object.
 	root() pickle.Value
-	// storage are the bytes of a storage, nil where there is none.
+	// storage are the bytes of a storage; nil if there is none.
 	storage(key string) *io.SectionReader
 }
 
@@ -31,12 +31,12 @@ type storage struct {
 	named int // how often the pickle names it
 }
 
-// view is a tensor: some of a storage.
+// view is a tensor: a view of a storage.
 type view struct {
 	*state.Tensor
 	dict    *dict
-	object  *pickle.Object // the call that makes it
-	wrapper *pickle.Object // the call that makes a parameter of it, or nil
+	object  *pickle.Object // the call that constructs it
+	wrapper *pickle.Object // the call that makes it a parameter, or nil
 	storage *storage
 	offset  int64
 	strides []int64
@@ -51,14 +51,14 @@ type dict struct {
 	views map[string]*view // by key
 }
 
-// tree is what the pickle holds.
+// tree is the content of the pickle.
 type tree struct {
 	box      container
 	value    pickle.Value
 	storages map[string]*storage
 	dicts    []*dict
 	views    map[*state.Tensor]*view
-	held     map[pickle.Value]int // how often an object is held
+	held     map[pickle.Value]int // the number of containers that hold an object
 	warnings []string
 }
 
@@ -74,7 +74,7 @@ var allowed = map[string]bool{
 	"torch._tensor._rebuild_from_type_v2": true,
 }
 
-// types are storages' classes and dtypes' names: the type of their elements, Undefined where there is none here.
+// types are the element types by class of storage or name of dtype; Undefined if this program has no such type.
 var types = map[string]tensor.DType{
 	"FloatStorage": tensor.Float32, "DoubleStorage": tensor.Float64, "HalfStorage": tensor.Float16, "BFloat16Storage": tensor.BFloat16,
 	"LongStorage": tensor.Int64, "IntStorage": tensor.Int32, "ShortStorage": tensor.Int16, "CharStorage": tensor.Int8, "ByteStorage": tensor.Uint8, "BoolStorage": tensor.Bool,
@@ -86,7 +86,7 @@ var types = map[string]tensor.DType{
 	"float8_e4m3fn": tensor.Undefined, "float8_e5m2": tensor.Undefined, "float8_e4m3fnuz": tensor.Undefined, "float8_e5m2fnuz": tensor.Undefined, "float8_e8m0fnu": tensor.Undefined,
 }
 
-// sizes are those of elements that are only carried along.
+// sizes are the element sizes of types that are only copied.
 var sizes = map[string]int64{
 	"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "QUInt4x2Storage": 1, "QUInt2x4Storage": 1, "complex32": 4, "qint8": 1, "quint8": 1, "qint32": 4,
 	"float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
@@ -95,7 +95,7 @@ var sizes = map[string]int64{
 // sizeOf is the size of an element, 0 where the type is not known.
 func sizeOf(name string) int64 { return max(int64(types[name].Size()), sizes[name]) }
 
-// parse finds storages and tensors in a pickle, and refuses what is neither data nor those.
+// parse finds storages and tensors in a pickle, and refuses all objects that are neither these nor plain data.
 func parse(box container) (*tree, error) {
 	t := &tree{box: box, value: box.root(), storages: map[string]*storage{}, views: map[*state.Tensor]*view{}, held: map[pickle.Value]int{}}
 	err := pickle.Walk(t.value, func(v pickle.Value) error {
@@ -114,7 +114,7 @@ func parse(box container) (*tree, error) {
 		switch v := v.(type) {
 		case pickle.Global:
 			return known(v)
-		case *pickle.Persistent: // the whole may be one
+		case *pickle.Persistent: // the root may be one
 			_, err := t.storageOf(v)
 			return err
 		}
@@ -182,7 +182,7 @@ func (t *tree) storageOf(p *pickle.Persistent) (*storage, error) {
 	return s, nil
 }
 
-// maxDicts bounds how deep dicts of tensors are looked for, within each other.
+// maxDicts bounds the depth at which dicts of tensors are looked for.
 const maxDicts = 8
 
 // find looks for dicts of tensors.
@@ -237,7 +237,7 @@ func (t *tree) find(path string, v pickle.Value, depth int, seen map[pickle.Valu
 	return nil
 }
 
-// view reads a tensor; nil where a value is none, or one of a kind that is only carried along.
+// view reads a tensor; nil if the value is not a tensor, or one of a kind that is only copied.
 func (t *tree) view(v pickle.Value) (*view, error) {
 	o, ok := v.(*pickle.Object)
 	if !ok {
@@ -310,7 +310,7 @@ func size(v pickle.Value) pickle.Value {
 
 const (
 	maxRank   = 32
-	maxPermed = 256 << 20 // bytes of a tensor whose axes are stored in another order
+	maxPermed = 256 << 20 // bytes of a tensor with permuted axes, which is read whole
 )
 
 // place finds the tensor's elements in its storage.
@@ -356,15 +356,15 @@ func (w *view) place() error {
 	return nil
 }
 
-// unread are the elements of a tensor that nothing reads.
+// unread are the elements of a tensor that is never read.
 type unread struct{}
 
 func (unread) ReadAt([]byte, int64) (int, error) {
 	return 0, fmt.Errorf("its elements do not stand side by side: %w", format.ErrLimit)
 }
 
-// stored says where a tensor has each of its axes in its storage, the slowest first, and false where elements are skipped, or
-// read several times.
+// stored are a tensor's axes in the order in which its storage has them, the slowest first. The result is false if elements
+// are skipped, or read several times.
 func stored(shape, strides []int64) ([]int, bool) {
 	order := make([]int, len(shape))
 	for k := range order {
@@ -387,7 +387,7 @@ func stored(shape, strides []int64) ([]int, bool) {
 	return perm, true
 }
 
-// shared notes which tensors share elements.
+// shared records which tensors share elements.
 func (t *tree) shared() {
 	for _, s := range t.storages {
 		slices.SortStableFunc(s.views, func(a, b *view) int { return cmp.Compare(a.span[0], b.span[0]) })

@@ -17,9 +17,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Write writes the files: those in which nothing was edited as they were. In another, a tensor that has changed gets its
-// elements anew, in its storage where that is its own, and the dicts lose and gain what the edits say: the pickle is
-// written anew only then.
+// Write copies the files in which nothing was edited. In the others a changed tensor gets new elements, in its own storage
+// if no other tensor shares it. The pickle is rewritten only if tensors are added or removed, or get another storage.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	edits, err := h.Net.Edits()
 	if err != nil {
@@ -63,15 +62,15 @@ func (s *shard) write(ctx context.Context, out format.Output, rel string, edits 
 type edition struct {
 	*tree
 	rel    string                    // the file, beside the model file; "" for that itself
-	fresh  map[string][]format.Piece // storages that are new or others, by key
-	beside map[string][]string       // new keys, by that behind which they stand
+	fresh  map[string][]format.Piece // new and changed storages, by key
+	beside map[string][]string       // new keys, by the key behind which they are written
 	live   map[string]bool           // keys that the pickle still names
 }
 
-// edit makes the edits, and is the new pickle; nil where it is as it was.
+// edit makes the edits, and returns the new pickle; nil if it does not change.
 func (w *edition) edit(edits []state.Edit) (text []byte, err error) {
 	rewritten := false
-	for _, d := range w.dicts { // the values stay as they were read
+	for _, d := range w.dicts { // the original values are not modified
 		items := *d.items
 		defer func() { *d.items = items }()
 		*d.items = slices.Clone(items)
@@ -116,12 +115,12 @@ func (w *edition) edit(edits []state.Edit) (text []byte, err error) {
 	return pickle.Encode(w.value)
 }
 
-// alone says whether the tensor is all of its storage, in order, so that its elements can take the place of those there.
+// alone says whether the tensor is its whole storage, in order, so that new elements can replace the old ones there.
 func (v *view) alone(e *state.Edit) bool {
 	return v.storage.named == 1 && v.offset == 0 && v.span[1] == v.storage.data.Size() && slices.Equal(e.Shape, v.Shape) && slices.Equal(v.strides, tensor.Strides(v.Shape))
 }
 
-// key is a new one.
+// key is an unused key.
 func (w *edition) key() string {
 	for k := len(w.storages); ; k++ {
 		key := strconv.Itoa(k)
@@ -131,7 +130,7 @@ func (w *edition) key() string {
 	}
 }
 
-// like is a tensor as this one is made, with a storage of its own and another shape.
+// like is a new tensor constructed like v, with a storage of its own and another shape.
 func (v *view) like(key string, shape []int64) pickle.Value {
 	n, _ := tensor.Elements(shape)
 	if v.storage.class.Name == "UntypedStorage" {
@@ -154,7 +153,7 @@ func (v *view) like(key string, shape []int64) pickle.Value {
 	return &p
 }
 
-// zip writes a ZIP file: members in their order, new storages behind those that they stand beside.
+// zip writes a ZIP file: members in their order, each new storage behind the one that it was added to.
 func (w *edition) zip(ctx context.Context, z *zipFile, text []byte, out format.Output, backend tensor.Backend) error {
 	to, err := out.Create(w.rel)
 	if err != nil {
@@ -189,7 +188,7 @@ func (w *edition) members(ctx context.Context, z *zipFile, text []byte, to *zipp
 				err = put(m.FileHeader, key)
 			}
 		case isStorage && w.storages[key] != nil && !w.live[key]:
-			err = z.Check(m) // what was folded was read from it
+			err = z.Check(m) // folding read it
 		default:
 			err = to.Copy(ctx, m.FileHeader, z.Data(m))
 		}
@@ -258,7 +257,7 @@ func (w *edition) legacy(ctx context.Context, l *legacyFile, text []byte, out fo
 	return format.Splice(ctx, out, w.rel, l.f, pieces, backend)
 }
 
-// width is the size of an element of a storage, or of that beside which it stands.
+// width is the element size of a storage; of a new one, that of the storage behind which it is written.
 func (w *edition) width(key string) int64 {
 	if s := w.storages[key]; s != nil {
 		return sizeOf(s.class.Name)

@@ -74,7 +74,7 @@ func scripted(f *os.File) bool {
 	})
 }
 
-// damaged is a pickle's error, with that of formats.
+// damaged is a pickle's error, with the corresponding error of package format in its chain.
 func damaged(err error) error {
 	if errors.Is(err, pickle.ErrCorrupt) {
 		return fmt.Errorf("%w: %w", err, format.ErrCorrupt)

@@ -6,7 +6,7 @@ import (
 )
 
 // activations are those that ONNX has operators for (Darknet's activations.h). Each adds nodes that compute the value y of
-// x. The others, and names that Darknet does not know, are nodes of the domain darknet.
+// x. Other activations, and names that Darknet does not know, become nodes of the domain "darknet".
 var activations = map[string]func(b *builder, l *layer, x *model.Value, y string) *model.Value{
 	"relu":     operator("Relu"),
 	"leaky":    operator("LeakyRelu", model.Float("alpha", float64(float32(0.1)))),

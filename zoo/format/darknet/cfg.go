@@ -27,10 +27,10 @@ type cfg struct {
 	sections []*section
 }
 
-// section is one layer, or [net]. Its getters note the first option that makes no sense in err.
+// section is one layer, or [net]. Its getters keep the first error in err.
 type section struct {
 	cfg     *cfg
-	kind    string // the word in the brackets, where Darknet has a short one the long one
+	kind    string // the word in the brackets; a short form of Darknet's is replaced by the long one
 	line    int
 	word    format.Span // where the text has that word
 	body    int64       // where the line below begins
@@ -69,7 +69,7 @@ func readCfg(path string) (*cfg, error) {
 	return c, c.parse()
 }
 
-// errorf is an error with its place. Only the beginnings of texts from the file belong into the message.
+// errorf is an error with its place. Texts from the file have to be shortened for the message.
 func (c *cfg) errorf(line int, kind error, message string, args ...any) error {
 	return fmt.Errorf("%s:%d: %s: %w", c.name, line, fmt.Sprintf(message, args...), kind)
 }
@@ -98,7 +98,7 @@ func (c *cfg) parse() error {
 func (c *cfg) parseLine(line int, at format.Span) error {
 	raw := c.text[at.From:at.To]
 	if k := slices.IndexFunc(raw, func(b byte) bool { return b < ' ' && !space(b) }); k >= 0 {
-		return c.errorf(line, format.ErrCorrupt, "byte %#02x in it: this is no text", raw[k])
+		return c.errorf(line, format.ErrCorrupt, "byte %#02x in it: this is not text", raw[k])
 	}
 	text := stripped(raw)
 	switch {
@@ -134,7 +134,7 @@ func (c *cfg) parseLine(line int, at format.Span) error {
 
 func space(b byte) bool { return b == ' ' || b == '\t' || b == '\n' || b == '\r' }
 
-// stripped is a line without its spaces.
+// stripped is a line without white space.
 func stripped(raw []byte) string {
 	text := strings.TrimSpace(string(raw))
 	if !strings.ContainsAny(text, " \t\r") {
@@ -143,7 +143,7 @@ func stripped(raw []byte) string {
 	return strings.NewReplacer(" ", "", "\t", "", "\r", "").Replace(text)
 }
 
-// shortened is a text of the file as messages show it.
+// shortened is the beginning of a text of the file, for messages.
 func shortened(s string) string {
 	if len(s) > 40 {
 		return s[:40] + "…"
@@ -251,7 +251,7 @@ func (s *section) ints(key string) []int64 {
 	return list
 }
 
-// lineOf is where messages about an option point: the section's own line where it is not given.
+// lineOf is the line for messages about an option: the section's own if the option is missing.
 func (s *section) lineOf(key string) int {
 	if o := s.find(key); o != nil {
 		return o.line
@@ -259,13 +259,13 @@ func (s *section) lineOf(key string) int {
 	return s.line
 }
 
-// edit puts a text in the place of a range of the cfg.
+// edit replaces a range of the cfg by a text.
 type edit struct {
 	at   format.Span
 	text string
 }
 
-// set gives an option a value, wherever the section gives it one. What stands behind a number on its line stays.
+// set gives an option a value on every line of the section that sets it. Text behind a number on its line stays.
 func (s *section) set(key, value string) (edits []edit) {
 	for _, o := range s.options {
 		if o.key == key {
@@ -290,7 +290,7 @@ func (s *section) add(key, value string) edit {
 	return edit{format.Span{From: s.body, To: s.body}, "\n" + key + "=" + value}
 }
 
-// without makes remarks of an option's lines.
+// without comments an option's lines out.
 func (s *section) without(key string) (edits []edit) {
 	for _, o := range s.options {
 		if o.key == key {

@@ -34,7 +34,7 @@ func convolutional(l *layer) func(*builder) {
 	}
 	c := l.in.c
 	if c%groups != 0 || n%groups != 0 {
-		l.fail(l.lineOf("groups"), format.ErrCorrupt, "groups=%d divides its %d channels or its %d filters not evenly", groups, c, n)
+		l.fail(l.lineOf("groups"), format.ErrCorrupt, "groups=%d does not divide its %d channels and its %d filters evenly", groups, c, n)
 		return nil
 	}
 	l.put(n, l.slid(l.in.h, 2*pad, size, strideY), l.slid(l.in.w, 2*pad, size, strideX))
@@ -54,7 +54,7 @@ func convolutional(l *layer) func(*builder) {
 	switch {
 	case xnor:
 		foreign = "xnor"
-	case dilation > 1 && 2*pad != size-1, size == 1 && pad > 0: // Darknet's sums do not have the extents that it says
+	case dilation > 1 && 2*pad != size-1, size == 1 && pad > 0: // Darknet computes another output extent than it reports
 		foreign = "convolutional"
 	}
 	return func(b *builder) {
@@ -79,10 +79,10 @@ func (l *layer) padding(size int64) int64 {
 	return max(p, 0)
 }
 
-// noSharing is the share_index that AlexeyAB's Darknet takes for none.
+// noSharing is the value of share_index that means none to AlexeyAB's Darknet.
 const noSharing = -1_000_000_000
 
-// borrow makes the parts of the layer that share_index names this one's too.
+// borrow gives the layer the parts of the one that share_index names.
 func (l *layer) borrow(norm bool, weights ...int64) {
 	lender := l.named("share_index", l.int("share_index", 0))
 	if lender == nil {
@@ -143,7 +143,7 @@ func connected(l *layer) func(*builder) {
 	}
 }
 
-// batchnorm normalises what the layer before hands on.
+// batchnorm normalises the output of the layer before.
 func batchnorm(l *layer) func(*builder) {
 	if !l.image() {
 		return nil
@@ -156,9 +156,9 @@ func batchnorm(l *layer) func(*builder) {
 	return func(b *builder) { b.handOn(l, b.normalize(l, b.before(l), b.stored(l, "mean"), l.name, l.name)) }
 }
 
-// parametric builds a layer of weights: the operator, the batch normalisation and the activation. Where a batch normalisation
-// follows, the operator's bias is −μ and the mean of the normalisation 0: so the operator can take a bias for which the file
-// has a place, whether the normalisation stays or goes.
+// parametric builds a layer of weights: the operator, the batch normalisation and the activation. With a batch
+// normalisation behind it, the operator has the bias −μ and the normalisation the mean 0: so the file stores the operator's
+// bias whether the normalisation stays or is folded.
 func (b *builder) parametric(l *layer, typ string, x *model.Value, attrs []model.Attr, norm bool, shape []int64) {
 	inputs, y := []*model.Value{x, b.stored(l, "weights"), nil}, l.beforeActivation()
 	var mean *model.Value

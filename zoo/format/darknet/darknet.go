@@ -1,10 +1,10 @@
-// Package darknet reads and writes Darknet networks: a cfg, the text that lists the layers, and a file of weights, nothing
-// but floats, whose meaning the cfg alone tells. What the options mean, and in which order the floats come, is that of
+// Package darknet reads and writes Darknet networks: a cfg, the text that lists the layers, and a file of weights, a header
+// and floats, whose meaning the cfg determines. What the options mean, and in which order the floats come, is that of
 // pjreddie/darknet's and AlexeyAB/darknet's src/parser.c; where these differ, the comments say so.
 //
-// A folded network is one for the same programs: layers whose batch normalisation is gone say batch_normalize=0, and a
-// [batchnorm] that is gone has become a [route] to the layer before it, so that no layer changes its number: options of
-// other layers, scripts and other programs name layers by number.
+// The same programs run a folded network. A layer whose batch normalisation was folded says batch_normalize=0. A folded
+// [batchnorm] becomes a [route] to the layer before it, so that no layer changes its number: options of other layers,
+// scripts and programs refer to layers by number.
 package darknet
 
 import (
@@ -118,8 +118,8 @@ func (f *file) readHeader() (transposed bool, err error) {
 	return transposed, nil
 }
 
-// layers reads the cfg's layers, and holds the file of weights against them: it has to have as many floats as they store,
-// with the biases of [batchnorm] layers or, where that may be, without.
+// layers reads the cfg's layers, and checks that the file of weights has as many floats as they store, with the biases of
+// [batchnorm] layers or, if maybeBare, without.
 func (f *file) layers(c *cfg, maybeBare bool) error {
 	info, err := f.weights.Stat()
 	if err != nil {
@@ -156,8 +156,8 @@ func (f *file) layers(c *cfg, maybeBare bool) error {
 	return nil
 }
 
-// place says what the files have of input k of a node: one of its layer's parts. Layers that share their parts get parts of
-// their own where they do not change alike.
+// place says whether the file stores input k of a node, as one of its layer's parts. Layers that share their parts get
+// parts of their own if these change differently.
 func (f *file) place(n *model.Node, k int) model.Place {
 	l, ok := n.Source.(*layer)
 	if !ok || !slices.ContainsFunc(l.parts, func(p *part) bool { return p.node == n && p.input == k }) {

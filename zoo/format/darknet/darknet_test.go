@@ -23,7 +23,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-func TestDarknetPassesTheSuiteOfFormats(t *testing.T) {
+func TestSuite(t *testing.T) {
 	formattest.Suite{Generate: zootest.Darknet, Seeds: 30, Damages: 400}.Run(t)
 }
 
@@ -112,7 +112,7 @@ func foldedBy(t *testing.T, path string, o format.Options, how fold.Options) fol
 
 const net3x8x8 = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 
-func TestACfgIsEditedInPlace(t *testing.T) {
+func TestWrite_EditsTheCfgInPlace(t *testing.T) {
 	for _, test := range []struct {
 		name, text, want string
 		floats           int
@@ -191,7 +191,7 @@ var divisors = map[string]func(variance float32) float64{
 	"opencv":   func(v float32) float64 { return math.Sqrt(float64(v) + float64(float32(1e-6))) },
 }
 
-func TestEveryWordOfTheSettingIsAConvention(t *testing.T) {
+func TestSetting_EveryWordIsAConvention(t *testing.T) {
 	f, err := format.Find("net.cfg")
 	if err != nil || len(f.Settings) != 1 {
 		t.Fatal(f, err)
@@ -203,7 +203,7 @@ func TestEveryWordOfTheSettingIsAConvention(t *testing.T) {
 	}
 }
 
-func TestFoldedNumbersAreRoundedOnceFromTheFormula(t *testing.T) {
+func TestFold_RoundsTheFormulaOnce(t *testing.T) {
 	const n, in = 2, 3
 	beta, gamma, mean, variance := []float32{0.5, -3}, []float32{1.5, -0.75}, []float32{0.125, -2}, []float32{3e-5, 0.7}
 	w := []float32{0.1, -0.7, 1.3, 5, 1e-3, -0.2} // [n, in]
@@ -277,7 +277,7 @@ func TestFold_WhatIsLeftHasAReason(t *testing.T) {
 }
 
 // A batch normalisation moves forward into a convolution whose own one stays: what it adds is put into the mean.
-func TestABiasBeforeABatchNormalisationThatStaysGoesIntoItsMean(t *testing.T) {
+func TestFold_BiasGoesIntoTheMeanOfABatchNormalisationThatStays(t *testing.T) {
 	text := net3x8x8 + "[batchnorm]\n[convolutional]\nfilters=2\nbatch_normalize=1\nactivation=linear\n"
 	got := foldedBy(t, network(t, text, some(12+8+6)), format.Options{}, fold.Options{Keep: []string{"convolutional_1/norm"}})
 	if got.plan.After != 1 || len(got.floats) != 8+6 {
@@ -291,7 +291,7 @@ func TestABiasBeforeABatchNormalisationThatStaysGoesIntoItsMean(t *testing.T) {
 	}
 }
 
-func TestStatisticsThatAreNoNumbersAreReported(t *testing.T) {
+func TestFold_ReportsStatisticsThatAreNotFinite(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, bad := range []struct {
 		at    int // biases, scales, mean, variance
@@ -309,7 +309,7 @@ func TestStatisticsThatAreNoNumbersAreReported(t *testing.T) {
 	}
 }
 
-func TestAWeightThatWouldOverflowIsNamed(t *testing.T) {
+func TestWrite_NamesAWeightThatWouldOverflow(t *testing.T) {
 	floats := some(4 + 3)
 	floats[1], floats[5] = 1e3, 1e38
 	f := open(t, network(t, net3x8x8+"[convolutional]\nbatch_normalize=1\nactivation=linear\n", floats), format.Options{})
@@ -323,7 +323,7 @@ func TestAWeightThatWouldOverflowIsNamed(t *testing.T) {
 	}
 }
 
-func TestBadNetworksGetOneClearError(t *testing.T) {
+func TestOpen_BadNetworksGetOneClearError(t *testing.T) {
 	conv := net3x8x8 + "[convolutional]\nactivation=linear\n" // 1 bias, 3 weights
 	many := net3x8x8 + strings.Repeat("[dropout]\n", 1_000_000)
 	for _, test := range []struct {
@@ -346,7 +346,7 @@ func TestBadNetworksGetOneClearError(t *testing.T) {
 		{"a shortcut from nowhere", net3x8x8 + "[dropout]\n[shortcut]\nactivation=linear\n", 0, "net.cfg:6: [shortcut] has no from=", format.ErrCorrupt},
 		{"a word for a number", net3x8x8 + "[convolutional]\nsize=big\n", 0, `net.cfg:6: [convolutional] size=big: "big" is no number`, format.ErrCorrupt},
 		{"no filters", net3x8x8 + "[convolutional]\nfilters=0\n", 0, "net.cfg:6: [convolutional] filters=0: it has to be positive", format.ErrCorrupt},
-		{"groups that do not divide", net3x8x8 + "[convolutional]\nfilters=4\ngroups=2\n", 0, "net.cfg:7: [convolutional] groups=2 divides its 3 channels or its 4 filters not evenly", format.ErrCorrupt},
+		{"groups that do not divide", net3x8x8 + "[convolutional]\nfilters=4\ngroups=2\n", 0, "net.cfg:7: [convolutional] groups=2 does not divide its 3 channels and its 4 filters evenly", format.ErrCorrupt},
 		{"a kernel larger than the image", net3x8x8 + "[convolutional]\nsize=9\n", 0, "net.cfg:5: [convolutional] a window of 9 does not fit into 3x8x8", format.ErrCorrupt},
 		{"a convolution of a vector", "[net]\ninputs=9\n[convolutional]\n", 0, "net.cfg:3: [convolutional] it needs an image, what it reads is a vector of 9", format.ErrCorrupt},
 		{"scales of other channels", net3x8x8 + "[dropout]\n[avgpool]\n[convolutional]\nfilters=2\n[scale_channels]\nfrom=-3\n", 8, "net.cfg:10: [scale_channels] an image of 2x1x1 does not fit that of 3x8x8 of layer 0", format.ErrCorrupt},
@@ -361,7 +361,7 @@ func TestBadNetworksGetOneClearError(t *testing.T) {
 		{"no size", "[net]\nwidth=8\n[dropout]\n", 0, "net.cfg:1: [net] says neither width, height and channels of the input nor inputs", format.ErrCorrupt},
 		{"options before the first section", "width=8\n[net]\n", 0, `net.cfg:1: "width=8" stands before the first section`, format.ErrCorrupt},
 		{"nothing that computes", net3x8x8 + "[dropout]\n", 0, "net.cfg:1: no layer computes anything", format.ErrCorrupt},
-		{"binary garbage", "[net]\n\x00\x01\x02\xff", 0, "net.cfg:2: byte 0x00 in it: this is no text", format.ErrCorrupt},
+		{"binary garbage", "[net]\n\x00\x01\x02\xff", 0, "net.cfg:2: byte 0x00 in it: this is not text", format.ErrCorrupt},
 		{"a section that does not close", "[net\n", 0, `net.cfg:1: "[net" is no section`, format.ErrCorrupt},
 		{"a million sections", many, 0, "net.cfg:65540: more than 65536 sections", format.ErrLimit},
 		{"a line without an end", "[net]\n" + strings.Repeat("x", 17<<20), 0, "net.cfg:1: a cfg of more than 16777216 bytes", format.ErrLimit},
@@ -377,7 +377,7 @@ func TestBadNetworksGetOneClearError(t *testing.T) {
 	}
 }
 
-func TestBadFilesOfWeightsGetOneClearError(t *testing.T) {
+func TestOpen_BadWeightsGetOneClearError(t *testing.T) {
 	path := network(t, net3x8x8+"[dropout]\n", nil)
 	weights := strings.TrimSuffix(path, ".cfg") + ".weights"
 	for _, test := range []struct {
@@ -407,7 +407,7 @@ func TestBadFilesOfWeightsGetOneClearError(t *testing.T) {
 	}
 }
 
-func TestHeadersOfAllVersionsAreKept(t *testing.T) {
+func TestWrite_KeepsHeadersOfAllVersions(t *testing.T) {
 	for _, test := range []struct {
 		major, minor uint32
 		bytes        int
@@ -455,7 +455,7 @@ func TestOpen_BatchnormWithAndWithoutBiases(t *testing.T) {
 	}
 }
 
-func TestALargeNetworkOpensAtTheCostOfItsHeaders(t *testing.T) {
+func TestOpen_LargeNetworkCostsItsHeaders(t *testing.T) {
 	text := "[net]\ninputs=16384\n[connected]\noutput=16384\nbatch_normalize=1\nactivation=relu\n"
 	path := network(t, text, nil)
 	const size = 20 + 4*(4*16384+16384*16384) // a GiB, of holes
@@ -471,7 +471,7 @@ func TestALargeNetworkOpensAtTheCostOfItsHeaders(t *testing.T) {
 	}
 }
 
-func TestAnUnknownConventionIsRefused(t *testing.T) {
+func TestOpen_RefusesUnknownConvention(t *testing.T) {
 	_, err := format.Open(t.Context(), network(t, net3x8x8+"[dropout]\n", nil), by("caffe"))
 	if want := `darknet.epsilon is "caffe", not one of pjreddie, alexeyab, opencv`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)

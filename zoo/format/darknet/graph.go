@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// domain is that of the operators that ONNX has not: heads, and layers that are left as they are.
+// domain is the domain of nodes for layers without an equivalent in ONNX: heads, and layers that stay as they are.
 const domain = "darknet"
 
 // builder makes a graph of a network's layers.
@@ -20,7 +20,7 @@ type builder struct {
 	transposed bool        // connected layers store their weights [inputs, outputs]
 	epsilon    epsilon
 	input      *model.Value
-	handed     []*model.Value // what each layer hands on
+	handed     []*model.Value // each layer's output
 	err        error
 }
 
@@ -34,7 +34,7 @@ var epsilons = map[string]epsilon{
 	"opencv":   {inside: float64(float32(1e-6))},
 }
 
-// graph builds the nodes of all layers. Graph outputs are what no layer reads, and what the last one hands on; [cost]
+// graph builds the nodes of all layers. Graph outputs are the outputs that no layer reads, and the last layer's; [cost]
 // layers are passed over, as Darknet does when it predicts.
 func (b *builder) graph() error {
 	g := &model.Graph{Model: b.model, Name: "darknet"}
@@ -58,7 +58,7 @@ func (b *builder) graph() error {
 	return nil
 }
 
-// bind notes which inputs of which nodes the layer's parts are.
+// bind records which inputs of which nodes the layer's parts are.
 func (l *layer) bind() {
 	for _, n := range []*model.Node{l.linear, l.norm} {
 		if n == nil {
@@ -74,7 +74,7 @@ func (l *layer) bind() {
 	}
 }
 
-// before is what the layer reads unless it says otherwise.
+// before is the layer's input by default: the output of the layer before, or the image.
 func (b *builder) before(l *layer) *model.Value {
 	if l.index == 0 {
 		return b.input
@@ -82,7 +82,7 @@ func (b *builder) before(l *layer) *model.Value {
 	return b.handed[l.index-1]
 }
 
-// handOn says what the layer hands on.
+// handOn sets the layer's output.
 func (b *builder) handOn(l *layer, v *model.Value) { b.handed[l.index] = v }
 
 // node adds a node of the layer with one output.
@@ -93,7 +93,7 @@ func (b *builder) node(l *layer, typ, name string, inputs []*model.Value, attrs 
 	return n
 }
 
-// only adds the layer's one node, and its activation.
+// only adds the layer's single node, and its activation.
 func (b *builder) only(l *layer, typ string, inputs []*model.Value, attrs ...model.Attr) *model.Node {
 	n := b.node(l, typ, l.name, inputs, attrs, l.beforeActivation(), l.out.shape())
 	b.handOn(l, b.activate(l, n.Outputs[0]))
@@ -149,7 +149,7 @@ func (b *builder) shape(name string, values []int64) *model.Value {
 	return b.keep(name, model.Integers(values...))
 }
 
-// zeros are a constant in the place of a part of the layer.
+// zeros are a constant of zeros with the shape of a part of the layer.
 func (b *builder) zeros(l *layer, name string) *model.Value {
 	n := l.out.c
 	return b.constant(l.name+"/"+name, tensor.Float32, make([]float64, n), n)
@@ -209,8 +209,7 @@ func (b *builder) made(l *layer, name, as string, f func(float64) float64) *mode
 	return l.values[name]
 }
 
-// negated is −μ, as a bias; nil where a mean is no finite number: what follows is no batch normalisation then, and for the
-// planner to report.
+// negated is −μ, as a bias; nil if a mean is not finite: then the planner reports the batch normalisation as it is.
 func (b *builder) negated(l *layer) *model.Value {
 	if slices.ContainsFunc(b.numbers(l, "mean"), func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }) {
 		return nil

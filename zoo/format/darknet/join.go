@@ -7,13 +7,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// alias is a layer that hands on what it reads.
+// alias is a layer whose output is its input.
 func alias(l *layer) func(*builder) {
 	l.out = l.in
 	return func(b *builder) { b.handOn(l, b.before(l)) }
 }
 
-// route joins the channels of other layers, of each of them one of several groups.
+// route joins the channels of other layers; with groups, one group of each layer's channels.
 func route(l *layer) func(*builder) {
 	others, groups, group := l.others("layers"), l.positive("groups", 1), l.int("group_id", 0)
 	if group < 0 || group >= groups {
@@ -33,7 +33,7 @@ func route(l *layer) func(*builder) {
 		alike = alike && o.out.image() && o.out.h == l.in.h && o.out.w == l.in.w && o.out.c%groups == 0
 	}
 	if !alike {
-		l.out = extent{n: n} // as Darknet does: the values of all, one after the other
+		l.out = extent{n: n} // as in Darknet: the concatenated values of all
 		return func(b *builder) { b.opaque(l, b.values(others)...) }
 	}
 	l.put(c, l.in.h, l.in.w)
@@ -58,7 +58,7 @@ func route(l *layer) func(*builder) {
 	}
 }
 
-// values are what layers hand on.
+// values are the outputs of layers.
 func (b *builder) values(layers []*layer) (list []*model.Value) {
 	for _, l := range layers {
 		list = append(list, b.handed[l.index])

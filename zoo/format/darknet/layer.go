@@ -9,7 +9,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// network is a cfg as layers: what each reads, hands on and stores.
+// network is a cfg as layers, with their inputs, outputs and stored parts.
 type network struct {
 	cfg    *cfg
 	input  extent
@@ -19,7 +19,7 @@ type network struct {
 	bare bool
 }
 
-// extent is what a layer hands on: an image of c channels, h by w, or, where these are 0, a vector of n values.
+// extent is the size of a layer's output: an image of c channels, h by w, or, if these are 0, a vector of n values.
 type extent struct{ c, h, w, n int64 }
 
 func (e extent) image() bool { return e.c > 0 }
@@ -48,10 +48,10 @@ type layer struct {
 	in, out    extent
 	activation string // "" for kinds that have none
 	parts      []*part
-	lender     *layer // whose parts it uses, by share_index; nil for layers with parts of their own
+	lender     *layer // the layer whose parts it shares, by share_index; nil if it has parts of its own
 	build      func(*builder)
 
-	// Of its nodes, those that hold parts, and the values that they read.
+	// Its nodes that read parts, and the values that they read.
 	linear, norm *model.Node
 	values       map[string]*model.Value
 }
@@ -61,18 +61,18 @@ type part struct {
 	name        string
 	from, count int64 // in floats, behind the header
 	shape       []int64
-	perm        []int // where the file has the axes in another order: axis k of the shape is its axis perm[k]
+	perm        []int // if the file stores the axes in another order: axis k of the shape is stored as axis perm[k]
 
-	// Who reads it, and as what; nil for parts of layers that are no operators of ONNX.
+	// The node that reads it, and as which input; nil in layers without an equivalent in ONNX.
 	node     *model.Node
 	input    int
 	original *model.Constant // as it was opened
 
-	piece *format.Piece // as it is written; nil if it is not any more
+	piece *format.Piece // as it is written; nil if it is dropped
 }
 
-// kinds are the layers that Darknet knows. Each function reads its options, says what the layer hands on and stores, and
-// returns what builds its nodes.
+// kinds are the layers that Darknet knows. Each function reads its options, sets the extent of its output and its parts,
+// and returns the function that builds its nodes.
 var kinds map[string]func(*layer) func(*builder)
 
 func init() {
@@ -91,7 +91,7 @@ func init() {
 // unsupported are layers for videos, of AlexeyAB's Darknet.
 var unsupported = map[string]bool{"conv_lstm": true, "history": true}
 
-// refused are options, of any layer, that make it compute something else, or store something else.
+// refused are options that change what a layer, of any kind, computes or stores, and are not understood.
 var refused = []string{"antialiasing", "coordconv", "maxpool_zero_nonmax", "dontload", "dontloadscales", "numload"}
 
 // layersOf reads the layers of a cfg.
@@ -136,8 +136,8 @@ func layersOf(c *cfg, bare bool) (*network, error) {
 	return net, nil
 }
 
-// put says that the layer hands on an image. Extents that are no image, or more values than Darknet can count, are an
-// error, but for [net], which may have none.
+// put sets the layer's output to an image. Extents below 1, or with more values than Darknet's int can count, are an error,
+// except in [net].
 func (l *layer) put(c, h, w int64) {
 	n, ok := tensor.Elements([]int64{max(c, 0), max(h, 0), max(w, 0)})
 	switch {
@@ -158,7 +158,7 @@ func (l *layer) image() bool {
 	return l.in.image()
 }
 
-// slid is the number of places of a window of that size along an extent, at least one.
+// slid is the number of positions of a window of that size along an extent; fewer than one is an error.
 func (l *layer) slid(extent, padding, size, stride int64) int64 {
 	if extent+padding < size {
 		l.fail(l.line, format.ErrCorrupt, "a window of %d does not fit into %v with its padding", size, l.in)
@@ -167,7 +167,7 @@ func (l *layer) slid(extent, padding, size, stride int64) int64 {
 	return (extent+padding-size)/stride + 1
 }
 
-// store says that the file has a tensor of the layer next.
+// store adds a part: the next tensor in the file is the layer's.
 func (l *layer) store(name string, shape ...int64) *part {
 	n, ok := tensor.Elements(shape)
 	if !ok || n > math.MaxInt64/8-l.net.floats {
@@ -180,7 +180,7 @@ func (l *layer) store(name string, shape ...int64) *part {
 	return p
 }
 
-// storeNorm says that the file has the parameters of a batch normalisation of n channels next; its biases are elsewhere.
+// storeNorm adds the parts of a batch normalisation of n channels, except its biases, which are stored elsewhere.
 func (l *layer) storeNorm(n int64) {
 	for _, name := range []string{"scales", "mean", "variance"} {
 		l.store(name, n)
@@ -218,7 +218,7 @@ func (l *layer) named(key string, number int64) *layer {
 	return l.net.layers[k]
 }
 
-// maxListed bounds the layers that one lists.
+// maxListed bounds the layers that one option lists.
 const maxListed = 1 << 10
 
 // others are the layers that an option lists, at least one; nil where it is wrong.

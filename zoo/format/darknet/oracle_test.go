@@ -149,7 +149,7 @@ func layerOf(t *testing.T, v *model.Value) int {
 // more than 1e-4, other mistakes by more than 1e-2.
 const near = 2e-5
 
-func TestOpenCVRunsGeneratedNetworksAsTheyWereReadAndWritten(t *testing.T) {
+func TestOpenCV_RunsGeneratedNetworksAsReadAndWritten(t *testing.T) {
 	python(t)
 	var jobs []job
 	for seed := range uint64(60) {
@@ -174,7 +174,7 @@ func TestOpenCVRunsGeneratedNetworksAsTheyWereReadAndWritten(t *testing.T) {
 }
 
 // The real network's variances are small: what the convention of another program does to it shows.
-func TestOpenCVRunsYOLOFastestAsItWasReadAndWritten(t *testing.T) {
+func TestOpenCV_RunsYOLOFastestAsReadAndWritten(t *testing.T) {
 	const path = "../../../../shared/models/darknet/yolo-fastest-1.1.cfg"
 	if _, err := os.Stat(path); err != nil {
 		t.Skip("yolo-fastest-1.1 is not beside this checkout")
@@ -198,7 +198,7 @@ func TestOpenCVRunsYOLOFastestAsItWasReadAndWritten(t *testing.T) {
 }
 
 // No Darknet is installed by make test: testdata/darknet.c says how its programs are built.
-func TestDarknetRunsGeneratedNetworksAsTheyWereReadAndWritten(t *testing.T) {
+func TestDarknet_RunsGeneratedNetworksAsReadAndWritten(t *testing.T) {
 	programs := map[string]string{"pjreddie": os.Getenv("DARKNET_PJREDDIE"), "alexeyab": os.Getenv("DARKNET_ALEXEYAB")}
 	for convention, program := range programs {
 		t.Run(convention, func(t *testing.T) {

@@ -15,7 +15,7 @@ func upsample(l *layer) func(*builder) {
 	switch {
 	case stride > 0:
 		l.put(l.in.c, l.in.h*stride, l.in.w*stride)
-	case stride < 0: // it adds up
+	case stride < 0: // it sums blocks, the reverse of upsampling
 		l.put(l.in.c, l.in.h/-stride, l.in.w/-stride)
 	default:
 		l.fail(l.lineOf("stride"), format.ErrCorrupt, "stride=0")
@@ -32,8 +32,9 @@ func upsample(l *layer) func(*builder) {
 	}
 }
 
-// reorg moves squares of positions into channels, or back with reverse. [reorg] computes its indices with the extents of
-// the wrong side, and is what YOLO v2 was trained with; [reorg3d], of AlexeyAB's Darknet, with those of the right one.
+// reorg moves squares of positions into channels, or back with reverse. [reorg] computes indices with the extents of the
+// other side, a bug of Darknet's with which YOLO v2 was trained; [reorg3d], of AlexeyAB's Darknet, computes them as
+// intended.
 func reorg(l *layer) func(*builder) {
 	s, reverse := l.positive("stride", 1), l.flag("reverse")
 	if !l.image() {
@@ -60,7 +61,7 @@ func reorg(l *layer) func(*builder) {
 			b.only(l, "DepthToSpace", []*model.Value{x}, model.Int("blocksize", s), model.Text("mode", "DCR"))
 		case plain && l.kind == "reorg3d" && !reverse:
 			b.only(l, "SpaceToDepth", []*model.Value{x}, model.Int("blocksize", s))
-		case plain && l.kind == "reorg" && c%s == 0 && c/s%s == 0: // what it reads, as c/s² channels of h·s by w·s
+		case plain && l.kind == "reorg" && c%s == 0 && c/s%s == 0: // the input, read as c/s² channels of h·s by w·s
 			x = b.reshaped(l, l.name+"/squares", x, []int64{c / s / s, h, s, w, s})
 			x = b.node(l, "Transpose", l.name+"/order", []*model.Value{x}, []model.Attr{model.Ints("perm", 2, 4, 0, 1, 3)}, l.name+"/order", []int64{s, s, c / s / s, h, w}).Outputs[0]
 			b.handOn(l, b.reshaped(l, l.name, x, l.out.shape()))
@@ -140,20 +141,20 @@ func crnn(l *layer) func(*builder) {
 	return func(b *builder) { b.opaque(l, b.before(l)) }
 }
 
-// implicit hands on its weights, whatever it reads.
+// implicit outputs its weights, whatever its input is.
 func implicit(l *layer) func(*builder) {
 	l.put(l.positive("filters", 128), l.positive("atoms", 1), 1)
 	l.store("weights", l.out.c, l.out.h)
 	return func(b *builder) { b.opaque(l) }
 }
 
-// same is a layer that ONNX has no operator for, and that hands on as much as it reads: a head, most often.
+// same is a layer without an equivalent in ONNX, with an output of its input's extent: a head, most often.
 func same(l *layer) func(*builder) {
 	l.out = l.in
 	return func(b *builder) { b.opaque(l, b.before(l)) }
 }
 
-// head is one that hands on no image.
+// head is one whose output is not an image.
 func head(l *layer) func(*builder) {
 	l.out = extent{n: l.in.n}
 	return func(b *builder) { b.opaque(l, b.before(l)) }

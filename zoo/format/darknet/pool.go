@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// window is a pooling layer's: its extents, and whether every place of it sees the image.
+// window reads a pooling layer's window; sees says that it overlaps the image at every position.
 func (l *layer) window() (attrs []model.Attr, sees bool) {
 	stride := l.positive("stride", 1)
 	x, y := l.positive("stride_x", stride), l.positive("stride_y", stride)
@@ -33,7 +33,7 @@ func maxpool(l *layer) func(*builder) {
 	return pool(l, "MaxPool")
 }
 
-// localAvgpool divides by the number of values that are there.
+// localAvgpool divides by the number of values within the image.
 func localAvgpool(l *layer) func(*builder) {
 	if !l.image() {
 		return nil
@@ -78,7 +78,7 @@ func avgpool(l *layer) func(*builder) {
 	}
 }
 
-// softmax is over all that it reads.
+// softmax is over the whole input; with groups, a temperature or a tree it stays opaque.
 func softmax(l *layer) func(*builder) {
 	l.out = extent{n: l.in.n}
 	plain := l.int("groups", 1) == 1 && l.float("temperature", 1) == 1 && l.str("tree", "") == "" && l.float("spatial", 0) == 0
@@ -93,11 +93,11 @@ func softmax(l *layer) func(*builder) {
 	}
 }
 
-// maxCrop bounds the channels of an image that is cropped: it is one with colours.
+// maxCrop bounds the channels of an image that is cropped: it has colour channels.
 const maxCrop = 1 << 10
 
-// crop cuts out the middle and makes 2x − 1 of it, unless noadjust is given. It is the net's first step, not something that
-// another layer could do: it is a convolution here, and not an affine map.
+// crop cuts out the middle and makes 2x − 1 of it, unless noadjust is given. It is the net's first step and stays: it is a
+// convolution here, so that it does not count as an affine map.
 func crop(l *layer) func(*builder) {
 	h, w := l.positive("crop_height", 1), l.positive("crop_width", 1)
 	adjust := !l.flag("noadjust")

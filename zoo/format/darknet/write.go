@@ -14,8 +14,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Write writes the network as edited: the cfg with the options of folded layers changed where they stand, the weights
-// layer by layer, those that nothing changed copied.
+// Write writes the network as edited: the cfg with the options of folded layers changed in place, and the weights layer by
+// layer, unchanged ones copied.
 func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	renamed, err := f.renamed()
 	if err != nil {
@@ -63,7 +63,7 @@ func appended(pieces []format.Piece, p format.Piece) []format.Piece {
 	return append(pieces, p)
 }
 
-// shares says whether what the layer has is what its lender has too.
+// shares says whether the layer's parts are still the same as its lender's.
 func (l *layer) shares() bool {
 	for _, part := range l.parts {
 		p, q := part.piece, l.lender.part(part.name).piece
@@ -82,7 +82,7 @@ func alike(a, b tensor.Factor) bool {
 	return a.Layout == b.Layout && slices.Equal(a.Scale, b.Scale)
 }
 
-// unshared are what the cfg says otherwise of a layer that has parts of its own from now on, in the order of its lender's.
+// unshared are the edits of the cfg for a layer that gets parts of its own, in the order of its lender's.
 func (l *layer) unshared() []edit {
 	edits := l.without("share_index")
 	if flipped := l.part("weights").perm != nil; flipped != l.flag("flipped") {
@@ -91,15 +91,15 @@ func (l *layer) unshared() []edit {
 	return edits
 }
 
-// normless says whether the layer had a batch normalisation that is gone.
+// normless says whether the layer's batch normalisation was removed.
 func (l *layer) normless() bool { return l.norm != nil && l.norm.Removed() }
 
-// piece is a part of a layer as it is written; nil where it is gone with a batch normalisation.
+// piece is a part of a layer as it is written; nil if it was removed with a batch normalisation.
 func (f *file) piece(l *layer, p *part) (*format.Piece, error) {
 	n, k, negated := p.node, p.input, p.name == "mean" && p.node == l.linear
 	if l.normless() {
 		switch {
-		case p.name == "biases" && l.linear != nil: // what the layer adds now
+		case p.name == "biases" && l.linear != nil: // the operator's bias now
 			n, k = l.linear, 2
 		case p.name != "weights":
 			return nil, nil
@@ -153,7 +153,7 @@ func (f *file) scaled(v *model.Value, p *part) (*format.Piece, error) {
 	return &format.Piece{Scaled: s}, nil
 }
 
-// edits are what the cfg says otherwise of a layer whose batch normalisation is gone.
+// edits are the edits of the cfg for a layer whose batch normalisation was removed.
 func (l *layer) edits() []edit {
 	switch {
 	case !l.normless():
@@ -164,7 +164,7 @@ func (l *layer) edits() []edit {
 			edits = append(edits, l.set("cbn", "0")...)
 		}
 		return edits
-	case l.index == 0: // there is no layer before it to route to; OpenCV, which does not know [activation], did not know [batchnorm]
+	case l.index == 0: // there is no layer before it for a [route]; OpenCV does not read [activation], nor the [batchnorm] that it replaces
 		return append(l.set("activation", "linear"), edit{l.word, "activation"})
 	}
 	edits := append(l.set("layers", "-1"), edit{l.word, "route"})
@@ -185,7 +185,8 @@ func (c *cfg) edited(edits []edit) (pieces []format.Piece) {
 	return append(pieces, format.Piece{Copied: format.Span{From: at, To: int64(len(c.text))}})
 }
 
-// renamed are the values that have other names when the written network is opened. It refuses edits that a cfg cannot say.
+// renamed are the values that have other names when the written network is opened. It refuses edits that a cfg cannot
+// express.
 func (f *file) renamed() (map[string]string, error) {
 	renamed := map[string]string{}
 	live := 0

@@ -1,5 +1,5 @@
-// Package jsontext is JSON as a text with edits: what was not edited is written again as it was. Configurations of models are
-// JSON, and keep what this program does not know of.
+// Package jsontext edits JSON texts: what is not edited is written exactly as it was read. Configurations of models are
+// JSON, and may hold values that this program does not know.
 package jsontext
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// Value is a JSON value that remembers its text: what was not edited is written again as it was, in its order and with its
-// numbers as they were spelled. It reads what Python's json module writes, NaN and Infinity among it.
+// Value is a JSON value with its text: if it is not edited it is written with its keys in the same order and its numbers in
+// the same spelling. NaN and Infinity are accepted, since Python's json module writes them.
 type Value struct {
 	Kind  byte     // one of n, t, f for the literals; 0 for numbers; and ", [, {
 	text  string   // as read, or as made; "" for an array or object that has been edited
@@ -232,7 +232,7 @@ func Quote(s string) string {
 	return b.String()
 }
 
-// String is the value's text. What was edited is spaced as Python does.
+// String is the value's text. Edited arrays and objects are spaced as Python's json module spaces them.
 func (v *Value) String() string {
 	var b strings.Builder
 	v.write(&b)
@@ -258,7 +258,7 @@ func (v *Value) write(b *strings.Builder) {
 	b.WriteByte(v.Kind + 2) // ] follows [ by two, and } follows {
 }
 
-// Clone copies a value, and notes in copies what became of each part.
+// Clone copies a value, and sets copies[x] to the copy of each part x.
 func (v *Value) Clone(copies map[*Value]*Value) *Value {
 	c := &Value{Kind: v.Kind, text: v.text, Keys: slices.Clone(v.Keys)}
 	for _, item := range v.Items {
@@ -270,7 +270,7 @@ func (v *Value) Clone(copies map[*Value]*Value) *Value {
 	return c
 }
 
-// Edited forgets the text of an array or object and of those that it is in.
+// Edited discards the stored text of an array or object, and of all that contain it.
 func (v *Value) Edited() {
 	for ; v != nil; v = v.Up {
 		v.text = ""
@@ -330,7 +330,7 @@ func (v *Value) List() []*Value {
 	return v.Items
 }
 
-// Null says whether v is null or not there.
+// Null says whether v is null or missing.
 func (v *Value) Null() bool { return v == nil || v.Kind == 'n' }
 
 // Str is a string, and false where v is none.
@@ -366,7 +366,7 @@ func (v *Value) Float() (float64, bool) {
 	return x, err == nil
 }
 
-// maxExtent bounds the whole numbers that a configuration may hold: extents, sizes, axes.
+// maxExtent bounds the integers that Int accepts: extents, sizes, axes.
 const maxExtent = 1 << 40
 
 // Int is a whole number, and false where v is none.

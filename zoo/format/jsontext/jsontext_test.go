@@ -8,7 +8,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-func TestJSONIsKeptAsItIsSpelled(t *testing.T) {
+func TestEdits_KeepTheSpellingOfAllElse(t *testing.T) {
 	const text = `{"b": [1.0, -2e-3,1e400, NaN, Infinity, -Infinity], "ä\u00e9\ud83d\ude00\"\\\n": null,"c" :{ "d":true, "e" : false } }`
 	v, err := Parse(text)
 	if err != nil {

@@ -16,7 +16,7 @@ func init() {
 	register(&class{build: buildSoftmax, masks: true}, "Softmax")
 }
 
-// activations are functions by name, of a value whose last axis in Keras' order is the given one.
+// activations build a function by its name; last is the axis of x that is the last one in Keras' order.
 var activations = map[string]func(s *site, x *model.Value, last int64) *model.Value{
 	"relu":        simple("Relu"),
 	"sigmoid":     simple("Sigmoid"),
@@ -75,12 +75,12 @@ func (s *site) clip(x *model.Value, lo, hi float64) *model.Value {
 	return s.op("Clip", "clip", []*model.Value{x, limit("min", x, lo), limit("max", x, hi)})
 }
 
-// activated is what the layer's activation makes of a value in that form; a node of our domain where the function is not
-// known.
+// activated applies the layer's activation to a value in that form; an unknown function becomes a node of the domain
+// "keras".
 func (s *site) activated(x *model.Value, rank, form int) *model.Value {
 	v := s.setting("activation")
 	name, ok := v.Str()
-	if !ok { // a function of one's own, or a layer as a function
+	if !ok { // a user's function, or a layer as a function
 		name, _ = v.Get("config").Str()
 		if module, _ := v.Get("module").Str(); module != "" && module != "builtins" && module != "keras.activations" || name == "" {
 			name = className(v)
@@ -99,7 +99,7 @@ func (s *site) activated(x *model.Value, rank, form int) *model.Value {
 	return n.Outputs[0]
 }
 
-// elementwise makes a layer that treats elements alike, in whatever form they come.
+// elementwise builds a layer that treats all elements alike, in the form of its input.
 func (s *site) elementwise(f func(x *model.Value) *model.Value) *value {
 	x := s.in[0]
 	return s.result(f(s.form(x, x.main)), x.rank, x.main)
@@ -176,7 +176,7 @@ func (s *site) parametric(typ, key string, def float64) (*value, error) {
 	}), nil
 }
 
-// PReLU: slopes are stored for all axes but the first, with extent 1 along those that share them.
+// PReLU: slopes are stored for all axes but the batch's, with extent 1 along shared axes.
 func buildPReLU(s *site) (*value, error) {
 	x := s.in[0]
 	if err := known(x, 2); err != nil {

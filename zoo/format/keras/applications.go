@@ -2,13 +2,13 @@ package keras
 
 import "github.com/zoofold/zoofold/zoo/model"
 
-// Layers that keras.applications bring along.
+// Layers that models of keras.applications define for themselves.
 func init() {
 	register(&class{build: buildCustomScale, merges: true}, "CustomScaleLayer")
 	register(&class{build: buildLayerScale, weights: func(*layer) []string { return []string{"gamma"} }}, "LayerScale")
 }
 
-// CustomScaleLayer of Inception-ResNet-v2 is the first tensor and the scaled second one.
+// CustomScaleLayer of Inception-ResNet-v2 is x₀ + scale·x₁.
 func buildCustomScale(s *site) (*value, error) {
 	scale, err := s.number("scale", 1)
 	if err != nil {
@@ -25,7 +25,7 @@ func buildCustomScale(s *site) (*value, error) {
 	return s.result(s.op("Add", "merged", []*model.Value{inputs[0], scaled}), rank, form), nil
 }
 
-// LayerScale of ConvNeXt is a factor for each channel.
+// LayerScale of ConvNeXt multiplies by a factor for each channel.
 func buildLayerScale(s *site) (*value, error) {
 	x := s.in[0]
 	if err := known(x, 2); err != nil {

@@ -22,8 +22,8 @@ const (
 	weightsMember  = "model.weights.h5"
 )
 
-// archive is an open .keras file: a ZIP file of a configuration, some words on who wrote it, weights in HDF5, and perhaps
-// further files that layers have saved, vocabularies say.
+// archive is an open .keras file: a ZIP file of a configuration, metadata, weights in HDF5, and perhaps further files that
+// layers save, such as vocabularies.
 type archive struct {
 	members []*zip.File // in their order
 	temp    *os.File    // the weights, where they are stored compressed
@@ -31,8 +31,8 @@ type archive struct {
 
 const (
 	maxMembers  = 1 << 16
-	minBomb     = 256 << 20 // bytes of a member from which on its compression is looked at
-	maxBombRate = 100       // how much smaller such a member may be stored
+	minBomb     = 256 << 20 // the bytes of a member from which on its compression rate is checked
+	maxBombRate = 100       // the largest rate: more is taken for a decompression bomb
 )
 
 // openArchive opens a .keras file, and returns the configuration.
@@ -103,7 +103,7 @@ func (h *file) openArchive(size int64) (string, error) {
 	return text, nil
 }
 
-// memberText is all of a member that is text.
+// memberText is the content of a text member.
 func memberText(m *zip.File) (string, error) {
 	if m.UncompressedSize64 > maxConfig {
 		return "", fmt.Errorf("member %q: %d bytes: %w", m.Name, m.UncompressedSize64, format.ErrLimit)
@@ -120,7 +120,7 @@ func memberText(m *zip.File) (string, error) {
 	return string(text), nil
 }
 
-// content is a member's bytes: where they are in the archive if they are stored as they are, in a temporary file if not.
+// content is a member's bytes: in the archive if they are stored uncompressed, else decompressed into a temporary file.
 func (a *archive) content(f *os.File, m *zip.File) (*io.SectionReader, error) {
 	if m.Method == zip.Store {
 		at, err := m.DataOffset()
@@ -137,7 +137,7 @@ func (a *archive) content(f *os.File, m *zip.File) (*io.SectionReader, error) {
 		return nil, err
 	}
 	a.temp = temp
-	_ = os.Remove(temp.Name()) // where a file that is open can be removed; close removes it elsewhere
+	_ = os.Remove(temp.Name()) // some systems cannot remove an open file: close removes it there
 	r, err := m.Open()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, format.ErrCorrupt)

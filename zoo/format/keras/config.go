@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/keras/hdf5"
 )
 
-// network is a model as its configuration describes it: the whole one, or one that is used as a layer.
+// network is a model as its configuration describes it: the file's model, or one that is used as a layer in it.
 type network struct {
 	layer           *layer // the model itself as a layer
 	sequential      bool
@@ -18,7 +18,7 @@ type network struct {
 	names           map[string]*layer
 	inputs, outputs []*ref // of a functional model
 	outlets         map[callKey]*outlet
-	bare            bool // there is no layer that could not be left out
+	bare            bool // every layer could be removed: they are all maps
 }
 
 // layer is one layer of a network, or an operation that stands among layers.
@@ -28,15 +28,15 @@ type layer struct {
 	name    string
 	foreign bool            // the class is not one of Keras' layers
 	counted bool            // it is a layer: operations (ops.go) are not among a model's layers
-	tree    *jsontext.Value // all that is said of the layer
-	config  *jsontext.Value // its settings, called as in Keras 2 and 3
+	tree    *jsontext.Value // the layer's whole entry in the configuration
+	config  *jsontext.Value // its settings, under the names of Keras 2 and 3
 	calls   []*call         // where it is used
 	inner   *network        // of a model that is used as a layer
-	base    [2]int          // how references to a model's calls count them, by what the references are for
+	base    [2]int          // the number of the first call in references to a model's calls, by their purpose: see count
 	vars    []*variable     // its own weights, as Keras keeps them
-	mixed   bool            // of a model whose weights cannot be told apart in the file
-	group   *hdf5.Group     // what a .keras file has of it
-	twin    bool            // the same object is a layer in another place too
+	mixed   bool            // of a model whose weights the file stores in an order that is not known
+	group   *hdf5.Group     // its group in a .keras file
+	twin    bool            // the same object is used as a layer elsewhere too
 	old     bool            // it is as Keras 1 wrote it
 	timed   bool            // a TimeDistributed, read as the layer that it applies
 }
@@ -47,8 +47,8 @@ type call struct {
 	index int
 	tree  *jsontext.Value // the inbound node; nil in a sequential model
 	refs  []*ref          // the tensors that it reads
-	data  int             // how many of them are what it works on: they come first, a mask may follow
-	plain bool            // they are one tensor, or a list of tensors, and nothing else is said
+	data  int             // how many of them are data: they come first, a mask may follow
+	plain bool            // the data are one tensor or one list, and there are no further arguments
 }
 
 const (
@@ -60,7 +60,7 @@ const (
 type parser struct {
 	major  int // version of the Keras that wrote the file: 1, 2 or 3
 	layers int
-	shared map[string]*layer // by the number that Keras 3 gives objects which are in several places
+	shared map[string]*layer // by the number that Keras 3 gives shared objects
 }
 
 func wrong(l *layer, text string, args ...any) error {
@@ -139,7 +139,7 @@ func (p *parser) network(of *layer, depth int) error {
 	return p.connect(n, config)
 }
 
-// layer reads one layer but for what it reads.
+// layer reads one layer, without its inputs.
 func (p *parser) layer(n *network, tree *jsontext.Value, at int) (*layer, error) {
 	l := &layer{net: n, tree: tree, counted: true}
 	class, ok := tree.Get("class_name").Str()
@@ -247,7 +247,7 @@ func (p *parser) connect(n *network, config *jsontext.Value) error {
 	return nil
 }
 
-// used is the number of calls that a layer has outputs of.
+// used is the number of the layer's calls, to whose outputs references can point.
 func (l *layer) used() int {
 	if l.class == "InputLayer" {
 		return 1

@@ -20,7 +20,7 @@ func init() {
 	}
 }
 
-// biased are roles, and a bias where the layer has one.
+// biased are the roles, followed by "bias" if the layer has one.
 func (l *layer) biased(roles ...string) []string {
 	if l.config.Get("use_bias").Yes(true) {
 		roles = append(roles, "bias")
@@ -36,8 +36,8 @@ type windowed struct {
 	kernel   []int64
 	strides  []int64
 	dilation []int64
-	same     bool // padded as TensorFlow does: by what makes ⌈extent/stride⌉ windows, the smaller half before
-	causal   bool // padded before only
+	same     bool // padded as in TensorFlow: so that there are ⌈extent/stride⌉ windows, the smaller half in front
+	causal   bool // padded in front only
 }
 
 // window reads the settings of a layer that slides a window, its size under that key.
@@ -86,7 +86,7 @@ func (s *site) window(size string, extent int64) (*windowed, error) {
 }
 
 // attrs are the attributes of an ONNX operator with the window, for an input with channels first. Where extents are known
-// the padding is computed, so that one sees where there is none.
+// the padding is computed, so that folding sees where it is 0.
 func (w *windowed) attrs(x *model.Value) []any {
 	attrs := []any{"kernel_shape", w.kernel, "strides", w.strides}
 	if slices.ContainsFunc(w.dilation, func(d int64) bool { return d != 1 }) {
@@ -177,7 +177,7 @@ func buildConv(s *site) (*value, error) {
 		}
 	}
 	if s.version.backend == "theano" && slices.ContainsFunc(w.kernel, func(k int64) bool { return k > 1 }) {
-		return nil, unclear("Theano's kernels are stored the other way round")
+		return nil, unclear("Theano stores its kernels flipped")
 	}
 	if err := s.expect("kernel", x.dtype(), stored...); err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func buildConvTranspose(s *site) (*value, error) {
 		}
 	}
 	if groups, ok := s.setting("groups").Int(); ok && groups != 1 || s.layer.old || s.version.backend == "theano" {
-		return nil, unclear("groups, or another Keras' way")
+		return nil, unclear("groups, or a version of Keras that computes it differently")
 	}
 	x := s.in[0]
 	if err := s.expect("kernel", x.dtype(), slices.Concat(w.kernel, []int64{out, w.channels})...); err != nil {

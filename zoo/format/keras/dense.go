@@ -12,8 +12,8 @@ func init() {
 	register(&class{build: buildEmbedding, weights: func(*layer) []string { return []string{"embeddings"} }}, "Embedding")
 }
 
-// Dense: kernels are stored (in, out). On tensors of more than two axes it is a convolution by kernels of one tap, so that
-// it has a bias, and channels in one place with what is around it.
+// Dense: kernels are stored (in, out). On tensors of more than two axes it becomes a convolution with a kernel of one tap:
+// that has a bias, and its channels on the same axis as the layers around it.
 func buildDense(s *site) (*value, error) {
 	x := s.in[0]
 	if err := known(x, 2); err != nil {
@@ -48,7 +48,7 @@ func buildDense(s *site) (*value, error) {
 	return s.result(s.activated(y, x.rank, x.rank-1), x.rank, x.rank-1), nil
 }
 
-// Embedding takes rows of a table by their numbers.
+// Embedding picks rows of a table by index.
 func buildEmbedding(s *site) (*value, error) {
 	x := s.in[0]
 	if err := known(x, 1); err != nil {
@@ -67,7 +67,7 @@ func buildEmbedding(s *site) (*value, error) {
 		return nil, wrong(s.layer, "its embeddings are not in the file")
 	}
 	d := s.keeps()
-	if d == tensor.Undefined { // of a mixed type
+	if d == tensor.Undefined { // a mixed policy
 		d = set.set.Type.DType()
 	}
 	if err := s.expect("embeddings", d, rows, width); err != nil {

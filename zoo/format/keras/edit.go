@@ -12,13 +12,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// changes are what folding has done to the graph, in terms of layers.
+// changes are the edits of the graph, in terms of layers.
 type changes struct {
-	dropped map[callKey]bool              // calls that are no more
-	plain   map[*layer]bool               // layers that lose the scale and the center they end in
-	weights map[weightKey]*weightIs       // weights that are others now, or that layers have gained
-	said    map[weightKey]*model.Constant // settings that are others now, by their role
-	names   map[*layer]string             // layers that are called otherwise, after those whose work they do for the model's outputs
+	dropped map[callKey]bool              // calls that are removed
+	plain   map[*layer]bool               // layers whose scale and center (γ and β) are removed
+	weights map[weightKey]*weightIs       // changed weights, and gained ones
+	said    map[weightKey]*model.Constant // changed settings, by their role
+	names   map[*layer]string             // layers that are renamed to keep the names of the model's outputs
 	numbers map[*layer][]int              // see number
 }
 
@@ -28,16 +28,16 @@ type weightKey struct {
 	role  string
 }
 
-// weightIs is what a weight is now.
+// weightIs is the new content of a weight.
 type weightIs struct {
 	constant *model.Constant
 	name     string      // in the original model
-	data     io.ReaderAt // where it is multiplied while it is written: its elements, in stored order
+	data     io.ReaderAt // for a weight that is multiplied while it is written: its elements, in stored order
 }
 
 func (c *changes) none() bool { return len(c.dropped)+len(c.plain)+len(c.weights)+len(c.said) == 0 }
 
-// changes compares the graph with what was made of the file.
+// changes compares the graph with the one that was read from the file.
 func (h *file) changes() (*changes, error) {
 	c := &changes{dropped: map[callKey]bool{}, plain: map[*layer]bool{}, weights: map[weightKey]*weightIs{}, said: map[weightKey]*model.Constant{}, names: map[*layer]string{}, numbers: map[*layer][]int{}}
 	kept := map[callKey]bool{}
@@ -72,7 +72,7 @@ func (h *file) changes() (*changes, error) {
 			return nil, fmt.Errorf("layer %q reads %d tensors and is left out, which no Keras file can say", key.layer.name, n)
 		}
 	}
-	if !c.none() { // what nothing depends on goes too: Keras writes no such layers
+	if !c.none() { // layers that no output depends on are removed too, since Keras does not write such layers
 		for _, n := range h.built.networks {
 			if n.sequential {
 				continue
@@ -91,8 +91,8 @@ func (h *file) changes() (*changes, error) {
 	return c, nil
 }
 
-// nameOutputs keeps the names of the model's outputs, which are those of the layers that make them: a layer that makes one
-// in the place of a dropped one gets its name.
+// nameOutputs keeps the names of the model's outputs, which are the names of the layers that compute them: a layer that
+// replaces a dropped one gets its name.
 func (c *changes) nameOutputs(n *network) {
 	own := map[*layer]bool{nil: true}
 	for _, r := range n.outputs {
@@ -109,7 +109,7 @@ func (c *changes) nameOutputs(n *network) {
 	}
 }
 
-// name is what a layer is called in the edited model.
+// name is a layer's name in the edited model.
 func (c *changes) name(l *layer) string {
 	if name := c.names[l]; name != "" {
 		return name
@@ -117,7 +117,7 @@ func (c *changes) name(l *layer) string {
 	return l.name
 }
 
-// inputs notes which weights a node reads that are not those it was made with.
+// inputs records which weights of a node have changed.
 func (c *changes) inputs(p *part) error {
 	for k := range max(len(p.node.Inputs), len(p.given)) {
 		v := p.node.In(k)
@@ -151,7 +151,7 @@ func (c *changes) inputs(p *part) error {
 	return nil
 }
 
-// resolve is the tensor that takes a tensor's place, where its call is dropped.
+// resolve follows a tensor through dropped calls to the tensor that replaces it.
 func (c *changes) resolve(r *ref) *ref {
 	for r.layer != nil && c.dropped[callKey{r.layer, r.call}] {
 		r = r.layer.calls[r.call].refs[0]
@@ -159,7 +159,7 @@ func (c *changes) resolve(r *ref) *ref {
 	return r
 }
 
-// number is a call's number once others are dropped.
+// number is a call's number after the dropped ones are removed.
 func (c *changes) number(l *layer, call int) int {
 	if len(l.calls) < 2 {
 		return call
@@ -178,7 +178,7 @@ func (c *changes) number(l *layer, call int) int {
 	return list[call]
 }
 
-// gone says whether no call of a layer is left.
+// gone says whether all calls of a layer are dropped.
 func (c *changes) gone(l *layer) bool {
 	for k := range l.calls {
 		if !c.dropped[callKey{l, k}] {
@@ -188,7 +188,7 @@ func (c *changes) gone(l *layer) bool {
 	return len(l.calls) > 0
 }
 
-// editConfig makes the changes to a copy of the configuration, in which copies says what became of each part.
+// editConfig makes the changes to a copy of the configuration; copies maps each part of the original to its copy.
 func (c *changes) editConfig(n *network, copies map[*jsontext.Value]*jsontext.Value) error {
 	for _, l := range n.layers {
 		if err := c.editLayer(l, copies[l.tree]); err != nil {
@@ -239,7 +239,7 @@ func (c *changes) editConfig(n *network, copies map[*jsontext.Value]*jsontext.Va
 	return nil
 }
 
-// editLayer makes a layer's settings say which weights it has.
+// editLayer updates the settings that say which weights a layer has.
 func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
 	settings := l.settings(tree)
 	if name := c.names[l]; name != "" {
@@ -275,7 +275,7 @@ func (c *changes) editLayer(l *layer, tree *jsontext.Value) error {
 	return nil
 }
 
-// spelled are numbers of float32 as JSON: one where all are equal, or a list.
+// spelled are float32 numbers as JSON: one number if all are equal, else a list.
 func spelled(values []float64) string {
 	words := make([]string, len(values))
 	for k, x := range values {
@@ -287,8 +287,8 @@ func spelled(values []float64) string {
 	return "[" + strings.Join(words, ", ") + "]"
 }
 
-// unchain takes dropped layers out of a sequential model. Where the first one said what the model's input is, an InputLayer
-// does so from now on, under the name that Keras gave the input.
+// unchain removes dropped layers from a sequential model. If the first one declared the model's input, an InputLayer with
+// the name that Keras gave the input is put in its place.
 func (c *changes) unchain(n *network, copies map[*jsontext.Value]*jsontext.Value) error {
 	for k, l := range n.layers {
 		if !c.gone(l) {

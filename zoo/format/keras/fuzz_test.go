@@ -79,7 +79,7 @@ func difference(a, b string) string {
 }
 
 // Configurations in which something was replaced, taken out or said twice are refused, or read, folded and written.
-func TestConfigurationsWithSomethingElse(t *testing.T) {
+func TestConfig_MutationsLeaveAModelOrAnError(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	for seed := range uint64(12) {
 		path, _, err := zootest.Keras(seed, t.TempDir())
@@ -153,7 +153,7 @@ func FuzzArchive(f *testing.F) {
 	formattest.Fuzz(f, zootest.Keras, "model.keras", format.Options{}, 1, 3)
 }
 
-func TestSnakeCaseIsPythons(t *testing.T) {
+func TestSnakeCase_IsThatOfKeras(t *testing.T) {
 	for class, want := range map[string]string{
 		"Conv2D": "conv2d", "Conv2DTranspose": "conv2d_transpose", "BatchNormalization": "batch_normalization", "ReLU": "re_lu", "PReLU": "p_re_lu",
 		"LSTM": "lstm", "GRU": "gru", "GlobalAveragePooling2D": "global_average_pooling2d", "TFOpLambda": "tf_op_lambda", "UpSampling2D": "up_sampling2d",

@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// domain is that of nodes that stand for layers which ONNX has no operators for, or which are not understood.
+// domain is the domain of nodes for layers that have no equivalent in ONNX, or are not understood.
 const domain = "keras"
 
 // opset is the version of ONNX's operators.
@@ -19,9 +19,10 @@ const opset = 17
 
 // builder makes a graph of ONNX operators from a network.
 //
-// Keras has the channels of images last, ONNX's operators have them first. A tensor is therefore a value in Keras' order of
-// axes, or one with the channels moved to the front, or both: whichever form a layer makes, a Transpose makes the other one
-// where it is asked for. A convolution, a batch normalisation and an activation in a row have no Transpose between them.
+// Keras has the channels of images last, ONNX's operators have them first. So a tensor of Keras has several forms, values
+// with its axes in different orders: Keras' own, or with the channels moved to the front. A layer computes one form, and a
+// Transpose is added only where another form is read. A convolution, a batch normalisation and an activation in a row have
+// no Transpose between them.
 type builder struct {
 	version  version
 	m        *model.Model
@@ -55,7 +56,7 @@ func build(n *network, v version) (*builder, error) {
 	}
 	for _, v := range outputs {
 		y := b.form(v, 1)
-		if y.Output || y.Input { // an output is one value, made by one node
+		if y.Output || y.Input { // an output needs a node of its own
 			same := b.m.Graph.Append("Identity", b.unique(v.name+"/again"), []*model.Value{y}, nil, b.unique(v.name+"/again"))
 			same.Source = view{}
 			b.infer(same)
@@ -67,10 +68,10 @@ func build(n *network, v version) (*builder, error) {
 	return b, nil
 }
 
-// face is one input of a network.
+// face is a network's input as seen from outside.
 type face struct {
 	name  string
-	shape []int64 // nil where it is not said
+	shape []int64 // nil if it is not given
 	dtype tensor.DType
 }
 
@@ -130,7 +131,7 @@ func (l *layer) face() face {
 	return f
 }
 
-// network makes the nodes of a network for some inputs, and returns its outputs.
+// network adds the nodes of a network for the given inputs, and returns its outputs.
 func (b *builder) network(n *network, inputs []*value, prefix string, once bool) ([]*value, error) {
 	b.networks = append(b.networks, n)
 	known := map[outputKey]*value{}
@@ -219,7 +220,7 @@ func (b *builder) call(c *call, in []*value, prefix string, once bool) ([]*value
 	class := classes[l.class]
 	err := error(unclear("a class that is not known"))
 	switch {
-	case !l.counted:
+	case l.operates():
 		var out *value
 		if out, err = s.operate(c); err == nil {
 			s.out = []*value{out}

@@ -3,8 +3,8 @@
 //
 // A file is a configuration, JSON that lists layers and what they read, and their weights in HDF5. The configuration
 // (config.go) becomes a graph of ONNX operators (graph.go and a file for each family of layers); what is not understood
-// exactly is a node of the domain "keras". To write an edited graph, the same edits are made to the configuration and to the
-// tree of weights (edit.go, place.go), what comes out is read again, and has to be the edited graph (match.go).
+// exactly is a node of the domain "keras". To write an edited graph, the same edits are made to the configuration and to
+// the tree of weights (edit.go, place.go). The result is read again and has to match the edited graph (match.go).
 //
 // Lambda layers and other code in a file are never executed.
 package keras
@@ -24,7 +24,7 @@ import (
 )
 
 func init() {
-	format.Register(format.Format{Name: "keras", Version: 2, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: open, Files: files})
+	format.Register(format.Format{Name: "keras", Version: 3, Extensions: []string{".h5", ".hdf5", ".keras", ".json"}, Open: open, Files: files})
 }
 
 // file is an open model file.
@@ -32,16 +32,16 @@ type file struct {
 	path    string
 	f       *os.File
 	archive *archive // of a .keras file
-	pair    *pair    // of a configuration with a file of weights, which f is then
+	pair    *pair    // of a configuration with a separate file of weights; f is that file
 	shards  *shards  // of a configuration with weights in several files; f is nil then
 	root    *hdf5.Group
 	layered bool // the weights are laid out as in a .keras file, not as in an .h5 file
-	inRoot  bool // root is made up around the file's own, which stands where .h5 files have their weights
+	inRoot  bool // the file's root group holds what .h5 files keep in a group of weights: root is a new group around it
 	config  *jsontext.Value
 	version version
 	net     *network
 	built   *builder
-	dropped []string // what writing leaves out of the file, for the report
+	dropped []string // what the written file lacks, for the report
 }
 
 // open reads a model's configuration and the tree of its weights. The weights stay in the file.
@@ -62,7 +62,7 @@ func openFile(path, weights string) (*file, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, errors.Unwrap(err) // the path is said already
+		return nil, errors.Unwrap(err) // the caller adds the path
 	}
 	h := &file{path: path, f: f}
 	if err := h.open(); err != nil {
@@ -93,7 +93,7 @@ func (h *file) open() error {
 	return h.read(config)
 }
 
-// read makes the graph of what is open.
+// read builds the graph of the open file.
 func (h *file) read(config *jsontext.Value) (err error) {
 	h.config = config
 	if h.net, h.built, err = read(h.config, h.root, h.layered, h.version); err != nil {
@@ -188,7 +188,7 @@ func (h *file) Inputs() []string {
 	return []string{h.path}
 }
 
-// Warnings are what the written file lacks although it is no part of the network.
+// Warnings say which parts of the file, outside the network, the written file lacks.
 func (h *file) Warnings() []string { return h.dropped }
 
 // Close closes the file; constants cannot be read from then on.

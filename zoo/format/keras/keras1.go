@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/jsontext"
 )
 
-// Keras 1 called layers and their settings otherwise than Keras 2 and 3 do.
+// Keras 1 has other names for layers and their settings than Keras 2 and 3.
 
 var renamedClasses = map[string]string{
 	"Convolution1D": "Conv1D", "Convolution2D": "Conv2D", "Convolution3D": "Conv3D",
@@ -26,8 +26,8 @@ var renamedSettings = map[string]string{
 // oldSettings tell Keras 1's settings from later ones.
 var oldSettings = []string{"border_mode", "bias", "mode", "dim_ordering", "pool_length", "length", "p"}
 
-// modern makes a layer's class and settings what Keras 2 and 3 call them. What Keras 1 did that has no equal now gets a
-// class that nobody knows.
+// modern translates a layer's class and settings to those of Keras 2 and 3. A layer without an equivalent gets an unknown
+// class.
 func (l *layer) modern() error {
 	class, config := l.class, l.config
 	l.old = slices.ContainsFunc(oldSettings, func(key string) bool { return config.Get(key) != nil })

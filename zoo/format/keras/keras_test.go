@@ -27,12 +27,12 @@ func TestSuite(t *testing.T) {
 	formattest.Suite{Generate: zootest.Keras, Seeds: 40, Damages: 600}.Run(t)
 }
 
-func TestSuiteOfWeightsInSeveralFiles(t *testing.T) {
+func TestSuite_WeightsInSeveralFiles(t *testing.T) {
 	t.Chdir("testdata/shards")
 	formattest.Suite{Generate: zootest.KerasShards, Seeds: 16, Damages: 200}.Run(t)
 }
 
-func TestAnIndexOfWeightsThatLiesIsAClearError(t *testing.T) {
+func TestOpen_WrongIndexOfWeightsIsAClearError(t *testing.T) {
 	for name, x := range map[string]struct {
 		edit func(index object)
 		want string
@@ -137,7 +137,7 @@ func legacy(t *testing.T, edit func(config object, root *hdf5.Group)) string {
 	return f.Name()
 }
 
-func TestAConfigurationWithoutItsWeightsOrWithOthersIsAClearError(t *testing.T) {
+func TestOpen_MissingOrForeignWeightsAreAClearError(t *testing.T) {
 	config := `{"class_name": "Sequential", "config": {"name": "s", "layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [null, 3]}}]}, "keras_version": "2.2.4"}`
 	other, _, err := zootest.Keras(2, t.TempDir())
 	if err != nil {
@@ -251,7 +251,7 @@ func written(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-func TestBadFilesGetOneClearError(t *testing.T) {
+func TestOpen_BadFilesGetOneClearError(t *testing.T) {
 	weightsOf := func(root *hdf5.Group, layer string) *hdf5.Group {
 		return root.Get("model_weights/" + layer).(*hdf5.Group)
 	}
@@ -440,7 +440,7 @@ func TestBadFilesGetOneClearError(t *testing.T) {
 }
 
 // What a layer says that is too much to be believed, or not understood, makes it a node that is left alone.
-func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
+func TestOpen_LeavesUnknownLayersAlone(t *testing.T) {
 	for name, edit := range map[string]func(conv, norm, act object){
 		"a kernel of another world": func(conv, _, _ object) { settings(conv)["kernel_size"] = []any{1e9, 1} },
 		"no number":                 func(conv, _, _ object) { settings(conv)["strides"] = "two" },
@@ -480,7 +480,7 @@ func TestWhatIsNotUnderstoodIsLeftAlone(t *testing.T) {
 }
 
 // Members that are compressed, of an archive that somebody packed again, are read like others and written as they should be.
-func TestCompressedArchives(t *testing.T) {
+func TestOpen_CompressedArchives(t *testing.T) {
 	path := archive(t, func(m []member) []member {
 		for k := range m {
 			m[k].Method = zip.Deflate
@@ -503,7 +503,7 @@ func TestCompressedArchives(t *testing.T) {
 }
 
 // Keras 3 has another hard sigmoid than Keras 2 had.
-func TestHardSigmoidIsThatOfItsKeras(t *testing.T) {
+func TestHardSigmoid_IsThatOfTheFilesKerasVersion(t *testing.T) {
 	activate := func(c object) { settings(layerOf(c, "Activation"))["activation"] = "hard_sigmoid" }
 	for path, want := range map[string]float64{
 		legacy(t, func(c object, _ *hdf5.Group) { activate(c) }): 0.2,
@@ -525,6 +525,52 @@ func TestHardSigmoidIsThatOfItsKeras(t *testing.T) {
 		}
 		if found != 1 {
 			t.Errorf("%s: %d hard sigmoids", path, found)
+		}
+	}
+}
+
+func TestFunctionsOfTensorFlow_AreNodesOrHaveAReason(t *testing.T) {
+	for _, test := range []struct{ class, function, arguments, node, why string }{
+		{"TFOpLambda", "math.multiply", `{"y": 2, "name": null}`, "Mul", ""},
+		{"TFOpLambda", "math.subtract", `{"y": [1.5], "name": null}`, "Sub", ""},
+		{"TFOpLambda", "nn.relu", `{"name": null}`, "Relu", ""},
+		{"TFOpLambda", "nn.leaky_relu", `{"alpha": 0.1}`, "", "an operation that is not known"},
+		{"TFOpLambda", "nn.silu", `{"beta": 2.0}`, "", "its argument beta is not known"},
+		{"TFOpLambda", "math.multiply", `{"y": "x"}`, "", `it is called with "x"`},
+		{"TFOpLambda", "math.multiply", `{"y": [[1, 2], [3]]}`, "", "it is called with"},
+		{"TFOpLambda", "math.multiply", `{}`, "", "it reads another number of tensors"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [{"start": null, "stop": null, "step": null}, {"start": 0, "stop": 1000, "step": 1}]}`, "Slice", ""},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [{"start": null, "stop": null, "step": -1}]}`, "", "it takes"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [{"start": 99999999999, "stop": null, "step": null}]}`, "", "it takes"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [0, 0, 0, 0, 0, 0, 0]}`, "", "it names more axes than there are"},
+		{"SlicingOpLambda", "__operators__.getitem", `{"slice_spec": [0, 0, 0, 0]}`, "", "nothing but a number is left"},
+		{"SlicingOpLambda", "__operators__.getitem", `{}`, "", "it is called with other arguments"},
+	} {
+		path := legacy(t, func(config object, _ *hdf5.Group) {
+			l := layerOf(config, "ReLU")
+			node := l["inbound_nodes"].([]any)[0].([]any)[0].([]any)
+			var arguments object
+			if err := json.Unmarshal([]byte(test.arguments), &arguments); err != nil {
+				t.Fatal(err)
+			}
+			l["class_name"], l["config"] = test.class, object{"name": l["name"], "dtype": "float32", "function": test.function}
+			l["inbound_nodes"] = []any{append(slices.Clone(node[:3]), arguments)}
+		})
+		f, err := format.Open(t.Context(), path, format.Options{})
+		if err != nil {
+			t.Errorf("%s %s: %v", test.function, test.arguments, err)
+			continue
+		}
+		defer f.Close()
+		why, found := "", false
+		for _, n := range f.Model().Graph.Nodes {
+			found = found || n.Type == test.node && n.Domain == ""
+			if n.Type == test.class {
+				why = n.Why
+			}
+		}
+		if found != (test.node != "") || !strings.HasPrefix(why, test.why) || (why == "") != (test.why == "") {
+			t.Errorf("%s %s: a node %s: %v, because %q", test.function, test.arguments, test.node, found, why)
 		}
 	}
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// matcher walks two graphs, the edited one and the one that the edited file is read as, from their outputs to their inputs.
-// They are one network if every way leads through the same operators with the same attributes, to the same inputs and to
-// constants that are stored in one place; Transposes that give tensors other forms may stand elsewhere.
+// matcher compares two graphs, the edited one and the one that the edited file is read as, from their outputs to their
+// inputs. They match if every path leads through the same operators with the same attributes, to the same inputs and to
+// constants that are stored in the same dataset. Transposes between forms of a tensor may be elsewhere.
 type matcher struct {
-	sets  map[*model.Constant]*hdf5.Dataset // where edited constants are stored now
+	sets  map[*model.Constant]*hdf5.Dataset // the datasets of edited constants
 	nodes map[*model.Node]*model.Node
 	value map[*model.Value]*model.Value
 	todo  [][2]*model.Value
 }
 
-// base is what a value is another form of, and the order of axes in which it is that.
+// base is the value of which v is another form, and the order of its axes in v.
 func base(v *model.Value) (*model.Value, []int64) {
 	var perm []int64
 	for v.Producer != nil && v.Producer.Type == "Transpose" && v.Producer.Source == (view{}) {
@@ -43,8 +43,8 @@ func base(v *model.Value) (*model.Value, []int64) {
 	return v, nil
 }
 
-// match says that both graphs are one network, and how the values of the first are called in the second where they are
-// called otherwise.
+// match checks that both graphs are one network, and returns the new names of values that the second graph names
+// differently.
 func match(a, b *model.Graph, sets map[*model.Constant]*hdf5.Dataset) (map[string]string, error) {
 	m := &matcher{sets: sets, nodes: map[*model.Node]*model.Node{}, value: map[*model.Value]*model.Value{}}
 	if len(a.Inputs) != len(b.Inputs) || len(a.Outputs) != len(b.Outputs) {
@@ -69,7 +69,7 @@ func match(a, b *model.Graph, sets map[*model.Constant]*hdf5.Dataset) (map[strin
 	return m.renamed(a, b), nil
 }
 
-// pair compares what two values are, and leaves what they are made of to be compared.
+// pair compares two values and the nodes that compute them, and queues their inputs.
 func (m *matcher) pair(v, w *model.Value) error {
 	v, p := base(v)
 	w, q := base(w)
@@ -113,7 +113,7 @@ func (m *matcher) pair(v, w *model.Value) error {
 // sameExtent says whether two extents are the same, or both free.
 func sameExtent(a, b int64) bool { return a == b || a < 0 && b < 0 }
 
-// sameFloat says whether two numbers are one in the float32 that settings are read as.
+// sameFloat says whether two numbers are equal as float32, the type in which settings are used.
 func sameFloat(a, b float64) bool { return a == b || float32(a) == float32(b) }
 
 func (m *matcher) constants(v, w *model.Value) error {

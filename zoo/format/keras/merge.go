@@ -15,8 +15,8 @@ func init() {
 	register(&class{build: buildConcatenate, merges: true}, "Concatenate")
 }
 
-// aligned are the site's inputs in one form, the one that most have; those of lower rank get axes of extent 1 behind the
-// first one, as Keras does it.
+// aligned are the site's inputs in one form, that of the majority. Inputs of lower rank get axes of extent 1 behind the
+// first axis, as in Keras.
 func (s *site) aligned() (inputs []*model.Value, rank, form int, err error) {
 	forms := map[int]int{}
 	for _, v := range s.in {

@@ -13,7 +13,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestMapsThatNothingTakesBecomeOneLayerWhereOneCanHoldThem(t *testing.T) {
+func TestFold_UnabsorbedMapsBecomeOneLayer(t *testing.T) {
 	path := legacy(t, func(config object, root *hdf5.Group) {
 		for key := range config {
 			delete(config, key)

@@ -20,7 +20,7 @@ func init() {
 	register(&class{build: buildRescaling, said: map[string]string{"scale": "scale", "offset": "offset"}}, "Rescaling")
 }
 
-// affine are the roles of what a normalisation ends in.
+// affine are the roles of a normalisation's γ and β, as far as its settings give it those.
 func (l *layer) affine() []string {
 	var roles []string
 	if l.config.Get("scale").Yes(true) {
@@ -32,7 +32,7 @@ func (l *layer) affine() []string {
 	return roles
 }
 
-// normal checks a normalisation that treats the channels of one axis apart, and returns it, how many they are, and ε.
+// normal checks a normalisation over the channels of one axis, and returns the axis, the number of channels and ε.
 func (s *site) normal() (axis int, channels int64, epsilon float64, err error) {
 	x := s.in[0]
 	if err := known(x, 2); err != nil {
@@ -89,7 +89,7 @@ func buildBatchNorm(s *site) (*value, error) {
 		return nil, err
 	}
 	if s.setting("renorm").Yes(false) || !s.setting("virtual_batch_size").Null() || !s.setting("adjustment").Null() {
-		return nil, unclear("it normalises in a way of its own")
+		return nil, unclear("it has settings of normalisation that are not supported")
 	}
 	x := s.in[0]
 	if err := s.expect("moving_mean", x.dtype(), channels); err != nil {
@@ -108,14 +108,14 @@ func buildBatchNorm(s *site) (*value, error) {
 	return s.result(y, x.rank, axis), nil
 }
 
-// affineNode appends y = scale·x + offset for each channel of an axis, as a batch normalisation, which is one node.
+// affineNode appends y = scale·x + offset for each channel of an axis, as one node: a batch normalisation.
 func (s *site) affineNode(axis int, scale, offset []float64) *value {
 	x, n := s.in[0], int64(len(scale))
 	first := s.form(x, axis)
 	gamma := s.constant("scale", first.DType, []int64{n}, scale)
 	beta := s.constant("offset", first.DType, []int64{n}, offset)
 	inputs, roles := []*model.Value{first, gamma, beta, s.repeated("mean", n, 0), s.repeated("variance", n, 1)}, []string(nil)
-	if classes[s.layer.class].said != nil { // the settings can be others
+	if classes[s.layer.class].said != nil { // the settings can change
 		roles = []string{"", "scale", "offset"}
 	}
 	y := s.weighted("BatchNormalization", "norm", inputs, roles, "epsilon", 0.0)
@@ -128,7 +128,7 @@ func (s *site) numbers(key string, n int64, def float64) ([]float64, error) {
 	for v.Get("config", "value") != nil { // an array of numpy's
 		v = v.Get("config", "value")
 	}
-	for len(v.List()) == 1 && v.List()[0].Kind == '[' { // of leading axes of extent 1
+	for len(v.List()) == 1 && v.List()[0].Kind == '[' { // leading axes of extent 1
 		v = v.List()[0]
 	}
 	out := make([]float64, n)
@@ -149,7 +149,8 @@ func (s *site) numbers(key string, n int64, def float64) ([]float64, error) {
 // maxChannels bounds vectors that are made of settings.
 const maxChannels = 1 << 16
 
-// floating checks a layer that computes with settings: on float32, over channels whose number is known.
+// floating checks a layer that computes with numbers of its settings: its input has to be float32 with a known number of
+// channels.
 func (s *site) floating(channels int64) error {
 	if channels < 1 || channels > maxChannels {
 		return unclear("the number of channels is not known")
@@ -261,7 +262,7 @@ func buildLayerNorm(s *site) (*value, error) {
 	}
 	x := s.in[0]
 	if axis != x.rank-1 || s.setting("rms_scaling").Yes(false) || s.version.before(2, 4) && !s.version.tf {
-		return nil, unclear("it normalises in a way of its own")
+		return nil, unclear("it has settings of normalisation that are not supported")
 	}
 	if channels < 1 && !s.has("gamma") {
 		return nil, unclear("the number of channels is not known")
@@ -296,7 +297,7 @@ func buildGroupNorm(s *site) (*value, error) {
 		return nil, err
 	}
 	if x.rank < 3 || groups < 1 || channels%groups != 0 || s.version.before(2, 11) {
-		return nil, unclear("it normalises in a way of its own")
+		return nil, unclear("it has settings of normalisation that are not supported")
 	}
 	if err := s.expectAffine(channels); err != nil {
 		return nil, err

@@ -12,13 +12,13 @@ import (
 // maxOutputs bounds the outputs of a layer of unknown class.
 const maxOutputs = 64
 
-// outlet is what the references to a call say of its outputs.
+// outlet is what references to a call tell about its outputs.
 type outlet struct {
 	count int
 	first *ref // to the first output, with its shape
 }
 
-// look notes what references say of the outputs that they name.
+// look records what references tell about the outputs that they name.
 func (n *network) look(refs []*ref) error {
 	for _, r := range refs {
 		key := r.key().callKey
@@ -39,7 +39,7 @@ func (n *network) look(refs []*ref) error {
 	return nil
 }
 
-// opaque makes one node that stands for a layer of which nothing is known but what it reads, and perhaps a shape.
+// opaque adds one node for a layer of unknown meaning; its inputs are known, and perhaps its output shape.
 func (s *site) opaque(c *call, why string) {
 	var inputs []*model.Value
 	masked := c.layer.foreign || c.layer.class == "Masking"
@@ -76,8 +76,7 @@ func (s *site) opaque(c *call, why string) {
 	}
 }
 
-// shape is the shape of what a layer makes that is not computed here, as far as its settings tell: for files that do not
-// say it.
+// shape is the output shape of an opaque layer, as far as its settings tell, for files that do not store it.
 func (s *site) shape() []int64 {
 	if len(s.in) == 0 || s.layer.foreign || s.layer.timed {
 		return nil
@@ -105,7 +104,7 @@ func (s *site) shape() []int64 {
 	return nil
 }
 
-// recurrent is the shape of what a recurrent layer makes: of the last step, or of all.
+// recurrent is the output shape of a recurrent layer: of the last step, or of all steps.
 func recurrent(x []int64, of *jsontext.Value, times int64) []int64 {
 	units, ok := of.Get("units").Int()
 	if !ok || len(x) != 3 || units < 1 || of.Get("return_state").Yes(false) {

@@ -11,16 +11,17 @@ import (
 
 // Functions of keras.ops, and Python's operators on Keras' tensors, stand in a configuration as layers of the module
 // keras.src.ops, called as their classes in keras/src/ops: x * 2.0 + 1.0 is a Multiply and an Add. They broadcast as NumPy
-// does, from the last axis on in Keras' order. Those that are a map are left out where a layer takes that.
+// does, from the last axis on in Keras' order. Operations that are maps can be removed when a layer absorbs them.
 
-// operation is what is known of a class of operations.
+// operation describes a class of operations.
 type operation struct {
 	build    func(*site, []operand) (*value, error)
-	settings []string // that build regards; another one makes an operation unclear
-	isMap    bool     // of a tensor and numbers it is an affine map
+	settings []string // the settings that build reads; any other one makes the operation opaque
+	isMap    bool     // it is an affine map if its other operand is a constant
+	slices   bool     // it is x[...], which has no build
 }
 
-// operations are keras.ops' by the names of their classes; what is not here is not understood.
+// operations are the known operations of keras.ops, by the names of their classes.
 var operations = map[string]*operation{
 	"Add":        {build: binary("Add"), isMap: true},
 	"Subtract":   {build: binary("Sub"), isMap: true},
@@ -68,6 +69,7 @@ var operations = map[string]*operation{
 	"Transpose":   {build: one(buildTranspose), settings: []string{"axes"}},
 	"Cast":        {build: one(buildCast), settings: []string{"dtype"}},
 	"Identity":    {build: one(buildNothing)},
+	"GetItem":     {slices: true},
 }
 
 // operand is one argument of an operation: a tensor, or numbers.
@@ -82,9 +84,22 @@ const maxNumbers = 1 << 16
 
 // operate makes the nodes of an operation.
 func (s *site) operate(c *call) (*value, error) {
-	op := operations[s.layer.class]
+	op := s.layer.operation()
 	if op == nil {
 		return nil, unclear("an operation that is not known")
+	}
+	if c.tree == nil {
+		return nil, unclear("a sequential model does not say what it is called with")
+	}
+	if op.slices {
+		return s.slice(c)
+	}
+	if s.layer.counted {
+		args, err := s.lambdaOperands(c)
+		if err != nil {
+			return nil, err
+		}
+		return s.operated(op, args)
 	}
 	for k, key := range s.layer.config.Keys {
 		if key != "name" && !slices.Contains(op.settings, key) && !s.layer.config.Items[k].Null() {
@@ -98,6 +113,11 @@ func (s *site) operate(c *call) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.operated(op, args)
+}
+
+// operated makes the nodes of an operation on these arguments.
+func (s *site) operated(op *operation, args []operand) (*value, error) {
 	out, err := op.build(s, args)
 	if err == nil {
 		out.masked = slices.ContainsFunc(s.in, func(v *value) bool { return v.masked })
@@ -242,7 +262,7 @@ func binary(typ string) func(*site, []operand) (*value, error) {
 	}
 }
 
-// numbersIn are an operand's numbers beside a form of a tensor of that rank.
+// numbersIn are an operand's numbers as a constant that broadcasts with a form of a tensor of that rank.
 func (s *site) numbersIn(o operand, rank, form int) (*model.Value, error) {
 	if len(o.shape) > rank {
 		return nil, unclear("numbers of more axes than the tensor's")
@@ -306,7 +326,7 @@ func buildClip(s *site) (*value, error) {
 	return s.elementwise(func(x *model.Value) *model.Value { return s.clip(x, lo, hi) }), nil
 }
 
-// axes are axes of a tensor that a setting names, counted from 0; all of them where it names none.
+// axes are the axes of a tensor that a setting names, counted from 0; all if it names none.
 func (s *site) axes(key string, rank int) ([]int64, error) {
 	v := s.setting(key)
 	list := v.List()
@@ -437,7 +457,7 @@ func buildTranspose(s *site) (*value, error) {
 	return s.result(s.op("Transpose", "permute", []*model.Value{s.form(x, 1)}, "perm", perm), x.rank, 1), nil
 }
 
-// buildCast is a tensor in a type that it has.
+// buildCast is a cast to the type that the tensor has already: the identity.
 func buildCast(s *site) (*value, error) {
 	if name := s.word("dtype", ""); dtypes[name] != s.in[0].dtype() {
 		return nil, unclear("it turns " + s.in[0].dtype().String() + " into " + name)

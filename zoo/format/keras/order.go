@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// listed are a network's layers in the order in which Keras lists them, whatever order they are described in: weights are
-// stored in that order, and loaded by it. The layers of a functional model are sorted by depth, the number of calls behind
-// them on the longest way to an output, those of equal depth in the order in which a walk from the outputs to the inputs
-// finds them (Keras 3's ops/function.py map_graph; Keras 1 and 2 do the same). Operations that are no layers count on the
-// way and are not listed.
+// listed are a network's layers in the order of Keras' model.layers, which may differ from the configuration's: weights are
+// stored and loaded in that order. The layers of a functional model are sorted by depth, the number of calls on the longest
+// way to an output. Layers of equal depth are in the order in which a walk from the outputs to the inputs finds them (Keras
+// 3's ops/function.py, map_graph; Keras 1 and 2 do the same). Operations count for the depth, and are not listed.
 func (n *network) listed() []*layer {
 	var layers []*layer
 	if n.sequential {
@@ -42,7 +41,7 @@ func (n *network) listed() []*layer {
 			layers = append(layers, l)
 		}
 	}
-	at := map[*layer]int{} // inputs that nothing depends on are found alike
+	at := map[*layer]int{} // inputs that nothing depends on come in the same order
 	for k, r := range n.inputs {
 		at[r.layer] = k
 	}
@@ -78,11 +77,11 @@ func (k callKey) reads() []*ref {
 	return nil
 }
 
-// walk goes from outputs to inputs.
+// walk is a depth-first walk from outputs to inputs.
 type walk struct {
 	done  map[callKey]bool
 	found map[*layer]int
-	order []callKey // each behind all that it reads
+	order []callKey // every call behind those that it reads
 }
 
 // walk finds all calls of a functional model that its outputs depend on. Keras ignores others.
@@ -120,7 +119,7 @@ func snake(class string) string {
 	return strings.ToLower(class)
 }
 
-// folders are the names under which a .keras file has the layers of a list: classes, counted.
+// folders are the names of the layers' groups in a .keras file: their classes, with numbers.
 func folders(layers []*layer) []string {
 	used := map[string]int{}
 	var names []string

@@ -23,19 +23,40 @@ import (
 // isPair says whether a path names a network's configuration alone.
 func isPair(path string) bool { return strings.EqualFold(filepath.Ext(path), ".json") }
 
+// beside are the extensions of weights beside a configuration, in the order in which they are looked for.
+var beside = []string{".weights.h5", ".weights.json", ".h5", ".hdf5"}
+
 // files is what format.Files says of a model file: of a configuration alone the names that a file of weights beside it may
-// have, or the first of those that is there.
+// have, or the first of those that is there; of an index of weights the files that it names, too.
 func files(_ context.Context, path string, o format.Options) ([]string, error) {
 	if !isPair(path) {
 		return nil, nil
 	}
-	names := format.Named(path, o, ".weights.h5", ".h5", ".hdf5")
+	names := format.Named(path, o, beside...)
 	for _, name := range names {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), name)); err == nil {
-			return []string{name}, nil
+		if isFile(filepath.Join(filepath.Dir(path), name)) {
+			names = []string{name}
+			break
 		}
 	}
-	return names, nil
+	index := o.Weights
+	if index == "" && len(names) == 1 {
+		index = filepath.Join(filepath.Dir(path), names[0])
+	}
+	if !isPair(index) {
+		return names, nil
+	}
+	more, err := shardNames(index)
+	for _, name := range more {
+		names = append(names, format.Beside(path, filepath.Join(filepath.Dir(index), name)))
+	}
+	return names, err
+}
+
+// isFile says whether something is at a path.
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // openPair opens a configuration and the weights that belong to it; without a path those beside it that have its name.
@@ -56,12 +77,12 @@ func openPair(path, weights string) (*file, error) {
 	}
 	if weights == "" {
 		stem := strings.TrimSuffix(path, filepath.Ext(path))
-		for _, weights = range []string{stem + ".weights.h5", stem + ".weights.json", stem + ".h5", stem + ".hdf5"} {
-			if _, err := os.Stat(weights); err == nil {
+		for _, extension := range beside {
+			if weights = stem + extension; isFile(weights) {
 				break
 			}
 		}
-		if _, err := os.Stat(weights); err != nil {
+		if !isFile(weights) {
 			return nil, fmt.Errorf("it is the configuration of a network, and has no weights beside it: the manifest's weights names another file: %w", fs.ErrNotExist)
 		}
 	}
@@ -77,7 +98,7 @@ func openPair(path, weights string) (*file, error) {
 	return h, nil
 }
 
-// pair is what is known of a configuration in a file of its own.
+// pair is a configuration in a file of its own, and the file of its weights.
 type pair struct {
 	weights string // the path of the file with the weights
 	text    string
@@ -105,15 +126,7 @@ func readConfig(path string) (string, error) {
 // openTree reads the tree of a file of weights alone, or of several.
 func (h *file) openTree() (err error) {
 	if isPair(h.pair.weights) {
-		text, err := readConfig(h.pair.weights)
-		if err != nil {
-			return err
-		}
-		index, err := jsontext.Parse(text)
-		if err != nil {
-			return err
-		}
-		h.shards, h.root, err = openShards(h.pair.weights, index, text)
+		h.shards, h.root, err = openShards(h.pair.weights)
 		return err
 	}
 	if h.f, err = os.Open(h.pair.weights); err != nil {
@@ -133,7 +146,7 @@ func (h *file) openWeights(config *jsontext.Value) error {
 		return err
 	}
 	h.version = version{major: 2}
-	if config.Get("module") != nil { // which Keras 3 says of every class
+	if config.Get("module") != nil { // which Keras 3 writes for every class
 		h.version = version{major: 3}
 	}
 	backend, _ := config.Get("backend").Str()
@@ -166,7 +179,7 @@ func stringOf(v *jsontext.Value) string {
 	return s
 }
 
-// edited is the text of the configuration's file with another configuration.
+// edited is the text of the configuration's file with the configuration replaced.
 func (p *pair) edited(config string) string {
 	body := strings.TrimSpace(strings.TrimPrefix(p.text, mark))
 	before, after, _ := strings.Cut(p.text, body)

@@ -11,16 +11,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// placer lays the weights of an edited model out.
+// placer builds the tree of weights of an edited model.
 type placer struct {
 	*changes
-	old    map[*layer]*layer           // what a layer of the edited model was
-	sets   map[weightKey]*hdf5.Dataset // those that are others now
+	old    map[*layer]*layer           // the original layer of each layer of the edited model
+	sets   map[weightKey]*hdf5.Dataset // the changed ones
 	scaled map[*hdf5.Dataset]*weightIs // those whose elements are multiplied while they are written
 }
 
-// newPlacer makes the datasets of weights that have changed. Computed ones, which are small, are made at once; others have
-// the elements of before, to be multiplied.
+// newPlacer makes the datasets of changed weights. Computed ones, which are small, are encoded at once; others keep their
+// elements, and are multiplied when they are written.
 func newPlacer(c *changes, old map[*layer]*layer) (*placer, error) {
 	p := &placer{changes: c, old: old, sets: map[weightKey]*hdf5.Dataset{}, scaled: map[*hdf5.Dataset]*weightIs{}}
 	for key, is := range c.weights {
@@ -32,7 +32,7 @@ func newPlacer(c *changes, old map[*layer]*layer) (*placer, error) {
 		}
 		if like != nil {
 			set.Attrs = like.set.Attrs
-			if like.set.Type.Holds(is.constant.DType) { // not a half in the place of what the layer keeps as a float
+			if like.set.Type.Holds(is.constant.DType) { // a layer that keeps float32 weights does not get a float16 one
 				set.Type = like.set.Type
 			}
 		}
@@ -145,7 +145,7 @@ func (p *placer) legacy(root *hdf5.Group, before, n *network) (*hdf5.Group, erro
 	return root, nil
 }
 
-// inOrder sorts names as the layers of the edited model are listed, if they were sorted as those of the original were.
+// inOrder sorts names in the order of the edited model's layers, if they were in the order of the original's.
 func (p *placer) inOrder(names []string, before, n *network) []string {
 	was, is := map[string]int{}, map[string]int{}
 	for k, l := range before.listed() {
@@ -161,7 +161,7 @@ func (p *placer) inOrder(names []string, before, n *network) []string {
 	return names
 }
 
-// regrouped is a layer's group in an .h5 file with other weights. New ones are called as those beside them are.
+// regrouped is a layer's group in an .h5 file with the edited model's weights. New ones are named like those beside them.
 func regrouped(group *hdf5.Group, layer string, vars []*variable) (*hdf5.Group, error) {
 	group = deepCopied(group)
 	names, err := texts(group.Attrs, weightNames)
@@ -191,7 +191,7 @@ func regrouped(group *hdf5.Group, layer string, vars []*variable) (*hdf5.Group, 
 
 // newName is a name for a weight of that role: conv2d/bias:0 beside conv2d/kernel:0, conv_b beside conv_W.
 func newName(group *hdf5.Group, layer string, vars []*variable, role string) string {
-	base := layer + "/" // where there is nothing beside it
+	base := layer + "/" // if there is no other weight
 	for _, v := range vars {
 		if v.name != "" {
 			base = v.name
@@ -216,7 +216,7 @@ func newName(group *hdf5.Group, layer string, vars []*variable, role string) str
 	return free
 }
 
-// unlink takes an object out of a group, and groups out that hold nothing any more.
+// unlink removes an object from a group, and groups that are empty then.
 func unlink(group *hdf5.Group, path string) {
 	first, rest, deeper := strings.Cut(path, "/")
 	if inner, ok := group.Links[first].(*hdf5.Group); ok && deeper {
@@ -228,7 +228,7 @@ func unlink(group *hdf5.Group, path string) {
 	delete(group.Links, first)
 }
 
-// copied is a group with the same objects in it, deepCopied one with copies of the groups in it.
+// copied is a shallow copy of a group; deepCopied also copies the groups in it.
 func copied(g *hdf5.Group) *hdf5.Group {
 	c := &hdf5.Group{Attrs: slices.Clone(g.Attrs), Links: maps.Clone(g.Links)}
 	if c.Links == nil {
@@ -247,10 +247,10 @@ func deepCopied(g *hdf5.Group) *hdf5.Group {
 	return c
 }
 
-// maxAttribute is how much Keras lets a list of names have before it makes several attributes of it.
+// maxAttribute is the size in bytes above which Keras splits a list of names into several attributes.
 const maxAttribute = 64512
 
-// setTexts makes a list of names an attribute, or several ones, as texts reads them.
+// setTexts writes a list of names as one attribute, or as several, in the form that texts reads.
 func setTexts(attrs *hdf5.Attributes, name string, list []string) {
 	like, whole := attrs.Get(name)
 	first := name
@@ -282,8 +282,8 @@ func setTexts(attrs *hdf5.Attributes, name string, list []string) {
 	*attrs = slices.Insert(*attrs, min(max(at, 0), len(*attrs)), made...)
 }
 
-// archive lays out the weights of a .keras file: its layers are called after their classes, counted, in the order in which
-// Keras lists them.
+// archive builds the tree of weights of a .keras file: groups are named after the layers' classes, with numbers, in the
+// order of Keras' model.layers.
 func (p *placer) archive(group *hdf5.Group, n *network, stored map[string]bool) *hdf5.Group {
 	group = copied(group)
 	listed := n.listed()
@@ -330,7 +330,7 @@ func (p *placer) archive(group *hdf5.Group, n *network, stored map[string]bool) 
 	return group
 }
 
-// called is a layer's group in a .keras file with its name noted, where it is another and names are.
+// called is a layer's group in a .keras file with the attribute "name" updated, if the file has such attributes.
 func (p *placer) called(group *hdf5.Group, l *layer) *hdf5.Group {
 	vars, ok := group.Links[varsFolder].(*hdf5.Group)
 	if !ok || p.names[p.old[l]] == "" || nameOf(group) == "" {
@@ -343,7 +343,7 @@ func (p *placer) called(group *hdf5.Group, l *layer) *hdf5.Group {
 	return group
 }
 
-// revalued is a layer's group in a .keras file with other weights.
+// revalued is a layer's group in a .keras file with the edited model's weights.
 func revalued(group *hdf5.Group, vars []*variable) *hdf5.Group {
 	if group == nil {
 		if len(vars) == 0 {

@@ -15,7 +15,7 @@ func init() {
 	}
 }
 
-// pool slides a window; averages are over what of it is within the input.
+// pool builds pooling over windows; averages are over the part of a window that is within the input.
 func (s *site) pool(typ string) (*value, error) {
 	w, err := s.window("pool_size", 2)
 	if err != nil {

@@ -16,9 +16,9 @@ type ref struct {
 	layer  *layer          // nil for the input of a sequential model
 	call   int             // counted from 0
 	output int
-	shape  []int64 // where it is said; -1 for free extents
+	shape  []int64 // if it is given; −1 for free extents
 	dtype  tensor.DType
-	tensor bool // it is one of Keras 3's, which say more of it
+	tensor bool // it is in Keras 3's form, with shape and type
 }
 
 // What references are for.
@@ -27,8 +27,8 @@ const (
 	facing  = 1 // an input or output of the model
 )
 
-// count makes references to the calls of models that are used as layers count from 0. To most versions of Keras such a
-// model has had a call before the first, its own.
+// count makes references to the calls of models that are used as layers count from 0. In most versions of Keras the model's
+// own construction counts as such a model's first call.
 func (p *parser) count(refs []*ref, what int) {
 	of := map[*layer][]*ref{}
 	for _, r := range refs {
@@ -52,7 +52,8 @@ func (p *parser) count(refs []*ref, what int) {
 	}
 }
 
-// refs are the tensors that a value names, in the order in which Keras flattens it: that of lists, and of keys sorted.
+// refs are the tensors that a value names, in the order in which Keras flattens nested structures: lists in order, dicts by
+// sorted keys.
 func (n *network) refs(v *jsontext.Value) ([]*ref, error) {
 	if v == nil {
 		return nil, nil
@@ -121,8 +122,8 @@ func (n *network) ref(v *jsontext.Value) (*ref, bool) {
 	return &ref{tree: v, layer: l, call: int(call), output: int(output)}, l != nil
 }
 
-// plain says whether an inbound node, which names that many tensors, gives the layer tensors to work on, alone or as one
-// list, and nothing else but perhaps a mask; and how many it gives.
+// plain says whether an inbound node, which names that many tensors, gives the layer only data, one tensor or one list, and
+// perhaps a mask; and how many tensors are data.
 func (n *network) plain(v *jsontext.Value, tensors int) (data int, plain bool) {
 	args, more := v.List(), (*jsontext.Value)(nil)
 	isTensor := func(v *jsontext.Value) bool {
@@ -144,7 +145,7 @@ func (n *network) plain(v *jsontext.Value, tensors int) (data int, plain bool) {
 	return len(args), true
 }
 
-// silent says whether further arguments ask for nothing: no training. What a mask does, layers say.
+// silent says whether further arguments have no effect: training is false or missing. Masks are checked by layer.
 func silent(v *jsontext.Value) bool {
 	if v.Null() || v.Kind != '{' {
 		return v.Null()

@@ -10,17 +10,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// class is what is known of a class of layers.
+// class describes a class of layers.
 type class struct {
 	build   func(*site) (*value, error) // nil: its layers are not computed with ONNX operators
 	weights func(*layer) []string       // their roles in the order in which Keras keeps them, those that can be trained first
 	merges  bool                        // it reads several tensors
-	masks   bool                        // it regards a mask
+	masks   bool                        // it uses a mask
 	gains   map[string]string           // the settings that say whether a layer has a weight of some role
-	said    map[string]string           // the settings that are numbers, or lists of one for each channel, by their role
+	said    map[string]string           // the settings that are parameters, one number or a list with one for each channel, by their role
 }
 
-// classes are Keras' layers by name; what is not here is not understood.
+// classes are the known layers of Keras, by name.
 var classes = map[string]*class{}
 
 // register makes a class known under some names.
@@ -30,7 +30,7 @@ func register(c *class, names ...string) {
 	}
 }
 
-// frozen are the roles of weights that are not trained: they are stored behind those that are.
+// frozen are the roles of weights that are not trained: they are stored behind the trained ones.
 var frozen = map[string]bool{"moving_mean": true, "moving_variance": true, "mean": true, "variance": true, "count": true}
 
 func (s *site) setting(key string) *jsontext.Value { return s.layer.config.Get(key) }
@@ -111,7 +111,7 @@ func short(v *jsontext.Value) string {
 	return "not a simple value"
 }
 
-// channels is the axis, in Keras' order, that a spatial layer takes for the channels of a tensor of that rank.
+// channels is the axis, in Keras' order, of the channels of a spatial layer's input of that rank: data_format says which.
 func (s *site) channels(rank int) (int, error) {
 	switch format := s.word("data_format", "channels_last"); format {
 	case "channels_last":
@@ -156,7 +156,7 @@ func ranked(v *value, rank int) error {
 	return nil
 }
 
-// known checks that a tensor's rank is known, and is the least or more.
+// known checks that a tensor's rank is known and at least least.
 func known(v *value, least int) error {
 	if v.rank < least {
 		return unclear("a tensor of unknown or too small rank")
@@ -164,7 +164,7 @@ func known(v *value, least int) error {
 	return nil
 }
 
-// settled says that a tensor has a rank where it was not known: the layer works on no others.
+// settled sets the rank of a tensor of unknown rank: the layer accepts no other.
 func (v *value) settled(rank int) {
 	if x := v.forms[v.main]; v.rank < 0 {
 		v.rank = rank
@@ -177,7 +177,7 @@ func (v *value) settled(rank int) {
 	}
 }
 
-// sound refuses layers that store or compute otherwise than their class does by itself.
+// sound refuses layers whose settings make them store or compute something that their class does not by default.
 func (s *site) sound() error {
 	name, ok := s.setting("dtype").Str()
 	if !ok {
@@ -195,8 +195,8 @@ func (s *site) sound() error {
 	return nil
 }
 
-// stored is where a constant's elements are: axis k of what was made of them is axis perm[k] of the weight as stored; no
-// perm stands for all axes in order.
+// stored says where a constant's elements are stored: axis k of the constant is axis perm[k] of the stored weight; a nil
+// perm means the same order.
 type stored struct {
 	v    *variable
 	perm []int
@@ -208,8 +208,8 @@ type constKey struct {
 	perm string
 }
 
-// weight is one of the layer's weights with its axes in another order, perm of those it is stored in, and then seen as
-// having that shape. expect has to have been asked before.
+// weight is one of the layer's weights, with its stored axes permuted by perm and then reshaped to shape. Call expect for
+// it first.
 func (s *site) weight(role string, shape []int64, perm ...int) *model.Value {
 	v := s.layer.variable(role)
 	key := constKey{v, fmt.Sprint(perm)}
@@ -234,8 +234,8 @@ func inOrder(perm []int) bool {
 	return true
 }
 
-// expect checks that the layer has a weight of that shape, -1 standing for any extent, of the type that it is used with. A
-// layer that keeps its weights in that type may have them in the file in another one: Keras converts them when it loads them.
+// expect checks that the layer has a weight of that shape, -1 standing for any extent, of the type that it is used with.
+// The file may store the weights of such a layer in another type: Keras converts them when it loads them.
 func (s *site) expect(role string, d tensor.DType, shape ...int64) error {
 	v := s.layer.variable(role)
 	if v == nil {
@@ -255,7 +255,7 @@ func (s *site) expect(role string, d tensor.DType, shape ...int64) error {
 	return unclear(fmt.Sprintf("its %s is %v, it works on %v", role, v.set.Type, d))
 }
 
-// keeps is the type in which the layer keeps its weights.
+// keeps is the type of the layer's variables.
 func (s *site) keeps() tensor.DType {
 	name, ok := s.setting("dtype").Str()
 	if !ok {

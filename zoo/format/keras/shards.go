@@ -17,15 +17,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Weights that save_weights splits (max_shard_size) are an index and HDF5 files beside it, each laid out as in a .keras file:
-// {"metadata": {"total_size": BYTES}, "weight_map": {"/layers/conv2d/vars": FILE, or a list of files}}. A layer's weights may be
-// in several of them, each with another number. The format is that of keras/src/saving/saving_lib.py, ShardedH5IOStore. Here
-// they are one tree, and it is known of each data set in which file it is.
+// Weights that save_weights splits (max_shard_size) are an index and HDF5 files beside it, each laid out as in a .keras
+// file: {"metadata": {"total_size": BYTES}, "weight_map": {"/layers/conv2d/vars": FILE, or a list of files}}. A layer's
+// weights may be in several of them, each with another number. The format is that of keras/src/saving/saving_lib.py,
+// ShardedH5IOStore. Here they are one tree, which records the file of each dataset.
 
 // shards are an open index and its files.
 type shards struct {
-	text  string // of the index
-	index *jsontext.Value
+	text  string   // of the index
 	paths []string // of the files, sorted
 	files []*os.File
 	home  map[*hdf5.Dataset]int // the number of the file that it is in
@@ -34,26 +33,22 @@ type shards struct {
 // maxShards bounds the files of an index.
 const maxShards = 4096
 
-// openShards opens the files that an index names, and returns the tree of all their weights.
-func openShards(path string, index *jsontext.Value, text string) (s *shards, root *hdf5.Group, err error) {
-	s, root = &shards{text: text, index: index, home: map[*hdf5.Dataset]int{}}, &hdf5.Group{}
+// openShards opens the files that the index at a path names, and returns the tree of all their weights.
+func openShards(path string) (s *shards, root *hdf5.Group, err error) {
+	s, root = &shards{home: map[*hdf5.Dataset]int{}}, &hdf5.Group{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	places, err := placesOf(index)
+	text, places, err := readShards(path)
 	if err != nil {
 		return s, nil, err
 	}
-	var names []string
-	for _, files := range places {
-		names = append(names, files...)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	if len(names) == 0 || len(names) > maxShards {
-		return s, nil, fmt.Errorf("an index of %d files: %w", len(names), format.ErrLimit)
+	s.text = text
+	names, err := namesOf(places)
+	if err != nil {
+		return s, nil, err
 	}
 	for k, name := range names {
 		at := filepath.Join(filepath.Dir(path), name)
@@ -71,6 +66,41 @@ func openShards(path string, index *jsontext.Value, text string) (s *shards, roo
 		}
 	}
 	return s, root, nil
+}
+
+// shardNames are the names of the files that the index at a path names.
+func shardNames(path string) ([]string, error) {
+	_, places, err := readShards(path)
+	if err != nil {
+		return nil, err
+	}
+	return namesOf(places)
+}
+
+// namesOf are the names of all files, sorted.
+func namesOf(places map[string][]string) (names []string, err error) {
+	for _, files := range places {
+		names = append(names, files...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 || len(names) > maxShards {
+		return nil, fmt.Errorf("an index of %d files: %w", len(names), format.ErrLimit)
+	}
+	return names, nil
+}
+
+// readShards reads the index at a path: its text, and the files of each group that it lists.
+func readShards(path string) (text string, places map[string][]string, err error) {
+	if text, err = readConfig(path); err != nil {
+		return "", nil, err
+	}
+	index, err := jsontext.Parse(text)
+	if err != nil {
+		return "", nil, err
+	}
+	places, err = placesOf(index)
+	return text, places, err
 }
 
 // placesOf are the files of each group that an index lists.
@@ -159,8 +189,8 @@ func (s *shards) merge(into, tree *hdf5.Group, file int, path string, places map
 	return nil
 }
 
-// part is what one file has of a tree: its data sets, and the groups that they are in. The first file has the groups without
-// any, too.
+// part is the part of a tree in one file: its datasets, and the groups that contain them. The first file also has the
+// groups without datasets.
 func (s *shards) part(tree *hdf5.Group, file int) *hdf5.Group {
 	own := &hdf5.Group{Attrs: tree.Attrs, Links: map[string]hdf5.Object{}}
 	for name, o := range tree.Links {
@@ -178,7 +208,7 @@ func (s *shards) part(tree *hdf5.Group, file int) *hdf5.Group {
 	return own
 }
 
-// settle finds a file for each weight that is others now: that of the weight before, or of the one beside it.
+// settle finds a file for each changed weight: that of the old weight, or of the one beside a new one.
 func (s *shards) settle(p *placer) {
 	for key, set := range p.sets {
 		like := key.layer.variable(key.role)
@@ -191,7 +221,7 @@ func (s *shards) settle(p *placer) {
 	}
 }
 
-// listing is what an index says of a tree: the files of each group, and how many bytes all weights have.
+// listing is the content of a tree's index: the files of each group, and the bytes of all weights.
 func (s *shards) listing(tree *hdf5.Group, path string, into map[string]any) (bytes int64) {
 	var files []string
 	for _, name := range tree.Names() {
@@ -234,7 +264,7 @@ func (s *shards) edited(tree *hdf5.Group) (string, error) {
 	return index.String(), nil
 }
 
-// write writes the index and all files. at is where a file goes that was at a path.
+// write writes the index and all files. at gives the new path of a file.
 func (s *shards) write(ctx context.Context, out format.Output, at func(string) string, index string, tree *hdf5.Group, content func(*hdf5.Dataset, io.WriterAt) error, backend tensor.Backend) error {
 	text, err := s.edited(tree)
 	if err != nil {
@@ -256,7 +286,7 @@ func (s *shards) write(ctx context.Context, out format.Output, at func(string) s
 	return nil
 }
 
-// copy writes the index and all files as they are.
+// copy copies the index and all files.
 func (s *shards) copy(ctx context.Context, out format.Output, at func(string) string, index string, backend tensor.Backend) error {
 	if err := format.Splice(ctx, out, at(index), nil, []format.Piece{{Made: []byte(s.text)}}, backend); err != nil {
 		return err

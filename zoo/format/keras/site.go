@@ -7,7 +7,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// site is one place where a layer is computed: a call, for each place where the model that it is in is computed.
+// site is one place where a layer is computed: one call of it, in one use of the model that contains it.
 type site struct {
 	*builder
 	layer *layer
@@ -15,7 +15,7 @@ type site struct {
 	name  string // of its first node and of its result
 	once  bool   // the layer has no other site
 	alone bool   // the network that it is in has no other site
-	steps int    // axes that its tensors have behind the first one, and that its layer does not count
+	steps int    // additional axes of its tensors behind the batch axis, which the layer does not see (TimeDistributed)
 	parts []*part
 	in    []*value
 	out   []*value
@@ -28,7 +28,7 @@ type part struct {
 	roles []string          // which of the layer's weights each input is, "" for others
 	given []*model.Constant // each input's elements as stored
 	names []string          // of the inputs
-	tail  bool              // the layer does without it if its settings say that it has no scale and no center
+	tail  bool              // its γ and β disappear if the settings scale and center are false
 }
 
 // unclear says why a layer is not understood exactly.

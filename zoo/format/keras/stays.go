@@ -8,8 +8,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// place says what the file has of input k of a node: one of its layer's weights, or a weight or number that the layer has if
-// its settings say so.
+// place says whether the file stores input k of a node: as one of its layer's weights, or as a weight or setting that the
+// layer can gain.
 func place(n *model.Node, k int) model.Place {
 	p, ok := n.Source.(*part)
 	if !ok || k >= len(p.roles) || p.roles[k] == "" || !p.site.known() {
@@ -24,10 +24,10 @@ func place(n *model.Node, k int) model.Place {
 	return model.NoPlace
 }
 
-// owns says whether nothing but the site reads the layer's weights.
+// owns says whether the layer has no other site, so that only this one reads its weights.
 func (s *site) owns() bool { return s.once && !s.layer.twin }
 
-// known says whether all sites that read the layer's weights do the same with them.
+// known says whether all sites of the layer use its weights in the same way.
 func (s *site) known() bool {
 	if s.layer.twin {
 		return false
@@ -63,7 +63,7 @@ func sharers(n *model.Node, k int) string {
 	return strings.Join(list, " and ")
 }
 
-// twins are the nodes of all sites that read the weights of a node's layer, if they do the same with them.
+// twins are the corresponding nodes of all sites of a node's layer, if they use its weights in the same way.
 func twins(n *model.Node) (list []*model.Node, together bool) {
 	p, ok := n.Source.(*part)
 	if !ok || p.site.once || !p.site.known() {
@@ -76,7 +76,7 @@ func twins(n *model.Node) (list []*model.Node, together bool) {
 	return list, !p.site.alone
 }
 
-// stays says whether a node has to stay: all that is not a map by itself, and maps whose layer cannot be left out.
+// stays says whether a node has to stay: all but maps that are layers of their own and can be removed.
 func stays(n *model.Node) (string, bool) {
 	if n.Source == (view{}) && n.Type == "Transpose" { // no layer's
 		return "", false
@@ -91,7 +91,7 @@ func stays(n *model.Node) (string, bool) {
 		return "", false
 	case !p.site.alone && !p.site.known():
 		return "it is in a model that is used in several places, not in the same way", true
-	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // something takes the map if it is the whole model
+	case p.site.layer.net.bare && p.site.layer.net.layer.net != nil: // a model used as a layer cannot become empty
 		return "the model that it is in would have no layer without it", true
 	case turns(n):
 		return "it normalises an axis that is not that of the channels around it, and what reads it works along that axis too", true
@@ -99,8 +99,8 @@ func stays(n *model.Node) (string, bool) {
 	return "", false
 }
 
-// turns says whether the node's layer, or the normalisations before it, have their input in an order of axes of their own,
-// which a layer that reads its output in whatever order it comes works in too.
+// turns says whether the node's layer, or the normalisations before it, need their input in a form of their own, so that
+// its removal would change the form that an elementwise layer behind it works in.
 func turns(n *model.Node) bool {
 	first := n
 	for before := first.In(0).Producer; before != nil && before.Type == "BatchNormalization"; before = first.In(0).Producer {
@@ -117,15 +117,15 @@ func turns(n *model.Node) bool {
 	})
 }
 
-// ordered are the operators of layers that read their input in an order of axes of their own.
+// ordered are the operators of layers that need their input in a form of their own.
 var ordered = map[string]bool{
 	"Conv": true, "ConvTranspose": true, "MaxPool": true, "AveragePool": true, "Gemm": true, "Reshape": true, "Transpose": true,
 	"Pad": true, "Resize": true, "LayerNormalization": true, "InstanceNormalization": true,
 }
 
-// isMap says whether a node of the site may be an affine map that Keras has as a layer, or as an operation.
+// isMap says whether the site's layer or operation may be an affine map.
 func (s *site) isMap(n *model.Node) bool {
-	if !s.layer.counted {
+	if s.layer.operates() {
 		return s.layer.isMap()
 	}
 	return n.Type == "BatchNormalization"
@@ -133,11 +133,12 @@ func (s *site) isMap(n *model.Node) bool {
 
 // isMap says whether an operation is a map of a tensor and numbers.
 func (l *layer) isMap() bool {
-	return !l.counted && operations[l.class] != nil && operations[l.class].isMap
+	op := l.operation()
+	return op != nil && op.isMap
 }
 
-// leavable says whether the layer is a map, or nothing.
+// leavable says whether the layer is a map or an identity.
 func (l *layer) leavable() bool { return l.isMap() || !l.foreign && leavable[l.class] }
 
-// leavable are the classes of layers that are maps, or nothing.
+// leavable are the classes of layers that are maps or identities.
 var leavable = map[string]bool{"BatchNormalization": true, "SyncBatchNormalization": true, "Normalization": true, "Rescaling": true, "LayerScale": true, "InputLayer": true}

@@ -37,8 +37,8 @@ var pointwise = map[string]bool{
 	"ThresholdedReLU": true, "Softmax": true, "Dropout": true, "Identity": true,
 }
 
-// overSteps makes the nodes of a layer that is applied to each step: of its class with one more axis, or between two
-// Reshapes that make steps of items, and items of steps.
+// overSteps builds a layer that is applied to each step: as its class with one more axis, or between two Reshapes that
+// merge the axis of steps into the batch and split it again.
 func (s *site) overSteps(class *class) (*value, error) {
 	x := s.in[0]
 	if err := known(x, 3); err != nil {
@@ -86,7 +86,7 @@ func (s *site) overSteps(class *class) (*value, error) {
 	if out.rank < 3 || out.main == 1 {
 		return s.result(y, out.rank+1, 1), nil
 	}
-	// What follows works in the order of axes that the layer works in.
+	// The layers behind it stay in the form that the layer works in.
 	y = s.op("Transpose", "first", []*model.Value{y}, "perm", order(out.rank+1, out.main+1))
 	return s.result(y, out.rank+1, out.main+1), nil
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// value is a tensor as Keras has it. A form has one of Keras' axes as its second one, the others in their order; form 1
-// is Keras' own.
+// value is a tensor of Keras in one or several forms. Form k has axis k of Keras' order as its second axis, and the others
+// in their order; form 1 is Keras' own order.
 type value struct {
 	name   string
 	rank   int // -1: not known
 	main   int // the form that was computed
 	forms  map[int]*model.Value
-	masked bool // Keras hands a mask on with it, which some layers regard
+	masked bool // Keras passes a mask with it, which some layers use
 }
 
 // view marks a Transpose that makes another form of a tensor, and belongs to no layer.

@@ -18,7 +18,7 @@ type variable struct {
 	name string // in the file: what weight_names says, or a number
 	set  *hdf5.Dataset
 
-	// Once a layer that uses it is understood: the type that it is used with, and its elements in that, in stored order.
+	// Set by expect: the type with which it is used, and its elements in that type, in stored order.
 	dtype tensor.DType
 	data  io.ReaderAt
 }
@@ -45,11 +45,11 @@ func (l *layer) roles() ([]string, bool) {
 	return c.weights(l), true
 }
 
-// give names the layer's weights, in the order in which they are stored.
+// give assigns roles to the layer's weights, in the order in which they are stored.
 func (l *layer) give(vars []*variable) error {
 	roles, known := l.roles()
 	if known && len(vars) != len(roles) {
-		if l.special() { // it has more weights than its class by itself
+		if l.special() { // it has more weights than its class has by default
 			known = false
 		} else {
 			return wrong(l, "it has %d weights in the file, a %s with its settings has %d", len(vars), l.class, len(roles))
@@ -64,7 +64,7 @@ func (l *layer) give(vars []*variable) error {
 	return nil
 }
 
-// special says whether a layer's settings ask for weights that its class has not by itself.
+// special says whether a layer's settings ask for weights that its class does not have by default.
 func (l *layer) special() bool {
 	policy := className(l.config.Get("dtype"))
 	return l.config.Get("renorm").Yes(false) || !l.config.Get("lora_rank").Null() || !l.config.Get("quantization_config").Null() ||
@@ -192,7 +192,7 @@ func (l *layer) legacy(vars []*variable) error {
 		v := vars[k]
 		last := strings.TrimSuffix(v.name[strings.LastIndex(v.name, "/")+1:], ":0")
 		if last != s.role && knownRoles[last] && !(last == "depthwise_kernel" && s.role == "kernel") {
-			l.vars, l.mixed = vars, true // written in an order of its own
+			l.vars, l.mixed = vars, true // in an unknown order
 			return nil
 		}
 		own[s.layer] = append(own[s.layer], v)
@@ -210,14 +210,14 @@ var knownRoles = map[string]bool{
 	"depthwise_kernel": true, "pointwise_kernel": true, "embeddings": true, "alpha": true, "mean": true, "variance": true, "count": true,
 }
 
-// slot is a place for one weight of a layer.
+// slot is one weight that a layer should have.
 type slot struct {
 	layer     *layer
 	role      string
 	trainable bool
 }
 
-// slots are the places for weights of a model's layers, layer by layer; false where they are not known.
+// slots are the weights that a model's layers should have, layer by layer; false if they are not known.
 func (l *layer) slots(trainable bool) ([]slot, bool) {
 	trainable = trainable && l.tree.Get("config", "trainable").Yes(true)
 	if l.inner == nil {
@@ -264,7 +264,7 @@ const varsFolder = "vars"
 // several places is stored in the first one.
 func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) error {
 	folder := layersOf(group)
-	var called map[string]*hdf5.Group // by the names that are noted
+	var called map[string]*hdf5.Group // by the layers' names in the groups' attributes
 	listed, seen := n.listed(), map[string]bool{}
 	for k, name := range folders(listed) {
 		l := listed[k]
@@ -315,7 +315,7 @@ func archiveWeights(group *hdf5.Group, n *network, stored map[string]*layer) err
 	return nil
 }
 
-// own is what a .keras file has of a layer's own weights: of a TimeDistributed, those of the layer that it applies.
+// own is the group of a layer's own weights in a .keras file: of a TimeDistributed, that of the layer that it applies.
 func (l *layer) own(group *hdf5.Group) *hdf5.Group {
 	if group == nil || !l.timed {
 		return group
@@ -337,7 +337,7 @@ func layersOf(group *hdf5.Group) *hdf5.Group {
 	return &hdf5.Group{}
 }
 
-// nameOf is the layer's name that Keras 3.6 and later note.
+// nameOf is the layer's name, an attribute that Keras 3.6 and later write.
 func nameOf(group *hdf5.Group) string {
 	if group == nil {
 		return ""

@@ -14,9 +14,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Write writes the file as it was if nothing was edited. Otherwise the layout is made anew: HDF5 of the same tree but for
-// what was edited, in a .keras file beside the other members as they were. The state of an optimizer and what belongs to it
-// are left out then, since they are about weights that are no more.
+// Write copies the file if nothing was edited. Otherwise it writes a new HDF5 file of the edited tree, in a .keras file
+// beside copies of the other members. It leaves out the state of the optimizer and what belongs to it, since they refer to
+// the weights before folding.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	c, err := h.changes()
 	if err == nil && c.none() {
@@ -120,7 +120,7 @@ func (is *weightIs) scaled() *format.Scaled {
 	return s
 }
 
-// copy writes the file as it is.
+// copy writes an unchanged copy of the file.
 func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backend) error {
 	name := ""
 	if h.pair != nil {
@@ -142,13 +142,13 @@ func (h *file) copy(ctx context.Context, out format.Output, backend tensor.Backe
 // beside is where a file that the model is made of is written, relative to the model file.
 func (h *file) beside(path string) string { return format.Beside(h.path, path) }
 
-// made writes the model's own file with that text.
+// made writes the text as the model's own file.
 func made(ctx context.Context, out format.Output, text string, backend tensor.Backend) error {
 	return format.Splice(ctx, out, "", nil, []format.Piece{{Made: []byte(text)}}, backend)
 }
 
-// drop leaves out what is about training: the state of the optimizer, which is about weights that were folded, and with it
-// how the model was compiled.
+// drop removes the state of training: the optimizer's state, which refers to the weights before folding, and the settings
+// of compile().
 func (h *file) drop(config *jsontext.Value, root *hdf5.Group) {
 	h.dropped = nil
 	state := false
@@ -175,10 +175,10 @@ func (h *file) drop(config *jsontext.Value, root *hdf5.Group) {
 	}
 }
 
-// pair notes which layer of the original each layer of an edited network was.
+// pair records the original layer of each layer of an edited network.
 func (c *changes) pair(before, n *network, old map[*layer]*layer) {
 	left := slices.DeleteFunc(slices.Clone(before.layers), c.gone)
-	if len(n.layers) > len(left) { // an InputLayer that is new
+	if len(n.layers) > len(left) { // a new InputLayer
 		left = slices.Insert(left, 0, &layer{class: "InputLayer"})
 	}
 	for k, l := range n.layers {

@@ -12,7 +12,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/zipped"
 )
 
-// write writes a .keras file: the members in their order, but for the configuration and the weights as they were.
+// write writes a .keras file: the members in their order, all but the configuration and the weights copied.
 func (a *archive) write(ctx context.Context, to format.OutputFile, config string, weights func(io.WriterAt) (int64, error)) error {
 	end := &appender{to: to}
 	z := zip.NewWriter(end)
@@ -39,19 +39,19 @@ func (a *archive) write(ctx context.Context, to format.OutputFile, config string
 	return z.Close()
 }
 
-// fresh is a member's header for other content, stored as it is.
+// fresh is a member's header for new, uncompressed content.
 func fresh(m *zip.File) *zip.FileHeader {
 	h := m.FileHeader
 	h.Method, h.Extra, h.Modified = zip.Store, nil, time.Time{} // the time as it was stands in other fields
 	return &h
 }
 
-// appender is the end of a ZIP file. A member whose bytes come in any order is written past the zip.Writer, which only has
-// to count them.
+// appender is the file behind a zip.Writer. A member whose bytes come in any order is written to the file directly, and the
+// zip.Writer only counts its bytes.
 type appender struct {
 	to   format.OutputFile
 	at   int64
-	past bool // what is written now is written already
+	past bool // the bytes are in the file already: count them only
 }
 
 func (a *appender) Write(b []byte) (n int, err error) {

@@ -8,15 +8,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/op"
 )
 
-// parameters are a layer's, and how its weight becomes one of [out, height, width, in/groups].
+// parameters are a layer's constants, and how its weight is rearranged to [out, height, width, in/groups].
 type parameters struct {
 	weight, bias *model.Constant
-	view         []int64 // the weight's shape, with axes split where they have to move apart
+	view         []int64 // the weight's shape, with axes split that are moved to different places
 	perm         []int   // of the view; nil: the elements stay in order
 	shape        []int64 // [out, height, width, in/groups]
 }
 
-// layer reads a node as a layer, or says why its parameters are left; both are empty for nodes without parameters.
+// layer reads a node as a layer, or says why its parameters are not exported; both results are empty for nodes without
+// parameters.
 func (e *exporter) layer(n *model.Node) (*parameters, string) {
 	switch n.Type {
 	case "Conv", "ConvTranspose":
@@ -26,7 +27,7 @@ func (e *exporter) layer(n *model.Node) (*parameters, string) {
 	case "MatMul":
 		return e.matMul(n)
 	case "Constant", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Pad", "Clip", "Resize", "Gather", "ReduceMean", "Expand", "Tile":
-		return nil, "" // their constants say how, not what
+		return nil, "" // their constants are settings, not parameters
 	}
 	for _, v := range n.Inputs {
 		if v != nil && v.Const != nil && v.Const.DType.Float() {
@@ -134,8 +135,8 @@ func (e *exporter) connected(n *model.Node, p *parameters, transposed bool) (*pa
 	return p, ""
 }
 
-// flattened is the image of which a value holds the elements of one row: its extents without the batch, and whether its
-// channels are the last of them; nil where the value is no flattened image.
+// flattened are the extents, without the batch, of the image that v is the flattened form of, and whether its channels are
+// the last axis; nil if v is not a flattened image.
 func flattened(v *model.Value, in int64) (image []int64, channelsLast bool) {
 	for range maxSteps {
 		n := v.Producer
@@ -158,7 +159,7 @@ func flattened(v *model.Value, in int64) (image []int64, channelsLast bool) {
 	return nil, false
 }
 
-// maxSteps bounds the operators that are looked through.
+// maxSteps bounds the operators that are followed back from a value.
 const maxSteps = 64
 
 // elementwise says whether a node leaves the elements of its first input where they are.

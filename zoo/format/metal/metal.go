@@ -1,7 +1,7 @@
-// Package metal writes the weights of any model as Metal Performance Shaders want them: for every convolution and fully
-// connected layer a raw little-endian float32 file NAME_W.bin in the order [out, kernel height, kernel width, in/groups],
-// its biases in NAME_b.bin, and index.json, which says what each file holds. A fully connected layer behind a flattened
-// image is a convolution whose kernel is the image.
+// Package metal writes the weights of any model in the form of Metal Performance Shaders. Every convolution and fully
+// connected layer gets a raw little-endian float32 file NAME_W.bin in the order [out, kernel height, kernel width,
+// in/groups], and NAME_b.bin with its biases. The file index.json says what each file holds. A fully connected layer behind
+// a flattened image is a convolution whose kernel is the image.
 //
 // The order is that of MPSCNNConvolution and MPSCNNFullyConnected (Apple's MPSCNNConvolutionDataSource, weights): with
 // W[o][y][x][i] the weight of output channel o, the output at (o, r, c) of a convolution of stride s and dilation d is
@@ -40,7 +40,7 @@ const mainFile = "index.json"
 type Index struct {
 	Version int     `json:"version"` // 1
 	Layers  []Layer `json:"layers"`  // in the order of the network
-	Left    []Left  `json:"left"`    // nodes with parameters that no file holds
+	Left    []Left  `json:"left"`    // nodes whose parameters are not exported
 }
 
 // Layer is one convolution or fully connected layer.
@@ -66,7 +66,7 @@ type File struct {
 	SHA256 string  `json:"sha256"`
 }
 
-// Left is a node whose parameters are in no file: its work is not part of the exported layers.
+// Left is a node whose parameters are not exported: Metal's layers do not compute it.
 type Left struct {
 	Node   string `json:"node"`
 	Reason string `json:"reason"`
@@ -101,7 +101,7 @@ type exporter struct {
 	biases  map[*model.Node]bool // Adds that are the biases of the MatMuls before them
 }
 
-// node exports a node's parameters, or notes that they are left.
+// node exports a node's parameters, or lists the node in Index.Left.
 func (e *exporter) node(ctx context.Context, n *model.Node) error {
 	if n.Domain != "" || e.biases[n] {
 		return nil
@@ -193,7 +193,7 @@ func (e *exporter) raw(ctx context.Context, c *model.Constant) (tensor.Buffer, e
 	return raw, tensor.ReadFull(c.Data, raw, 0)
 }
 
-// narrowed are elements of another type as float32, rounded once.
+// narrowed converts elements of another type to float32, rounded once.
 func narrowed(elements io.ReaderAt, c *model.Constant) (tensor.Buffer, error) {
 	n, _ := c.Elements()
 	raw, values, out := make([]byte, c.Bytes()), make([]float64, n), make(tensor.Buffer, 4*n)

@@ -168,7 +168,7 @@ func same(t *testing.T, got, want []float64) {
 	}
 }
 
-func TestConvolutionsComputeByMetalsFormula(t *testing.T) {
+func TestExport_ConvolutionsComputeByMetalsFormula(t *testing.T) {
 	for seed := range uint64(40) {
 		b := modeltest.New(seed)
 		groups := int64(1 + b.Rand.IntN(3))
@@ -200,7 +200,7 @@ func TestConvolutionsComputeByMetalsFormula(t *testing.T) {
 	}
 }
 
-func TestFullyConnectedLayersAreConvolutionsOfTheirImage(t *testing.T) {
+func TestExport_FullyConnectedLayersAreConvolutionsOfTheirImage(t *testing.T) {
 	for seed := range uint64(32) {
 		b := modeltest.New(seed)
 		channelsLast, transposed, product, flat := seed&1 != 0, seed&2 != 0, seed&4 != 0, seed&8 != 0
@@ -245,7 +245,7 @@ func TestFullyConnectedLayersAreConvolutionsOfTheirImage(t *testing.T) {
 	}
 }
 
-func TestFactorsAndOtherTypesAreWrittenAsFloat32(t *testing.T) {
+func TestExport_FactorsAndOtherTypesBecomeFloat32(t *testing.T) {
 	b := modeltest.New(1)
 	w := b.Const([]float64{1, 2, 3, 4, 5, 6, 7, 8}, 2, 4, 1, 1)
 	raw := make(tensor.Buffer, 16)
@@ -269,7 +269,7 @@ func TestIndex_ListsWhatMetalCannotHold(t *testing.T) {
 	}
 }
 
-func TestFileNamesAreDistinctAndStayInTheFolder(t *testing.T) {
+func TestFileNames_AreDistinctAndStayInTheFolder(t *testing.T) {
 	b := modeltest.New(1)
 	x := b.Input(1, 2, 5, 5)
 	for _, name := range []string{"../a/b", ".._a_b", "A", "a", "", strings.Repeat("x", 500)} {

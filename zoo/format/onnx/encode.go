@@ -14,13 +14,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// encoder puts the edited model together. What is as it was is copied.
+// encoder builds the edited model. Unchanged parts are copied.
 type encoder struct {
 	*index
-	original map[*model.Value]*model.Constant // initializers that stand in the file, as they were read
+	original map[*model.Value]*model.Constant // the file's initializers, as they were read
 	inPlace  map[*model.Value]bool            // external tensors whose new elements take their old place
-	changed  map[string]bool                  // external files that have other bytes now
-	moved    map[string]string                // external files that have other names now
+	changed  map[string]bool                  // external files whose content changes
+	moved    map[string]string                // external files that are renamed
 }
 
 // model is the ModelProto.
@@ -70,8 +70,8 @@ func functionOf(m *model.Model, graphs map[*model.Graph]*graphIndex, i *graphInd
 	return nil
 }
 
-// graph is a GraphProto or FunctionProto, and whether it differs from the stored one. Fields keep their order: new nodes
-// follow the nodes they follow in the graph, new initializers the last stored one.
+// graph is a GraphProto or FunctionProto, and whether it differs from the stored one. Fields keep their order. A new node
+// is written behind the node that it follows in the graph, new initializers behind the last stored one.
 func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 	i := e.graphs[g]
 	if i == nil {
@@ -111,7 +111,7 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			lastInput = k
 		}
 	}
-	// Each stored node is in its old place; new ones are behind the stored one that they follow in the graph.
+	// Stored nodes keep their places; new ones are written behind the stored node that they follow in the graph.
 	kept, follow := map[*model.Node]bool{}, map[*model.Node][]*model.Node{}
 	var before *model.Node
 	for _, n := range g.Nodes {
@@ -201,7 +201,7 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			}
 		case f.Number == graphInput:
 			v := i.parts[k].(*model.Value)
-			if v.Const != nil && !consts[v] { // an initializer listed as input leaves with it
+			if v.Const != nil && !consts[v] { // an initializer is removed from the inputs too
 				changed = true
 			} else {
 				out.Copy(f.All)
@@ -316,7 +316,7 @@ func (at *nodeIndex) read(f wire.Field) model.Attr {
 	return model.Attr{}
 }
 
-// attribute is a stored attribute as it is now; same says that it is as it was.
+// attribute is the AttributeProto of a stored attribute after edits; same says that it did not change.
 func (e *encoder) attribute(n *model.Node, a *model.Attr, old model.Attr, f wire.Field, bodies []*wire.Message) (out *wire.Message, same bool) {
 	if reflect.DeepEqual(old, *a) {
 		same = true
@@ -330,7 +330,7 @@ func (e *encoder) attribute(n *model.Node, a *model.Attr, old model.Attr, f wire
 		}
 		out = &wire.Message{}
 		k := slices.IndexFunc(n.Bodies, func(b *model.Graph) bool { return b.Attr == a.Name })
-		_ = e.Each(f.Body, func(g wire.Field) error { // read before, without error
+		_ = e.Each(f.Body, func(g wire.Field) error { // it was read before without error
 			if (g.Number == attrGraph || g.Number == attrGraphs) && k < len(bodies) {
 				if bodies[k] != nil {
 					out.Message(g.Number, bodies[k])
@@ -394,7 +394,7 @@ func names(values []*model.Value) []string {
 	return out
 }
 
-// initializer is the TensorProto of a new or edited constant. A stored one keeps its other fields.
+// initializer is the TensorProto of a new or edited constant. Of a stored one, all fields but the elements are kept.
 func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	c := v.Const
 	out := &wire.Message{}
@@ -428,8 +428,8 @@ func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	return out, nil
 }
 
-// refers is a stored tensor that refers to its external file as that is now: under its name, and without the checksum where it
-// has other bytes; nil where the tensor stands as it is.
+// refers is a stored tensor with its reference to an external file updated: a new name, and no checksum if the file's
+// content changes; nil if nothing changes.
 func (e *encoder) refers(c *model.Constant) *wire.Message {
 	at, ok := c.Source.(*stored)
 	if !ok || at.external == nil {

@@ -20,9 +20,10 @@ func init() {
 	format.RegisterExporter(format.Exporter{Name: "onnx", Suffix: ".onnx", Version: 1, Export: Export})
 }
 
-// Export writes any model as one new ONNX file, its constants through the backend. Operators of domains that the model
-// imports no operator set of, a detector's head say, are left out with all that depends on them: what they read are outputs
-// then. Models with graphs inside nodes or with functions are refused: they came from ONNX files, and are those.
+// Export writes any model as one new ONNX file, its constants through the backend. Operators of domains for which the model
+// imports no operator set, such as a detector's head, are left out with all that depends on them; the values that they read
+// become outputs. Models with graphs inside nodes or with functions are refused: only ONNX files have those, and such a
+// file need not be exported.
 func Export(ctx context.Context, m *model.Model, out format.Output, rel string, backend tensor.Backend) error {
 	graph, err := exported(m)
 	if err != nil {
@@ -62,7 +63,7 @@ func exported(m *model.Model) (*wire.Message, error) {
 		for _, v := range n.Inputs {
 			used[v] = true
 		}
-		if n.Type == "Constant" && n.Outputs[0] != nil && n.Outputs[0].Const != nil { // an initializer from now on
+		if n.Type == "Constant" && n.Outputs[0] != nil && n.Outputs[0].Const != nil { // it becomes an initializer
 			inner, err := e.exportConst(n.Outputs[0])
 			if err != nil {
 				return nil, err
@@ -110,11 +111,11 @@ func exported(m *model.Model) (*wire.Message, error) {
 	return graph, nil
 }
 
-// expressible are the main graph's nodes that ONNX has operators for and that depend on nothing else, and the outputs of
-// what they make: the graph's own, and those that the other nodes read.
+// expressible are the main graph's nodes that ONNX can express and that depend on no others; and the outputs of the
+// exported model: the graph's own, and values that the other nodes read.
 func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, err error) {
 	foreign := m.Foreign()
-	var cut []*model.Value // what the other nodes read
+	var cut []*model.Value // the values that the other nodes read
 	for _, n := range m.Graph.Nodes {
 		if foreign[n] {
 			cut = append(cut, n.Inputs...)
@@ -138,7 +139,7 @@ func expressible(m *model.Model) (nodes []*model.Node, outputs []*model.Value, e
 	return nodes, outputs, nil
 }
 
-// exportConst is a constant as a new TensorProto, whatever format it came from.
+// exportConst is a constant of any format as a new TensorProto.
 func (e *encoder) exportConst(v *model.Value) (*wire.Message, error) {
 	c := *v.Const
 	c.Source = nil

@@ -11,8 +11,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/wire"
 )
 
-// files is what format.Files says of a model: the files of its external data, as they come. It goes through all messages
-// that may hold tensors and makes nothing of them.
+// files implements format.Files: the files of external data, in the order of occurrence. It goes through all messages that
+// may contain tensors without building a model.
 func files(ctx context.Context, path string, _ format.Options) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -61,7 +61,7 @@ var inside = map[message]map[protowire.Number]message{
 	aSparseTensor: {1: aTensor, 2: aTensor}, // its values and their indices
 }
 
-// message goes through a message, which is inside so many graphs.
+// message goes through a message, at that depth of nested graphs.
 func (s *search) message(kind message, where format.Span, depth int) error {
 	switch kind {
 	case aTensor:
@@ -83,7 +83,7 @@ func (s *search) message(kind message, where format.Span, depth int) error {
 	})
 }
 
-// tensor takes the name of the file that a tensor's elements are in, where that is another one.
+// tensor records the external file of a tensor, if it has one.
 func (s *search) tensor(where format.Span) error {
 	external, location := false, ""
 	err := s.Each(where, func(f wire.Field) error {

@@ -29,7 +29,7 @@ func (s *scope) find(name string) *model.Value {
 	return nil
 }
 
-// errDeep is passed up as it is: the nodes on the way are as many as its graphs.
+// errDeep is returned without the names of the nodes on the way: there would be one for each level of nesting.
 var errDeep = fmt.Errorf("graphs nested more than %d deep: %w", maxDepth, format.ErrLimit)
 
 // readGraph reads a GraphProto into g.
@@ -38,7 +38,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		return fmt.Errorf("byte %d: %w", i.where.From, errDeep)
 	}
 	x.graphs[g] = i
-	i.parts, i.names = map[int]any{}, map[int]string{}
+	i.names = map[int]string{}
 	var inputs, outputs, infos, nodes []int
 	s := &scope{map[string]*model.Value{}, outer}
 	err := x.Each(i.where, func(f wire.Field) (err error) {
@@ -87,7 +87,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		default:
 			return wire.Corrupt(i.fields[k].All.From, "%q is an input twice", name)
 		}
-		i.parts[k] = v
+		i.stand(k, v)
 		g.Inputs = append(g.Inputs, v)
 	}
 	described := map[string]int{}
@@ -106,14 +106,14 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 		if v == nil {
 			return wire.Corrupt(i.fields[k].All.From, "the graph output %q is not computed", i.names[k])
 		}
-		i.parts[k] = v
-		v.Output = true // also where a body outputs a value of a graph around it: it must stay as it is
+		i.stand(k, v)
+		v.Output = true // also if a body outputs a value of an outer graph, which must then not change
 		g.Outputs = append(g.Outputs, v)
 	}
 	return nil
 }
 
-// readNodes reads the nodes of a graph, which are these of its fields.
+// readNodes reads the nodes of a graph; nodes are the indices of their fields.
 func (x *index) readNodes(g *model.Graph, i *graphIndex, nodes []int, s *scope, described map[string]int, depth int) error {
 	order := nodes
 	if x.sorts {
@@ -133,7 +133,7 @@ func (x *index) readNodes(g *model.Graph, i *graphIndex, nodes []int, s *scope, 
 			number, _ := slices.BinarySearch(nodes, k)
 			return fmt.Errorf("node %d%s: %w", number, label(n), err)
 		}
-		i.parts[k] = n
+		i.stand(k, n)
 		g.Nodes = append(g.Nodes, n)
 	}
 	return nil
@@ -159,11 +159,12 @@ func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) 
 		return wire.Corrupt(f.All.From, "the initializer's name %q is empty or there twice", at.name)
 	}
 	v := g.AddConst(at.name, c)
-	s.values[at.name], i.parts[k], x.asRead[v] = v, v, c
+	s.values[at.name], x.asRead[v] = v, c
+	i.stand(k, v)
 	return nil
 }
 
-// readSparse makes a sparse initializer known as a value whose elements nobody reads.
+// readSparse adds a sparse initializer as a value without elements.
 func (x *index) readSparse(g *model.Graph, s *scope, f wire.Field) error {
 	return x.Each(f.Body, func(v wire.Field) error {
 		if v.Number != 1 {
@@ -225,19 +226,16 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	if f.Kind != protowire.BytesType {
 		return nil, wire.Corrupt(f.All.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.All.From, where: f.Body}
+	at := &nodeIndex{field: f.All.From, where: f.Body, fields: make([]wire.Field, 0, usualFields)}
 	n := &model.Node{Graph: g, Source: at}
-	var attrs []wire.Field
+	fields, inputs, outputs := x.room[:0], 0, 0
 	err := x.Each(f.Body, func(e wire.Field) (err error) {
-		at.fields = append(at.fields, e)
-		var text string
+		fields = append(fields, e)
 		switch e.Number {
 		case nodeInput:
-			text, err = x.Text(e)
-			at.inputs = append(at.inputs, text)
+			inputs++
 		case nodeOutput:
-			text, err = x.Text(e)
-			at.outputs = append(at.outputs, text)
+			outputs++
 		case nodeName:
 			n.Name, err = x.Text(e)
 		case nodeType:
@@ -246,17 +244,23 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 			n.Domain, err = x.Text(e)
 		case nodeOverload:
 			n.Overload, err = x.Text(e)
-		case nodeAttribute:
-			attrs = append(attrs, e)
 		}
 		return err
 	})
+	at.fields = x.keep(fields)
 	if err != nil {
+		return n, err
+	}
+	if at.inputs, err = x.texts(at.fields, nodeInput, inputs); err != nil {
+		return n, err
+	}
+	if at.outputs, err = x.texts(at.fields, nodeOutput, outputs); err != nil {
 		return n, err
 	}
 	if n.Domain == "ai.onnx" {
 		n.Domain = ""
 	}
+	n.Inputs, n.Outputs = make([]*model.Value, 0, inputs), make([]*model.Value, 0, outputs)
 	for _, name := range at.inputs {
 		var v *model.Value
 		if name != "" {
@@ -271,7 +275,10 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 		}
 		n.Inputs = append(n.Inputs, v)
 	}
-	for _, e := range attrs {
+	for _, e := range at.fields {
+		if e.Number != nodeAttribute {
+			continue
+		}
 		if err := x.readAttr(n, at, e, s, depth); err != nil {
 			return n, err
 		}
@@ -302,6 +309,22 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	return n, nil
 }
 
+// texts are the texts of the fields of a number, of which there are so many.
+func (x *index) texts(fields []wire.Field, number protowire.Number, count int) ([]string, error) {
+	list := make([]string, 0, count)
+	for _, f := range fields {
+		if f.Number != number {
+			continue
+		}
+		text, err := x.Text(f)
+		if err != nil {
+			return list, err
+		}
+		list = append(list, text)
+	}
+	return list, nil
+}
+
 // constantOf is what a Constant node outputs; nil for text and sparse tensors.
 func constantOf(n *model.Node) *model.Constant {
 	for _, a := range n.Attrs {
@@ -325,7 +348,7 @@ func constantOf(n *model.Node) *model.Constant {
 	return nil
 }
 
-// readAttr reads an AttributeProto. A file may leave its type out; what it holds then tells.
+// readAttr reads an AttributeProto. A file may omit the type, which then follows from the field that is set.
 func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, depth int) error {
 	a := model.Attr{}
 	var graphs []wire.Field
@@ -359,7 +382,7 @@ func (x *index) readAttr(n *model.Node, at *nodeIndex, f wire.Field, s *scope, d
 			a.Kind = model.RefAttr
 			a.String, err = x.Text(e)
 		case attrType:
-			switch { // an empty list has no elements to tell its type
+			switch { // the type of an empty list is not visible in its fields
 			case a.Kind == model.RefAttr:
 			case e.Value == 6:
 				a.Kind = model.FloatsAttr
@@ -408,12 +431,12 @@ func (x *index) floats(list []float64, f wire.Field) ([]float64, error) {
 	return list, nil
 }
 
-// readFunction reads a FunctionProto: a graph whose inputs and outputs are names alone.
+// readFunction reads a FunctionProto: a graph whose inputs and outputs have names but no types.
 func (x *index) readFunction(m *model.Model, f wire.Field) error {
 	fn := &model.Function{Opset: map[string]int64{}}
 	g := &model.Graph{Model: m}
 	fn.Graph = g
-	i := &graphIndex{where: f.Body, function: true, parts: map[int]any{}, names: map[int]string{}}
+	i := &graphIndex{where: f.Body, function: true, names: map[int]string{}}
 	x.graphs[g] = i
 	x.functions = append(x.functions, i)
 	m.Functions = append(m.Functions, fn)

@@ -78,6 +78,9 @@ const (
 	maxNumbers = 1 << 20 // in one attribute's list
 )
 
+// usualFields is how many fields a node or a tensor has at most, as a rule.
+const usualFields = 8
+
 // file is an open ONNX model.
 type file struct {
 	*index
@@ -85,12 +88,12 @@ type file struct {
 	moved map[string]string // external files that are written under other names, by those that they have
 }
 
-// index is what is known of where things stand in the file.
+// index says where the parts of the model are stored in the file.
 type index struct {
 	wire.Reader
 	path      string
-	ended     func() error // says whether opening has to end before it is done
-	sorts     bool         // nodes are sorted, since they are not where they are stored
+	ended     func() error // the error with which opening stops early; nil while it goes on
+	sorts     bool         // nodes are sorted when they are read, since the file does not have them in topological order
 	ir        int64
 	fields    []wire.Field // of ModelProto
 	graph     *graphIndex
@@ -100,13 +103,14 @@ type index struct {
 	nodes     int
 	graphs    map[*model.Graph]*graphIndex
 	asRead    map[*model.Value]*model.Constant
+	room      []wire.Field // for fields while they are counted
 }
 
 // graphIndex is a GraphProto, or a FunctionProto.
 type graphIndex struct {
 	where    format.Span
 	fields   []wire.Field
-	parts    map[int]any // what field k of fields stands for: *model.Node, *model.Value
+	parts    []any // what field k of fields became: *model.Node or *model.Value; there may be fewer than fields
 	names    map[int]string
 	function bool
 }
@@ -119,7 +123,7 @@ type nodeIndex struct {
 	inputs  []string
 	outputs []string
 	attrs   []attrIndex
-	named   map[string]bool // those of a node with many
+	named   map[string]bool // set for nodes with many attributes
 }
 
 // attrIndex is an AttributeProto.
@@ -128,7 +132,7 @@ type attrIndex struct {
 	value model.Attr // as read
 }
 
-// manyAttrs is how many attributes are told apart one by one.
+// manyAttrs is the number of attributes up to which names are compared one by one; beyond, a map is used.
 const manyAttrs = 32
 
 // has says whether the node has an attribute of that name.
@@ -145,7 +149,23 @@ func (at *nodeIndex) has(name string) bool {
 	return at.named[name]
 }
 
-// add takes an attribute that the node does not have.
+// keep makes a list of the fields that were put into the index's room.
+func (x *index) keep(fields []wire.Field) []wire.Field {
+	if cap(fields) <= 1<<10 {
+		x.room = fields[:0]
+	}
+	return slices.Clone(fields)
+}
+
+// stand notes what field k stands for.
+func (i *graphIndex) stand(k int, part any) {
+	for len(i.parts) <= k {
+		i.parts = append(i.parts, nil)
+	}
+	i.parts[k] = part
+}
+
+// add records an attribute of a name that the node does not have yet.
 func (at *nodeIndex) add(f wire.Field, a model.Attr) {
 	at.attrs = append(at.attrs, attrIndex{f, a})
 	if at.named != nil {

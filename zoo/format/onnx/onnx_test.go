@@ -43,7 +43,7 @@ func write(t testing.TB, data []byte) string {
 	return path
 }
 
-func TestAModelThatWasNotEditedIsWrittenByteForByte(t *testing.T) {
+func TestWrite_UneditedModelIsCopiedByteForByte(t *testing.T) {
 	paths, _ := filepath.Glob("../../../.cache/zoo/*/*/*.onnx") // what make fetch brought, if it did
 	for _, data := range generated(t) {
 		paths = append(paths, write(t, data))
@@ -68,7 +68,7 @@ func TestAModelThatWasNotEditedIsWrittenByteForByte(t *testing.T) {
 	}
 }
 
-func TestONNXPassesTheSuiteOfFormats(t *testing.T) {
+func TestSuite(t *testing.T) {
 	formattest.Suite{
 		Generate: func(seed uint64, folder string) (string, format.Options, error) {
 			path := filepath.Join(folder, "model.onnx")
@@ -125,7 +125,7 @@ func value(in protowire.Number, name string, dims ...uint64) []byte {
 	return field(in, text(1, name), field(2, field(1, number(1, 1), field(2, shape))))
 }
 
-func TestHostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
+func TestOpen_HostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
 	deep := []byte{}
 	for range 2000 {
 		deep = field(1, text(4, "If"), field(5, text(1, "then_branch"), field(6, deep)))
@@ -182,7 +182,7 @@ func TestHostileFilesGetOneClearErrorInBoundedMemory(t *testing.T) {
 	}
 }
 
-func TestExternalDataOutsideTheFolderIsRefused(t *testing.T) {
+func TestExternalData_OutsideTheFolderIsRefused(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(outside, make([]byte, 64), 0o666); err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestExternalDataOutsideTheFolderIsRefused(t *testing.T) {
 	}
 }
 
-func TestExternalDataOverTwoGigabytesIsRescaledInPlace(t *testing.T) {
+func TestExternalData_OverTwoGigabytesIsRescaledInPlace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 4.5 GB")
 	}
@@ -285,7 +285,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-func TestExternalData_OneFileUnderTwoSpellingsIsOneFile(t *testing.T) {
+func TestExternalData_TwoSpellingsOfAPathAreOneFile(t *testing.T) {
 	dir := t.TempDir()
 	tensor := func(name, location, offset string) []byte {
 		entry := func(key, value string) []byte { return field(13, text(1, key), text(2, value)) }
@@ -311,7 +311,7 @@ func TestExternalData_OneFileUnderTwoSpellingsIsOneFile(t *testing.T) {
 	}
 }
 
-func TestExternalData_AChecksumGoesWithTheBytesThatItIsOf(t *testing.T) {
+func TestExternalData_ChecksumOfChangedBytesIsRemoved(t *testing.T) {
 	dir := t.TempDir()
 	entry := func(key, value string) []byte { return field(13, text(1, key), text(2, value)) }
 	external := func(name, location, offset, length string, dims ...uint64) []byte {

@@ -35,7 +35,7 @@ const (
 	tensorLocation     = 14
 )
 
-// stored is where a tensor stands in the file.
+// stored says where a tensor is in the file.
 type stored struct {
 	name     string
 	where    format.Span  // the TensorProto's content
@@ -45,26 +45,26 @@ type stored struct {
 
 // external is where a tensor's elements lie in another file.
 type external struct {
-	path     string // relative to the model's folder, in one spelling
+	path     string // relative to the model's folder, cleaned
 	offset   int64
 	length   int64
 	location *wire.Field // the entry that has the path
 	checksum *wire.Field // the entry that has the whole file's hash; nil: there is none
 }
 
-// maxDecoded bounds the elements of a tensor whose stored form has to be decoded as a whole (varints).
+// maxDecoded bounds the elements of a tensor that has to be decoded as a whole, since it is stored as varints.
 const maxDecoded = 1 << 26
 
 // tensor reads a TensorProto: its type and shape, and where its elements lie.
 func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
-	s := &stored{where: where}
+	s := &stored{where: where, fields: make([]wire.Field, 0, usualFields)}
 	c := &model.Constant{Shape: []int64{}, Source: s}
-	var payload []wire.Field
+	fields, payload := x.room[:0], []wire.Field(nil)
 	entries := map[string]string{}
 	var location, checksum *wire.Field
 	isExternal := false
 	err := x.Each(where, func(f wire.Field) (err error) {
-		s.fields = append(s.fields, f)
+		fields = append(fields, f)
 		switch f.Number {
 		case tensorDims:
 			c.Shape, err = x.Numbers(c.Shape, f, 64)
@@ -77,11 +77,12 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		case tensorExternalData:
 			var key, value string
 			key, value, err = entry(&x.Reader, f)
+			here := f // whose address is taken, in few tensors
 			switch entries[key] = value; key {
 			case "location":
-				location = &f
+				location = &here
 			case "checksum":
-				checksum = &f
+				checksum = &here
 			}
 		case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data:
 			payload = append(payload, f)
@@ -91,6 +92,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		}
 		return err
 	})
+	s.fields = x.keep(fields)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,7 +110,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 			return nil, nil, fmt.Errorf("tensor %q: %w", s.name, err)
 		}
 		s.external.location, s.external.checksum = location, checksum
-	case c.DType.Size() == 0: // strings, packed 4-bit types: carried along, never read
+	case c.DType.Size() == 0: // strings, packed 4-bit types: copied, never read
 		c.Data = io.NewSectionReader(x.File, 0, 0)
 	case len(payload) == 1 && contiguous(payload[0], c.DType):
 		if got := payload[0].Body.Len(); got != want {
@@ -119,7 +121,7 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		if elements > maxDecoded {
 			return nil, nil, fmt.Errorf("tensor %q has %d elements in a form that has to be decoded as a whole: %w", s.name, elements, format.ErrLimit)
 		}
-		// every element takes a byte at least: a tensor cannot claim more than are there
+		// Every element takes at least a byte: the field's length bounds the number of elements.
 		room := int64(0)
 		for _, f := range payload {
 			room += f.Body.Len()
@@ -224,7 +226,7 @@ func (d *decoded) decode() ([]byte, error) {
 	return out, nil
 }
 
-// open finds a tensor's elements in another file.
+// open opens the external file that holds a tensor's elements.
 func (x *index) open(s *stored, c *model.Constant, entries map[string]string, want int64) error {
 	e := &external{path: spelled(entries["location"]), length: want}
 	for key, into := range map[string]*int64{"offset": &e.offset, "length": &e.length} {
@@ -251,7 +253,7 @@ func (x *index) open(s *stored, c *model.Constant, entries map[string]string, wa
 	return nil
 }
 
-// spelled is a location in one spelling: "w.bin", "./w.bin" and "x/../w.bin" are one file.
+// spelled is a cleaned location: "w.bin", "./w.bin" and "x/../w.bin" are one file.
 func spelled(location string) string {
 	if location == "" {
 		return ""
@@ -262,7 +264,7 @@ func spelled(location string) string {
 // maxOthers bounds the files of a model's external data.
 const maxOthers = 4096
 
-// namesOther says whether rel can be another file of a model of which so many are known.
+// namesOther says whether rel can be the path of a further file of a model that has so many.
 func namesOther(rel string, known int) error {
 	if known >= maxOthers {
 		return fmt.Errorf("external data in more than %d files: %w", maxOthers, format.ErrLimit)

@@ -10,24 +10,24 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/wire"
 )
 
-// ONNX wants nodes in topological order, but runtimes load files whose nodes are in any, and some programs write such. A
-// file is read as if it were sorted; where a node reads what is not known by then, it is read anew with its nodes sorted.
+// ONNX requires nodes in topological order, but runtimes load files with nodes in any order, and some programs write them.
+// A file is read as if it were sorted; if a node reads an unknown name, the file is read again with its nodes sorted.
 
-// errUnsorted says that a node reads what no node before it makes.
+// errUnsorted says that a node reads a value that no earlier node computes.
 var errUnsorted = errors.New("nodes that are not sorted")
 
-// link is what orders a node among others.
+// link holds a node's place in the order: the names that it reads and makes, and the nodes before and behind it.
 type link struct {
 	label       string
 	makes       []string
-	reads       []string // what its bodies read of the graphs around them included
+	reads       []string // with those that its bodies read from outer graphs
 	before      []int    // the nodes that it waits for
 	behind      []int    // the nodes that wait for it
 	left        int      // how many of before are still to come
 	number, key int      // among the graph's nodes, and of its field
 }
 
-// sorted are the fields of a graph's nodes in a topological order: of those that may come next, the first stored one does.
+// sorted are the fields of a graph's nodes in topological order: among the nodes that may come next, the one stored first.
 func (x *index) sorted(i *graphIndex, nodes []int, depth int) ([]int, error) {
 	links := make([]*link, len(nodes))
 	maker := map[string]int{}
@@ -77,14 +77,14 @@ func (x *index) sorted(i *graphIndex, nodes []int, depth int) ([]int, error) {
 	return order, nil
 }
 
-// cycle names two nodes of one, where some wait for each other.
+// cycle is the error for nodes that depend on each other: it names two of them.
 func cycle(i *graphIndex, links []*link) error {
 	at := 0
 	for links[at].left == 0 {
 		at++
 	}
 	seen := map[int]bool{}
-	for !seen[at] { // a node that waits waits for one that waits
+	for !seen[at] { // a node that is left waits for another one that is left
 		seen[at] = true
 		for _, from := range links[at].before {
 			if links[from].left > 0 {
@@ -161,7 +161,7 @@ func (x *index) link(f wire.Field, depth int) (*link, error) {
 	return l, err
 }
 
-// free are the names that a body reads of the graphs around it, each once.
+// free are the names that a body reads from the graphs around it, each once.
 func (x *index) free(body format.Span, depth int) ([]string, error) {
 	own, read := map[string]bool{}, map[string]bool{}
 	var order []string

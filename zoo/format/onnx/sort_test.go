@@ -130,7 +130,7 @@ func inside(t *testing.T, data []byte, want protowire.Number) []byte {
 	return nil
 }
 
-func TestUnsortedNodes_AreReadAsIfTheyWereSortedAndKeepTheirOrder(t *testing.T) {
+func TestUnsortedNodes_AreReadSortedAndKeepTheirOrder(t *testing.T) {
 	outer := []string{"c"}
 	branch := func(name string) []byte {
 		return field(5, text(1, name), field(6, node("Relu", name+"_relu", outer, []string{name}), text(2, name), value(12, name)), number(20, 5))

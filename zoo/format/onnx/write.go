@@ -15,8 +15,8 @@ import (
 // maxFile is the largest protobuf message: larger models have to keep weights in external data.
 const maxFile = 1<<31 - 1
 
-// Write writes the model as edited. External data that is still used is written beside it, under its name, with rescaled
-// tensors in their old places.
+// Write writes the model as edited, and beside it the external files that are still used, under their names, with rescaled
+// tensors in place.
 func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	e := &encoder{index: f.index, moved: f.moved, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}, changed: map[string]bool{}}
 	for _, i := range f.graphs {
@@ -56,7 +56,7 @@ func (f *file) Move(rel, to string) error {
 	if f.others[rel] == nil {
 		return fmt.Errorf("the model has no external data %q", rel)
 	}
-	for _, i := range f.graphs { // what refers to a file without being an initializer
+	for _, i := range f.graphs { // other references to the file than those of initializers
 		for k, p := range i.parts {
 			n, ok := p.(*model.Node)
 			if !ok || i.fields[k].Number != graphNode && i.fields[k].Number != functionNode {
@@ -85,7 +85,8 @@ type placement struct {
 	v  *model.Value
 }
 
-// place finds the external tensors whose new elements can take their old place: nobody else may read the old ones.
+// place finds the external tensors whose new elements can replace the old ones in place: no other tensor may share those
+// bytes.
 func (f *file) place(e *encoder) map[string][]placement {
 	readers := map[string][]placement{}
 	f.model.Walk(func(g *model.Graph) {
@@ -117,7 +118,7 @@ func (f *file) place(e *encoder) map[string][]placement {
 	return out
 }
 
-// withPlaced is an external file with some tensors rescaled in their places, which are in order.
+// withPlaced are the pieces of an external file with some tensors rescaled in place; placed is in ascending order.
 func withPlaced(placed []placement, size int64) []format.Piece {
 	m, at := &wire.Message{}, int64(0)
 	for _, p := range placed {

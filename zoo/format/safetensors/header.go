@@ -21,8 +21,8 @@ type shard struct {
 	f        *os.File
 	from     int64  // of the elements, behind the header
 	size     int64  // of the file
-	metadata []byte // as it stands in the header; nil where there is none
-	first    bool   // the metadata stands before all tensors
+	metadata []byte // as written in the header; nil if there is none
+	first    bool   // the metadata comes before all tensors
 	entries  []*entry
 }
 
@@ -34,10 +34,10 @@ type entry struct {
 	from, to int64 // behind the header
 }
 
-// maxHeader bounds a header. A tensor takes about a hundred bytes of it.
+// maxHeader bounds a header, which has about a hundred bytes for each tensor.
 const maxHeader = 16 << 20
 
-// bits are the sizes of elements. Some types are only carried along.
+// bits are the sizes of elements. Some types are only copied.
 var bits = map[string]int64{
 	"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 	"I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64, "C64": 64,
@@ -177,9 +177,9 @@ func (s *shard) laidOut() error {
 	for _, e := range s.order() {
 		switch {
 		case e.from < at:
-			return fmt.Errorf("tensor %.100q: its bytes from %d on are another's too: %w", e.name, e.from, format.ErrCorrupt)
+			return fmt.Errorf("tensor %.100q: another tensor has its bytes from %d on too: %w", e.name, e.from, format.ErrCorrupt)
 		case e.from > at:
-			return fmt.Errorf("tensor %.100q: bytes %d to %d before it are nobody's: %w", e.name, at, e.from, format.ErrCorrupt)
+			return fmt.Errorf("tensor %.100q: no tensor has bytes %d to %d before it: %w", e.name, at, e.from, format.ErrCorrupt)
 		}
 		at = e.to
 	}
@@ -198,7 +198,7 @@ func (s *shard) order() []*entry {
 	return list
 }
 
-// encode is a header with these tensors, and the elements behind it on a multiple of eight bytes.
+// encode is a header with these tensors, padded so that the elements behind it start at a multiple of eight bytes.
 func (s *shard) encode(entries []*entry) ([]byte, error) {
 	var b bytes.Buffer
 	b.Write(make([]byte, 8))
@@ -252,7 +252,7 @@ func (s *shard) encode(entries []*entry) ([]byte, error) {
 	return out, nil
 }
 
-// quoted is a text in JSON, with no more escapes than it needs.
+// quoted is a JSON string with the fewest escapes.
 func quoted(s string) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -27,7 +27,7 @@ func write(t testing.TB, name, text string) string {
 	return name
 }
 
-func TestHostileHeadersAreRefused(t *testing.T) {
+func TestOpen_RefusesHostileHeaders(t *testing.T) {
 	const a = `"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}`
 	for name, test := range map[string]struct {
 		text, says string
@@ -42,8 +42,8 @@ func TestHostileHeadersAreRefused(t *testing.T) {
 		"a name twice":                 {file("{"+a+","+a+"}", 8), "is there twice"},
 		"metadata twice":               {file(`{"__metadata__":{},"__metadata__":{}}`, 0), "is there twice"},
 		"metadata of numbers":          {file(`{"__metadata__":{"a":1}}`, 0), "__metadata__"},
-		"overlap":                      {file(`{`+a+`,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}`, 12), "another's too"},
-		"a hole":                       {file(`{`+a+`,"b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}`, 16), "nobody's"},
+		"overlap":                      {file(`{`+a+`,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}`, 12), "another tensor has its bytes"},
+		"a hole":                       {file(`{`+a+`,"b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}`, 16), "no tensor has bytes"},
 		"bytes behind":                 {file("{"+a+"}", 9), "something follows"},
 		"bytes missing":                {file("{"+a+"}", 7), "cut off"},
 		"a shape that lies":            {file(`{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}`, 8), "are not bytes"},
@@ -64,7 +64,7 @@ func TestHostileHeadersAreRefused(t *testing.T) {
 	}
 }
 
-func TestHostileIndexesAreRefused(t *testing.T) {
+func TestOpen_RefusesHostileIndexes(t *testing.T) {
 	shard := func(name string) string {
 		return file(fmt.Sprintf(`{"%s":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, name), 4)
 	}
@@ -99,7 +99,7 @@ func TestHostileIndexesAreRefused(t *testing.T) {
 }
 
 // Metadata, types that are only carried along and tensors that nothing touches stay byte for byte.
-func TestMetadataIsKept(t *testing.T) {
+func TestWrite_KeepsMetadata(t *testing.T) {
 	path, o, err := zootest.Safetensors(0, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
-// Package safetensors reads and writes safetensors files, one or several of one checkpoint: a header, JSON behind its length
-// of 8 bytes, that says type, shape and place of each tensor, and then the elements, little endian, without gaps. Several
-// files are shards that MODEL.safetensors.index.json lists: it is the model file then. The format is that of
+// Package safetensors reads and writes safetensors files, one or several of one checkpoint: a header, JSON behind its
+// length of 8 bytes, that says type, shape and place of each tensor, and then the elements, little endian, without gaps.
+// Several files are shards: MODEL.safetensors.index.json lists them, and is the model file then. The format is that of
 // huggingface/safetensors, README.md and safetensors/src/tensor.rs; the index that of transformers.
 //
 // A file has no graph: package state finds one.
@@ -33,7 +33,7 @@ type file struct {
 	of     map[*state.Tensor]*stored
 }
 
-// stored is where a tensor is.
+// stored says where a tensor is stored.
 type stored struct {
 	shard *shard
 	entry *entry
@@ -72,7 +72,7 @@ func (h *file) open(ctx context.Context, o format.Options) error {
 	return h.Structure(ctx, list, func(t *state.Tensor) string { return h.of[t].shard.path }, o)
 }
 
-// missing is the error of opening a file, which says of a shard who asks for it.
+// missing is the error of opening a file; for a shard it says that the index lists it.
 func (h *file) missing(err error) error {
 	if h.Index == nil {
 		if pe := (*os.PathError)(nil); errors.As(err, &pe) {

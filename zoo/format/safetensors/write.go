@@ -9,8 +9,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Write writes the files: those in which nothing was edited as they were, of the others a new header and the tensors, each
-// copied, rescaled or made anew.
+// Write copies the files in which nothing was edited. The others get a new header, and their tensors are copied, rescaled
+// or written anew.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	edits, err := h.Net.Edits()
 	if err != nil {
@@ -43,10 +43,10 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	return h.Finish(ctx, out, edits, backend)
 }
 
-// pieces are those of an edited file. Each tensor stands where it stood, in the header and behind it.
+// pieces are the pieces of an edited file. The tensors keep their order, in the header and behind it.
 func (s *shard) pieces(changed map[*entry]*state.Edit, fresh map[*entry][]*state.Edit) ([]format.Piece, error) {
 	pieces := []format.Piece{{}}
-	placed := map[*entry][]*entry{} // what has become of a tensor, and what is new behind it
+	placed := map[*entry][]*entry{} // the edited tensor, if it is kept, and new ones behind it
 	at := int64(0)
 	place := func(e *entry, name, dtype string, shape []int64, size int64) {
 		placed[e] = append(placed[e], &entry{name, dtype, shape, at, at + size})

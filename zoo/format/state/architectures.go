@@ -1,20 +1,20 @@
 package state
 
-// The architectures are those of Hugging Face's transformers 5.24, src/transformers/models/NAME/modeling_NAME.py: what a
-// module's forward hands its normalisations' outputs to. The test in language_test.go runs each before and after.
+// The architectures are those of Hugging Face's transformers 5.24, src/transformers/models/NAME/modeling_NAME.py: which
+// modules read the output of each normalisation. The test in language_test.go runs each before and after.
 
 const (
 	numbered = `layers\.\d+\.`
 	decoder  = `(|model\.|language_model\.model\.|model\.language_model\.)` + numbered
 )
 
-// residual is why a normalisation stays whose output the next sum reads.
+// residual is the reason for normalisations whose output goes into a residual sum.
 const residual = "the sum behind the next block"
 
-// sandwich is why a normalisation stays that comes behind a block.
+// sandwich is the reason for normalisations behind a block.
 const sandwich = "the sum behind the block"
 
-// rotary is why a normalisation of queries or keys stays.
+// rotary is the reason for normalisations of queries and keys.
 const rotary = "the rotation of queries and keys"
 
 // gated is the architecture of Llama and its like: RMS normalisations before attention and before a gated MLP.
@@ -42,7 +42,7 @@ const (
 	qProjB = "self_attn.q_b_proj"
 )
 
-// gemma is an architecture whose γ is 1 more than what is stored.
+// gemma is an architecture that stores γ − 1.
 func gemma(a architecture) architecture {
 	a.offset, a.tied = 1, true
 	return a

@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// domain is that of nodes that stand for what reads a value and takes no map.
+// domain is the domain of nodes that stand for readers of a value through which no map passes.
 const domain = "state"
 
 // builder makes chains of tensors.
@@ -20,26 +20,26 @@ type builder struct {
 	tensors  []*Tensor
 	named    map[string]map[string]*Tensor // of each dict
 	dicts    []string
-	complete bool // no tensor may come beside those that are there
+	complete bool // no new tensor may be added
 	places   []*place
-	taken    map[*Tensor]bool  // normalisations' and weights, which are in one chain each
-	odd      map[string]string // modules of a language model that have more than a weight and a bias: what
+	taken    map[*Tensor]bool  // tensors of normalisations and weights that belong to a chain already
+	odd      map[string]string // by module of a language model: a tensor that is neither a weight nor a bias
 	untie    bool
 	used     []string
 	warnings []string
 }
 
-// place is where a node reads a tensor, or rows of one, or could read one that is not there.
+// place says which tensor, or rows of one, an input of a node is, or which missing tensor it could be.
 type place struct {
 	node   *model.Node
 	input  int
-	tensor *Tensor // nil where there is none
-	name   string  // of one that is not there
-	beside *Tensor // behind which that would stand
+	tensor *Tensor // nil if it is missing
+	name   string  // of a missing tensor
+	beside *Tensor // the tensor behind which the missing one would be stored
 	rows   [2]int64
 	was    *model.Constant
-	offset float64 // what is stored is so much less than what the node reads
-	apart  bool    // what else has the tensor's elements keeps them when it changes
+	offset float64 // the node reads the stored elements plus this
+	apart  bool    // the tensor shares its elements: when it changes it gets its own, and the others keep theirs
 }
 
 func newBuilder(tensors []*Tensor) *builder {
@@ -56,7 +56,7 @@ func newBuilder(tensors []*Tensor) *builder {
 	return b
 }
 
-// net is what was built.
+// net is the finished network.
 func (b *builder) net() (*Net, error) {
 	if len(b.m.Graph.Nodes) == 0 && len(b.warnings) == 0 {
 		b.warnings = append(b.warnings, "nothing says what computes and what reads the tensors of a checkpoint: the manifest's state: names a graph, pairs or a preset")
@@ -104,7 +104,7 @@ func (w within) node(typ, name, output string, shape []int64, inputs []*model.Va
 	return n
 }
 
-// read makes a tensor, or some of its rows, input k of a node.
+// read makes rows of a tensor input k of a node.
 func (w within) read(n *model.Node, k int, t *Tensor, rows [2]int64) {
 	shape := slices.Clone(t.Shape)
 	data := t.Data
@@ -125,12 +125,12 @@ func (w within) read(n *model.Node, k int, t *Tensor, rows [2]int64) {
 // whole are all rows.
 func whole(t *Tensor) [2]int64 { return [2]int64{0, t.Shape[0]} }
 
-// gains says that a node may read a tensor that is not there.
+// gains says that input k of a node may become a new tensor.
 func (w within) gains(n *model.Node, k int, name string, beside *Tensor, rows [2]int64) {
 	w.places = append(w.places, &place{node: n, input: k, name: name, beside: beside, rows: rows})
 }
 
-// computed makes a constant that no tensor holds an input of a node.
+// computed makes a constant that is not stored input k of a node.
 func (w within) computed(n *model.Node, k int, name string, d tensor.DType, count int64, x float64) {
 	c := &model.Constant{DType: d, Shape: []int64{count}, Values: slices.Repeat([]float64{x}, int(count))}
 	n.Set(k, w.m.Graph.NewConst(w.full(name), c))
@@ -142,7 +142,7 @@ type linear struct {
 	name       string
 	weight     *Tensor
 	bias       *Tensor // or nil
-	transposed bool    // the weight has its inputs first
+	transposed bool    // the weight's first axis is the input's
 }
 
 // linear is the operator of that name, or nil: its weight has to be of floats, and of as many axes as one has.
@@ -157,11 +157,11 @@ func (w within) linear(name string, transposed bool) *linear {
 	return l
 }
 
-// maxBlock is how many rows of a fully connected layer's weight are one node's: what a node outputs is held on all probes of
-// the algebra check, its weight is not.
+// maxBlock is the number of rows of a fully connected layer's weight in each node: the algebra check holds a node's output
+// on all probes in memory, but not its weight.
 const maxBlock = 1 << 14
 
-// blocks are the rows of the nodes that a weight becomes.
+// blocks are the ranges of rows into which a weight is cut, one for each node.
 func (l *linear) blocks() (list [][2]int64) {
 	rows, step := l.weight.Shape[0], l.weight.Shape[0]
 	if len(l.weight.Shape) == 2 && !l.transposed {
@@ -173,7 +173,7 @@ func (l *linear) blocks() (list [][2]int64) {
 	return list
 }
 
-// fully adds the Gemms of a fully connected layer that reads x, and is what they output.
+// fully adds the Gemms of a fully connected layer that reads x, and returns their outputs.
 func (w within) fully(l *linear, x *model.Value, blocks [][2]int64, output string) (out []*model.Value) {
 	for k, rows := range blocks {
 		name := output
@@ -192,7 +192,7 @@ func (w within) fully(l *linear, x *model.Value, blocks [][2]int64, output strin
 	return out
 }
 
-// biased gives a linear operator its bias, or a place for one.
+// biased gives a linear operator its bias, or lets it gain one.
 func (w within) biased(n *model.Node, l *linear, rows [2]int64) {
 	if l.bias != nil {
 		w.read(n, 2, l.bias, rows)
@@ -215,7 +215,7 @@ func (w within) conv(l *linear, x *model.Value, channels int64, output string) *
 	return n.Outputs[0]
 }
 
-// place says what the checkpoint has of input k of a node.
+// place says whether the checkpoint stores input k of a node.
 func (b *builder) place(n *model.Node, k int) model.Place {
 	s, ok := n.Source.(*sited)
 	if !ok {
@@ -224,7 +224,7 @@ func (b *builder) place(n *model.Node, k int) model.Place {
 	return b.placeOf(s, k)
 }
 
-// placeOf says whether input k is a tensor that can change, or may be a new one.
+// placeOf says whether input k is a tensor that can change, or could be a new one.
 func (b *builder) placeOf(s *sited, k int) model.Place {
 	for _, p := range s.places {
 		switch {
@@ -243,7 +243,7 @@ func (b *builder) placeOf(s *sited, k int) model.Place {
 // sited are the places of a node.
 type sited struct{ places []*place }
 
-// settle tells the nodes of their places.
+// settle sets the Source of nodes to their places.
 func (b *builder) settle() {
 	for _, n := range b.m.Graph.Nodes {
 		n.Source = &sited{}
@@ -254,7 +254,7 @@ func (b *builder) settle() {
 	}
 }
 
-// edits are what becomes of the tensors.
+// edits are the changes of the tensors.
 func (b *builder) edits() ([]Edit, error) {
 	var list []Edit
 	at := map[*Tensor][]*place{}
@@ -275,7 +275,7 @@ func (b *builder) edits() ([]Edit, error) {
 			if changed {
 				list = append(list, e)
 			}
-			if e.Gone && strings.HasSuffix(t.Name, ".running_var") { // what else belongs to the normalisation
+			if e.Gone && strings.HasSuffix(t.Name, ".running_var") { // other tensors of the normalisation
 				if counter := b.named[t.Dict][strings.TrimSuffix(t.Name, "running_var")+"num_batches_tracked"]; counter != nil {
 					list = append(list, Edit{Tensor: counter, Gone: true})
 				}
@@ -294,7 +294,7 @@ func (b *builder) edits() ([]Edit, error) {
 	return list, nil
 }
 
-// edited is what becomes of a tensor that nodes read, each some of its rows, and whether that is something else.
+// edited is the new content of a tensor of which each place reads some rows, and whether it changed.
 func edited(t *Tensor, places []*place) (e Edit, changed bool, err error) {
 	e = Edit{Tensor: t, Shape: t.Shape}
 	var parts []part
@@ -335,13 +335,13 @@ func edited(t *Tensor, places []*place) (e Edit, changed bool, err error) {
 	return e, changed, err
 }
 
-// part is some of a tensor's elements, by what the graph calls them.
+// part is a stretch of a tensor's elements, with the name of their value in the graph.
 type part struct {
 	*model.Constant
 	name string
 }
 
-// pieces are what is written of a tensor.
+// pieces are the pieces of a file that a tensor is written as.
 func pieces(name string, d tensor.DType, parts []part) (list []format.Piece, err error) {
 	for _, p := range parts {
 		if p.DType != d {
@@ -360,7 +360,7 @@ func pieces(name string, d tensor.DType, parts []part) (list []format.Piece, err
 	return list, nil
 }
 
-// gain is a tensor that was not there, if nodes read one now.
+// gain is the edit that adds a missing tensor, if nodes read one now.
 func gain(beside *Tensor, places []*place) (e Edit, ok bool, err error) {
 	e = Edit{Tensor: beside, New: places[0].name, Shape: []int64{0}}
 	var parts []part

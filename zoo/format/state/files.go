@@ -13,8 +13,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Files are an open checkpoint's, one file or an index with its shards, and what their tensors make. The rooms of
-// checkpoints embed them.
+// Files are the files of an open checkpoint, one or an index with its shards, and the network of their tensors. The
+// packages of checkpoint formats embed it.
 type Files struct {
 	Path  string
 	Index *Index // nil where there is one file
@@ -34,8 +34,8 @@ func (c *Files) Paths(extension string) (paths []string, err error) {
 	return c.Index.Paths, nil
 }
 
-// Named is what format.Files says of a checkpoint, of which shards have that extension: an index lists them, and a config.json
-// is read where nothing else says what the structure is.
+// Named implements format.Files for a checkpoint with shards of that extension: those that an index lists, and a
+// config.json if nothing else gives the structure.
 func Named(path, extension string, o format.Options) (names []string, err error) {
 	if strings.HasSuffix(strings.ToLower(path), ".json") {
 		if _, names, err = readNames(path, extension); err != nil {
@@ -49,10 +49,10 @@ func Named(path, extension string, o format.Options) (names []string, err error)
 	return names, nil
 }
 
-// Keep closes a file of the checkpoint when that is closed.
+// Keep records a file that Close closes.
 func (c *Files) Keep(f *os.File) { c.files = append(c.files, f) }
 
-// Structure finds the tensors' graph. in is the path of a tensor's file.
+// Structure finds the tensors' graph. in gives the path of a tensor's file.
 func (c *Files) Structure(ctx context.Context, tensors []*Tensor, in func(*Tensor) string, o format.Options) (err error) {
 	if c.Index != nil {
 		if err := c.Index.Holds(tensors, in); err != nil {
@@ -66,10 +66,10 @@ func (c *Files) Structure(ctx context.Context, tensors []*Tensor, in func(*Tenso
 // Model is the checkpoint's graph.
 func (c *Files) Model() *model.Model { return c.Net.Model }
 
-// Partial is why the model cannot be run.
+// Partial is the reason why the model cannot be run.
 func (c *Files) Partial() string { return c.Net.Partial }
 
-// Notes are about what the structure was found in.
+// Notes are notes on the source of the structure.
 func (c *Files) Notes() []string { return c.Net.Warnings }
 
 // Inputs are the file, or the index and its shards.
@@ -80,7 +80,7 @@ func (c *Files) Inputs() []string {
 	return append([]string{c.Path}, c.Index.Paths...)
 }
 
-// Rel is where a file is written, relative to the checkpoint's own; "" is that itself.
+// Rel is the path to which a file is written, relative to the checkpoint's; "" is the checkpoint itself.
 func (c *Files) Rel(path string) string {
 	if c.Index == nil {
 		return ""
@@ -88,7 +88,7 @@ func (c *Files) Rel(path string) string {
 	return format.Beside(c.Path, path)
 }
 
-// Finish writes the index, if there is one, when all files are written, and is what File.Write says of values' names.
+// Finish writes the index, if there is one, after all files are written, and returns the renamed values for File.Write.
 func (c *Files) Finish(ctx context.Context, out format.Output, edits []Edit, backend tensor.Backend) (renamed map[string]string, err error) {
 	if c.Index == nil {
 		return c.Net.Renamed, nil

@@ -13,7 +13,7 @@ import (
 )
 
 // alongGraph takes the structure from an exported program or model: its parameters become the checkpoint's tensors. Of
-// several state dicts one has to have them; each that has them is folded.
+// several state dicts at least one has to have them; all that do are folded.
 func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (*Net, error) {
 	var dicts []string
 	var nets []*Net
@@ -40,7 +40,7 @@ func alongGraph(ctx context.Context, tensors []*Tensor, o format.Options) (*Net,
 	return net, nil
 }
 
-// along is the network that a graph and the tensors of one dict are.
+// along is the network of a graph with the tensors of one dict.
 func (w within) along(ctx context.Context, o format.Options) (*Net, error) {
 	at := filepath.Base(o.State.Graph)
 	if f, err := format.Find(o.State.Graph); err != nil || f.Bare {
@@ -79,7 +79,7 @@ func (w within) along(ctx context.Context, o format.Options) (*Net, error) {
 	return net, nil
 }
 
-// stateful are the edits of a program that knows what it stores.
+// stateful are the edits of a program that reports them itself.
 func (w within) stateful(s format.Stateful, prefix string) (list []Edit, err error) {
 	edits, err := s.Edits()
 	if err != nil {
@@ -88,7 +88,7 @@ func (w within) stateful(s format.Stateful, prefix string) (list []Edit, err err
 	for _, e := range edits {
 		t := w.get(prefix + e.Name)
 		switch {
-		case e.Like == "" && e.Pieces == nil && t == nil: // a count of batches that the checkpoint does not have
+		case e.Like == "" && e.Pieces == nil && t == nil: // num_batches_tracked, which the checkpoint does not have
 		case t != nil && e.Pieces == nil:
 			list = append(list, Edit{Tensor: t, Gone: true})
 		case t != nil:
@@ -107,8 +107,8 @@ func (w within) stateful(s format.Stateful, prefix string) (list []Edit, err err
 // normInputs are a batch normalisation's parameters, by the inputs of its node.
 var normInputs = []int{1, 2, 3, 4}
 
-// bind makes a model's initializers the checkpoint's tensors of their names. A batch normalisation none of whose tensors are
-// there is gone from the checkpoint, and an operator may have a bias of which the model does not know.
+// bind replaces a model's initializers by the checkpoint's tensors of the same names. The checkpoint may be folded already:
+// a batch normalisation without any tensors was removed, and an operator may have a bias that the model lacks.
 func (w within) bind(m *model.Model, find func(string) (format.Stored, bool)) error {
 	w.m = m
 	var nodes []*model.Node
@@ -166,7 +166,7 @@ func (w within) bound(v *model.Value, find func(string) (format.Stored, bool)) e
 	n, _ := v.Const.Elements()
 	switch {
 	case !ok && (!v.Const.DType.Float() || n <= 1):
-		return nil // a size, an axis, a number of the architecture
+		return nil // a size, an axis or another constant of the architecture
 	case !ok:
 		return fmt.Errorf("tensor %q is not in the checkpoint: export the model without constant folding, so that its initializers are the parameters: %w", v.Name, format.ErrCorrupt)
 	case t.DType != v.Const.DType || !slices.Equal(t.Shape, v.Const.Shape):
@@ -186,7 +186,7 @@ func (w within) bound(v *model.Value, find func(string) (format.Stored, bool)) e
 	return nil
 }
 
-// bias gives an operator without a bias the checkpoint's, or a place for one.
+// bias gives an operator without a bias the checkpoint's bias, or lets it gain one.
 func (w within) bias(n *model.Node, weight *model.Value, find func(string) (format.Stored, bool)) error {
 	name, ok := strings.CutSuffix(weight.Name, "weight")
 	like := w.get(w.prefix() + weight.Name)

@@ -120,7 +120,7 @@ func readNames(path, extension string) (x *Index, names []string, err error) {
 	return x, names, nil
 }
 
-// Holds says whether each shard has the tensors that the index says, and no others; in is the path of a tensor's shard.
+// Holds checks that each shard has exactly the tensors that the index lists for it; in gives the path of a tensor's shard.
 func (x *Index) Holds(tensors []*Tensor, in func(*Tensor) string) error {
 	found := map[string]bool{}
 	for _, t := range tensors {
@@ -140,7 +140,7 @@ func (x *Index) Holds(tensors []*Tensor, in func(*Tensor) string) error {
 	return nil
 }
 
-// Write writes the index: as it was, but for tensors that are gone or new, and for their sum.
+// Write writes the index with removed and new tensors, and their total size, updated.
 func (x *Index) Write(ctx context.Context, out format.Output, edits []Edit, backend tensor.Backend) error {
 	text, err := jsontext.Parse(string(x.raw))
 	if err != nil {

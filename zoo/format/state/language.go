@@ -18,7 +18,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// config is what a config.json of Hugging Face's transformers says that matters here.
+// config holds the fields of a config.json of Hugging Face's transformers that are used here.
 type config struct {
 	ModelType     string   `json:"model_type"`
 	Architectures []string `json:"architectures"`
@@ -60,7 +60,7 @@ func readConfig(path string) (*config, error) {
 	return &c, nil
 }
 
-// tied says whether the head's weight is that of the embedding.
+// tied says whether the head's weight is the embedding's.
 func (c *config) tied(byDefault bool) bool {
 	switch {
 	case c.Tied != nil:
@@ -78,7 +78,7 @@ func (b *builder) language(path string, o format.State) error {
 		at = filepath.Join(filepath.Dir(path), modelConfig)
 	}
 	b.used = append(b.used, at)
-	b.complete = true // its code has no bias where the file has none
+	b.complete = true // transformers' code does not load biases that it does not declare
 	b.m.ScaleAlone = true
 	c, err := readConfig(at)
 	if err != nil {
@@ -110,23 +110,23 @@ func (b *builder) language(path string, o format.State) error {
 type architecture struct {
 	layers []layer
 	final  reading // the normalisation behind the layers
-	more   string  // further normalisations outside layers, which whoever runs the model reads
+	more   string  // further normalisations outside layers, which are outputs of the model
 	rms    bool    // x·γ/√(mean(x²) + ε); else layer normalisations, with β
-	offset float64 // what γ is more than what is stored
-	conv1d bool    // weights have their inputs first
-	tied   bool    // the head's weight is that of the embedding, where the config does not say
-	embeds string  // the embedding, where the head's weight can be another one than that
+	offset float64 // γ minus the stored tensor
+	conv1d bool    // the first axis of weights is the input's
+	tied   bool    // the head's weight is the embedding's, unless the config says otherwise
+	embeds string  // the embedding, if a tied head can be untied
 }
 
 // layer is one kind of layer.
 type layer struct {
 	prefix string    // a regular expression of what the names of a layer's tensors begin with; its first group is the root
-	norms  []reading // by names behind that
+	norms  []reading // with names relative to the prefix
 	others string    // further modules of a layer
 }
 
-// reading says what reads a normalisation, or why that is more than linear layers. Lists of modules are separated by
-// spaces; * stands for a number, and ? behind one says that it may be missing.
+// reading says which modules read a normalisation, or why more than linear layers read it. Modules are separated by spaces;
+// * stands for a number, and a module with ? behind it may be missing.
 type reading struct {
 	norm    string
 	readers string
@@ -135,21 +135,21 @@ type reading struct {
 	head    *untied
 }
 
-// untied is a head that shares its weight with the embedding, and gets one of its own when it changes.
+// untied is a head that shares its weight with the embedding, and gets its own weight when that changes.
 type untied struct {
 	*linear
-	stored *Tensor // its weight, or nil where the embedding's alone is stored
+	stored *Tensor // its weight; nil if only the embedding's is stored
 }
 
-// instance is one layer, or what is outside layers.
+// instance is one layer, or all modules outside layers.
 type instance struct {
 	prefix, root string
 	layer        *layer
-	modules      []string // those that its tensors are of, in their order
+	modules      []string // the modules of its tensors, in order
 	seen         map[string]bool
 }
 
-// plain are what a linear layer's tensors are called, and what mixtures of experts add to the output of theirs.
+// plain are the names of a linear layer's tensors, and of what mixtures of experts add to the router's output.
 var plain = []string{"weight", "bias", "e_score_correction_bias"}
 
 // transformer makes the chains of all normalisations.
@@ -235,7 +235,7 @@ func (w within) head(a *architecture, c *config, root string, outer *instance) {
 	w.reading(a, "", r, readers, outer.unknown(known))
 }
 
-// untied is the head of an architecture whose config ties it to the embedding, or why it stays that.
+// untied is the head of a model whose config ties it to the embedding; stays is the reason why it stays tied.
 func (w within) untied(a *architecture, norm, embedding, name string) (u *untied, stays string) {
 	e, gamma := w.linear(embedding, false), w.get(norm+".weight")
 	if e == nil || gamma == nil {
@@ -258,7 +258,7 @@ func (w within) untied(a *architecture, norm, embedding, name string) (u *untied
 // scale are a tensor's elements; nil where they cannot be read.
 func (w within) scale(t *Tensor) []float64 {
 	c := &model.Constant{DType: t.DType, Shape: t.Shape, Data: t.Data}
-	values, _ := c.Float64s(maxGamma) // one that is too large, or damaged, is refused where it is used
+	values, _ := c.Float64s(maxGamma) // errors are reported where the tensor is used
 	return values
 }
 
@@ -282,10 +282,10 @@ func same(a, b *Tensor) bool {
 	return true
 }
 
-// moduleOf is the module that a tensor is of: its name without the last part.
+// moduleOf is the module of a tensor: its name without the last part.
 func moduleOf(name string) string { return name[:max(strings.LastIndexByte(name, '.'), 0)] }
 
-// matches says whether a module is called as a word says: * is a number.
+// matches says whether a module's name matches a word, in which * is a number.
 func matches(word, module string) bool {
 	parts, names := strings.Split(strings.TrimSuffix(word, "?"), "."), strings.Split(module, ".")
 	return slices.EqualFunc(parts, names, func(p, n string) bool {
@@ -293,7 +293,7 @@ func matches(word, module string) bool {
 	})
 }
 
-// unknown is the first module that the list of known ones has not, or "".
+// unknown is the first module that is not in the list of known ones; "" if there is none.
 func (i *instance) unknown(known string) string {
 	words := strings.Fields(known)
 	for _, m := range i.modules {
@@ -307,7 +307,7 @@ func (i *instance) unknown(known string) string {
 	return ""
 }
 
-// readers are the modules of the layer that a list names, and those of the list that are missing and may not.
+// readers are the modules of the layer that a list names; missing are those that it lacks and must have.
 func (i *instance) readers(list string) (names []string) {
 	for _, word := range strings.Fields(list) {
 		found := false
@@ -323,7 +323,7 @@ func (i *instance) readers(list string) (names []string) {
 	return names
 }
 
-// reading makes the chain of a normalisation and of what reads it.
+// reading builds the chain of a normalisation and its readers.
 func (w within) reading(a *architecture, prefix string, r reading, readers []string, unknown string) {
 	name := prefix + r.norm
 	gamma, beta := w.get(name+".weight"), w.get(name+".bias")
@@ -368,7 +368,7 @@ func (w within) reading(a *architecture, prefix string, r reading, readers []str
 			l = r.head.linear
 		}
 		switch {
-		case w.odd[prefix+reader] != "": // scales of a quantised input, say
+		case w.odd[prefix+reader] != "": // such as scales of a quantised input
 			opaque("Reader", fmt.Sprintf("%s, which has a tensor %q besides its weight,", prefix+reader, w.odd[prefix+reader]))
 		case l == nil || len(l.weight.Shape) != 2 || l.weight.DType != gamma.DType && l.weight.DType != tensor.Float32:
 			opaque("Reader", prefix+reader+", whose weight is no matrix of floats,")
@@ -386,8 +386,7 @@ func (w within) reading(a *architecture, prefix string, r reading, readers []str
 	}
 }
 
-// apart says of the places of a head, those from a number on, that its weight changes without the embedding. A bias that it
-// has not, it does not gain.
+// apart marks a head's places, from index from on: its weight changes without the embedding's, and it gains no bias.
 func (w within) apart(u *untied, from int) {
 	w.places = slices.DeleteFunc(w.places, func(p *place) bool { return p.beside == u.weight })
 	for _, p := range w.places[from:] {
@@ -409,14 +408,14 @@ func (l *linear) inputs() int64 {
 	return l.weight.Shape[1]
 }
 
-// maxGamma bounds the elements of a γ that is not stored as it is.
+// maxGamma bounds the elements of a γ that is computed from the stored tensor.
 const maxGamma = 1 << 20
 
-// shifted makes what is so much more than a tensor the scale of a node.
+// shifted makes a tensor plus offset the scale of a node.
 func (w within) shifted(n *model.Node, t *Tensor, offset float64) {
 	c := &model.Constant{DType: t.DType, Shape: t.Shape, Data: t.Data}
 	values, err := c.Float64s(maxGamma)
-	if err != nil { // it stays then: see takes
+	if err != nil { // it stays then
 		w.read(n, 1, t, whole(t))
 		return
 	}

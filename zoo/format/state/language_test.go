@@ -60,7 +60,7 @@ func llama() map[string][]int64 {
 }
 
 // A normalisation stays where it is not sure what reads it.
-func TestNormalisationsWithUnknownReadersStay(t *testing.T) {
+func TestNormalisations_WithUnknownReadersStay(t *testing.T) {
 	const attention, mlp = "model.layers.0.input_layernorm", "model.layers.0.post_attention_layernorm"
 	for name, test := range map[string]struct {
 		config string
@@ -134,7 +134,7 @@ func TestNormalisationsWithUnknownReadersStay(t *testing.T) {
 }
 
 // The numbers of a plan tell what went: a γ that is 1 is no work any more.
-func TestWhatWentIsCounted(t *testing.T) {
+func TestCount_OfFoldedGammas(t *testing.T) {
 	f, err := format.Open(t.Context(), write(t, `{"model_type": "llama"}`, llama(), nil), format.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestWhatWentIsCounted(t *testing.T) {
 }
 
 // A head that shares the embedding's weight gets one of its own where that is asked for; the embedding stays.
-func TestTiedHeadsAreUntied(t *testing.T) {
+func TestTiedHeads_AreUntied(t *testing.T) {
 	head := func(s map[string][]int64, _ map[string]string) { s["lm_head.weight"] = []int64{8, 4} }
 	for name, test := range map[string]struct {
 		config string

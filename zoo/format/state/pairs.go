@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// pattern is a pair that was understood.
+// pattern is a parsed pair.
 type pattern struct {
 	format.Pair
 	linear *regexp.Regexp // the whole name of the linear operator
@@ -53,7 +53,7 @@ func pairsOf(s format.State) ([]pattern, error) {
 	return out, nil
 }
 
-// found is a linear operator with the normalisations beside it.
+// found is a linear operator with its normalisations.
 type found struct {
 	*linear
 	before, after *norm
@@ -63,8 +63,8 @@ type found struct {
 type norm struct {
 	name    string
 	epsilon float64
-	claims  []string // linear operators beside which a pair sees it
-	what    string   // where nothing folds it: what comes before it
+	claims  []string // the linear operators that pairs put beside it
+	what    string   // if nothing folds it: the name of its input, which says why
 }
 
 // pairs makes a chain of every linear operator that a pair names, and one of every batch normalisation that none names.
@@ -104,7 +104,7 @@ func (w within) norms() (list []*norm) {
 	return list
 }
 
-// channels is how many channels a batch normalisation has; 0 where its tensors do not fit each other.
+// channels is the number of a batch normalisation's channels; 0 if its tensors contradict each other.
 func (w within) channels(n *norm) int64 {
 	variance := w.get(n.name + ".running_var")
 	if len(variance.Shape) != 1 {
@@ -121,10 +121,10 @@ func (w within) channels(n *norm) int64 {
 	return variance.Shape[0]
 }
 
-// wrapped is what DataParallel puts before the names of a network's tensors.
+// wrapped is the prefix that DataParallel gives the names of a network's tensors.
 const wrapped = "module."
 
-// prefix is what patterns do not see of the names of a dict's tensors.
+// prefix is the part of a dict's names that is removed before patterns are matched.
 func (w within) prefix() string {
 	for _, t := range w.tensors {
 		if t.Dict == w.dict && !strings.HasPrefix(t.Name, wrapped) {
@@ -148,7 +148,8 @@ func (w within) modules() map[string]bool {
 	return all
 }
 
-// find are the linear operators that pairs name. Of several pairs the first one counts whose normalisation is there.
+// find are the linear operators that pairs name. Of several pairs for one operator, the first with an existing
+// normalisation counts.
 func (w within) find(patterns []pattern, matched []bool, norms []*norm) (list []*found) {
 	named := map[string]*norm{}
 	for _, n := range norms {
@@ -195,7 +196,7 @@ func (w within) find(patterns []pattern, matched []bool, norms []*norm) (list []
 	return list
 }
 
-// claim puts a normalisation beside a linear operator, if it fits there.
+// claim pairs a normalisation with a linear operator, if their sizes agree.
 func (w within) claim(f *found, n *norm, p pattern) {
 	channels, shape := w.channels(n), f.weight.Shape
 	n.epsilon = p.Epsilon
@@ -218,7 +219,8 @@ func (w within) claim(f *found, n *norm, p pattern) {
 	}
 }
 
-// outputs is how many channels the operator has; for those of a normalisation, since a transposed convolution of several groups does not say.
+// outputs is the number of the operator's output channels. channels are the normalisation's: they decide for a transposed
+// convolution, whose weight does not give the number of groups.
 func (l *linear) outputs(channels int64) int64 {
 	shape := l.weight.Shape
 	switch {
@@ -246,7 +248,7 @@ func (w within) chain(f *found) {
 		}
 	}
 	if f.bias != nil && f.bias.Shape[0] != channels {
-		return // no bias of this operator
+		return // not a bias of this operator
 	}
 	extents := []int64{1, in}
 	if !f.transposed {
@@ -274,7 +276,7 @@ func (w within) chain(f *found) {
 	w.output(y)
 }
 
-// lone makes the graph of a batch normalisation that nothing folds. The name of what it reads is the reason.
+// lone builds the graph of a batch normalisation that no pair names. The name of its input is the reason.
 func (w within) lone(n *norm) {
 	switch {
 	case len(n.claims) > 1:

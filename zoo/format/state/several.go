@@ -9,9 +9,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a network,
-// and they are one model, side by side. What a network knows of its nodes it knows by their names in the graph. So it gets
-// its nodes back, under these names, when it is asked what becomes of its tensors.
+// Several state dicts of one checkpoint, a model's and its moving average, may be folded along one graph: each is a
+// network, and they are one model, side by side. A network identifies its nodes by their original names. So the nodes get
+// these names back when its edits are asked for.
 
 // several are networks that are one model.
 type several struct {
@@ -28,8 +28,8 @@ type alone struct {
 	within []*model.Graph // the graphs that nodes of that hold, and they
 }
 
-// side makes one network of those of several dicts. Functions are the graph's, whose tensors come from their callers: one of
-// each is that of all networks, and it stays as it is.
+// side joins the networks of several dicts into one. Functions are the graph's, whose tensors come from their callers: one
+// of each is that of all networks, and it stays as it is.
 func side(dicts []string, nets []*Net) *Net {
 	first := nets[0].Model
 	s := &several{m: &model.Model{Opset: first.Opset, Functions: first.Functions}, of: map[*model.Node]*alone{}}
@@ -80,7 +80,7 @@ func (s *several) join() {
 	}
 }
 
-// part gives each network what it has in the common graph.
+// part gives each network its nodes of the common graph back.
 func (s *several) part() {
 	for _, a := range s.nets {
 		g := a.graph
@@ -92,7 +92,7 @@ func (s *several) part() {
 	}
 }
 
-// move makes a graph that of the network's nodes and values, under other names.
+// move moves the network's nodes and values to a graph, under new names.
 func (a *alone) move(to *model.Graph, name func(string) string) {
 	a.rename(a.graph, to, name)
 	for _, g := range a.within {
@@ -119,7 +119,8 @@ func (a *alone) rename(from, to *model.Graph, name func(string) string) {
 	}
 }
 
-// rules are those of the network that a node is of. One that is of none is a function's: it is code.
+// rules are the model's rules (Place, Stays …): those of the network of each node. One that is of none is a function's: it
+// is code.
 func (s *several) rules() {
 	of := func(n *model.Node) *model.Model { return s.of[n].Model }
 	s.m.Place = func(n *model.Node, k int) model.Place {

@@ -1,6 +1,6 @@
 // Package state gives a checkpoint a graph. A checkpoint stores nothing but tensors with names, as a PyTorch module's
-// state_dict has them; which operator reads them, and what lies between two of them, it does not say. So that is said from
-// outside, and only what is said is folded:
+// state_dict has them; it does not say which operators read them, or what comes between two of them. So this has to be
+// given, and only what is given is folded:
 //
 //   - a graph: an exported program, or model, whose parameters have the tensors' names (graph.go);
 //   - pairs of a linear operator and the batch normalisation beside it, by name or by pattern (pairs.go), or presets of them
@@ -8,9 +8,9 @@
 //   - the config.json of a language model, which names its architecture (language.go).
 //
 // Pairs become little graphs, a chain each: a Conv, ConvTranspose or Gemm with its BatchNormalization, on an input of the
-// kernel's size; a normalisation with γ and the Gemms that read it. What a chain is fed and what it gives is called by the
-// linear operator's name, so that it has the same name when the normalisation is gone. Large weights are cut into blocks of
-// rows, each a Gemm of its own: whoever computes with them needs little memory.
+// kernel's size; a normalisation with γ and the Gemms that read it. A chain's input and output are named after the linear
+// operator, so that they have the same names when the normalisation is gone. Large weights are cut into blocks of rows,
+// each a Gemm of its own, so that the algebra check needs little memory.
 package state
 
 import (
@@ -25,12 +25,12 @@ import (
 
 // Tensor is one tensor of a checkpoint.
 type Tensor struct {
-	Dict  string       // of several state dicts in the checkpoint, the one that it is in; "" where there is one
-	Name  string       // in that
+	Dict  string       // the state dict that holds it; "" if the checkpoint has only one
+	Name  string       // its name in the dict
 	DType tensor.DType // Undefined where there is no type for it here
 	Shape []int64
 	Data  io.ReaderAt // the elements, little endian and side by side
-	Fixed string      // why it has to stay as it is: "it shares elements with x"; "" where it can change
+	Fixed string      // why it must not change: "it shares elements with x"; "" if it can
 }
 
 // String is the name for messages.
@@ -41,9 +41,9 @@ func (t *Tensor) String() string {
 	return t.Dict + ": " + t.Name
 }
 
-// Edit is one tensor that the edited model has not, has otherwise, or has in addition.
+// Edit is one tensor that is dropped, changed or added.
 type Edit struct {
-	Tensor *Tensor // of a new one: the tensor that it stands behind
+	Tensor *Tensor // of a new one: the tensor behind which it is stored
 	New    string  // name of a new tensor
 	Shape  []int64
 	Gone   bool
@@ -55,18 +55,18 @@ type Net struct {
 	Model    *model.Model
 	Partial  string   // why the model cannot be run: see format.Partial
 	Warnings []string // whole sentences without a full stop
-	Used     []string // files besides the checkpoint's own that say what its structure is
+	Used     []string // further files, from which the structure was read
 
-	Renamed map[string]string // values of the edited model that are called otherwise when the written one is opened
+	Renamed map[string]string // values of the edited model that have other names when the written one is opened
 
 	edits func() ([]Edit, error)
 	close func() error
 }
 
-// Edits are what becomes of the tensors, as the model is edited.
+// Edits are the changes of the tensors that the edits of the model make.
 func (n *Net) Edits() ([]Edit, error) { return n.edits() }
 
-// Close closes what the structure was read from.
+// Close closes the files from which the structure was read.
 func (n *Net) Close() error {
 	if n.close == nil {
 		return nil

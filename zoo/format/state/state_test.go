@@ -15,23 +15,23 @@ import (
 	"github.com/zoofold/zoofold/zoo/zootest"
 )
 
-func TestSuiteAlongPrograms(t *testing.T) {
+func TestSuite_AlongPrograms(t *testing.T) {
 	t.Chdir("testdata/program")
 	formattest.Suite{Generate: zootest.AlongProgram, Seeds: 40, Damages: 160}.Run(t)
 }
 
-func TestSuiteAlongONNXModels(t *testing.T) {
+func TestSuite_AlongONNXModels(t *testing.T) {
 	t.Chdir("testdata/onnx")
 	formattest.Suite{Generate: zootest.AlongONNX, Seeds: 20, Damages: 160}.Run(t)
 }
 
-func TestSuiteOfSeveralStatesAlongOneGraph(t *testing.T) {
+func TestSuite_SeveralStatesAlongOneGraph(t *testing.T) {
 	t.Chdir("testdata/both")
 	formattest.Suite{Generate: zootest.AlongBoth, Seeds: 20, Damages: 80}.Run(t)
 }
 
 // Every state dict that has the graph's tensors is folded, and one that has others is named.
-func TestEveryStateDictIsFoldedAlongTheGraph(t *testing.T) {
+func TestStateDicts_AreAllFoldedAlongTheGraph(t *testing.T) {
 	path, o, err := zootest.AlongBoth(0, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestEveryStateDictIsFoldedAlongTheGraph(t *testing.T) {
 }
 
 // Bodies of nodes are folded for every state dict; a function, whose tensors its callers give it, is the same for all.
-func TestGraphsWithinTheGraphAreFoldedForEveryStateDict(t *testing.T) {
+func TestStateDicts_AreAllFoldedAlongInnerGraphs(t *testing.T) {
 	path := filepath.Join("testdata", "bodies", "both.ckpt")
 	o := format.Options{State: format.State{Graph: filepath.Join("testdata", "bodies", "graph.onnx")}}
 	for _, neutral := range []bool{false, true} {

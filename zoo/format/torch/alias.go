@@ -2,9 +2,10 @@ package torch
 
 import "strings"
 
-// aliases knows which tensors of a program share a storage, and what writes into one. Tensors are known by their names.
+// aliases groups a program's tensors, by name, into those that share a storage (union–find), and records which nodes write
+// into one.
 type aliases struct {
-	up map[string]string // towards the name that stands for a storage
+	up map[string]string // parent in the union–find tree; its root is the storage's representative
 }
 
 func (a *aliases) storage(name string) string {
@@ -23,7 +24,7 @@ func (a *aliases) join(x, y string) {
 	}
 }
 
-// views are the operators of aten whose outputs are, or may be, their first input's elements.
+// views are the operators of aten whose outputs share, or may share, the storage of their first input.
 var views = map[string]bool{}
 
 func init() {
@@ -37,7 +38,7 @@ func init() {
 	}
 }
 
-// exact are those whose output is their input.
+// exact are the views that output their input unchanged.
 var exact = map[string]bool{"detach": true, "alias": true, "lift_fresh": true, "dropout": true, "feature_dropout": true, "alpha_dropout": true}
 
 // operator is a target's namespace, and the operator's name without overload.
@@ -115,7 +116,7 @@ func (n *node) writes() (names []string) {
 	return names
 }
 
-// trains says whether a batch normalisation works on the statistics of its batch, as far as the program says.
+// trains says whether a batch normalisation uses the statistics of its batch: unknown arguments count as yes.
 func (n *node) trains() bool {
 	_, name, _ := operator(n.target)
 	for _, key := range []string{"training", "train"} {

@@ -20,7 +20,7 @@ func (s *site) tensor(name string) (*model.Value, error) {
 	return s.value(r)
 }
 
-// ref is the reference that an argument is; nil where it is none, or several.
+// ref is the argument as a reference to one tensor; nil if it is none, or several.
 func (s *site) ref(name string) *ref {
 	a := s.node.arg(name)
 	if a == nil || len(a.refs) != 1 || a.kind != "as_tensor" && a.kind != "as_optional_tensor" {
@@ -34,7 +34,7 @@ func (s *site) ref(name string) *ref {
 	return nil
 }
 
-// weight is the value of an argument with ones behind its shape, so that it has that many axes; it has to be stored.
+// weight is the stored tensor of an argument, with axes of extent 1 appended up to the rank.
 func (s *site) weight(name string, rank int) (*model.Value, error) {
 	r := s.ref(name)
 	if r == nil {
@@ -80,7 +80,7 @@ func (s *site) x(names ...string) (*model.Value, int, error) {
 	return nil, 0, unclear(names[0] + " is no tensor")
 }
 
-// maxBuilt bounds the axes of what is computed here.
+// maxBuilt bounds the rank of tensors that are computed here.
 const maxBuilt = 8
 
 // float is an argument that is a number, or the default where it is left out.
@@ -93,7 +93,7 @@ func (s *site) float(name string, def float64) (float64, error) {
 		return 0, unclear(name + " is no number")
 	}
 	x, ok := a.value.Float()
-	if word, isWord := a.value.Str(); isWord { // as programs write what JSON has no number for
+	if word, isWord := a.value.Str(); isWord { // NaN and infinities, which JSON has no numbers for, are written as strings
 		x, ok = map[string]float64{"Infinity": math.Inf(1), "-Infinity": math.Inf(-1)}[word]
 	}
 	if !ok || math.IsNaN(x) {
@@ -120,7 +120,7 @@ func (s *site) int(name string, def int64) (int64, error) {
 	return x, nil
 }
 
-// whole is a whole number; those that stand for no limit at all are cut.
+// whole is an integer; the largest int64, which stands for "no limit", is clipped.
 func whole(v *jsontext.Value) (int64, bool) {
 	if x, ok := v.Int(); ok {
 		return x, true
@@ -205,7 +205,7 @@ func (s *site) axis(name string, rank int, def int64) (int, error) {
 	return axisOf(x, rank)
 }
 
-// along is the value that an operator works on and the axis along which it does: the arguments self and dim.
+// along are the value and the axis that an operator works on: the arguments self and dim.
 func (s *site) along() (x *model.Value, axis int, err error) {
 	x, rank, err := s.x("self", "input")
 	if err != nil {
@@ -225,7 +225,7 @@ func axisOf(x int64, rank int) (int, error) {
 	return int(x), nil
 }
 
-// only refuses arguments that are not left out and not among these.
+// only refuses any given argument that is not among names.
 func (s *site) only(names ...string) error {
 	for _, a := range s.node.args {
 		if !slices.Contains(names, a.name) && s.node.arg(a.name) != nil {

@@ -11,43 +11,43 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// changes are what differs between an edited graph and the file.
+// changes are the differences between an edited graph and the file.
 type changes struct {
 	h       *file
 	gone    map[*site]bool
-	names   map[*jsontext.Value]string // what a place of the program that names a tensor has to say
+	names   map[*jsontext.Value]string // new names at places of the program's text that name a tensor
 	gains   []gain
 	fresh   []*fresh
 	of      map[*model.Value]*fresh
 	changed map[*input]*change
 	dead    map[*input]bool
-	dropped map[string]bool // tensors that are no more
-	used    map[string]bool // names of tensors, of what is stored and of records
+	dropped map[string]bool // tensors that are removed
+	used    map[string]bool // names in use: of tensors, parameters and records
 }
 
-// gain is an argument that was left out and is a new stored tensor now.
+// gain is an omitted argument that becomes a new stored tensor.
 type gain struct {
 	site *site
 	arg  string
 	is   *fresh
 }
 
-// change is a stored tensor with other elements.
+// change is a stored tensor with new elements.
 type change struct {
 	value   *model.Value
-	path    string  // of its record, a new one where others are in the old one
-	strides []int64 // nil where it is laid out as it was
+	path    string  // of its record; a new record if other tensors share the old one
+	strides []int64 // nil: the same layout as before
 }
 
 // fresh is a stored tensor that is new.
 type fresh struct {
 	name, stored, path string
-	like               *input // what it stands beside, and is of the same kind as
+	like               *input // an existing input of the same kind, behind which it is added
 	value              *model.Value
 	shape, strides     []int64
 }
 
-// changes looks what was edited. It refuses what a program cannot say.
+// changes finds the edits of the graph. It refuses those that a program cannot express.
 func (h *file) changes() (*changes, error) {
 	c := &changes{h: h, gone: map[*site]bool{}, names: map[*jsontext.Value]string{}, of: map[*model.Value]*fresh{}, changed: map[*input]*change{}, dead: map[*input]bool{}, dropped: map[string]bool{}}
 	c.reserve()
@@ -80,7 +80,7 @@ func (c *changes) none() bool {
 	return len(c.gone)+len(c.names)+len(c.gains)+len(c.changed)+len(c.dead) == 0
 }
 
-// reserve notes the names that are taken.
+// reserve records the names in use.
 func (c *changes) reserve() {
 	c.used = map[string]bool{}
 	for name := range c.h.built.p.metas {
@@ -99,7 +99,7 @@ func (c *changes) reserve() {
 	}
 }
 
-// free is a name that is not taken yet, and is from now on.
+// free is a new name that is not in use.
 func (c *changes) free(prefix, hint string) string {
 	name := hint
 	for k := 1; c.used[prefix+name]; k++ {
@@ -109,7 +109,7 @@ func (c *changes) free(prefix, hint string) string {
 	return name
 }
 
-// site looks whether an operator is still there, and what its outputs are called.
+// site finds whether an operator was removed, and the names of its outputs.
 func (c *changes) site(s *site, ours map[*model.Node]bool) error {
 	removed := 0
 	for _, p := range s.parts {
@@ -143,11 +143,11 @@ func (c *changes) site(s *site, ours map[*model.Node]bool) error {
 	return nil
 }
 
-// refs looks what the operators read now.
+// refs finds what the operators read after the edits.
 func (c *changes) refs() error {
 	b := c.h.built
 	for _, s := range b.sites {
-		if !c.gone[s] { // a name that one operator hands over to another is not lost
+		if !c.gone[s] { // a name may move from one operator to another
 			for k, o := range s.outlets {
 				if o.node != nil {
 					delete(c.dropped, o.node.Outputs[o.index].Name)
@@ -183,7 +183,7 @@ func (c *changes) refs() error {
 	return nil
 }
 
-// ref looks what an argument names now.
+// ref finds the name that an argument has to have now.
 func (c *changes) ref(s *site, r *ref) error {
 	if len(r.used) == 0 {
 		return nil
@@ -204,7 +204,7 @@ func (c *changes) ref(s *site, r *ref) error {
 	return err
 }
 
-// nameOf is what a value is called in the program, which may have to store it first.
+// nameOf is a value's name in the program; a new constant is stored first.
 func (c *changes) nameOf(s *site, v *model.Value, form *stored, arg string) (string, error) {
 	b := c.h.built
 	switch f := b.stored[v]; {
@@ -262,7 +262,7 @@ func (c *changes) record(config *config) string {
 	}
 }
 
-// gained looks for constants in the places of arguments that were left out.
+// gained finds constants as inputs that stand for omitted arguments.
 func (c *changes) gained(s *site, p *part) error {
 	for k, v := range p.node.Inputs {
 		if k < len(p.given) && p.given[k] != nil {
@@ -286,7 +286,7 @@ func (c *changes) gained(s *site, p *part) error {
 	return nil
 }
 
-// unread looks which stored tensors nobody reads any more, and which operators that only give one another form.
+// unread finds the stored tensors that are not read any more, and operators that only gave them another form.
 func (c *changes) unread() {
 	p, b := c.h.built.p, c.h.built
 	reads := map[string]int{}
@@ -327,7 +327,7 @@ func (c *changes) unread() {
 			prefixes[prefix] = true
 		}
 	}
-	for _, i := range p.inputs { // it counts batches in training, beside the mean
+	for _, i := range p.inputs { // num_batches_tracked goes with the running mean
 		if prefix, ok := strings.CutSuffix(i.stored, "num_batches_tracked"); ok && prefixes[prefix] && i.payload != nil && p.readers[i.name] == 0 {
 			c.dead[i] = true
 		}
@@ -338,7 +338,7 @@ func (c *changes) unread() {
 	}
 }
 
-// lay finds records for the stored tensors that have changed: their own, or new ones where others are in those.
+// lay assigns records to the changed tensors: their own, or new ones if unchanged tensors share those.
 func (c *changes) lay() {
 	type key struct {
 		config *config

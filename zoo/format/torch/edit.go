@@ -45,7 +45,7 @@ func (c *changes) program() *jsontext.Value {
 	return text
 }
 
-// sweep takes keys out of an object.
+// sweep removes keys from an object.
 func sweep(v *jsontext.Value, keys map[string]bool) {
 	var left []*jsontext.Value
 	var names []string
@@ -89,7 +89,7 @@ func insert(v *jsontext.Value, text string) {
 	v.Up.Edited()
 }
 
-// spec is what the signature says of the new tensor.
+// spec is the new tensor's entry in the signature.
 func (f *fresh) spec() string {
 	v := f.like.spec.Clone(map[*jsontext.Value]*jsontext.Value{})
 	v.Up = nil
@@ -103,7 +103,7 @@ func (f *fresh) spec() string {
 	return v.String()
 }
 
-// meta is what is said of the new tensor, like what is said of another.
+// meta is the new tensor's metadata, in the form of another tensor's.
 func (f *fresh) meta(like *jsontext.Value) string {
 	return relaid(like, f.value.Const.DType, f.shape, f.strides)
 }
@@ -117,7 +117,7 @@ func (f *stored) strides() []int64 {
 	return out
 }
 
-// relaid is what is said of a tensor, with another type, shape and strides, from the beginning of its record on.
+// relaid is a tensor's metadata with another type, shape and strides, and offset 0.
 func relaid(like *jsontext.Value, d tensor.DType, sizes, strides []int64) string {
 	v := like.Clone(map[*jsontext.Value]*jsontext.Value{})
 	v.Up = nil

@@ -13,7 +13,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// domain is that of nodes that stand for operators of which ONNX has none that means the same.
+// domain is the domain of nodes for operators without an equivalent in ONNX.
 const domain = "torch"
 
 // opset is the version of ONNX's operators: the first with an Attention and an RMSNormalization.
@@ -25,8 +25,8 @@ type builder struct {
 	m       *model.Model
 	aliases *aliases
 	outside map[string]bool     // storages of inputs
-	members map[string][]*entry // of each storage, so far
-	work    int                 // spent on storages that are written
+	members map[string][]*entry // of each storage, up to here
+	work    int                 // steps spent on storages that are written: see maxWork
 	infer   func(*model.Node)
 	names   map[string]bool
 	entries map[string]*entry
@@ -36,13 +36,13 @@ type builder struct {
 	made    map[storedKey]*model.Value
 }
 
-// entry is what a tensor's name means at the point of the program that is being read.
+// entry is the meaning of a tensor's name at the current point of the program.
 type entry struct {
 	name  string
 	value *model.Value // nil for a stored tensor
 	form  *stored      // how a stored tensor is read
-	same  string       // names the tensors of one storage that are the same one
-	stale *model.Value // what was written into the storage since
+	same  string       // equal for tensors of one storage that have the same elements
+	stale *model.Value // the value that was written into the storage since; nil: none
 
 	absent bool // a stored tensor that the checkpoint does not have
 }
@@ -64,7 +64,7 @@ func (f *stored) key() storedKey {
 	return storedKey{f.input, fmt.Sprint(f.shape), fmt.Sprint(f.perm)}
 }
 
-// shadow is the Source of nodes that stand for nothing in the file: for what a tensor is after its storage was written, say.
+// shadow is the Source of nodes that represent nothing in the file: a tensor after its storage was written, for example.
 type shadow struct{}
 
 func build(p *program) (*builder, error) {
@@ -87,7 +87,7 @@ func build(p *program) (*builder, error) {
 	return b, b.outputs()
 }
 
-// input makes the value of an input, or notes that it is stored.
+// input adds a value for an input, or an entry for a stored tensor.
 func (b *builder) input(i *input) {
 	m := b.p.metas[i.name]
 	e := b.enter(&entry{name: i.name, same: i.name})
@@ -107,7 +107,7 @@ func (b *builder) input(i *input) {
 	}
 }
 
-// enter makes a tensor's name known.
+// enter adds the entry of a tensor's name.
 func (b *builder) enter(e *entry) *entry {
 	b.entries[e.name] = e
 	storage := b.aliases.storage(e.name)
@@ -115,7 +115,7 @@ func (b *builder) enter(e *entry) *entry {
 	return e
 }
 
-// read is a tensor's value at this point of the program.
+// read is a tensor's value at the current point of the program.
 func (b *builder) read(name string) (*model.Value, *entry, error) {
 	e := b.entries[name]
 	switch {
@@ -123,7 +123,7 @@ func (b *builder) read(name string) (*model.Value, *entry, error) {
 		return nil, nil, fmt.Errorf("tensor %q: nothing before makes it: %w", name, format.ErrCorrupt)
 	case e.absent:
 		return nil, nil, fmt.Errorf("the checkpoint has not the tensor that the graph calls %q: %w", name, format.ErrCorrupt)
-	case e.value == nil && e.form == nil: // stored, but nothing that can be told here
+	case e.value == nil && e.form == nil: // stored, with a layout or type that is not supported
 		m := b.p.metas[name]
 		n := b.opaque("stored", b.unique(name+"/stored"), nil, name)
 		n.Outputs[0].DType, n.Outputs[0].Shape = m.dtype, m.sizes
@@ -143,7 +143,7 @@ func (b *builder) read(name string) (*model.Value, *entry, error) {
 	return v, e, nil
 }
 
-// opaque appends a node that stands for nothing in the file.
+// opaque appends a node that represents nothing in the file.
 func (b *builder) opaque(typ, name string, inputs []*model.Value, output string) *model.Node {
 	n := b.m.Graph.Append(typ, name, inputs, nil, output)
 	n.Domain, n.Source = domain, shadow{}
@@ -194,7 +194,7 @@ func (b *builder) node(n *node) error {
 	if s.name == "" || b.names[s.name+"\x00"] {
 		s.name = b.unique(n.target)
 	}
-	b.names[s.name+"\x00"] = true // nodes and values have names of their own
+	b.names[s.name+"\x00"] = true // nodes and values do not share names
 	for _, out := range n.outputs {
 		y, _ := out.Str()
 		if b.p.metas[y] == nil {
@@ -240,8 +240,8 @@ func (b *builder) node(n *node) error {
 	return b.wrote(s, writes, name)
 }
 
-// wrote notes that a site has written into tensors: who reads one of them, or what is the same, reads what was written;
-// other views of their storages are parts of it, or hold it.
+// wrote records that a site has written into tensors. Later readers of these tensors, or of equal ones, read what was
+// written; other views of the same storages become opaque functions of it.
 func (b *builder) wrote(s *site, writes []string, name string) error {
 	if len(writes) == 0 {
 		return nil
@@ -282,10 +282,10 @@ func (b *builder) wrote(s *site, writes []string, name string) error {
 	return nil
 }
 
-// maxWork bounds how many tensors are looked at because the storage that they are in is written.
+// maxWork bounds the tensors that are visited because their storage is written.
 const maxWork = 1 << 26
 
-// outputs notes what the program returns, and what else has to stay.
+// outputs makes the tensors that the program returns graph outputs, and keeps what else has to stay.
 func (b *builder) outputs() error {
 	for _, at := range b.p.outputs {
 		if err := b.output(at); err != nil {

@@ -67,7 +67,7 @@ func pad(mode string) builds {
 	}
 }
 
-// upsample makes an image of the size that the program says.
+// upsample resizes an image to the size that the program gives.
 func upsample(mode string) builds {
 	return func(s *site) error {
 		x, rank, err := s.x("self", "input")
@@ -104,7 +104,7 @@ func upsample(mode string) builds {
 	}
 }
 
-// scales says whether the scales that are given, if any are, are those of the sizes.
+// scales says whether the scales in the arguments, if there are any, equal the ratio of the sizes.
 func (s *site) scales(from, to []int64) bool {
 	var given []float64
 	if a := s.node.arg("scale_factors"); a != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// match says whether the edited graph and the one that the edited program is read as are one network: the same operators
-// with the same attributes in the same order, on the same values.
+// match checks that the graph of the edited program, as read, equals the edited graph: the same operators with the same
+// attributes in the same order, on the same values.
 func (c *changes) match(a, b *builder) (map[string]string, error) {
 	m := &matcher{c: c, a: a, b: b, renamed: map[string]string{}}
 	if len(a.m.Graph.Nodes) != len(b.m.Graph.Nodes) {
@@ -62,8 +62,8 @@ func (m *matcher) node(n, o *model.Node) error {
 	return nil
 }
 
-// named says whether two values are called the same. Those within an operator, and those that stand for nothing in the file, may
-// have other names.
+// named says whether two values have the same name. Values within an operator, and those that represent nothing in the
+// file, may differ.
 func (m *matcher) named(v, w *model.Value) error {
 	if v.Name == w.Name {
 		return nil

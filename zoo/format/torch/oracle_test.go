@@ -50,7 +50,7 @@ func ask(t *testing.T, pairs [][2]string) []answer {
 // near is how far apart the outputs of a program and of its folded one may be.
 const near = 1e-4
 
-func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
+func TestTorch_LoadsAndRunsFoldedPrograms(t *testing.T) {
 	oracle.Torch(t, "torch")
 	var pairs [][2]string
 	for seed := range uint64(100) {
@@ -77,7 +77,7 @@ func TestTorchLoadsAndRunsFoldedPrograms(t *testing.T) {
 // networks are architectures of timm.
 const networks = "resnet18 mobilenetv2_050 efficientnet_b0 test_convnext test_vit densenet121 mobilenetv3_small_050"
 
-func TestTorchExportsPredictTheSameWhenFolded(t *testing.T) {
+func TestTorch_ExportsPredictTheSameWhenFolded(t *testing.T) {
 	path := oracle.Torch(t, "torch", "timm")
 	names := strings.Fields(networks)
 	if more := os.Getenv("TORCH_NETWORKS"); more != "" {
@@ -106,7 +106,7 @@ func TestTorchExportsPredictTheSameWhenFolded(t *testing.T) {
 
 // The state of a folded program is that of the network with an Identity for each batch normalisation and a bias for each
 // convolution, by the same names.
-func TestTorchNetworksWithoutNormalisationsLoadTheState(t *testing.T) {
+func TestTorch_NetworksWithoutNormalisationsLoadTheState(t *testing.T) {
 	path := oracle.Torch(t, "torch", "timm")
 	folder := t.TempDir()
 	if out, err := exec.Command(path, filepath.Join("testdata", "oracle.py"), "export", folder, "resnet18").CombinedOutput(); err != nil {

@@ -40,7 +40,7 @@ func pool(typ string, axes int) builds {
 			return err
 		}
 		for k := range axes {
-			if stride[k] == 0 { // left out
+			if stride[k] == 0 { // omitted
 				stride[k] = kernel[k]
 			}
 			if kernel[k] < 1 || stride[k] < 1 || dilation[k] < 1 || max(kernel[k], stride[k], dilation[k]) > maxSize {
@@ -70,7 +70,7 @@ func pool(typ string, axes int) builds {
 	}
 }
 
-// rounds says whether it matters that a number of windows is rounded up.
+// rounds says whether ceil_mode changes the number of windows.
 func (s *site) rounds(x *model.Value, kernel, stride, dilation, pads []int64) bool {
 	for k := range kernel {
 		d := x.Shape[k+2]
@@ -81,7 +81,7 @@ func (s *site) rounds(x *model.Value, kernel, stride, dilation, pads []int64) bo
 	return false
 }
 
-// adaptive pools to an image of a given size: over everything, over nothing, or over equal windows.
+// adaptive pools to an image of a given size, if that is 1, the input's size or a divisor of it.
 func adaptive(global, windowed string, axes int) builds {
 	return func(s *site) error {
 		x, rank, err := s.x("self", "input")

@@ -8,16 +8,16 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/jsontext"
 )
 
-// program is an exported program: its text, and what the graph needs of it.
+// program is an exported program: its JSON, and the parts that the graph is built from.
 type program struct {
 	text    *jsontext.Value
 	graph   *jsontext.Value
 	inputs  []*input
 	nodes   []*node
-	outputs []*jsontext.Value // the names of tensors that the program returns, or writes back
-	pinned  []*jsontext.Value // those that the signatures of its modules name
+	outputs []*jsontext.Value // places that name the tensors which the program returns, or writes back
+	pinned  []*jsontext.Value // places in the signatures of its modules that name tensors
 	metas   map[string]*meta
-	metaOf  map[string]*jsontext.Value // what metas were read from
+	metaOf  map[string]*jsontext.Value // the JSON that metas were read from
 	free    map[string]int64           // extents that depend on the input, by their expressions
 	readers map[string]int             // how often each tensor is named
 }
@@ -25,13 +25,13 @@ type program struct {
 // input is an input of the graph: a tensor that is stored, or one that the caller gives.
 type input struct {
 	name    string
-	kind    string          // "parameter", "buffer", "tensor_constant", "user_input", or another word
+	kind    string          // "parameter", "buffer", "tensor_constant", "user_input", or another kind
 	stored  string          // the name of what is stored
 	item    *jsontext.Value // of graph.inputs; nil where the input is no tensor
 	spec    *jsontext.Value // of signature.input_specs
 	payload *payload
 	written bool // the program writes into it
-	forms   int  // in how many forms it is read
+	forms   int  // the number of forms in which it is read
 }
 
 // node is one operator of the program.
@@ -52,7 +52,7 @@ type arg struct {
 	refs  []*jsontext.Value // the names of the tensors in it
 }
 
-// schema is the major version of the schema that is read: a minor one adds fields.
+// schema is the supported major version of the schema: minor versions add fields only.
 const schema = 8
 
 func parseProgram(text *jsontext.Value) (*program, error) {
@@ -181,7 +181,7 @@ func (p *program) parseInputs() error {
 	return nil
 }
 
-// bind finds what is stored of the program's inputs.
+// bind finds the stored tensors of the program's inputs.
 func (p *program) bind(configs [2]*config) error {
 	bound := map[*payload]bool{}
 	for _, i := range p.inputs {
@@ -254,7 +254,8 @@ func parseNode(tree *jsontext.Value) (*node, error) {
 	return n, nil
 }
 
-// tensors are the names of all tensors in an argument, in their order. Those in a graph that is an argument are its own.
+// tensors are the names of all tensors in an argument, in their order. Tensors within a graph that is an argument do not
+// count.
 func tensors(v *jsontext.Value) (names []*jsontext.Value) {
 	if v == nil {
 		return nil

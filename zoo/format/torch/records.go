@@ -10,7 +10,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// records are the records that differ, by their names in the archive: their new contents, or nil for those that are gone.
+// records are the changed records by name: the new content, or nil for a removed one.
 func (c *changes) records() (map[string]*content, error) {
 	records := map[string]*content{}
 	p := c.h.built.p
@@ -26,7 +26,7 @@ func (c *changes) records() (map[string]*content, error) {
 				dead[i.stored] = true
 			}
 		}
-		for _, o := range config.list { // others are in them
+		for _, o := range config.list { // other tensors are stored in them
 			if !dead[o.name] {
 				delete(records, config.folder+o.path)
 			}
@@ -52,7 +52,7 @@ func (c *changes) records() (map[string]*content, error) {
 	return records, nil
 }
 
-// content is what a record holds from now on.
+// content is the new content of a record.
 type content struct {
 	made   []byte
 	scaled *format.Scaled
@@ -91,7 +91,7 @@ func contentOf(v *model.Value, name string) (*content, error) {
 	return &content{scaled: s}, nil
 }
 
-// reader is what a record holds, as far as it is known before it is written.
+// reader reads the new content of a record, without the rescaling that is done when it is written.
 func (c *content) reader() io.ReaderAt {
 	if c.scaled != nil {
 		return c.scaled.Data

@@ -30,7 +30,7 @@ func (f *stored) moved(axes []int64) *stored {
 	return out
 }
 
-// buildReshape gives a tensor the shape that the program says.
+// buildReshape reshapes a tensor to the shape that the program gives.
 func buildReshape(s *site) error {
 	if len(s.refs) == 0 || len(s.outputs) != 1 {
 		return unclear("it is no view of a tensor")
@@ -169,7 +169,7 @@ func (s *site) permutation(rank int) ([]int64, error) {
 	return axes, nil
 }
 
-// buildSame is an operator that changes nothing at inference, or the type alone.
+// buildSame is an operator that changes nothing at inference, or only the type.
 func buildSame(s *site) error {
 	if len(s.refs) == 0 || len(s.outputs) != 1 {
 		return unclear("it is no copy of a tensor")
@@ -265,7 +265,7 @@ func buildSplit(s *site) error {
 	return nil
 }
 
-// buildUnbind: as many pieces of extent 1 as there are, without that axis.
+// buildUnbind splits a tensor into slices of extent 1 along an axis, and removes the axis.
 func buildUnbind(s *site) error {
 	x, axis, err := s.along()
 	if err != nil {
@@ -354,7 +354,7 @@ func buildEmbedding(s *site) error {
 	return s.result(0, y)
 }
 
-// buildSizes is an operator that looks at a tensor's shape or type alone, and makes no tensor.
+// buildSizes is an operator that reads only a tensor's shape or type, and outputs no tensor.
 func buildSizes(s *site) error {
 	if len(s.outputs) > 0 {
 		return unclear("it makes tensors")

@@ -15,16 +15,16 @@ type site struct {
 	node    *node
 	name    string // of its first node
 	outputs []string
-	outlets []outlet // of which node each output is one
+	outlets []outlet // the node and index of each output
 	refs    []*ref
 	parts   []*part
 	results []*entry // its outputs, once it is understood
 	nodes   int      // of the graph, when the site began
 	consts  int      // as well
-	shared  bool     // others see that it writes into what it reads
+	shared  bool     // it writes into a storage that others read
 }
 
-// outlet is an output of a node; of none where it is unread, or a stored tensor.
+// outlet is an output of a node; without a node if it is unread, or a stored tensor.
 type outlet struct {
 	node  *model.Node
 	index int
@@ -35,9 +35,9 @@ type part struct {
 	site   *site
 	node   *model.Node
 	typ    string            // of the node, as it was read
-	given  []*ref            // which of the site's references each input is, nil for others
-	consts []*model.Constant // what each input was, where that is a constant
-	gains  []string          // the arguments that the inputs are: those that are left out can be gained
+	given  []*ref            // the site's reference that each input comes from, nil for others
+	consts []*model.Constant // each input's original constant; nil for others
+	gains  []string          // by input: the name of its argument; an omitted argument can be gained
 }
 
 // ref is a place of the program's text where a tensor is named.
@@ -45,7 +45,7 @@ type ref struct {
 	at   *jsontext.Value
 	name string
 	arg  *arg         // nil for outputs of the program
-	was  *model.Value // what the name meant there, in the form in which it is read
+	was  *model.Value // the value of the name at this place, in the form in which it is read
 	form *stored      // of a stored tensor
 	used []model.Use  // the inputs of nodes that it is
 }
@@ -58,7 +58,7 @@ func (u unclear) Error() string { return string(u) }
 // builds makes the nodes of an operator, and sets its outputs.
 type builds func(*site) error
 
-// operators are those that are understood, by their names in aten, with their overload where that matters.
+// operators are the known operators, by their names in aten, with the overload where it matters.
 var operators = map[string]builds{}
 
 func register(f builds, names ...string) {
@@ -93,14 +93,14 @@ func (s *site) understand(f builds) error {
 	return nil
 }
 
-// trim takes constants out again that nobody reads.
+// trim removes constants that are not read.
 func (s *site) trim() {
 	if g := s.m.Graph; s.consts < len(g.Consts) {
 		g.Consts = append(g.Consts[:s.consts], slices.DeleteFunc(g.Consts[s.consts:], s.unread)...)
 	}
 }
 
-// aside makes nodes that read what the operator names and its nodes do not need, so that it stays in the program.
+// aside adds nodes that read the arguments which the operator's nodes do not, so that their tensors stay in the program.
 func (s *site) aside() error {
 	for _, r := range s.refs {
 		if len(r.used) > 0 || r.form != nil && r.was == nil {
@@ -117,7 +117,7 @@ func (s *site) aside() error {
 	return nil
 }
 
-// undo takes out what was made of an operator that is not understood after all.
+// undo removes the nodes of an operator that turns out not to be understood.
 func (s *site) undo() {
 	g := s.m.Graph
 	for _, p := range s.parts {
@@ -134,7 +134,7 @@ func (s *site) undo() {
 	clear(s.outlets)
 }
 
-// unread says whether nobody reads a constant, and forgets it then.
+// unread says whether a constant has no readers, and drops it then.
 func (b *builder) unread(v *model.Value) bool {
 	if len(v.Uses) > 0 {
 		return false
@@ -147,7 +147,7 @@ func (b *builder) unread(v *model.Value) bool {
 	return true
 }
 
-// foreign makes one node that stands for an operator that is not understood.
+// foreign adds one node for an operator that is not understood.
 func (s *site) foreign(typ string) error {
 	var inputs []*model.Value
 	for _, r := range s.refs {
@@ -172,7 +172,7 @@ func (s *site) foreign(typ string) error {
 	return nil
 }
 
-// declare gives an output the type and shape that the program says.
+// declare gives an output the type and shape in the program's metadata.
 func (s *site) declare(k int, v *model.Value) {
 	m := s.p.metas[s.outputs[k]]
 	v.Name, v.DType, v.Shape = s.outputs[k], m.dtype, m.sizes
@@ -244,10 +244,10 @@ func (s *site) add(n *model.Node) {
 	}
 }
 
-// places says which arguments the inputs of the site's last node are: those that are left out can be gained.
+// places names the arguments that are the inputs of the site's last node: an omitted one can be gained.
 func (s *site) places(names ...string) { s.parts[len(s.parts)-1].gains = names }
 
-// result makes a value output k. What is computed has to have the type and shape that the program says.
+// result makes a value output k. Its inferred type and shape have to equal the program's metadata.
 func (s *site) result(k int, v *model.Value) error {
 	if k >= len(s.outputs) {
 		return unclear("it has no such output")
@@ -271,7 +271,7 @@ func (s *site) result(k int, v *model.Value) error {
 	return nil
 }
 
-// form makes output 0 a stored tensor in another form, without a node: what reads it reads what is stored.
+// form makes output 0 another form of a stored tensor, without a node: its readers read the stored tensor.
 func (s *site) form(f *stored) error {
 	m := s.p.metas[s.outputs[0]]
 	if len(s.outputs) != 1 || !equal(m.sizes, f.shape) || m.dtype != f.input.payload.meta.dtype {
@@ -282,7 +282,7 @@ func (s *site) form(f *stored) error {
 	return nil
 }
 
-// constant adds elements that are made here, not stored.
+// constant adds a constant that the file does not store.
 func (s *site) constant(what string, d tensor.DType, values []float64, shape ...int64) *model.Value {
 	return s.m.Graph.AddConst(s.unique(s.name+"/"+what), &model.Constant{DType: d, Shape: append([]int64{}, shape...), Values: values})
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// A program can be the graph of a checkpoint: what its module's state_dict has takes the place of its parameters and
-// buffers, by name. A checkpoint may have been folded along the program before: a batch normalisation none of whose tensors
-// are there is gone, and a linear operator may have a bias of which the program does not know.
+// A program can be the graph of a checkpoint: the tensors of a state_dict replace its parameters and buffers of the same
+// names. The checkpoint may be folded already: a batch normalisation without any tensors was removed, and a linear operator
+// may have a bias that the program lacks.
 
-// substitute puts a checkpoint's tensors in the place of the program's own.
+// substitute replaces the program's tensors by the checkpoint's.
 func (h *file) substitute(tensors func(string) (format.Stored, bool)) error {
 	c := h.configs[0]
 	c.tensors = tensors
@@ -40,8 +40,8 @@ func (h *file) substitute(tensors func(string) (format.Stored, bool)) error {
 	return nil
 }
 
-// bare bounds what may change to what a checkpoint says: elements of tensors that are read in one place, biases, and batch
-// normalisations, which become Identity where the checkpoint is loaded. All else is code, and stays.
+// bare restricts edits to those that a checkpoint can express: the elements of tensors that are read in one place, biases,
+// and batch normalisations, which the loading code replaces by Identity. Everything else is code, and stays.
 func (b *builder) bare() {
 	b.m.Place = func(n *model.Node, k int) model.Place {
 		place := b.place(n, k)
@@ -71,13 +71,13 @@ func (s *site) missing() bool {
 	return found
 }
 
-// identity makes a batch normalisation whose tensors are absent hand on its input.
+// identity builds a batch normalisation whose tensors are absent as an Identity.
 func (s *site) identity(x *model.Value) error {
 	s.refs = slices.DeleteFunc(s.refs, func(r *ref) bool { return r.arg.name != "input" })
 	return s.result(0, s.op("Identity", []*model.Value{x}))
 }
 
-// gained is the bias that the checkpoint has of an operator that has none in the program, or nil.
+// gained is the checkpoint's bias for an operator that has none in the program, or nil.
 func (s *site) gained(dtype tensor.DType, channels int64) (*model.Value, error) {
 	like := s.like()
 	if like == nil || like.payload.config.tensors == nil {
@@ -97,7 +97,7 @@ func (s *site) gained(dtype tensor.DType, channels int64) (*model.Value, error) 
 	return s.m.Graph.AddConst(s.unique(s.name+"/bias"), &model.Constant{DType: dtype, Shape: t.Shape, Data: t.Data}), nil
 }
 
-// Edits are what becomes of the checkpoint's tensors.
+// Edits are the changes of the checkpoint's tensors.
 func (h *file) Edits() ([]format.Edit, error) {
 	c, err := h.changes()
 	if err != nil {

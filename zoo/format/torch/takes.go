@@ -6,8 +6,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/model"
 )
 
-// place says what the file has of input k of a node: a stored tensor that is read in one form, or one that the operator has
-// an argument for that was left out.
+// place says whether the file stores input k of a node: as a tensor that is read in one form, or as an omitted argument
+// that can be gained.
 func (b *builder) place(n *model.Node, k int) model.Place {
 	if b.holds(n, k) {
 		return model.Stored
@@ -22,7 +22,7 @@ func (b *builder) place(n *model.Node, k int) model.Place {
 	return model.NoPlace
 }
 
-// holds says whether that input of a node is a stored tensor that is read in one form.
+// holds says whether input k of a node is a stored tensor that is read in one form.
 func (b *builder) holds(n *model.Node, k int) bool {
 	p, ok := n.Source.(*part)
 	if !ok || k >= len(p.given) || p.given[k] == nil {
@@ -32,7 +32,7 @@ func (b *builder) holds(n *model.Node, k int) bool {
 	return r.form != nil && r.form.input.forms == 1 && !r.form.input.payload.fixed && n.In(k) != nil && n.In(k).Const != nil
 }
 
-// like is a stored tensor of the site beside which a new one is put: its weight, or what else there is.
+// like is the stored tensor of the site behind which a new one is added: its weight, or any other.
 func (s *site) like() *input {
 	var found *input
 	for _, r := range s.refs {
@@ -47,9 +47,9 @@ func (s *site) like() *input {
 	return found
 }
 
-// stays says whether a node has to stay, and why: parts of an operator that several nodes stand for, what a later operator
-// sees that reads a storage after it was written, and what keeps an operator that writes into its input from writing into
-// something that others read.
+// stays says whether a node has to stay, and why. It may be one of several nodes of an operator. A later operator may read
+// its storage after it was written. Or, without it, an operator that writes into its input would write into a storage that
+// others read.
 func (b *builder) stays(n *model.Node) (string, bool) {
 	p, ok := n.Source.(*part)
 	switch {
@@ -74,10 +74,10 @@ func (p *part) writes(k int) bool {
 	return k >= len(p.given) || p.given[k] == nil || slices.Contains(names, p.given[k].name)
 }
 
-// maxSteps bounds how far a storage is followed.
+// maxSteps bounds the nodes through which a storage is followed.
 const maxSteps = 1 << 10
 
-// passes says whether a node may hand on the storage that it reads, once maps are gone: a view, or a map.
+// passes says whether the node's output may share its input's storage once maps are removed: the node is a view, or a map.
 func passes(n *model.Node) bool {
 	p, ok := n.Source.(*part)
 	if !ok || n.Domain != "" {
@@ -95,7 +95,7 @@ func passes(n *model.Node) bool {
 	return false
 }
 
-// constant says whether a value is stored, or computed in few steps from what is.
+// constant says whether a value is stored, or computed from stored ones in at most that many steps.
 func constant(v *model.Value, steps int) bool {
 	if v == nil || v.Producer == nil || steps == 0 {
 		return v != nil && v.Const != nil

@@ -8,19 +8,19 @@
 //	NAME/data/constants/…                           the same for constants, with records tensor_0 …
 //
 // and further members (sample inputs, versions) that are copied. A program's graph.inputs are its parameters, buffers,
-// constants and inputs, in the order of signature.input_specs, which tells the kind and the name of each; nodes have a
-// target ("torch.ops.aten.conv2d.default"), named arguments (as_tensor, as_ints, as_none …; those that have their default
-// values at the end may be left out) and outputs; tensor_values has type and extents of every tensor. Extents are as_int, or
-// as_expr where they are free. So nothing has to be guessed: epsilons, strides and shapes are in the file.
+// constants and inputs, in the order of signature.input_specs, which gives the kind and the name of each. Nodes have a
+// target ("torch.ops.aten.conv2d.default"), named arguments (as_tensor, as_ints, as_none …) and outputs; arguments at the
+// end that have their default values may be omitted. The object tensor_values has type and extents of every tensor. Extents
+// are as_int, or as_expr where they are free. So nothing has to be guessed: epsilons, strides and shapes are in the file.
 //
 // An operator that means the same as some of ONNX's becomes those (site.go and a file for each family), every other one is a
 // node of the domain "torch" that nothing folds into. Programs keep operators that write into what they read (relu_) and
 // views of one storage: alias.go knows which tensors share a storage, so that whoever reads one later reads what was
 // written.
 //
-// To write an edited graph, the same edits are made to the text of the program and of the configurations of its weights,
-// what comes out is read again, and has to be the edited graph (changes.go, edit.go, match.go). What a fold does not touch stays byte
-// for byte: stack traces, module paths, fields that newer versions add.
+// To write an edited graph, the same edits are made to the text of the program and of the configurations of its weights.
+// The result is read again and has to match the edited graph (changes.go, edit.go, match.go). What folding does not touch
+// stays byte for byte: stack traces, module paths, fields that newer versions add.
 package torch
 
 import (

@@ -110,7 +110,7 @@ const (
 	constantsText = "data/constants/model_constants_config.json"
 )
 
-func TestBadFilesGetOneClearError(t *testing.T) {
+func TestOpen_BadFilesGetOneClearError(t *testing.T) {
 	with := func(edit func([]member) []member) func(*testing.T) string {
 		return func(t *testing.T) string {
 			return archive(t, edit(members(t, generated(t, 1))), zip.Store)
@@ -270,7 +270,7 @@ func foldedAs(t *testing.T, path string, o fold.Options) (before, after *model.M
 	return open(path).Model(), open(written).Model(), written
 }
 
-func TestDamagedRecordsAreNoticedBeforeTheyAreWritten(t *testing.T) {
+func TestWrite_NoticesDamagedRecords(t *testing.T) {
 	path, _, err := zootest.Torch(1, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +298,7 @@ func TestDamagedRecordsAreNoticedBeforeTheyAreWritten(t *testing.T) {
 }
 
 // A folded convolution has the bias that its module would have, and the normalisation's tensors are gone from every list.
-func TestFoldedNormalisationsLeaveNothingBehind(t *testing.T) {
+func TestWrite_FoldedNormalisationsLeaveNothing(t *testing.T) {
 	biases := 0
 	for seed := range uint64(40) {
 		_, _, path := folded(t, generated(t, seed))
@@ -340,7 +340,7 @@ func TestFoldedNormalisationsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-func TestRecordsAreAlignedAsPyTorchAlignsThem(t *testing.T) {
+func TestWrite_AlignsRecordsAsPyTorchDoes(t *testing.T) {
 	_, _, path := folded(t, generated(t, 2))
 	z, err := zip.OpenReader(path)
 	if err != nil {
@@ -358,7 +358,7 @@ func TestRecordsAreAlignedAsPyTorchAlignsThem(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsArePassedOn(t *testing.T) {
+func TestWrite_KeepsUnknownFields(t *testing.T) {
 	path := generated(t, 3, `"metadata": {"stack_trace"`, `"new_field": [1.50, null], "metadata": {"stack_trace"`, `"guards_code": []`, `"guards_code": [], "newer": {"b": 1e-07, "a": "\u00e4"}`)
 	_, _, written := folded(t, path)
 	for _, m := range members(t, written) {
@@ -373,7 +373,7 @@ func TestUnknownFieldsArePassedOn(t *testing.T) {
 }
 
 // Programs of older versions have no names of nodes.
-func TestNodesNeedNoNames(t *testing.T) {
+func TestOpen_NodesNeedNoNames(t *testing.T) {
 	for seed := range uint64(10) {
 		before, after, _ := folded(t, generated(t, seed, `"is_hop_single_tensor_return": null, "name"`, `"is_hop_single_tensor_return": null, "called"`))
 		if fold.Count(after) >= fold.Count(before) {
@@ -427,7 +427,7 @@ func program(t *testing.T, nodes ...string) string {
 	return archive(t, []member{{programText, []byte(text)}, {weightsText, []byte(config)}, {constantsText, []byte(`{"config": {}}`)}, {"data/weights/weight_0", bytes.Repeat([]byte{0, 0, 0x80, 0x3f}, 16)}}, zip.Store)
 }
 
-func TestWhoReadsAStorageAfterItWasWrittenReadsWhatWasWritten(t *testing.T) {
+func TestAliases_ReadersOfAWrittenStorageReadWhatWasWritten(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		nodes []string
@@ -458,7 +458,7 @@ func TestWhoReadsAStorageAfterItWasWrittenReadsWhatWasWritten(t *testing.T) {
 
 // A multiplication goes into the convolution behind an activation, but where the activation would write into what others
 // read then.
-func TestMapsStayThatKeepWritersFromOthers(t *testing.T) {
+func TestAliases_MapsStayBeforeOperatorsThatWrite(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		nodes []string
@@ -479,7 +479,7 @@ func TestMapsStayThatKeepWritersFromOthers(t *testing.T) {
 	}
 }
 
-func TestOperatorsThatAreNotUnderstoodAreLeftAlone(t *testing.T) {
+func TestOpen_LeavesUnknownOperatorsAlone(t *testing.T) {
 	for _, node := range []string{"nothing_known.default x y", "view.default x y", "permute.default x y", "conv2d.default x y", "batch_norm.default x y", "cat.default x y", "pad.default x y", "softmax.int x y"} {
 		f, err := format.Open(t.Context(), program(t, node), format.Options{})
 		if err != nil {

@@ -11,43 +11,43 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// store is one of the two places where an archive keeps tensors.
+// store is one of the two folders in which an archive stores tensors.
 type store struct {
 	folder string // of the records
 	suffix string // of the configuration's name
 	prefix string // of records of elements
 }
 
-// stores are that of parameters and buffers, and that of constants and of buffers that are not part of the state.
+// stores are the one of parameters and buffers, and the one of constants and non-persistent buffers.
 var stores = [2]store{
 	{"data/weights/", "_weights_config.json", "weight_"},
 	{"data/constants/", "_constants_config.json", "tensor_"},
 }
 
-// config is a store's configuration: what is kept under which name.
+// config is a store's configuration: its tensors by name.
 type config struct {
 	store
 	text    *jsontext.Value
-	tensors func(string) (format.Stored, bool) // of a checkpoint that the parameters are from; nil for none
+	tensors func(string) (format.Stored, bool) // of a checkpoint that replaces the parameters; nil: none does
 	list    []*payload                         // in the order of the configuration
 	payload map[string]*payload
 }
 
-// payload is one tensor that is kept.
+// payload is one stored tensor.
 type payload struct {
 	config  *config
 	name    string // "layer1.0.conv1.weight"
 	tree    *jsontext.Value
 	path    string // of its record
 	pickled bool   // an object, not elements
-	meta    *meta  // nil where nothing is said
+	meta    *meta  // nil if there is no metadata
 	record  *member
 	data    io.ReaderAt // the record's bytes
-	absent  bool        // the checkpoint that the parameters are from has none
-	fixed   bool        // its elements have to stay
+	absent  bool        // the checkpoint lacks it
+	fixed   bool        // its elements must not change
 }
 
-// meta is what a file says of a tensor.
+// meta is a tensor's metadata.
 type meta struct {
 	dtype   tensor.DType // Undefined where there is no type for it here
 	size    int64        // of an element
@@ -62,7 +62,7 @@ var dtypes = map[int64]tensor.DType{
 	10: tensor.Complex64, 11: tensor.Complex128, 12: tensor.Bool, 13: tensor.BFloat16, 28: tensor.Uint16, 34: tensor.Uint32, 35: tensor.Uint64,
 }
 
-// otherSizes are the sizes of elements of types that are only carried along: complex halfs and floats of 8 bits.
+// otherSizes are the element sizes of types that are only copied: complex halfs and 8-bit floats.
 var otherSizes = map[int64]int64{9: 4, 29: 1, 30: 1, 31: 1, 32: 1, 33: 1}
 
 func (s store) open(a archive, program string) (*config, error) {
@@ -146,7 +146,7 @@ func (p *payload) fits() error {
 // maxRank bounds the axes of a tensor.
 const maxRank = 32
 
-// parseMeta reads what is said of a tensor. free numbers the extents that depend on the input, by their expressions.
+// parseMeta reads a tensor's metadata. free gives the numbers of extents that depend on the input, by their expressions.
 func parseMeta(v *jsontext.Value, free func(expr string) int64) (*meta, error) {
 	code, ok := v.Get("dtype").Int()
 	if !ok {
@@ -190,8 +190,8 @@ func parseMeta(v *jsontext.Value, free func(expr string) int64) (*meta, error) {
 	return m, nil
 }
 
-// stored says where the record has each of the tensor's axes, the slowest first, and false where its elements do not stand
-// side by side: where some are skipped, or read several times.
+// stored are the tensor's axes in the order in which the record stores them, the slowest first. The result is false if the
+// elements are not contiguous: some are skipped, or read several times.
 func (m *meta) stored() ([]int, bool) {
 	order := make([]int, len(m.sizes))
 	for k := range order {

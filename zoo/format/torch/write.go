@@ -13,8 +13,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Write writes the file as it was if nothing was edited. Otherwise the same edits are made to the program's text and to the
-// configurations, records that have changed are made anew, all others copied.
+// Write copies the file if nothing was edited. Otherwise it makes the same edits to the program's text and to the
+// configurations, writes changed records anew and copies all others.
 func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	c, err := h.changes()
 	if err != nil {
@@ -42,14 +42,14 @@ func (h *file) Write(ctx context.Context, out format.Output, backend tensor.Back
 	return renamed, errors.Join(e.write(ctx, to, backend), to.Close())
 }
 
-// edition is an edited archive: texts and records that are others.
+// edition is an edited archive: the changed texts and records.
 type edition struct {
 	c       *changes
 	texts   map[string]string
-	records map[string]*content // nil for those that are gone
+	records map[string]*content // nil for removed ones
 }
 
-// again reads the edited program, which has to be the edited graph.
+// again reads the edited program back, and checks that it equals the edited graph.
 func (e *edition) again() (map[string]string, error) {
 	h := e.c.h
 	text, err := jsontext.Parse(e.texts["models/"+h.name+".json"])
@@ -85,7 +85,7 @@ func (e *edition) again() (map[string]string, error) {
 	return e.c.match(h.built, built)
 }
 
-// write writes the archive: members in their order, new records behind those that they stand beside.
+// write writes the archive: members in their order, each new record behind the one that it was added to.
 func (e *edition) write(ctx context.Context, to format.OutputFile, backend tensor.Backend) error {
 	h := e.c.h
 	w := zipped.NewWriter(to)

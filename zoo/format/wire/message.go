@@ -6,13 +6,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// Message is a protobuf message being put together of new bytes, ranges of the original and rescaled tensors.
+// Message builds a protobuf message from new bytes, ranges of the original and rescaled tensors.
 type Message struct {
 	Pieces []format.Piece
 	Size   int64 // in bytes, of all pieces
 }
 
-// Add appends a piece; neighbours that can be one become one.
+// Add appends a piece, joined with the one before it if both are bytes or adjacent ranges.
 func (m *Message) Add(p format.Piece) {
 	if p.Size() == 0 {
 		return
@@ -33,10 +33,10 @@ func (m *Message) Add(p format.Piece) {
 	m.Pieces = append(m.Pieces, p)
 }
 
-// Copy takes a range of the original over.
+// Copy appends a range of the original.
 func (m *Message) Copy(s format.Span) { m.Add(format.Piece{Copied: s}) }
 
-// Bytes adds a length-delimited field made anew.
+// Bytes adds a new length-delimited field.
 func (m *Message) Bytes(number protowire.Number, b []byte) {
 	out := protowire.AppendTag(nil, number, protowire.BytesType)
 	m.Add(format.Piece{Made: protowire.AppendBytes(out, b)})

@@ -31,8 +31,8 @@ type Reader struct {
 	start  int64 // where the window lies
 }
 
-// windowSize is what the window holds, firstWindow what is read of it where reading has jumped: rather a field's head whose
-// content is skipped than all that follows.
+// windowSize is the size of the window. After a jump only firstWindow bytes of it are read: most often the head of a field
+// whose content is skipped follows.
 const (
 	windowSize  = 64 << 10
 	firstWindow = 4 << 10
@@ -58,7 +58,7 @@ func (r *Reader) At(off int64, want int) ([]byte, error) {
 	return r.window, nil
 }
 
-// Corrupt is the error that a file breaks its format's rules at a byte. It wraps format.ErrCorrupt.
+// Corrupt is an error for a file that breaks its format's rules at a byte. It wraps format.ErrCorrupt.
 func Corrupt(off int64, text string, args ...any) error {
 	return fmt.Errorf("byte %d: %s: %w", off, fmt.Sprintf(text, args...), format.ErrCorrupt)
 }
@@ -131,7 +131,7 @@ func (r *Reader) Each(message format.Span, f func(Field) error) error {
 	return nil
 }
 
-// Recognise refuses, by its first bytes, what is plainly something else than what is wanted: "an ONNX model".
+// Recognise refuses files of other kinds by their first bytes. want names what is expected: "an ONNX model".
 func (r *Reader) Recognise(want string) error {
 	if r.Size == 0 {
 		return fmt.Errorf("not %s: the file is empty: %w", want, format.ErrCorrupt)

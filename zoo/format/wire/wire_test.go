@@ -30,7 +30,7 @@ func reader(t *testing.T, data []byte) *wire.Reader {
 	return &wire.Reader{File: f, Size: int64(len(data))}
 }
 
-func TestAMessageOfNewAndCopiedFieldsIsWhatProtowireReads(t *testing.T) {
+func TestMessage_OfNewAndCopiedFieldsIsReadByProtowire(t *testing.T) {
 	stored := protowire.AppendBytes(protowire.AppendTag(nil, 9, protowire.BytesType), bytes.Repeat([]byte("stored"), 30000))
 	r := reader(t, stored)
 	inner := &wire.Message{}
@@ -80,7 +80,7 @@ func TestParse_RefusesLengthsBeyondTheMessage(t *testing.T) {
 	}
 }
 
-func TestNumbersAreReadPackedOrOneByOneUpToALimit(t *testing.T) {
+func TestNumbers_AreReadPackedOrSingleUpToALimit(t *testing.T) {
 	var packed, single []byte
 	for k := range uint64(1000) {
 		packed = protowire.AppendVarint(packed, k*k)

@@ -15,7 +15,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// Archive is an open ZIP file all of whose members are stored as they are, in one folder.
+// Archive is an open ZIP file whose members are stored uncompressed, all in one folder.
 type Archive struct {
 	f       *os.File
 	Size    int64
@@ -109,7 +109,7 @@ func (a *Archive) add(z *zip.File) error {
 // Data are a member's bytes.
 func (a *Archive) Data(m *Member) *io.SectionReader { return io.NewSectionReader(a.f, m.At, m.Len) }
 
-// Check reads a member and holds it against its checksum.
+// Check reads a member and compares it with its checksum.
 func (a *Archive) Check(m *Member) error {
 	sum := crc32.NewIEEE()
 	if _, err := io.Copy(sum, a.Data(m)); err != nil {

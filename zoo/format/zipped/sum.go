@@ -1,4 +1,4 @@
-// Package zipped is what rooms of formats that are ZIP files share.
+// Package zipped reads and writes ZIP files for the formats that are ZIP files.
 package zipped
 
 import (
@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// Summed takes the CRC-32 of what is written in pieces, in any order, each byte once; what is left out is zero.
+// Summed computes the CRC-32 of content that is written in pieces, in any order, each byte once; bytes that are not written
+// count as zero.
 type Summed struct {
 	To     io.WriterAt
 	mu     sync.Mutex
@@ -47,8 +48,8 @@ func (s *Summed) Sum(size int64) (uint32, error) {
 	return all, nil
 }
 
-// joined is the CRC-32 of two pieces one behind the other, of theirs and the second one's length: the first times x^(8n),
-// plus the second, as polynomials over GF(2) modulo the checksum's own (zlib's crc32_combine).
+// joined is the CRC-32 of two adjacent pieces, given their CRC-32s a and b and the second one's length: a·x^(8n) + b, as
+// polynomials over GF(2) modulo CRC-32's polynomial (zlib's crc32_combine).
 func joined(a, b uint32, n int64) uint32 {
 	const one = 1 << 31 // bits are reversed: the highest is x^0
 	power, square := uint32(one), uint32(one>>8)

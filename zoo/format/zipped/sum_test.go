@@ -8,7 +8,7 @@ import (
 )
 
 // The checksum of a member that is written in pieces is that of its bytes, in whatever order they come.
-func TestChecksumOfPieces(t *testing.T) {
+func TestSum_OfPieces(t *testing.T) {
 	data := make([]byte, 10_000)
 	for k := range data {
 		if k < 4000 || k > 4100 { // nobody writes the gap

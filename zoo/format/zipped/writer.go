@@ -12,9 +12,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/format"
 )
 
-// Writer writes a ZIP file whose members are stored as they are, the bytes of each on a multiple of 64, as PyTorch lays
-// its files out: the extra field "FB" of a member's header fills up what is missing. Checksums and sizes follow each
-// member's bytes, since some are not known before.
+// Writer writes a ZIP file of uncompressed members, each starting at a multiple of 64 bytes, as PyTorch aligns them: the
+// extra field "FB" of a member's header is the padding. Checksums and sizes follow each member's bytes, since some are not
+// known before.
 type Writer struct {
 	to      io.WriterAt
 	at      int64
@@ -110,7 +110,7 @@ func (w *Writer) Pieces(h zip.FileHeader, size int64, write func(io.WriterAt) er
 	return w.end(size, sum)
 }
 
-// copyStep is what is copied between two looks at the context.
+// copyStep is the number of bytes that are copied between two checks of the context.
 const copyStep = 1 << 20
 
 // Copy adds a member of an open archive. Its bytes have to have the checksum that the header says.
@@ -174,7 +174,7 @@ func (w *Writer) Close() error {
 func (e *entry) directory() []byte {
 	le := binary.LittleEndian
 	size := e.UncompressedSize64
-	var extra []byte // what the fields of 32 bits do not hold
+	var extra []byte // ZIP64: numbers that do not fit into 32 bits
 	if size >= math.MaxUint32 {
 		extra = le.AppendUint64(le.AppendUint64(extra, size), size)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/format/onnx"
 )
 
-func TestWhatIsWrittenIsAZIPFileOfAlignedMembers(t *testing.T) {
+func TestWriter_WritesAZIPFileOfAlignedMembers(t *testing.T) {
 	var first, second onnx.Memory
 	w := NewWriter(&first)
 	members := map[string][]byte{"a/x": []byte("hello"), "a/empty": {}, "a/a longer name of it": bytes.Repeat([]byte{7}, 1000)}
@@ -91,7 +91,7 @@ func (s *sparse) ReadAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
-func TestFilesBeyondFourGigabytes(t *testing.T) {
+func TestWriter_FilesBeyondFourGigabytes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes the checksum of five gigabytes")
 	}

@@ -540,7 +540,7 @@ func TestWorker_EndsMessagesThatAreNone(t *testing.T) {
 	s.same(t, must(t, q, s.manifest, nil))
 }
 
-func TestPasswordsAreNotShown(t *testing.T) {
+func TestPasswords_AreNotShown(t *testing.T) {
 	for in, want := range map[string]string{
 		"nats://a:b@c:1,nats://d": "nats://c:1,nats://d", "tls://tok@en@h": "tls://h", "h:4222": "h:4222", "u:p@h": "h",
 	} {

@@ -38,4 +38,4 @@ func (h halves) Rescale(ctx context.Context, dst io.WriterAt, src io.ReaderAt, j
 	return tallies[0], nil
 }
 
-func TestTwoHalvesPassTheSuite(t *testing.T) { tensortest.Backend(t, halves{}) }
+func TestSuite_BackendOfTwoHalves(t *testing.T) { tensortest.Backend(t, halves{}) }

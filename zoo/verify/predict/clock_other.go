@@ -6,5 +6,5 @@ import "time"
 
 var origin = time.Now()
 
-// clock is the time on the wall, where the system has no processor time of threads that is simply told.
+// clock is wall time: there is no simple way to get a thread's processor time on this system.
 func clock() time.Duration { return time.Since(origin) }

@@ -26,7 +26,7 @@ var opening sync.Mutex
 func load(path string) (*engine, error) {
 	opening.Lock()
 	defer opening.Unlock()
-	path, err := filepath.Abs(path) // a bare name is something that the dynamic linker looks for
+	path, err := filepath.Abs(path) // the dynamic linker searches for a bare name
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoLibrary, err)
 	}
@@ -114,7 +114,8 @@ func compare(ctx context.Context, c Comparison) (outcome.Check, error) {
 	return check, nil
 }
 
-// deafening is the answer to a one-ulp jitter, relative to the output's largest value, above which a difference says nothing.
+// deafening is the response to a one-ulp jitter, relative to the output's largest value, above which a difference has no
+// meaning.
 const deafening = 1e-2
 
 // pair are an original and its folded model, open, with the taps of the original.
@@ -182,11 +183,11 @@ func (p pair) repeats(ctx context.Context, inputs, want []value) error {
 	return nil
 }
 
-// parameterJitters are how many inputs the copy with moved parameters runs on at most.
+// parameterJitters bounds the inputs on which the copy with jittered parameters runs.
 const parameterJitters = 4
 
-// parameterJitter is the original's largest answer to a jitter of the parameters that were folded, alone and with jitters of
-// the inputs beside it; it stops where the answer, of which noise is known already, explains a difference.
+// parameterJitter is the original's largest response to a jitter of the folded parameters, alone and together with jitters
+// of the inputs. It stops as soon as the response, which is at least noise, explains the difference.
 func (p pair) parameterJitter(ctx context.Context, seed uint64, inputs, want []value, difference, noise float64) (float64, error) {
 	path, err := p.Jittered()
 	if err != nil {

@@ -19,9 +19,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// TestEvaluatorAgreesWithONNXRuntimeOnRandomGraphs holds the evaluator, which the planner's constants and the algebra check
+// TestEvaluator_AgreesWithONNXRuntimeOnRandomGraphs holds the evaluator, which the planner's constants and the algebra check
 // share, against a program that shares nothing with it. ZOOFOLD_GRAPHS is how many graphs there are, else 1000.
-func TestEvaluatorAgreesWithONNXRuntimeOnRandomGraphs(t *testing.T) {
+func TestEvaluator_AgreesWithONNXRuntimeOnRandomGraphs(t *testing.T) {
 	inProcess(t)
 	count := uint64(1000)
 	if text := os.Getenv("ZOOFOLD_GRAPHS"); text != "" {

@@ -11,26 +11,27 @@ import (
 	"strings"
 )
 
-// ErrNoLibrary says that ONNX Runtime's library was not found, or that what was found is none.
+// ErrNoLibrary says that ONNX Runtime's library was not found, or that the file found is another library.
 var ErrNoLibrary = errors.New("no ONNX Runtime library found")
 
 // ErrNotBuilt says that the program cannot load a library at all.
 var ErrNotBuilt = errors.New("not in this build, which was made without cgo")
 
-// ErrNamed says that the library that somebody named cannot be used. To go on without it would prove less than was asked for.
+// ErrNamed says that the library that the user named cannot be used. To continue without it would prove less than was asked
+// for.
 var ErrNamed = errors.New("the ONNX Runtime library that was named cannot be used")
 
-// What names a library, and the name that stands for none.
+// The flag and the variable that name a library, and the name that means none.
 const (
 	Flag     = "-onnxruntime"
 	Variable = "ONNXRUNTIME_LIB"
 	None     = "none"
 )
 
-// Library is a file that is ONNX Runtime's library by its name, or because somebody says so.
+// Library is a file that is taken for ONNX Runtime's library, by its file name or because the user named it.
 type Library struct {
-	Path  string // absolute: to the dynamic linker, a bare name is something to look for
-	Named string // by Flag or by Variable; "" where it was looked for
+	Path  string // absolute: the dynamic linker would search for a bare name
+	Named string // Flag or Variable, which named it; "" if it was searched for
 }
 
 // unusable is the error where the library cannot be used.
@@ -41,7 +42,7 @@ func (l Library) unusable(why string) error {
 	return fmt.Errorf("%w: %s: %s: name another file, or %s for no predictions", ErrNamed, l.Named, why, None)
 }
 
-// versioned is how file names end that have a version in them.
+// versioned matches file names with a version.
 var versioned = regexp.MustCompile(`^libonnxruntime\.(?:so\.(\d+\.\d+(?:\.\d+)*)|(\d+\.\d+(?:\.\d+)*)\.dylib)$`)
 
 // version is what the file's name says, its links followed; "" where it does not. Nothing is loaded.
@@ -56,7 +57,7 @@ func (l Library) version() string {
 	return ""
 }
 
-// String says of the library what is known before it is loaded.
+// String describes the library before it is loaded.
 func (l Library) String() string {
 	if v := l.version(); v != "" {
 		return fmt.Sprintf("ONNX Runtime %s (%s)", v, l.Path)
@@ -80,7 +81,7 @@ func Find(given string) (Library, error) {
 		program, err = filepath.EvalSymlinks(program)
 	}
 	if err != nil {
-		program = "" // the other places are there still
+		program = "" // search the other places
 	}
 	if path := first(places(program, string(filepath.Separator))); path != "" {
 		return Library{Path: path}, nil
@@ -88,7 +89,7 @@ func Find(given string) (Library, error) {
 	return Library{}, fmt.Errorf("%w: set %s or use %s; pip's onnxruntime has one", ErrNoLibrary, Variable, Flag)
 }
 
-// named is the file that somebody named, relative to the working directory or not.
+// named is the library that the user named, with an absolute path.
 func (l Library) named() (Library, error) {
 	if l.Path == None {
 		return Library{}, fmt.Errorf("%w: %s says to look for none", ErrNoLibrary, l.Named)
@@ -110,7 +111,7 @@ func (l Library) named() (Library, error) {
 	return l, nil
 }
 
-// first is the first file that the patterns match, of several in one place the one with the last name; "" if there is none.
+// first is the first file that a pattern matches; of several matches of one pattern the last by name; "" if there is none.
 func first(patterns []string) string {
 	for _, pattern := range patterns {
 		matches, _ := filepath.Glob(pattern) // the patterns are well-formed
@@ -124,10 +125,9 @@ func first(patterns []string) string {
 	return ""
 }
 
-// places are patterns of where the library may be, the nearest first: beside the program, in the user's Python environments,
-// in Debian's packages, in the system's folders below the root. All are absolute: what a folder's owner puts into it must
-// not run because somebody works there, so that relative values of variables, which mean the working directory, are left
-// out.
+// places are patterns of where the library may be, the nearest first: beside the program, in the user's Python
+// environments, in Debian's packages, in the system's folders below the root. All are absolute: a library in the working
+// directory must not be loaded because the user happens to work there. So relative values of variables are left out.
 func places(program, root string) (list []string) {
 	name := map[string]string{"linux": "libonnxruntime.so*", "darwin": "libonnxruntime*.dylib", "windows": "onnxruntime.dll"}[runtime.GOOS]
 	if name == "" {
@@ -163,7 +163,7 @@ func places(program, root string) (list []string) {
 	return list
 }
 
-// literal is a pattern that matches a path alone, whatever is in its name.
+// literal is a pattern that matches only that path.
 func literal(path string) string {
 	if runtime.GOOS == "windows" { // whose patterns have no escapes
 		return path

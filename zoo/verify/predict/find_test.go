@@ -25,7 +25,7 @@ const (
 	capi       = "site-packages/onnxruntime/capi/" + anyVersion
 )
 
-func TestLibrariesAreLookedForFromTheProgramToTheSystem(t *testing.T) {
+func TestFind_SearchesFromTheProgramToTheSystem(t *testing.T) {
 	root := t.TempDir()
 	odd := filepath.Join(root, "a [strange] *name")
 	for _, name := range []string{"VIRTUAL_ENV", "CONDA_PREFIX", "HOME"} {
@@ -51,7 +51,7 @@ func TestLibrariesAreLookedForFromTheProgramToTheSystem(t *testing.T) {
 	}
 }
 
-func TestNothingIsLookedForInTheWorkingDirectory(t *testing.T) {
+func TestFind_IgnoresTheWorkingDirectory(t *testing.T) {
 	here := t.TempDir()
 	t.Chdir(here)
 	for _, path := range []string{
@@ -78,7 +78,7 @@ func TestNothingIsLookedForInTheWorkingDirectory(t *testing.T) {
 	}
 }
 
-func TestALibraryThatSomebodyNamedIsThatFile(t *testing.T) {
+func TestFind_NamedLibraryIsThatFile(t *testing.T) {
 	here := t.TempDir()
 	t.Chdir(here)
 	there, err := os.Getwd()
@@ -96,7 +96,7 @@ func TestALibraryThatSomebodyNamedIsThatFile(t *testing.T) {
 	}
 }
 
-func TestALibraryThatSomebodyNamedHasToBeThere(t *testing.T) {
+func TestFind_NamedLibraryHasToExist(t *testing.T) {
 	folder := t.TempDir()
 	missing := filepath.Join(folder, "missing.so")
 	for path, why := range map[string]string{missing: missing + ": no such file", folder: folder + " is a folder"} {
@@ -109,7 +109,7 @@ func TestALibraryThatSomebodyNamedHasToBeThere(t *testing.T) {
 	}
 }
 
-func TestNoneIsNoLibrary(t *testing.T) {
+func TestFind_NoneIsNoLibrary(t *testing.T) {
 	put(t, t.TempDir(), None)
 	t.Setenv(Variable, None)
 	for given, by := range map[string]string{"": Variable, None: Flag} {
@@ -119,7 +119,7 @@ func TestNoneIsNoLibrary(t *testing.T) {
 	}
 }
 
-func TestVersionsAreReadFromNames(t *testing.T) {
+func TestFind_ReadsVersionsFromNames(t *testing.T) {
 	folder := t.TempDir()
 	whole := put(t, folder, anyVersion)
 	short, shortest := filepath.Join(folder, "libonnxruntime.so.1"), filepath.Join(folder, "libonnxruntime.so")

@@ -13,18 +13,18 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// What bounds a measurement.
+// Bounds of a measurement.
 const (
 	mostPairs   = 20              // of runs
-	fewestPairs = 3               // whatever the time
+	fewestPairs = 3               // however long they take
 	budget      = 2 * time.Second // after which no more than fewestPairs are begun
-	slowest     = time.Second     // for a first run: slower models are not measured
+	slowest     = time.Second     // of a first run: slower models are not measured
 )
 
 // usual are for latency: the sizes that users are likely to have come first.
 var usual = extents{single(320, 224, 64, 128, 160, 513, 576, 512, 256, 384, 640, 32, 2, 1), 1 << 22}
 
-// measure is how long both models take for a prediction. What keeps it from measuring is in the result.
+// measure measures the latency of both models. An error is the Note of the result.
 func measure(ctx context.Context, original, folded string) *outcome.Latency {
 	l, err := latency(ctx, original, folded)
 	if err != nil {
@@ -66,14 +66,14 @@ func latency(ctx context.Context, original, folded string) (*outcome.Latency, er
 		destroy(results)
 		return took, err
 	}
-	if _, err := once(b); err != nil { // as warm as the original
+	if _, err := once(b); err != nil { // warm-up, as for the original
 		return nil, err
 	}
 	var before, after []time.Duration
 	for k := 0; k < mostPairs && (k < fewestPairs || time.Since(started) < budget); k++ {
 		pair, took := [2]*session{a, b}, [2]time.Duration{}
 		for j := range pair {
-			who := (j + k) % 2 // they take turns in going first
+			who := (j + k) % 2 // they alternate in going first
 			if took[who], err = once(pair[who]); err != nil {
 				return nil, err
 			}
@@ -91,7 +91,7 @@ func summary(before, after []time.Duration) *outcome.Latency {
 	x, y, ratios := make([]float64, n), make([]float64, n), make([]float64, n)
 	for k := range before {
 		x[k], y[k] = before[k].Seconds(), after[k].Seconds()
-		ratios[k] = y[k] / max(x[k], 1e-9) // clocks have steps
+		ratios[k] = y[k] / max(x[k], 1e-9) // a clock may show 0
 	}
 	return &outcome.Latency{
 		Before: quantile(x, 0.5), After: quantile(y, 0.5), Pairs: n,
@@ -99,7 +99,7 @@ func summary(before, after []time.Duration) *outcome.Latency {
 	}
 }
 
-// quantile is the value below which that share of a list lies, interpolated between neighbours.
+// quantile is the quantile of a list, interpolated between neighbours.
 func quantile(list []float64, share float64) float64 {
 	sorted := slices.Sorted(slices.Values(list))
 	at := share * float64(len(sorted)-1)
@@ -110,7 +110,7 @@ func quantile(list []float64, share float64) float64 {
 	return sorted[k] + (at-float64(k))*(sorted[k+1]-sorted[k])
 }
 
-// shapes says what a prediction was made of: "x[1,3,320,320]".
+// shapes names the inputs of a prediction with their shapes: "x[1,3,320,320]".
 func shapes(inputs []value, names []string) string {
 	var parts []string
 	for k, v := range inputs {

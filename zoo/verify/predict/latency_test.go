@@ -12,7 +12,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestLatencyIsMeasuredWhereItIsAskedFor(t *testing.T) {
+func TestLatency_IsMeasuredOnRequest(t *testing.T) {
 	e := inProcess(t)
 	for _, d := range []tensor.DType{tensor.Float32, tensor.Float16} {
 		a, _ := file(t, d, "Identity", nil)
@@ -29,7 +29,7 @@ func TestLatencyIsMeasuredWhereItIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestLatencyThatCannotBeMeasuredSaysWhy(t *testing.T) {
+func TestLatency_ThatCannotBeMeasuredSaysWhy(t *testing.T) {
 	e := inProcess(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	b, _ := file(t, tensor.Float32, "Identity", func(w []float64) { w[5] += 0.25 })
@@ -46,7 +46,7 @@ func TestLatencyThatCannotBeMeasuredSaysWhy(t *testing.T) {
 	}
 }
 
-func TestMediansOfPairsIgnoreAnOutlier(t *testing.T) {
+func TestLatency_MediansOfPairsIgnoreAnOutlier(t *testing.T) {
 	ms := func(list ...int) (out []time.Duration) {
 		for _, x := range list {
 			out = append(out, time.Duration(x)*time.Millisecond)

@@ -14,7 +14,7 @@ type Comparison struct {
 	Tolerance        float64 // largest difference relative to an output's largest value; 0: the jitter rule
 	Unit             float64 // unit roundoff of the narrowest type that was folded; 0: float32's
 	Taps             []Tap
-	Unnamed          bool // inputs and outputs belong together by their number, whatever they are called
+	Unnamed          bool // inputs and outputs are matched by index, not by name
 	Latency          bool // measure it too, if both predict the same
 	Gate             bool // measure it a second time if the folded model seems slower than Slower says; the lesser ratio counts
 
@@ -25,7 +25,7 @@ type Comparison struct {
 	at func(at, *outcome.Check) // hears what is turned to, and the result so far where there is one; it may be nil
 }
 
-// absolute is the comparison with all its paths absolute: a worker works in another folder.
+// absolute is the comparison with absolute paths: a worker has another working directory.
 func (c Comparison) absolute() (Comparison, error) {
 	for _, path := range []*string{&c.Original, &c.Folded} {
 		abs, err := filepath.Abs(*path)
@@ -46,18 +46,18 @@ func (c Comparison) absolute() (Comparison, error) {
 	return c, nil
 }
 
-// turn says what is done next.
+// turn reports the next step.
 func (c Comparison) turn(to at, sofar *outcome.Check) {
 	if c.at != nil {
 		c.at(to, sofar)
 	}
 }
 
-// Tap is an inner value that is compared beside the outputs, by its names in both models: what goes into a saturating
-// activation says more than what comes out of it.
+// Tap is an inner value that is compared in addition to the outputs, by its names in both models: the input of a saturating
+// activation shows differences that its output hides.
 type Tap struct{ Original, Folded string }
 
-// limit is the largest difference that passes, given the model's answer to a jitter.
+// limit is the largest difference that passes, given the model's response to a jitter.
 func (c Comparison) limit(jitter float64) float64 {
 	if c.Tolerance > 0 {
 		return c.Tolerance
@@ -65,11 +65,11 @@ func (c Comparison) limit(jitter float64) float64 {
 	return outcome.Limit(jitter, c.Unit)
 }
 
-// Slower is the ratio of latencies, after to before, above which a folded model is slower than its original: what is below
-// is within what two measurements of one model differ by.
+// Slower is the ratio of latencies, after to before, above which a folded model is slower than its original: smaller ratios
+// are within the noise of measuring one model twice.
 const Slower = 1.03
 
-// Version is the comparison's: raised where it finds what it did not find before.
+// Version is the version of the comparison: raise it when the comparison finds more than before.
 const Version = 3
 
 // seeds are those of the inputs: each model runs on several.

@@ -67,7 +67,7 @@ func write(t *testing.T, b []byte) (path string) {
 	return path
 }
 
-func TestEqualModelsPassAndOthersDoNot(t *testing.T) {
+func TestPredict_EqualModelsPassAndOthersDoNot(t *testing.T) {
 	e := inProcess(t)
 	for _, d := range []tensor.DType{tensor.Float32, tensor.Float64, tensor.Float16} {
 		a, _ := file(t, d, "Identity", nil)
@@ -85,7 +85,7 @@ func TestEqualModelsPassAndOthersDoNot(t *testing.T) {
 	}
 }
 
-func TestWhatASigmoidHidesIsSeenBeforeIt(t *testing.T) {
+func TestPredict_SeesBeforeASigmoidWhatItHides(t *testing.T) {
 	e := inProcess(t)
 	faint := func(w []float64) {
 		for k := range w {
@@ -103,7 +103,7 @@ func TestWhatASigmoidHidesIsSeenBeforeIt(t *testing.T) {
 	}
 }
 
-func TestAModelThatDoesNotRunIsNotRun(t *testing.T) {
+func TestPredict_ModelThatTheEngineRefusesIsNotRun(t *testing.T) {
 	e := inProcess(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	odd, _ := file(t, tensor.Float32, "NoSuchOperator", nil)
@@ -120,7 +120,7 @@ func TestAModelThatDoesNotRunIsNotRun(t *testing.T) {
 	}
 }
 
-func TestDecisionsChangeOnlyWithinTheNoise(t *testing.T) {
+func TestPredict_DecisionsChangeOnlyWithinTheNoise(t *testing.T) {
 	row := func(x ...float64) []value { return []value{{tensor.Float32, []int64{1, int64(len(x))}, x}} }
 	for _, test := range []struct {
 		name    string
@@ -139,7 +139,7 @@ func TestDecisionsChangeOnlyWithinTheNoise(t *testing.T) {
 	}
 }
 
-func TestNumbersThatAreNotFiniteHaveToBeSoInBoth(t *testing.T) {
+func TestPredict_NonFiniteNumbersAgree(t *testing.T) {
 	v := func(x float64) []value { return []value{{tensor.Float32, []int64{1}, []float64{x}}} }
 	inf, nan := math.Inf(1), math.NaN()
 	for _, test := range []struct {
@@ -154,7 +154,7 @@ func TestNumbersThatAreNotFiniteHaveToBeSoInBoth(t *testing.T) {
 
 // Padding that follows the size of the input, and padding that was worked out for an even size, are one thing at even sizes
 // alone.
-func TestFreeSizesAreTriedOddAndInBatches(t *testing.T) {
+func TestPredict_TriesFreeSizesOddAndInBatches(t *testing.T) {
 	e := inProcess(t)
 	convolution := func(free int64, attrs ...any) string {
 		b := modeltest.New(1)
@@ -206,7 +206,7 @@ func TestCompare_ModelsThatDrawRandomNumbersAreNotRun(t *testing.T) {
 
 // Where the original itself answers a one-ulp jitter with noise, a difference that is no larger says nothing: that is no
 // check that was passed.
-func TestPredictionsThatAreNoiseAreNotMeaningful(t *testing.T) {
+func TestPredict_NoiseIsNotMeaningful(t *testing.T) {
 	e := inProcess(t)
 	b := modeltest.New(1)
 	x := b.Op("Gemm", []*model.Value{b.Input(4, 8), b.Weight(8, 4)})

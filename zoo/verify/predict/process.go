@@ -21,8 +21,8 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Processes are ONNX Runtime in processes of its own: a model that crashes it, on which it never ends, or for which it takes
-// more memory than there is, takes no other model with it. They may be used by several goroutines at once.
+// Processes runs ONNX Runtime in worker processes: a model on which it crashes, never ends or runs out of memory does not
+// affect other models. They may be used by several goroutines at once.
 type Processes struct {
 	program, name string
 	library       Library
@@ -34,11 +34,11 @@ type Processes struct {
 // ServeArgument is the first argument of a program that is started as a worker; the library's path is the second.
 const ServeArgument = "serve-predictions"
 
-// startLimit is for a worker's start, in which it loads the library.
+// startLimit bounds the start of a worker, in which it loads the library.
 const startLimit = time.Minute
 
-// Start starts the first worker, which loads the library. The program is what to run: one that calls Serve where its first
-// argument is ServeArgument. ErrNamed is in the error's chain where somebody named a library that cannot be loaded.
+// Start starts the first worker, which loads the library. program is the executable to run, one that calls Serve if its
+// first argument is ServeArgument. ErrNamed is in the error's chain if the user named a library that cannot be loaded.
 func Start(program string, library Library) (*Processes, error) {
 	p := &Processes{library: library}
 	var err error
@@ -60,18 +60,18 @@ func Start(program string, library Library) (*Processes, error) {
 // Name is the engine's.
 func (p *Processes) Name() string { return p.name }
 
-// Close ends the workers. None may be at work.
+// Close ends the workers. No Compare may be running.
 func (p *Processes) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.idle {
 		_ = w.in.Close()
-		_ = w.cmd.Wait() // it has nothing more to say
+		_ = w.cmd.Wait() // its exit status does not matter
 	}
 	p.idle = nil
 }
 
-// Compare is engine.Compare in a worker. Where the original crashes ONNX Runtime the check is not run; where only the folded
+// Compare is engine.Compare in a worker. If the original crashes ONNX Runtime, the check is not run; if only the folded
 // model does, it has failed.
 func (p *Processes) Compare(ctx context.Context, c Comparison) outcome.Check {
 	c, err := c.absolute()
@@ -93,8 +93,7 @@ func (p *Processes) Compare(ctx context.Context, c Comparison) outcome.Check {
 	return verdict(ctx, last, w.end())
 }
 
-// verdict is the result of a comparison whose worker has died of something. What runs out of memory says nothing of a
-// model, whichever of both was at work.
+// verdict is the result of a comparison whose worker died. Running out of memory is no verdict on either model.
 func verdict(ctx context.Context, last message, d death) outcome.Check {
 	switch {
 	case ctx.Err() != nil:
@@ -107,7 +106,7 @@ func verdict(ctx context.Context, last message, d death) outcome.Check {
 		return *last.Check
 	case d.memory:
 		return outcome.Check{Status: outcome.NotRun, Note: outOfMemory}
-	case d.killed: // no model does that
+	case d.killed: // something outside killed the worker
 		return outcome.Check{Status: outcome.NotRun, Note: "ONNX Runtime was killed, as it is where memory runs out"}
 	case last.At == atFolded:
 		return failed("the folded model crashes ONNX Runtime where the original does not: %s", d.why)
@@ -115,7 +114,7 @@ func verdict(ctx context.Context, last message, d death) outcome.Check {
 	return outcome.Check{Status: outcome.NotRun, Note: "the original crashes ONNX Runtime: " + d.why}
 }
 
-// worker is one that has nothing to do.
+// worker is an idle worker, or a new one.
 func (p *Processes) worker() (*worker, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,21 +126,22 @@ func (p *Processes) worker() (*worker, error) {
 	return p.start()
 }
 
-// message is what workers and their owner tell each other. Both are one program: gob's format is theirs alone.
+// message is the protocol between a worker and its owner. Both are the same program, so that gob's encoding needs no
+// versions.
 type message struct {
 	Name, Refusal string // worker, first: the engine's name, or why there is none
 
 	Comparison *Comparison // owner: what to compare
 	Jitters    bool        // owner: it has a Jittered
 
-	At    at             // worker: what it turns to
-	Check *outcome.Check // worker: the result; with atLatency what it is so far
+	At    at             // worker: its next step
+	Check *outcome.Check // worker: the result; with atLatency the result so far
 
 	Jitter      bool   // worker: it wants a jittered copy
 	Path, Error string // owner: where the copy is, or why there is none
 }
 
-// at is what a worker is doing. What crashes then is to blame.
+// at is the step that a worker is in: it says which model was running when it crashed.
 type at string
 
 const (
@@ -190,7 +190,7 @@ func (p *Processes) start() (*worker, error) {
 	return w, nil
 }
 
-// unloaded is the error where a worker has died of loading the library.
+// unloaded is the error for a worker that died while it loaded the library.
 func (p *Processes) unloaded(d death, inTime bool) error {
 	switch {
 	case !inTime:
@@ -201,7 +201,7 @@ func (p *Processes) unloaded(d death, inTime bool) error {
 	return p.library.unusable(fmt.Sprintf("%s crashes the process that loads it: %s", p.library.Path, d.why))
 }
 
-// refused is the error where a worker says why it cannot load the library.
+// refused is the error for a worker that reports why it cannot load the library.
 func (p *Processes) refused(why string) error {
 	if exhausted(why) {
 		return p.tooLarge(why)
@@ -209,16 +209,17 @@ func (p *Processes) refused(why string) error {
 	return p.library.unusable(why)
 }
 
-// tooLarge is the error where memory ran out, which is no fault of a library, whoever named it.
+// tooLarge is the error for want of memory while the library is loaded: that is not the library's fault.
 func (p *Processes) tooLarge(why string) error {
 	return fmt.Errorf("%w: %s takes more memory to load than there is: %s", ErrNoLibrary, p.library.Path, why)
 }
 
-// elsewhere is where workers work: what is in the folder where somebody calls the program is nothing that they should find.
+// elsewhere is the working directory of workers, so that they find nothing in the directory from which the program is
+// started.
 const elsewhere = "/"
 
-// environment is a worker's: without what has the dynamic linker load other code into it, and without those of its search
-// paths that mean the working directory, as relative and empty ones do.
+// environment is a worker's environment: without variables that make the dynamic linker load other code, and without
+// relative and empty elements of its search paths, which mean the working directory.
 func environment(all []string) (list []string) {
 	for _, setting := range all {
 		name, value, _ := strings.Cut(setting, "=")
@@ -237,7 +238,8 @@ func environment(all []string) (list []string) {
 	return list
 }
 
-// compare has the worker compare. last is what it said last, its At the latest; an error says that it is gone.
+// compare sends the comparison to the worker. last is its last message, with the latest At; an error says that the worker
+// ended.
 func (w *worker) compare(c Comparison) (last message, err error) {
 	if err := w.send.Encode(message{Comparison: &c, Jitters: c.Jittered != nil}); err != nil {
 		return last, err
@@ -267,14 +269,14 @@ func (w *worker) compare(c Comparison) (last message, err error) {
 
 func (w *worker) kill() { _ = w.cmd.Process.Kill() } // it may have ended
 
-// death is what a worker died of.
+// death is the cause of a worker's end.
 type death struct {
 	why    string
 	killed bool // by something else
-	memory bool // for want of it, as it says itself
+	memory bool // it reported that memory ran out
 }
 
-// end ends the worker, and says of what it had died.
+// end kills the worker if it still runs, and returns the cause of its end.
 func (w *worker) end() (d death) {
 	_ = w.in.Close()
 	gone := time.AfterFunc(time.Second, w.kill)
@@ -301,10 +303,10 @@ func (w *worker) end() (d death) {
 // signalName is how Go's runtime reports a signal in foreign code.
 var signalName = regexp.MustCompile(`SIG[A-Z]+: [a-z ]*[a-z]`)
 
-// outOfMemory is what is said of a comparison for which memory did not suffice.
+// outOfMemory is the note of a comparison for which memory did not suffice.
 const outOfMemory = "ONNX Runtime ran out of memory"
 
-// exhausted says whether a text is how C++, ONNX Runtime or Go's runtime says that memory ran out.
+// exhausted says whether a text is a message of C++, ONNX Runtime or Go's runtime that memory ran out.
 func exhausted(text string) bool { return wantOfMemory.MatchString(text) }
 
 var wantOfMemory = regexp.MustCompile(`\bstd::bad_alloc\b|\bbad allocation\b|Failed to allocate memory for requested buffer|` +
@@ -319,10 +321,9 @@ func (h *head) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Serve is a worker: it loads the library and compares what it is asked to until its standard input ends, which ends the
-// process, whatever it is doing.
+// Serve is a worker: it loads the library and answers requests. The end of its standard input ends the process at once.
 func Serve(library string, in io.Reader, out io.Writer) {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM)                    // its owner decides; both get what a terminal or a service manager sends
+	signal.Ignore(os.Interrupt, syscall.SIGTERM)                    // its owner decides: a terminal or service manager signals both
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) // on Linux a worker is killed first when memory runs out
 	w := &server{requests: make(chan message), send: gob.NewEncoder(out)}
 	go func() {
@@ -358,7 +359,7 @@ type server struct {
 	send     *gob.Encoder
 }
 
-// say tells the owner. Without an owner the process has no purpose.
+// say sends a message to the owner. The process ends if that fails, since the owner is gone.
 func (s *server) say(m message) {
 	if s.send.Encode(m) != nil {
 		os.Exit(0)

@@ -82,7 +82,7 @@ func maximum(t *testing.T, omitted bool) string {
 	return write(t, out.Bytes())
 }
 
-func TestAModelThatCrashesTheEngineTakesNoOtherWithIt(t *testing.T) {
+func TestWorker_CrashFailsItsModelAlone(t *testing.T) {
 	p := processes(t)
 	bad, good, ctx := maximum(t, true), maximum(t, false), context.Background()
 	for range 2 {
@@ -100,7 +100,7 @@ func TestAModelThatCrashesTheEngineTakesNoOtherWithIt(t *testing.T) {
 	}
 }
 
-func TestWhatAWorkersDeathSays(t *testing.T) {
+func TestWorker_ErrorsSayHowItDied(t *testing.T) {
 	passed := &outcome.Check{Status: outcome.Passed, Compared: 3}
 	for _, test := range []struct {
 		name   string
@@ -129,7 +129,7 @@ func TestWhatAWorkersDeathSays(t *testing.T) {
 	}
 }
 
-func TestAKilledWorkerIsNoVerdict(t *testing.T) {
+func TestWorker_KilledIsNoVerdict(t *testing.T) {
 	p := started(t, "hanging")
 	p.idle[0].kill()
 	if c := p.Compare(context.Background(), Comparison{}); c.Status != outcome.NotRun || !strings.HasPrefix(c.Note, "ONNX Runtime was killed") {
@@ -137,7 +137,7 @@ func TestAKilledWorkerIsNoVerdict(t *testing.T) {
 	}
 }
 
-func TestProcessesAnswerAsTheEngineDoes(t *testing.T) {
+func TestWorker_AnswersAsTheEngineDoes(t *testing.T) {
 	p, e := processes(t), inProcess(t)
 	a, _ := file(t, tensor.Float32, "Identity", nil)
 	b, _ := file(t, tensor.Float32, "Identity", func(w []float64) { w[5] += 0.25 })
@@ -161,7 +161,7 @@ func TestProcessesAnswerAsTheEngineDoes(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatHangsEndsWithTheContext(t *testing.T) {
+func TestWorker_ThatHangsEndsWithTheContext(t *testing.T) {
 	p := started(t, "hanging")
 	ctx, cancel := context.WithCancel(context.Background())
 	w := p.idle[0]
@@ -174,7 +174,7 @@ func TestAWorkerThatHangsEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestALibraryThatCrashesIsNone(t *testing.T) {
+func TestLibrary_ThatCrashesIsNone(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestALibraryThatCrashesIsNone(t *testing.T) {
 	}
 }
 
-func TestALibraryThatSomebodyNamedHasToLoad(t *testing.T) {
+func TestLibrary_ThatIsNamedHasToLoad(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func TestALibraryThatSomebodyNamedHasToLoad(t *testing.T) {
 	}
 }
 
-func TestAWorkerInheritsNothingFromTheWorkingDirectory(t *testing.T) {
+func TestWorker_InheritsNothingFromTheWorkingDirectory(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("LD_LIBRARY_PATH", ":/usr/lib:lib:./lib;/opt/lib:")
 	t.Setenv("LD_PRELOAD", "libhostile.so")
@@ -229,7 +229,7 @@ func TestAWorkerInheritsNothingFromTheWorkingDirectory(t *testing.T) {
 	}
 }
 
-func TestSearchPathsOfAWorkerAreAbsolute(t *testing.T) {
+func TestWorker_SearchPathsAreAbsolute(t *testing.T) {
 	for setting, want := range map[string]string{
 		"LD_LIBRARY_PATH=": "", "LD_LIBRARY_PATH=:": "", "LD_LIBRARY_PATH=lib": "", "LD_LIBRARY_PATH=$ORIGIN/lib": "",
 		"LD_LIBRARY_PATH=/a": "LD_LIBRARY_PATH=/a", "LD_LIBRARY_PATH=/a;;b:/c": "LD_LIBRARY_PATH=/a:/c", "DYLD_LIBRARY_PATH=.:/a": "DYLD_LIBRARY_PATH=/a",
@@ -241,7 +241,7 @@ func TestSearchPathsOfAWorkerAreAbsolute(t *testing.T) {
 	}
 }
 
-func TestRelativePathsAreThoseOfTheOwner(t *testing.T) {
+func TestWorker_RelativePathsAreThoseOfTheOwner(t *testing.T) {
 	path := library(t)
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -261,14 +261,14 @@ func TestRelativePathsAreThoseOfTheOwner(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatRunsOutOfMemoryIsNoVerdict(t *testing.T) {
+func TestWorker_OutOfMemoryIsNoVerdict(t *testing.T) {
 	p := started(t, "exhausting")
 	if c := p.Compare(context.Background(), Comparison{}); c.Status != outcome.NotRun || c.Note != outOfMemory {
 		t.Errorf("%+v", c)
 	}
 }
 
-func TestErrorsForWantOfMemoryAreNoVerdict(t *testing.T) {
+func TestWorker_MemoryErrorsAreNoVerdict(t *testing.T) {
 	if c, err := foldedFails("it does not run", errors.New("Load model from a.onnx failed:std::bad_alloc")); err == nil {
 		t.Errorf("the folded model has failed: %+v", c)
 	}
@@ -298,7 +298,7 @@ func TestErrorsForWantOfMemoryAreNoVerdict(t *testing.T) {
 	}
 }
 
-func TestAWorkerEndsWithItsOwner(t *testing.T) {
+func TestWorker_EndsWithItsOwner(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -20,17 +20,17 @@ import (
 // session is a model that ONNX Runtime has loaded.
 type session struct {
 	inputs, outputs []ort.InputOutputInfo
-	asked           []string // the outputs that are computed: the model's own, or what they were cast to, and the taps
-	labels          []string // what messages call them
+	asked           []string // the outputs that are computed: the model's own, or casts of them, and the taps
+	labels          []string // their names in messages
 	session         *ort.DynamicAdvancedSession
 }
 
-// level is how much ONNX Runtime changes a graph before it runs it.
+// level is ONNX Runtime's level of graph optimisation.
 type level = ort.GraphOptimizationLevel
 
 const (
-	asWritten  level = ort.GraphOptimizationLevelDisableAll // for comparisons: what is in the file is what runs
-	production level = ort.GraphOptimizationLevelEnableAll  // for latency: what users have
+	asWritten  level = ort.GraphOptimizationLevelDisableAll // for comparisons: the graph runs as it is in the file
+	production level = ort.GraphOptimizationLevelEnableAll  // for latency: as users run it
 )
 
 // open loads a model. taps are inner values that are computed beside the outputs.
@@ -64,7 +64,7 @@ func open(path string, taps []string, optimize level) (*session, error) {
 	return s, err
 }
 
-// ask decides what is computed, and is the outputs that the model lacks for that.
+// ask decides which outputs are computed, and returns the casts that have to be added to the model.
 func (s *session) ask(taps []string) (casts []cast) {
 	for k, x := range s.outputs {
 		name := x.Name
@@ -92,7 +92,7 @@ func names(list []ort.InputOutputInfo) []string {
 	return out
 }
 
-// differs says what callers would notice: names, unless they do not matter, order and types of inputs and outputs.
+// differs says how two models differ for callers: in the names (unless unnamed), order or types of inputs and outputs.
 func (s *session) differs(o *session, unnamed bool) string {
 	for _, side := range []struct {
 		what string
@@ -111,16 +111,16 @@ func (s *session) differs(o *session, unnamed bool) string {
 	return ""
 }
 
-// trial is what free axes of a model's inputs are tried with: a first axis is the batch.
+// trial is a choice for the free axes of a model's inputs: batch for a first axis, size for others.
 type trial struct{ size, batch int64 }
 
-// extents are tried for the free axes of a model's inputs.
+// extents are the choices that are tried for the free axes of a model's inputs.
 type extents struct {
 	trials []trial // in this order
 	most   int64   // elements of one input
 }
 
-// small are for comparisons: any size shows a difference, a small one soonest.
+// small are for comparisons: any size shows a difference, and a small one is fastest.
 var small = extents{single(2, 64, 224, 128, 320, 256, 160, 384, 640, 513, 512, 576, 32, 1), 1 << 27}
 
 // single are trials with a batch of 1.
@@ -131,8 +131,8 @@ func single(sizes ...int64) (list []trial) {
 	return list
 }
 
-// other are trials unlike one that runs, the most unlike first, and that one last: what a model does at an odd size or with a
-// batch of several says whether folding relied on a size that its file declares and its inputs do not imply.
+// other are further trials after t, which runs, the most different first, and t last: an odd size or a larger batch shows
+// whether folding relied on a size that the file declares and the inputs do not imply.
 func (e extents) other(t trial) extents {
 	odd := t.size + 1 + t.size%2
 	e.trials = nil
@@ -144,7 +144,7 @@ func (e extents) other(t trial) extents {
 	return e
 }
 
-// try finds extents of free axes with which the model runs, and is the inputs and what it outputs.
+// try finds extents of free axes with which the model runs, and returns its inputs and outputs.
 func (s *session) try(ctx context.Context, seed uint64, e extents) (inputs, outputs []value, with trial, err error) {
 	for _, x := range s.inputs {
 		if x.OrtValueType != ort.ONNXTypeTensor || tensor.DType(x.DataType) == tensor.String || tensor.DType(x.DataType).Size() == 0 {
@@ -200,7 +200,7 @@ func (s *session) draw(with trial, seed uint64, most int64) (inputs []value, fre
 				v.data[k] = v.dtype.Round(rng.NormFloat64())
 			case v.dtype == tensor.Bool:
 				v.data[k] = float64(seed % 2)
-			case x.Name == "sr": // a sampling rate, as speech models have it
+			case x.Name == "sr": // the sampling rate of a speech model
 				v.data[k] = 16000
 			default:
 				v.data[k] = float64(rng.IntN(2))
@@ -233,8 +233,8 @@ func (s *session) run(ctx context.Context, inputs []value) (out []value, err err
 	return out, nil
 }
 
-// execute is the part of a prediction that is ONNX Runtime's, and the time that it took by the clock. The results have to be
-// destroyed, also after an error.
+// execute is ONNX Runtime's part of a prediction; took is its time by clock. The results have to be destroyed, also after
+// an error.
 func (s *session) execute(ctx context.Context, in []ort.Value) (results []ort.Value, took time.Duration, err error) {
 	options, err := ort.NewRunOptions()
 	if err != nil {
@@ -251,7 +251,7 @@ func (s *session) execute(ctx context.Context, in []ort.Value) (results []ort.Va
 		}
 	})
 	results = make([]ort.Value, len(s.asked))
-	runtime.LockOSThread() // all of it happens on this thread, which the clock may be of
+	runtime.LockOSThread() // ONNX Runtime works on this thread, whose time clock measures
 	started := clock()
 	err = s.session.RunWithOptions(in, results, options)
 	took = clock() - started
@@ -314,7 +314,7 @@ func feed(v value) (ort.Value, error) {
 	return ort.NewCustomDataTensor(ort.NewShape(v.shape...), raw, ort.TensorElementDataType(v.dtype))
 }
 
-// read is what an output holds.
+// read copies an output.
 func read(r ort.Value) (value, error) {
 	v := value{shape: r.GetShape()}
 	switch t := r.(type) {

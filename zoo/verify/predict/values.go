@@ -42,10 +42,10 @@ type difference struct {
 	output   string
 	element  int
 	compared int64
-	note     string // what no tolerance covers
+	note     string // a difference that no tolerance allows
 }
 
-// gap compares outputs. Numbers that are not finite have to be so in both.
+// gap compares outputs. A NaN or infinity has to be the same in both.
 func gap(labels []string, want, got []value) (d difference) {
 	for k, a := range want {
 		b := got[k]
@@ -82,8 +82,8 @@ func (v value) top() (top float64) {
 	return top
 }
 
-// decide compares which element of the last axis is the largest, row by row. A decision that is taken otherwise by a
-// margin, relative to the output's largest value, above the limit is worth a failure; one within it is noise.
+// decide compares, row by row, which element of the last axis is the largest. A different decision is a failure if its
+// margin, relative to the output's largest value, exceeds the limit; else it is noise.
 func decide(want, got []value, limit float64) (decisions, flipped int64, worst string) {
 	for k, a := range want {
 		b := got[k]
@@ -120,7 +120,7 @@ func argMax(x []float64) (at int) {
 	return at
 }
 
-// over is a check whose figures stay in the report although it failed.
+// over is a failed check that keeps its figures.
 func over(c outcome.Check, text string, args ...any) outcome.Check {
 	c.Status, c.Note = outcome.Mismatch, fmt.Sprintf(text, args...)
 	return c
@@ -128,8 +128,7 @@ func over(c outcome.Check, text string, args ...any) outcome.Check {
 
 func failed(text string, args ...any) outcome.Check { return over(outcome.Check{}, text, args...) }
 
-// foldedFails is the result where the folded model has an error and the original has none. Memory that runs out is no fault
-// of a model.
+// foldedFails is the result if only the folded model has an error: failed, or not run if memory ran out.
 func foldedFails(what string, err error) (outcome.Check, error) {
 	if exhausted(err.Error()) {
 		return outcome.Check{}, err

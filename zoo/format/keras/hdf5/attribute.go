@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// attributes reads those in the header, and those that it says are in a heap.
+// attributes reads the attributes in the header, and those in the heap that the header refers to.
 func (f *file) attributes(messages []message) (Attributes, error) {
 	var list Attributes
 	for _, m := range messages {

@@ -85,7 +85,7 @@ func (f *file) btree2(at int64, kind byte, each func(record *cursor) error) erro
 	return t.node(root, records, depth)
 }
 
-// sizes computes how many bytes numbers of records have: as many as the largest number needs that a node could hold.
+// sizes computes the widths of the fields that hold numbers of records: as many bytes as the largest possible number needs.
 func (t *tree2) sizes(depth int) {
 	const frame = 10 // signature, version, kind, checksum
 	most := max(0, t.nodeSize-frame) / t.recordSize

@@ -30,7 +30,7 @@ func lookup3(p []byte) uint32 {
 	return b
 }
 
-// mix stirs three words; each step is the same with the words in other places.
+// mix is lookup3's mix of three words: each round is the same with the words exchanged.
 func mix(a, b, c uint32) (uint32, uint32, uint32) {
 	for _, r := range [...]int{4, 6, 8, 16, 19, 4} {
 		a -= c

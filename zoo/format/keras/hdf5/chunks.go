@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// filter is one step of what was done to a chunk when it was written (IV.A.2.l).
+// filter is one step of the filter pipeline of chunks (IV.A.2.l).
 type filter struct {
 	id     uint16
 	values []uint32
@@ -197,7 +197,7 @@ func (x *chunked) load(slab int64) error {
 // place copies what a chunk has of the array into the decoded slab, line by line along the last axis.
 func (x *chunked) place(b []byte, k chunk, rows int64) {
 	rank := len(x.box)
-	limit := make([]int64, rank) // what of the box is within the array
+	limit := make([]int64, rank) // the part of the box within the array
 	for i := range limit {
 		limit[i] = min(x.box[i], x.shape[i]-k.from[i])
 	}
@@ -273,7 +273,7 @@ func (x *chunked) read(k chunk) ([]byte, error) {
 // unshuffle puts the bytes of elements together: they were stored as all first bytes, then all second ones, and so on.
 func unshuffle(b []byte, size int) []byte {
 	count := len(b) / size
-	out := slices.Clone(b) // what is no whole element stays at the end
+	out := slices.Clone(b) // an incomplete element stays at the end
 	for k := range count {
 		for i := range size {
 			out[k*size+i] = b[i*count+k]

@@ -8,8 +8,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-// Floats are the dataset's elements as numbers of a floating-point type, little endian, converted as NumPy converts them: to
-// the nearest one, to infinity what is too large. It is false where the dataset holds no floating-point numbers.
+// Floats are the dataset's elements as numbers of a floating-point type, little endian, converted as NumPy converts them:
+// to the nearest one, to infinity what is too large. The result is false if the dataset does not hold floating-point
+// numbers.
 func (d *Dataset) Floats(as tensor.DType) (io.ReaderAt, bool) {
 	from, bigEndian := d.Type.number()
 	switch {
@@ -21,7 +22,7 @@ func (d *Dataset) Floats(as tensor.DType) (io.ReaderAt, bool) {
 	return &floats{d.Data, d.Type, from, bigEndian, as}, true
 }
 
-// floats are the elements of a dataset as numbers of another type, or in another order of bytes.
+// floats are the elements of a dataset as numbers of another type or byte order.
 type floats struct {
 	data      io.ReaderAt
 	typ       Type
@@ -55,8 +56,7 @@ func (f *floats) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// converted are elements of one type as such of another; big says in which order of bytes the first ones, and the second
-// ones, are.
+// converted are elements of the type from as elements of the type as; big and asBig say which are big endian.
 func converted(raw []byte, from tensor.DType, big bool, as tensor.DType, asBig bool) ([]byte, error) {
 	raw = slices.Clone(raw)
 	if big {
@@ -89,7 +89,8 @@ func (t Type) Holds(d tensor.DType) bool {
 	return own == d || own == tensor.Float64 && d.Float() || own == tensor.Float32 && (d == tensor.Float16 || d == tensor.BFloat16)
 }
 
-// Writer writes little-endian elements of a floating-point type, which the type has to hold, as elements of the type.
+// Writer is an io.WriterAt for little-endian elements of the type from, which it converts to elements of t and writes to w;
+// t has to hold from.
 func (t Type) Writer(w io.WriterAt, from tensor.DType) io.WriterAt {
 	if own, bigEndian := t.number(); own != from || bigEndian {
 		return &writer{w, from, own, bigEndian}

@@ -17,7 +17,7 @@ func big(d tensor.DType) Type {
 	return Type{string(b)}
 }
 
-func TestFloatsOfAnotherTypeOrOrderOfBytes(t *testing.T) {
+func TestConvert_FloatsOfOtherTypesAndByteOrders(t *testing.T) {
 	values := make([]float64, 3*maxConverted/2+5)
 	for k := range values {
 		values[k] = float64(k%2049-1024) / 8 // a half holds these

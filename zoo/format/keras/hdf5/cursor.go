@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// cursor reads numbers off some bytes of the file, one after the other. Where too few are left it answers zeros, and err
-// says so at the end.
+// cursor reads numbers from a stretch of the file, one after the other. Behind its end it reads zeros, and err says so
+// afterwards.
 type cursor struct {
 	b     []byte
 	at    int64 // where b lies in the file
@@ -19,7 +19,7 @@ func (c *cursor) pos() int64 { return c.at + int64(c.off) }
 
 func (c *cursor) left() int { return len(c.b) - c.off }
 
-// err is what went wrong in reading that thing, or nil.
+// err is the first error of reading what, or nil.
 func (c *cursor) err(what string) error {
 	if c.wrong != nil {
 		return fmt.Errorf("%s: %w", what, c.wrong)

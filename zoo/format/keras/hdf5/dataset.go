@@ -151,7 +151,7 @@ func (f *file) inflated(at, n int64) error {
 	return nil
 }
 
-// unwritten are the elements of a dataset that nobody wrote: size bytes of its fill value.
+// unwritten are the elements of a dataset that were never written: size bytes of its fill value.
 type unwritten struct {
 	value []byte
 	size  int64
@@ -169,7 +169,7 @@ func (u *unwritten) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// repeat fills p with what stands at offset off of a pattern that goes on and on.
+// repeat fills p with an endlessly repeated pattern from offset off on.
 func repeat(p, pattern []byte, off int64) {
 	at := int(off % int64(len(pattern)))
 	for k := range p {

@@ -40,7 +40,7 @@ var numbers = map[tensor.DType]Type{
 	tensor.Uint64:   {"\x10\x00\x00\x00\x08\x00\x00\x00\x00\x00\x40\x00"},
 }
 
-// dtypes is numbers the other way.
+// dtypes is the inverse of numbers.
 var dtypes = func() map[Type]tensor.DType {
 	m := map[Type]tensor.DType{}
 	for d, t := range numbers {
@@ -88,7 +88,7 @@ func (t Type) DType() tensor.DType { return dtypes[t] }
 // the dataset's attribute "dtype".
 func (t Type) opaque() bool { return t.class() == classOpaque }
 
-// number is DType, with numbers of either byte order, and those that an enumeration stands for.
+// number is DType for numbers of either byte order, and for the numbers of an enumeration.
 func (t Type) number() (d tensor.DType, bigEndian bool) {
 	switch t.class() {
 	case classEnum:

@@ -14,12 +14,12 @@ const (
 	maxRank     = 32       // HDF5's own
 	maxMessages = 1 << 16  // of one object
 	maxMetadata = 64 << 20 // bytes read of everything but the elements of datasets
-	minRead     = 64       // what the least read counts, for the memory that comes with it
+	minRead     = 64       // the least that a read counts for, since it allocates memory
 	maxSlab     = 64 << 20 // bytes of a row of chunks, which is decoded at once
 	maxInflate  = 1 << 11  // bytes of elements for each byte of the file; deflate reaches 1032
 )
 
-// undefined is the address of what is not there.
+// undefined is the address of an absent structure.
 const undefined = -1
 
 const signature = "\x89HDF\r\n\x1a\n"
@@ -28,7 +28,7 @@ const signature = "\x89HDF\r\n\x1a\n"
 type file struct {
 	r     io.ReaderAt
 	size  int64
-	left  int64            // of what may be read: well-formed metadata are read about once, whatever refers to them
+	left  int64            // bytes of metadata that may still be read: in a well-formed file each is read about once
 	known map[int64]Object // by the address of the header; nil while the object is being read
 	heaps map[int64]map[uint32]span
 }

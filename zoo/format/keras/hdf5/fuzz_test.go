@@ -174,7 +174,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { check(t, signed(data)) })
 }
 
-func TestEveryByteMayBeWrong(t *testing.T) {
+func TestOpen_AnyByteMayBeWrong(t *testing.T) {
 	for name, data := range seeds(t) {
 		t.Run(name, func(t *testing.T) {
 			step := 1 + len(data)/500 // the longer ones in part; fuzzing does the rest
@@ -195,7 +195,7 @@ func TestEveryByteMayBeWrong(t *testing.T) {
 	}
 }
 
-func TestEveryTruncationIsNoticed(t *testing.T) {
+func TestOpen_NoticesEveryTruncation(t *testing.T) {
 	for name, data := range seeds(t) {
 		for n := range data {
 			if _, err := hdf5.Open(bytes.NewReader(data[:n]), int64(n)); !errors.Is(err, format.ErrCorrupt) {
@@ -205,7 +205,7 @@ func TestEveryTruncationIsNoticed(t *testing.T) {
 	}
 }
 
-func TestSeedsAreWhatH5pySaysTheyAre(t *testing.T) {
+func TestSeeds_AgreeWithH5py(t *testing.T) {
 	for _, path := range files(t, "testdata/seeds") {
 		root := open(t, path)
 		same(t, path, dump(t, root), read(t, path+".txt"))
@@ -213,7 +213,7 @@ func TestSeedsAreWhatH5pySaysTheyAre(t *testing.T) {
 	}
 }
 
-func TestAttributesComeInTheOrderInWhichTheyWereMade(t *testing.T) {
+func TestAttributes_ComeInOrderOfCreation(t *testing.T) {
 	for name, want := range map[string]string{
 		"old":     "enum",
 		"new":     "a0 a1 a2 a3 a4 a5 a6 a7 a8 enum huge", // by name: the file does not know better
@@ -229,7 +229,7 @@ func TestAttributesComeInTheOrderInWhichTheyWereMade(t *testing.T) {
 	}
 }
 
-func TestChecksumsAreChecked(t *testing.T) {
+func TestOpen_ChecksChecksums(t *testing.T) {
 	data := []byte(read(t, "testdata/seeds/new.h5"))
 	for letters, unread := range map[string]int{"\x89HDF": 20, "OHDR": 14, "OCHK": 14, "FRHP": 10, "FHDB": 13, "BTHD": 14, "BTLF": 7} {
 		wrong := bytes.Clone(data)

@@ -6,7 +6,7 @@ type link struct {
 	at   int64
 }
 
-// links reads a group's links, in whichever way the group keeps them.
+// links reads a group's links, in any of the forms in which a group stores them.
 func (f *file) links(messages []message) ([]link, error) {
 	var list []link
 	for _, m := range messages {

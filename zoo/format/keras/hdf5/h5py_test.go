@@ -215,7 +215,7 @@ func files(t *testing.T, folder string) []string {
 	return paths
 }
 
-func TestReadsWhatH5pyWritesAndH5pyReadsItWrittenAgain(t *testing.T) {
+func TestH5py_RoundTrip(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	h5py(t, "write", from)
 	var written []string
@@ -262,7 +262,7 @@ func TestReadsWhatH5pyWritesAndH5pyReadsItWrittenAgain(t *testing.T) {
 	})
 }
 
-func TestH5pyEditsWhatWasWritten(t *testing.T) {
+func TestH5py_EditsWrittenFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "made.h5")
 	write(t, path, sample())
 	h5py(t, "edit", path)
@@ -270,7 +270,7 @@ func TestH5pyEditsWhatWasWritten(t *testing.T) {
 	same(t, "edited", dump(t, open(t, path)), read(t, path+".txt"))
 }
 
-func TestRefusesWhatItDoesNotKnowAndSaysSo(t *testing.T) {
+func TestH5py_UnknownFeaturesAreRefusedByName(t *testing.T) {
 	folder := t.TempDir()
 	h5py(t, "refused", folder)
 	for name, want := range map[string]string{
@@ -299,7 +299,7 @@ func TestRefusesWhatItDoesNotKnowAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestRealKerasFileIsTheSameAfterItWasWrittenAgain(t *testing.T) {
+func TestH5py_PublishedKerasFileIsTheSameRewritten(t *testing.T) {
 	path := oracle.Shared(t, "models/keras/fer2013_mini_XCEPTION.hdf5")
 	folder := t.TempDir()
 	copied, again := filepath.Join(folder, "original.h5"), filepath.Join(folder, "again.h5")

@@ -2,11 +2,11 @@
 // that have attributes. Open reads the tree whole, as plain data to be edited; the elements of datasets stay in the file.
 // Write writes a tree in the layout that every reader knows: superblock 0, symbol tables, contiguous datasets.
 //
-// Read are superblocks 0 to 3; object headers 1 and 2; groups as symbol tables, as link messages and in fractal heaps;
-// attributes in headers and in fractal heaps; datasets that are compact, contiguous, or chunked in a version 1 B-tree
-// through the filters deflate, shuffle and fletcher32. Element types are numbers, booleans and other enumerations, text
-// of fixed and of variable length, bit fields and opaque bytes. What else HDF5 knows (compound and reference types, soft
-// and external links, shared messages, newer chunk indexes, other filters) is refused with an error that names it.
+// It reads superblocks 0 to 3 and object headers 1 and 2. Groups may be symbol tables, link messages or in fractal heaps;
+// attributes may be in headers or in fractal heaps. Datasets may be compact, contiguous, or chunked in a version 1 B-tree
+// with the filters deflate, shuffle and fletcher32. Element types are numbers, booleans and other enumerations, text of
+// fixed and of variable length, bit fields and opaque bytes. Other features of HDF5 (compound and reference types, soft and
+// external links, shared messages, newer chunk indexes, other filters) are refused with an error that names them.
 //
 // Roman numbers in comments are sections of the HDF5 File Format Specification, version 3.0.
 //
@@ -104,8 +104,8 @@ func validName(name string) bool {
 	return name != "" && name != "." && !strings.ContainsAny(name, "/\x00")
 }
 
-// Bytes is the number of bytes of the dataset's elements; that of references where text has variable length. It is -1
-// where the shape is not one.
+// Bytes is the number of bytes of the dataset's elements; that of references where text has variable length. It is −1 if
+// the shape is invalid.
 func (d *Dataset) Bytes() int64 { return byteSize(d.Type, d.Shape, d.Null) }
 
 // copyBuffer is what Copy reads at a time.

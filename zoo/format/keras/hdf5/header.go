@@ -21,7 +21,7 @@ const (
 // Flags of messages.
 const (
 	flagShared   = 0x02 // the message lies elsewhere
-	flagRequired = 0x80 // who does not know the message must not read the object
+	flagRequired = 0x80 // a reader that does not know the message must not read the object
 )
 
 // message is one message of an object header.
@@ -31,7 +31,7 @@ type message struct {
 	*cursor
 }
 
-// header reads the messages of the object header at that address (IV.A.1), but for those that only say where others are.
+// header reads the messages of the object header at that address (IV.A.1), and follows continuation messages.
 func (f *file) header(at int64) ([]message, error) {
 	c, err := f.block(at, min(minRead, max(f.size-at, 0)))
 	if err != nil {

@@ -1,7 +1,7 @@
 package hdf5
 
-// referenceSize is the size of what stands for an element of variable length: its length, and where it lies in the global
-// heap.
+// referenceSize is the size of the reference that an element of variable length is stored as: its length, and its place in
+// the global heap.
 const referenceSize = 16
 
 // strings reads the texts that references stand for.

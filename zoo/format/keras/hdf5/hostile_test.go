@@ -59,7 +59,7 @@ func version1(data []byte) []byte {
 	return data
 }
 
-func TestFilesThatAreOthersAreRefused(t *testing.T) {
+func TestOpen_RefusesFilesOfOtherFormats(t *testing.T) {
 	file := func(room int64) []byte {
 		e := newEncoder()
 		e.reserve(room)
@@ -103,7 +103,7 @@ func TestFilesThatAreOthersAreRefused(t *testing.T) {
 	}
 }
 
-func TestNamesThatOverlapAreBounded(t *testing.T) {
+func TestHostile_OverlappingNamesAreBounded(t *testing.T) {
 	e := newEncoder()
 	const length, links = 1 << 20, 60000 // 60 GB of names in 3 MB
 	heap, _ := e.localHeap([]string{strings.Repeat("x", length)})
@@ -118,7 +118,7 @@ func TestNamesThatOverlapAreBounded(t *testing.T) {
 	refusedWithin(t, e.rooted(t, tree, heap), 200<<20, format.ErrLimit)
 }
 
-func TestTreesThatShareNodesAreBounded(t *testing.T) {
+func TestHostile_SharedTreeNodesAreBounded(t *testing.T) {
 	e := newEncoder()
 	heap, _ := e.localHeap(nil)
 	node := e.append([]byte("SNOD\x01\x00\x00\x00"))
@@ -132,7 +132,7 @@ func TestTreesThatShareNodesAreBounded(t *testing.T) {
 	refusedWithin(t, e.rooted(t, node, heap), 3<<20, format.ErrLimit)
 }
 
-func TestTreesThatContainThemselvesAreRefused(t *testing.T) {
+func TestHostile_CyclicTreesAreRefused(t *testing.T) {
 	e := newEncoder()
 	heap, _ := e.localHeap(nil)
 	node := e.treeLevel([]child{{at: 1}}, 1)[0].at
@@ -156,7 +156,7 @@ func TestHostile_SharedTextsTakeBoundedMemory(t *testing.T) {
 	refusedWithin(t, e.oneDataset(t, variableText, []int64{count}, layout), 200<<20, format.ErrLimit)
 }
 
-func TestTextLongerThanItsPlaceIsRefused(t *testing.T) {
+func TestHostile_TextBeyondItsHeapIsRefused(t *testing.T) {
 	e := newEncoder()
 	var m encoded
 	for _, s := range []string{"a", "b"} {
@@ -225,7 +225,7 @@ func chunkedLayout(tree int64, box ...uint32) encoded {
 	return m
 }
 
-func TestChunksThatCannotBeAreRefused(t *testing.T) {
+func TestHostile_ImpossibleChunksAreRefused(t *testing.T) {
 	type key struct {
 		size    uint32
 		corner  [2]uint64
@@ -268,7 +268,7 @@ func TestChunksThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-func TestElementsThatAreNotThereAreRefused(t *testing.T) {
+func TestHostile_AbsentElementsAreRefused(t *testing.T) {
 	layout := func(class byte, numbers ...uint64) encoded {
 		var m encoded
 		m.u8(3, class)

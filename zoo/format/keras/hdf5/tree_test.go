@@ -6,7 +6,7 @@ import (
 )
 
 // The library finds links through the keys of B-trees, which the reader does not need.
-func TestTreesOfLinksHaveTheirKeysAndNeighbours(t *testing.T) {
+func TestTree_LinksHaveKeysAndNeighbours(t *testing.T) {
 	for _, links := range []int{0, 1, 8, 9, 256, 257, 8192, 8193, 10000} {
 		e := newEncoder()
 		names := make([]string, links)

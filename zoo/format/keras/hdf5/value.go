@@ -73,8 +73,8 @@ func (v Value) Text() (string, bool) {
 	return list[0], true
 }
 
-// Texts are the elements of text of either kind, without what fills fixed lengths up. An array without elements is an
-// empty list whatever its type, since numpy makes empty lists float64.
+// Texts are the elements of text of fixed or variable length, without padding. An array without elements is an empty list
+// whatever its type, since numpy makes empty lists float64.
 func (v Value) Texts() ([]string, bool) {
 	switch {
 	case v.Null:

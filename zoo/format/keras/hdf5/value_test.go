@@ -14,7 +14,7 @@ func padded(padding byte, size int) Type {
 	return Type{string(b)}
 }
 
-func TestTextsOfEveryKind(t *testing.T) {
+func TestTexts_OfEveryKind(t *testing.T) {
 	for name, c := range map[string]struct {
 		value Value
 		want  []string
@@ -41,7 +41,7 @@ func TestTextsOfEveryKind(t *testing.T) {
 	}
 }
 
-func TestWithTextsKeepsTheKind(t *testing.T) {
+func TestWithTexts_KeepsTheKind(t *testing.T) {
 	for name, c := range map[string]struct {
 		value Value
 		list  []string
@@ -67,7 +67,7 @@ func TestWithTextsKeepsTheKind(t *testing.T) {
 	}
 }
 
-func TestNumbersOfEveryType(t *testing.T) {
+func TestNumbers_OfEveryType(t *testing.T) {
 	boolean := Type{"\x18\x02\x00\x00\x01\x00\x00\x00" + TypeOf(tensor.Int8).message + "FALSE\x00\x00\x00TRUE\x00\x00\x00\x00\x00\x01"}
 	big := []byte(TypeOf(tensor.Int16).message)
 	big[1] |= 1
@@ -112,14 +112,14 @@ func TestTypeOf_IsTheInverseOfDType(t *testing.T) {
 	}
 }
 
-func TestOpaqueTypesAreNoNumbers(t *testing.T) {
+func TestNumbers_OpaqueTypesAreRefused(t *testing.T) {
 	opaque := Type{"\x15\x00\x00\x00\x02\x00\x00\x00"}
 	if !opaque.opaque() || opaque.Size() != 2 || opaque.DType() != tensor.Undefined || TypeOf(tensor.BFloat16).opaque() {
 		t.Errorf("%v of %d bytes, %v", opaque, opaque.Size(), opaque.DType())
 	}
 }
 
-func TestAttributesKeepTheirOrder(t *testing.T) {
+func TestAttributes_KeepTheirOrder(t *testing.T) {
 	var a Attributes
 	for _, name := range []string{"b", "a", "c"} {
 		a.Set(name, Text(name))

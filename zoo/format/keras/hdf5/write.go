@@ -18,8 +18,8 @@ const (
 )
 
 // Write writes a tree as an HDF5 file from offset 0 of w on, and says how many bytes that are. First come all groups,
-// headers, attributes and texts, made in memory; then the Data of each dataset, in the order of names, for which content
-// is called with the part of the file that they have: it has to write Bytes bytes from offset 0 on. No content stands for
+// headers, attributes and texts, made in memory, then the Data of each dataset, in the order of names. To write a dataset,
+// content is called with its part of the file: it has to write Bytes bytes from offset 0 on. A nil content stands for
 // Dataset.Copy. What is written is determined by the tree. All datasets become contiguous and get a fixed shape; times and
 // comments are not kept.
 func Write(w io.WriterAt, root *Group, content func(d *Dataset, w io.WriterAt) error) (int64, error) {
@@ -53,7 +53,7 @@ func Write(w io.WriterAt, root *Group, content func(d *Dataset, w io.WriterAt) e
 // aligned is the next place for a structure.
 func aligned(n int64) int64 { return n + -n&7 }
 
-// symbol is what a link needs to know of the object it names.
+// symbol is what a link stores about the object that it names.
 type symbol struct {
 	header     int64
 	tree, heap int64 // of a group

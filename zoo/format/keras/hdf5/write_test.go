@@ -18,7 +18,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-func TestWhatIsWrittenReadsBackEqual(t *testing.T) {
+func TestWrite_ReadsBackEqual(t *testing.T) {
 	deep := &hdf5.Group{}
 	if err := deep.Set(strings.Repeat("level/", 60)+"end", &hdf5.Group{}); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestHardLinks_NameOneObject(t *testing.T) {
 	}
 }
 
-func TestTreesAreEdited(t *testing.T) {
+func TestWrite_EditedTree(t *testing.T) {
 	data := written(t, sample())
 	root, err := hdf5.Open(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -94,7 +94,7 @@ func TestTreesAreEdited(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
+func TestWrite_RefusesWhatTheFormatCannotHold(t *testing.T) {
 	float := hdf5.TypeOf(tensor.Float32)
 	cycle := &hdf5.Group{Links: map[string]hdf5.Object{}}
 	cycle.Links["self"] = &hdf5.Group{Links: map[string]hdf5.Object{"up": cycle}}
@@ -138,7 +138,7 @@ func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
 	}
 }
 
-func TestErrorsOfContentAndOfTheFileArePassedOn(t *testing.T) {
+func TestWrite_ReturnsErrorsOfContentAndFile(t *testing.T) {
 	broken := errors.New("broken")
 	_, err := hdf5.Write(&memory{}, small(), func(*hdf5.Dataset, io.WriterAt) error { return broken })
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "/d: ") {
@@ -162,7 +162,7 @@ type failing struct{}
 
 func (failing) ReadAt([]byte, int64) (int, error) { return 0, errFailing }
 
-func TestElementsAreStreamed(t *testing.T) {
+func TestWrite_StreamsElements(t *testing.T) {
 	const gigabyte = 1 << 30
 	root := &hdf5.Group{}
 	for k, size := range []int64{3, 5 * gigabyte, 1} {
@@ -199,7 +199,7 @@ func TestElementsAreStreamed(t *testing.T) {
 	}
 }
 
-func TestContiguousElementsLieInThePackageTheyCameIn(t *testing.T) {
+func TestElements_ContiguousAreLocatedInTheArchive(t *testing.T) {
 	var archive bytes.Buffer
 	z := zip.NewWriter(&archive)
 	member, err := z.CreateHeader(&zip.FileHeader{Name: "model.weights.h5", Method: zip.Store})
@@ -232,7 +232,7 @@ func TestContiguousElementsLieInThePackageTheyCameIn(t *testing.T) {
 	}
 }
 
-func TestChunksAreReadByManyAtOnce(t *testing.T) {
+func TestReadAt_ChunksAreReadConcurrently(t *testing.T) {
 	for _, path := range files(t, "testdata/seeds") {
 		d := open(t, path).Get("all").(*hdf5.Dataset)
 		want := elements(t, path, d)
@@ -278,7 +278,7 @@ func (f *flaky) ReadAt(p []byte, off int64) (int, error) {
 	return f.ReaderAt.ReadAt(p, off)
 }
 
-func TestAChunkThatCouldNotBeReadLeavesNoTrace(t *testing.T) {
+func TestReadAt_FailedChunkIsNotCached(t *testing.T) {
 	data := read(t, "testdata/seeds/old.h5")
 	r := &flaky{ReaderAt: strings.NewReader(data)}
 	root, err := hdf5.Open(r, int64(len(data)))

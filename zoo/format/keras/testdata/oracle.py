@@ -459,6 +459,14 @@ def operators():
 
 
 @case(h5=False)
+def items():
+    x = i = image(9, 8, 3)
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x)[:, 1:-1, ::2])
+    y = L.Conv2D(3, 1)(L.BatchNormalization()(x[..., 1:3]))
+    return keras.Model(i, [y, L.Dense(2)(x[:, 0, -1]), x[:, :, None, ..., 0], x[..., :] + 0.0])
+
+
+@case(h5=False)
 def hard_sigmoid_of_operators():  # as MobileNetV3 has it
     x = i = image(9, 11, 6)
     x = L.BatchNormalization()(L.Conv2D(6, 3)(x))
@@ -926,6 +934,72 @@ def keras1(folder):
         print(json.dumps({"Name": name}), flush=True)
 
 
+def lambda_model():
+    x = i = image(10, 9, 3)
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(x) * 2.0 + 1.0)
+    x = L.ReLU()(1.0 - x)
+    x = L.Conv2D(4, 3, use_bias=False)(x) / np.array([1.0, -2.0, 3.0, 4.0], "float32")
+    x = keras.ops.relu(-x)[:, 1:, :-1]
+    y = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(x)) + x
+    y = keras.ops.subtract(L.Conv2D(3, 1)(y), np.array([[[0.5, 0.25, -1.0]]], "float32")) * 0.5
+    return keras.Model(i, (L.Dense(4)(L.Flatten()(y)) * 3 - 1) * keras.ops.sigmoid(L.Dense(4)(y[:, 0, -1])))
+
+
+FUNCTIONS = {"Add": "__operators__.add", "Subtract": "math.subtract", "Multiply": "math.multiply", "TrueDivide": "math.truediv",
+             "Negative": "math.negative", "Relu": "nn.relu", "Sigmoid": "math.sigmoid", "GetItem": "__operators__.getitem"}
+
+
+def lambdas(folder):
+    """A model whose operators are layers TFOpLambda and SlicingOpLambda, as Keras 2 writes them, and its twin in Keras 3."""
+    import h5py
+
+    for sub in ("models", "twins"):
+        os.makedirs(os.path.join(folder, sub), exist_ok=True)
+    model = lambda_model()
+    randomise(model, 5)
+    model.save(os.path.join(folder, "twins", "lambdas.keras"))
+
+    def said(v):
+        if hasattr(v, "_keras_history"):
+            h = v._keras_history
+            return [h.operation.name, h.node_index, h.tensor_index]
+        if isinstance(v, slice):
+            return {"start": v.start, "stop": v.stop, "step": v.step}
+        if isinstance(v, (list, tuple)):
+            return [said(x) for x in v]
+        return v.tolist() if isinstance(v, np.ndarray) else v
+
+    listed = []
+    for op in model.operations:
+        kind = type(op).__name__
+        if isinstance(op, L.Layer):
+            tree = {"class_name": kind, "config": op.get_config()}
+            node = [said(t) + [{}] for t in op._inbound_nodes[0].input_tensors]
+        else:
+            tree = {"class_name": "SlicingOpLambda" if kind == "GetItem" else "TFOpLambda",
+                    "config": {"name": op.name, "trainable": True, "dtype": "float32", "function": FUNCTIONS[kind]}}
+            first, *rest = op._inbound_nodes[0].arguments.args
+            more = {} if kind == "GetItem" else {"name": None}
+            if rest:
+                more["slice_spec" if kind == "GetItem" else "y"] = said(rest[0])
+            node = said(first) + [more] if hasattr(first, "_keras_history") else ["_CONSTANT_VALUE", -1, said(first), more]
+        listed.append(dict(tree, name=op.name, inbound_nodes=[node] if node else []))
+    config = {"class_name": "Functional", "config": {"name": "model", "trainable": True, "layers": listed,
+              "input_layers": [said(model.inputs[0])], "output_layers": [said(model.outputs[0])]}}
+    with h5py.File(os.path.join(folder, "models", "lambdas.h5"), "w") as f:
+        f.attrs["keras_version"], f.attrs["backend"] = b"2.15.0", b"tensorflow"
+        f.attrs["model_config"] = json.dumps(config).encode()
+        group = f.create_group("model_weights")
+        group.attrs["layer_names"] = [op.name.encode() for op in model.operations]
+        for op in model.operations:
+            own = group.create_group(op.name)
+            weights = op.weights if isinstance(op, L.Layer) else []
+            own.attrs["weight_names"] = [(op.name + "/" + w.name + ":0").encode() for w in weights]
+            for w in weights:
+                own.create_dataset(op.name + "/" + w.name + ":0", data=np.array(w))
+    print(json.dumps({"Name": "lambdas"}), flush=True)
+
+
 def twins(folder, names):
     import onnxruntime as ort
 
@@ -1002,6 +1076,8 @@ if __name__ == "__main__":
         make(folder, names)
     elif command == "keras1":
         keras1(folder)
+    elif command == "lambdas":
+        lambdas(folder)
     elif command == "twins":
         twins(folder, names)
     elif command == "yolo":

@@ -72,7 +72,7 @@ func (d *decoder) text(n uint64) (string, error) {
 		return "", fmt.Errorf("a string of %d bytes: %w", n, ErrLimit)
 	}
 	var b strings.Builder
-	if _, err := io.CopyN(&b, d.r, int64(n)); err != nil { // memory grows with what is there, not with what is claimed
+	if _, err := io.CopyN(&b, d.r, int64(n)); err != nil { // memory grows with the bytes that are read, not with the claimed length
 		return "", err
 	}
 	return b.String(), d.count(int(n))
@@ -117,7 +117,7 @@ func (d *decoder) push(v Value) error {
 	return nil
 }
 
-// floor is the lowest place of the stack that may be taken.
+// floor is the lowest index of the stack that may be popped.
 func (d *decoder) floor() int {
 	if len(d.marks) == 0 {
 		return 0
@@ -178,7 +178,7 @@ func (d *decoder) run() (Value, error) {
 	}
 }
 
-// pushed is a value that was read, or the error of reading it.
+// pushed pushes a value that was read, or returns the error of reading it.
 func (d *decoder) pushed(v Value, err error) error {
 	if err != nil {
 		return err
@@ -296,7 +296,7 @@ func (d *decoder) numeral(code byte) (Value, error) {
 	return small(n), nil
 }
 
-// maxDigits bounds numbers in text: the time to read one grows with more than its length.
+// maxDigits bounds numbers in text: the time to parse one grows faster than its length.
 const maxDigits = 4096
 
 // small is a number as an int64 where that holds it.
@@ -386,7 +386,7 @@ func (d *decoder) dict(code byte) error {
 	return d.pushed(&Dict{items}, err)
 }
 
-// added are values that go into the one below them: the last few, or all behind the mark.
+// added pops the values that are added to the container below them: the last n, or all behind the mark.
 func (d *decoder) added(few bool, n int) (values []Value, to Value, err error) {
 	if few {
 		values, err = d.last(n)
@@ -435,7 +435,7 @@ func (d *decoder) setItems(code byte) error {
 	return nil
 }
 
-// remember keeps the top of the stack under a number, or puts there what was kept.
+// remember stores the top of the stack in the memo, or pushes a value from the memo.
 func (d *decoder) remember(code byte) error {
 	var n uint64
 	var err error

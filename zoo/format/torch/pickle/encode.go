@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Encode writes a value as a pickle of protocol 2. Objects that are one in the value are one when it is read again.
+// Encode writes a value as a pickle of protocol 2. Shared objects are shared when it is read again.
 func Encode(v Value) ([]byte, error) {
 	e := &encoder{memo: map[Value]uint32{}}
 	e.code(0x80, 2)
@@ -35,7 +35,7 @@ func (e *encoder) values(list []Value, depth int) error {
 	return nil
 }
 
-// keep remembers the value that was written last.
+// keep stores the value that was written last in the memo.
 func (e *encoder) keep(v Value) {
 	n := uint32(len(e.memo))
 	e.memo[v] = n
@@ -47,7 +47,7 @@ func (e *encoder) keep(v Value) {
 	e.uint32(n)
 }
 
-// kept writes that a value is one that was written before, if it was.
+// kept writes a reference to the memo if the value was written before, and says so.
 func (e *encoder) kept(v Value) bool {
 	n, ok := e.memo[v]
 	switch {
@@ -140,7 +140,8 @@ func (e *encoder) global(g Global) error {
 	return nil
 }
 
-// object writes what may hold itself: it is kept before what it holds is written, where Python makes it first.
+// object writes a value that may contain itself: it is stored in the memo before its contents, in the order in which Python
+// constructs it.
 func (e *encoder) object(v Value, depth int) error {
 	if e.kept(v) {
 		return nil

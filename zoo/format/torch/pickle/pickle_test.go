@@ -22,7 +22,7 @@ var written = map[string]string{
 	"4": "\x80\x04\x95>\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x01a\x94]\x94(K\x01J\xfe\xff\xff\xffG@\x0c\x00\x00\x00\x00\x00\x00N\x88e\x8c\x01b\x94\x8c\x01x\x94C\x01y\x94\x86\x94\x8c\x01n\x94\x8a\t\x00\x00\x00\x00\x00\x00\x00\x00@u.",
 }
 
-func TestPicklesOfPythonAreRead(t *testing.T) {
+func TestDecode_PicklesOfPython(t *testing.T) {
 	for protocol, text := range written {
 		v, n, err := decode(text + "more")
 		if err != nil || n != int64(len(text)) {
@@ -39,7 +39,7 @@ func TestPicklesOfPythonAreRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrittenIsReadAsItWas(t *testing.T) {
+func TestEncode_IsDecodedAsItWas(t *testing.T) {
 	shared := &pickle.List{Items: []pickle.Value{int64(1 << 40), int64(-1), int64(300), "text", false}}
 	loop := &pickle.List{}
 	loop.Items = []pickle.Value{loop, shared}
@@ -67,7 +67,7 @@ func TestWhatIsWrittenIsReadAsItWas(t *testing.T) {
 	}
 }
 
-func TestHostilePicklesGetAnError(t *testing.T) {
+func TestDecode_RefusesHostilePickles(t *testing.T) {
 	for name, test := range map[string]struct {
 		text string
 		want error
@@ -102,7 +102,7 @@ func TestHostilePicklesGetAnError(t *testing.T) {
 }
 
 // A list of two of a list of two of …: 2^60 leaves, which are walked and written once each.
-func TestSharedValuesAreWalkedOnce(t *testing.T) {
+func TestWalk_VisitsSharedValuesOnce(t *testing.T) {
 	text := "\x80\x02]q\x00" + strings.Repeat("(h\x00h\x00lq\x000h\x00", 60)
 	v, _, err := decode(text + ".")
 	if err != nil {
@@ -114,7 +114,7 @@ func TestSharedValuesAreWalkedOnce(t *testing.T) {
 	}
 }
 
-func TestNothingIsCalled(t *testing.T) {
+func TestDecode_CallsNothing(t *testing.T) {
 	v, _, err := decode("\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.")
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,9 @@
-// Package pickle reads and writes Python's pickles as plain data. Nothing is imported, called or made: a call that a pickle
-// asks for is an Object that names the function and holds its arguments, and whoever reads it decides what it means.
+// Package pickle reads and writes Python's pickles as plain data. Nothing is imported, called or constructed: a call in a
+// pickle is read as an Object that names the function and holds its arguments; the reader decides what it means.
 //
-// What is read are protocols 0 to 5, but for codes that files of PyTorch do not have (instances of Python 2, extensions,
-// buffers out of band). What is written is protocol 2, in the codes that torch.load(weights_only=True) knows. The codes
-// are those of Python's Lib/pickletools.py.
+// Protocols 0 to 5 are read, without the codes that PyTorch's files do not use (instances of Python 2, extensions,
+// out-of-band buffers). Protocol 2 is written, in the codes that torch.load(weights_only=True) accepts. The codes are those
+// of Python's Lib/pickletools.py.
 package pickle
 
 import (
@@ -43,8 +43,8 @@ type Dict struct{ Items []Item }
 // Global is a class or function, by module and name.
 type Global struct{ Module, Name string }
 
-// Object is what calling Func with Args would give, whose state, list items and dict items are set then. State is nil where
-// none is set.
+// Object is the result of calling Func with Args and then setting state, list items and dict items. State is nil if none is
+// set.
 type Object struct {
 	Func  Value
 	Args  *Tuple
@@ -54,7 +54,7 @@ type Object struct {
 	Dict  []Item
 }
 
-// Persistent stands for an object that is stored elsewhere.
+// Persistent is a reference to an object that is stored outside of the pickle.
 type Persistent struct{ ID Value }
 
 // String is the dotted name.
@@ -132,7 +132,7 @@ func (w *walker) walk(v Value, depth int) error {
 	return nil
 }
 
-// Parts are the values that a value holds.
+// Parts are the values that v contains directly.
 func Parts(v Value) []Value {
 	items := func(list []Item) (out []Value) {
 		for _, i := range list {

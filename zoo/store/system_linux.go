@@ -1,0 +1,33 @@
+package store
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// syncing are the file systems on which syncfs makes all that it should last, by the magic numbers of statfs. Others, those
+// over a network and those that stand on another one, may pass it over.
+var syncing = map[uint32]bool{unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true}
+
+// canSyncAll says whether syncAll makes all files of an open folder's file system last, and says so where it cannot. Linux
+// before 5.8 does not say it.
+func canSyncAll(folder *os.File) bool {
+	var s unix.Statfs_t
+	var u unix.Utsname
+	if unix.Fstatfs(int(folder.Fd()), &s) != nil || !syncing[uint32(s.Type)] || unix.Uname(&u) != nil {
+		return false
+	}
+	major, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, err1 := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	return err1 == nil && err2 == nil && (a > 5 || a == 5 && b >= 8)
+}
+
+// syncAll makes all files and folders of an open folder's file system last as they are.
+func syncAll(folder *os.File) error {
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(folder.Fd())))
+}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package store
+
+import (
+	"errors"
+	"os"
+)
+
+func canSyncAll(*os.File) bool { return false }
+
+func syncAll(*os.File) error { return errors.ErrUnsupported }
