@@ -74,8 +74,6 @@ const (
 	outage = 2 * time.Minute
 	// patience is how long one attempt waits for its answer.
 	patience = 5 * time.Second
-	// stuck is how long a process that was killed may keep a key to itself.
-	stuck = time.Minute
 )
 
 // Open connects, and makes the streams that are not there.
@@ -165,7 +163,7 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if q.kv, err = q.bucket(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas, LimitMarkerTTL: stuck, Compression: true}); err != nil {
+	if q.kv, err = q.bucket(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas, LimitMarkerTTL: q.stuck(), Compression: true}); err != nil {
 		return err
 	}
 	q.workers, err = q.bucket(ctx, jetstream.KeyValueConfig{Bucket: workerBucket, Replicas: replicas, TTL: 3 * q.Lost})
@@ -223,6 +221,9 @@ func (q *Queue) bucket(ctx context.Context, c jetstream.KeyValueConfig) (kv jets
 	}
 	return kv, nil
 }
+
+// stuck is how long a process that was killed may keep a key to itself.
+func (q *Queue) stuck() time.Duration { return max(2*q.Lost, time.Second) }
 
 // Close ends the connection.
 func (q *Queue) Close() { q.conn.Close() }
