@@ -262,7 +262,7 @@ func (f *flags) printVersion(stdout io.Writer) int {
 
 // carryOut opens the backend and the engine, folds, and returns the exit code.
 func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Context, run.Options) (outcome.End, error)) int {
-	load()
+	defer runtime.KeepAlive(ballast())
 	checks, err := f.checks()
 	if err != nil {
 		c.fail(err)

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	parallel "github.com/sourcegraph/conc/iter"
+	fastjson "github.com/go-json-experiment/json"
 	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
@@ -251,12 +252,7 @@ func parseLine(line []byte) *entry {
 		return nil
 	}
 	e := &entry{}
-	if !quickly(body, e) {
-		if e = (&entry{}); json.Unmarshal(body, e) != nil {
-			return nil
-		}
-	}
-	if e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
+	if fastjson.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
 	e.rename(read)

@@ -29,10 +29,12 @@ var (
 	otherProbes  = []probe{noise, zeros, opposite, above, below, middle, first, last, ones, upTo, downTo, more, most}
 )
 
-// granted are the multiplications that any region may take, and perElement those for each element of its constants.
+// granted are the multiplications that any region may take, and perElement those for each element of its constants. Those
+// have to allow several probes: one or two more of a large region add little.
 const (
 	granted    = 1 << 16
-	perElement = 6
+	perElement = 40
+	several    = 5
 )
 
 // chosen are the probes of a region that takes work multiplications for each probe and has so many elements of constants:
@@ -46,7 +48,10 @@ func chosen(work, constants, small float64, affine, few bool) []probe {
 	if few {
 		return list[:least]
 	}
-	grant := max(small, perElement*constants) / max(work, 1)
+	grant := small / max(work, 1)
+	if more := perElement * constants / max(work, 1); more >= several {
+		grant = max(grant, more)
+	}
 	return list[:max(least, int(min(grant, float64(len(list)))))]
 }
 
