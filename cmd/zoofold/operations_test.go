@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -111,5 +113,47 @@ func TestSystemdUnits_AreValid(t *testing.T) {
 	out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "zoofold") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// argumentsOf finds the commands of Kubernetes' manifests, which are lists in one line.
+var argumentsOf = regexp.MustCompile(`(?m)^ +args: \[(.*)\]$`)
+
+func TestCommandsForSeveralMachinesAreRight(t *testing.T) {
+	cluster, err := os.ReadFile("../../docs/cluster.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubernetes, err := os.ReadFile("../../docs/kubernetes/zoofold.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []string
+	for line := range strings.Lines(string(cluster)) {
+		if args, is := strings.CutPrefix(line, "    zoofold "); is {
+			commands = append(commands, args)
+		}
+	}
+	for _, m := range argumentsOf.FindAllStringSubmatch(string(kubernetes), -1) {
+		commands = append(commands, strings.ReplaceAll(m[1], ",", " "))
+	}
+	workers := 0
+	for _, command := range commands {
+		words := shellWords(t, command)
+		var err error
+		if words[0] == "worker" {
+			workers++
+			set := flag.NewFlagSet("worker", flag.ContinueOnError)
+			work(set)
+			_, err = parseFlags(set, "worker", words[1:])
+		} else {
+			_, err = parse(words)
+		}
+		if err != nil {
+			t.Errorf("%q: %v", command, err)
+		}
+	}
+	if len(commands) != 5 || workers != 3 {
+		t.Errorf("%d commands, %d of them workers", len(commands), workers)
 	}
 }

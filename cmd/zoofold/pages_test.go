@@ -115,7 +115,7 @@ var completions = []struct {
 	{line: "-dev", want: "-device"},
 	{line: "-device cu", want: "-device cuda"},
 	{line: "-j 8 -device au", want: "-j 8 -device auto"},
-	{line: "-manifest models.yaml -qu", want: "-manifest models.yaml -quiet"},
+	{line: "-manifest models.yaml -qui", want: "-manifest models.yaml -quiet"},
 	{line: "-manifest mod", want: "-manifest models.yaml"},
 	{line: "-verify pa", want: "-verify parity"},
 	{line: "-verify parity,al", want: "-verify parity,algebra"},

@@ -570,3 +570,33 @@ func TestElsewhere_OrphansPlacesMayBeTaken(t *testing.T) {
 		t.Errorf("%v %v %+v", r.Counts, r.Orphans, r.models)
 	}
 }
+
+func FuzzMessages(f *testing.F) {
+	message, err := (&task{Version: 1, ID: "a", Run: "b", Zoo: "/z", Out: "/o", Manifest: "m", Model: "x.onnx", Rule: json.RawMessage(`{"match": "**"}`)}).message()
+	if err != nil {
+		f.Fatal(err)
+	}
+	e := &entry{Manifest: "m", Model: "x.onnx", Inputs: []stamp{{Path: "/z/x.onnx", Hash: "h"}}, Outputs: []stamp{{Path: "x.onnx", Hash: "h"}}}
+	text, err := line(e)
+	if err != nil {
+		f.Fatal(err)
+	}
+	reply := (&answer{ID: "a", Run: "b", Worker: "w", Entry: string(text), Model: outcome.Model{Status: outcome.Folded}}).message(0)
+	for _, m := range [][]byte{message, reply, pack(make([]byte, smallText)), []byte(`{"version":1}`), {packMark}} {
+		f.Add(m)
+	}
+	f.Fuzz(func(t *testing.T, m []byte) {
+		if task, err := readTask(m); err == nil {
+			again, err := task.message()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back, err := readTask(again); err != nil || back.Model != task.Model || back.Zoo != task.Zoo || back.Out != task.Out {
+				t.Errorf("%+v comes back as %+v, %v", task, back, err)
+			}
+		}
+		if a, err := readAnswer(m); err == nil {
+			a.entry()
+		}
+	})
+}

@@ -114,20 +114,21 @@ func TestScale(t *testing.T) {
 	stored := jetStreamBytes(t, s)
 	working, stop := context.WithCancel(t.Context())
 	var all sync.WaitGroup
+	answering := time.Now()
 	for k := range workers {
-		name := fmt.Sprintf("w%d", k)
-		q, err := queue.Open(working, queue.Config{URL: s.ClientURL(), Client: name})
-		if err != nil {
-			t.Fatal(err)
-		}
 		all.Go(func() {
+			name := fmt.Sprintf("w%d", k)
+			q, err := queue.Open(working, queue.Config{URL: s.ClientURL(), Client: name})
+			if err != nil {
+				t.Error(err)
+				return
+			}
 			defer q.Close()
 			if err := q.Serve(working, working, &simulated{name, make(chan struct{}, 2)}, queue.Member{Name: name, Places: 2}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	answering := time.Now()
 	end, spent := first()
 	answered := time.Since(answering)
 	if end.Counts[outcome.Folded] != models {

@@ -102,6 +102,13 @@ func (q *Queue) Withdraw(ctx context.Context, out string) error {
 // Forget is run.Elsewhere's.
 func (q *Queue) Forget(ctx context.Context, out string) error {
 	return q.again(ctx, func(ctx context.Context) error {
+		tries, err := q.js.Stream(ctx, "KV_"+ledgerBucket)
+		if err == nil {
+			err = tries.Purge(ctx, jetstream.WithPurgeSubject("$KV."+ledgerBucket+"."+folder(out)+"."+triesWord+".>"))
+		}
+		if err != nil {
+			return err
+		}
 		return q.answers.Purge(ctx, jetstream.WithPurgeSubject(answerWord+"."+folder(out)+".>"))
 	})
 }

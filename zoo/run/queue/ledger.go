@@ -101,12 +101,12 @@ func (l *ledger) Each(ctx context.Context, word string, do func([]byte) error) e
 	}
 }
 
-// Exclusive is run.Store's. A process that was killed keeps the key for a minute at most.
+// Exclusive is run.Store's. A process that was killed keeps the key for a while.
 func (l *ledger) Exclusive(ctx context.Context, key string) (release func(), err error) {
 	for {
 		var mine uint64
 		err := l.again(ctx, func(ctx context.Context) (err error) {
-			mine, err = l.kv.Create(ctx, l.key(key), []byte(l.Client), jetstream.KeyTTL(stuck))
+			mine, err = l.kv.Create(ctx, l.key(key), []byte(l.Client), jetstream.KeyTTL(l.stuck()))
 			return err
 		})
 		if err == nil {

@@ -33,7 +33,7 @@ type Config struct {
 	Replicas int           // servers that each stream is kept on, where this process makes or changes it; 0: 1 for new ones
 	Lost     time.Duration // a worker that says nothing for so long is lost, and its models go to others; 0: 30 seconds
 	Patience time.Duration // models that no worker can take are told of after this time; 0: 30 seconds
-	Idle     time.Duration // how long a worker waits at one of its queues before it looks at the next; 0: half a second
+	Idle     time.Duration // how long a worker waits before it asks again; 0: half a second
 	Tries    int           // how many workers may have a model in hand, one after the other, before it is given up; 0: 5
 	Note     func(string)  // takes what is to be said of the connection; may be nil
 }
@@ -63,6 +63,7 @@ const (
 	workWord     = "zoofold.work"   // .makes.needs.folder.task
 	answerWord   = "zoofold.answer" // .folder.task
 	saidWord     = "zoofold.said"   // .folder; what is said while models are done is not kept
+	triesWord    = "tries"          // a key of the ledger, .task: how many workers have taken a model that came more than once
 )
 
 const (
@@ -73,8 +74,6 @@ const (
 	outage = 2 * time.Minute
 	// patience is how long one attempt waits for its answer.
 	patience = 5 * time.Second
-	// stuck is how long a process that was killed may keep a key to itself.
-	stuck = time.Minute
 )
 
 // Open connects, and makes the streams that are not there.
@@ -164,7 +163,7 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if q.kv, err = q.bucket(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas, LimitMarkerTTL: stuck, Compression: true}); err != nil {
+	if q.kv, err = q.bucket(ctx, jetstream.KeyValueConfig{Bucket: ledgerBucket, Replicas: replicas, LimitMarkerTTL: q.stuck(), Compression: true}); err != nil {
 		return err
 	}
 	q.workers, err = q.bucket(ctx, jetstream.KeyValueConfig{Bucket: workerBucket, Replicas: replicas, TTL: 3 * q.Lost})
@@ -173,8 +172,11 @@ func (q *Queue) streams(ctx context.Context) (err error) {
 
 func (q *Queue) stream(ctx context.Context, c jetstream.StreamConfig) (s jetstream.Stream, err error) {
 	err = q.again(ctx, func(ctx context.Context) error {
-		s, err = q.js.CreateStream(ctx, c)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		s, err = q.js.Stream(ctx, c.Name) // which costs the servers less than to be asked for a new one
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = q.js.CreateStream(ctx, c)
+		}
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // since a moment ago
 			s, err = q.js.Stream(ctx, c.Name)
 		}
 		if err == nil && q.Replicas > 0 && s.CachedInfo().Config.Replicas != q.Replicas {
@@ -192,14 +194,12 @@ func (q *Queue) stream(ctx context.Context, c jetstream.StreamConfig) (s jetstre
 // make a file of zoofold's own look like somebody else's.
 func (q *Queue) bucket(ctx context.Context, c jetstream.KeyValueConfig) (kv jetstream.KeyValue, err error) {
 	err = q.again(ctx, func(ctx context.Context) error {
-		kv, err = q.js.CreateKeyValue(ctx, c)
-		if errors.Is(err, jetstream.ErrBucketExists) {
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
 		s, err := q.js.Stream(ctx, "KV_"+c.Bucket)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if _, err = q.js.CreateKeyValue(ctx, c); err == nil || errors.Is(err, jetstream.ErrBucketExists) {
+				s, err = q.js.Stream(ctx, "KV_"+c.Bucket)
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -221,6 +221,9 @@ func (q *Queue) bucket(ctx context.Context, c jetstream.KeyValueConfig) (kv jets
 	}
 	return kv, nil
 }
+
+// stuck is how long a process that was killed may keep a key to itself.
+func (q *Queue) stuck() time.Duration { return max(2*q.Lost, time.Second) }
 
 // Close ends the connection.
 func (q *Queue) Close() { q.conn.Close() }

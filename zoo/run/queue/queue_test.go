@@ -540,6 +540,37 @@ func TestWorker_EndsMessagesThatAreNone(t *testing.T) {
 	s.same(t, must(t, q, s.manifest, nil))
 }
 
+func TestExclusive_IsGivenBackByWhoWasKilled(t *testing.T) {
+	url := node(t, nil).ClientURL()
+	turn := func(name string) (q *Queue, release func()) {
+		t.Helper()
+		q = connect(t, url, name, nil)
+		s, err := q.Store(t.Context(), "/out")
+		if err == nil {
+			release, err = s.Exclusive(t.Context(), "turn")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q, release
+	}
+	first, release := turn("first")
+	s, err := first.Store(t.Context(), "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.Exclusive(waits, "turn"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("two have it: %v", err)
+	}
+	release()
+	killed, _ := turn("killed")
+	killed.Close()
+	_, release = turn("next")
+	release()
+}
+
 func TestPasswords_AreNotShown(t *testing.T) {
 	for in, want := range map[string]string{
 		"nats://a:b@c:1,nats://d": "nats://c:1,nats://d", "tls://tok@en@h": "tls://h", "h:4222": "h:4222", "u:p@h": "h",

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,32 +28,31 @@ type service struct {
 	*Queue
 	worker Worker
 	me     Member
-	queues []*line
-	turn   int // of the queue at which it waits next
-}
-
-// line is a queue of models that need the same.
-type line struct {
-	jetstream.Consumer
-	again time.Time // when it is looked at next: it was empty
+	want   chan struct{}      // takes who asks for a model, while there is a place for one
+	models chan jetstream.Msg // that came
 }
 
 // Serve has a worker do what is queued until ctx ends, and then waits for the models that it has in hand. Those that it has
 // to give up, when hands ends, go to other workers at once.
 func (q *Queue) Serve(ctx, hands context.Context, w Worker, me Member) error {
 	me.Makes = q.makes
-	s := &service{Queue: q, worker: w, me: me}
+	s := &service{Queue: q, worker: w, me: me, want: make(chan struct{}), models: make(chan jetstream.Msg)}
+	var queues []jetstream.Consumer
 	for _, n := range run.AllNeeds() {
 		if !me.Has.Meets(n) {
 			continue
 		}
 		err := q.again(ctx, func(ctx context.Context) error {
-			c, err := q.work.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-				Durable: q.makes + "-" + n.String(), FilterSubject: fmt.Sprintf("%s.%s.%s.>", workWord, q.makes, n),
-				AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.Lost, MaxDeliver: -1, MaxAckPending: 1 << 20, InactiveThreshold: 30 * 24 * time.Hour,
-			})
+			name := q.makes + "-" + n.String()
+			c, err := q.work.Consumer(ctx, name) // which costs the servers less than to be asked for a new one
+			if errors.Is(err, jetstream.ErrConsumerNotFound) || err == nil && c.CachedInfo().Config.AckWait != q.Lost {
+				c, err = q.work.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+					Durable: name, FilterSubject: fmt.Sprintf("%s.%s.%s.>", workWord, q.makes, n), AckPolicy: jetstream.AckExplicitPolicy,
+					AckWait: q.Lost, MaxDeliver: -1, MaxAckPending: 1 << 20, InactiveThreshold: 30 * 24 * time.Hour,
+				})
+			}
 			if err == nil {
-				s.queues = append(s.queues, &line{Consumer: c})
+				queues = append(queues, c)
 			}
 			return err
 		})
@@ -67,6 +67,9 @@ func (q *Queue) Serve(ctx, hands context.Context, w Worker, me Member) error {
 	defer leave()
 	var all sync.WaitGroup
 	all.Go(func() { s.stay(living) })
+	for _, c := range queues {
+		all.Go(func() { s.ask(ctx, c) })
+	}
 	var models sync.WaitGroup
 	for w.Ready(ctx) == nil {
 		m := s.next(ctx)
@@ -124,41 +127,65 @@ func (s *service) stay(ctx context.Context) {
 	}
 }
 
-// next is the next model, of those first that fewest workers can do; nil when ctx ends.
+// next is the next model; nil when ctx ends.
 func (s *service) next(ctx context.Context) jetstream.Msg {
-	for ctx.Err() == nil && !s.conn.IsClosed() {
-		for _, q := range s.queues {
-			if now := time.Now(); now.After(q.again) {
-				if m := one(q.FetchNoWait(1)); m != nil {
-					return m
-				}
-				q.again = now.Add(s.Idle)
-			}
-		}
-		q := s.queues[s.turn%len(s.queues)]
-		s.turn++
-		fetching, stop := context.WithTimeout(ctx, s.Idle)
-		if m := one(q.Fetch(1, jetstream.FetchContext(fetching))); m != nil {
-			stop()
+	for {
+		select {
+		case s.want <- struct{}{}: // every queue is asked that was not
+		case m := <-s.models:
 			return m
-		}
-		stop()
-		if !s.conn.IsConnected() { // fetching ends at once then
-			select {
-			case <-ctx.Done():
-			case <-time.After(s.Idle):
-			}
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	return nil
 }
 
-// one is the message of a batch, or nil.
-func one(b jetstream.MessageBatch, err error) jetstream.Msg {
-	if err != nil {
-		return nil // the next time
+// ask asks a queue for one model at a time, while there is a place for one, until ctx ends. A model that comes when another
+// queue was quicker goes back at once.
+func (s *service) ask(ctx context.Context, c jetstream.Consumer) {
+	for ctx.Err() == nil {
+		messages, err := c.Messages(jetstream.PullMaxMessages(1))
+		if err != nil {
+			s.pause(ctx)
+			continue
+		}
+		stop := context.AfterFunc(ctx, messages.Stop)
+		for s.wanted(ctx) {
+			m, err := messages.Next()
+			if errors.Is(err, jetstream.ErrNoHeartbeat) {
+				continue // the servers are away
+			}
+			if err != nil {
+				break
+			}
+			select {
+			case s.models <- m:
+			case <-time.After(s.Idle / 8):
+				_ = m.Nak() // others get it in a moment otherwise
+			}
+		}
+		stop()
+		messages.Stop()
+		s.pause(ctx)
 	}
-	return <-b.Messages()
+}
+
+// wanted waits until there is a place for a model; it is false when ctx ends.
+func (s *service) wanted(ctx context.Context) bool {
+	select {
+	case <-s.want:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// pause waits before something is tried again.
+func (s *service) pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(s.Idle):
+	}
 }
 
 // do does a model, and says what became of it.
@@ -179,6 +206,13 @@ func (s *service) do(ctx context.Context, m jetstream.Msg) {
 		s.done(living, m)
 		return
 	}
+	if times > 1 { // a message that was lost on its way comes again, too: what counts is who took it
+		if times, err = s.taken(living, place, id); err != nil {
+			s.worker.Release()
+			_ = m.NakWithDelay(s.Idle) // it comes again in a moment otherwise
+			return
+		}
+	}
 	if times > s.Tries {
 		s.worker.Release()
 		s.giveUp(living, m, place, id, times-1, nil)
@@ -198,6 +232,22 @@ func (s *service) do(ctx context.Context, m jetstream.Msg) {
 	default:
 		s.note(fmt.Sprintf("a model goes to another worker: %v", err))
 		_ = m.NakWithDelay(min(time.Second<<(times-1), s.Lost)) // as above
+	}
+}
+
+// taken says how many workers have taken a model in hand, this one and the first included.
+func (s *service) taken(ctx context.Context, place, id string) (times int, err error) {
+	l := &ledger{s.Queue, place}
+	for {
+		value, revision, err := l.Get(ctx, triesWord+"."+id)
+		if err != nil {
+			return 0, err
+		}
+		times, _ = strconv.Atoi(string(value)) // 0 where it is not there
+		times = max(times, 1) + 1
+		if err := l.Put(ctx, triesWord+"."+id, []byte(strconv.Itoa(times)), revision); !errors.Is(err, run.ErrRevision) {
+			return times, err
+		}
 	}
 }
 
