@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/zoofold/zoofold/zoo/format"
+	_ "github.com/zoofold/zoofold/zoo/format/checkpoint" // whose files may be called .bin, as external data may
 	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"

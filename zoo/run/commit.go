@@ -294,8 +294,7 @@ const maxApart = 64
 // again.
 func (w *work) apart(shared *sharedError, warnings []string) bool {
 	mover, ok := w.source.(format.Mover)
-	_, noModel := format.Find(shared.rel)
-	if !ok || shared.rel == "" || noModel == nil || len(w.moved) >= maxApart || w.wasMoved(shared.rel) || w.result.Status == outcome.Copied && changes(w.plan) {
+	if !ok || shared.rel == "" || w.likeModel(shared.rel) || len(w.moved) >= maxApart || w.wasMoved(shared.rel) || w.result.Status == outcome.Copied && changes(w.plan) {
 		return false
 	}
 	stem := strings.TrimSuffix(filepath.Base(w.job.Target), filepath.Ext(w.job.Target))
@@ -306,6 +305,13 @@ func (w *work) apart(shared *sharedError, warnings []string) bool {
 	w.moved = append(w.moved, [2]string{shared.rel, to})
 	w.result.Warnings = append(slices.Clone(warnings), fmt.Sprintf("external data %s is written as %s: %s has other bytes under that name", shared.rel, to, shared.owner))
 	return true
+}
+
+// likeModel says whether a file beside the model has the name of a model of the same format.
+func (w *work) likeModel(rel string) bool {
+	its, err := format.Find(rel)
+	own, none := format.Find(w.job.Source)
+	return err == nil && none == nil && its.Name == own.Name
 }
 
 // wasMoved says whether a file beside the model had that name, or was given it.
