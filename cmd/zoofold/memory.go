@@ -2,7 +2,7 @@ package main
 
 import "os"
 
-const ballastBytes = 16 << 20
+const ballastBytes = 8 << 20
 
 // ballast is memory that nobody writes to, so that it takes none. The garbage collector counts it as in use, and waits until
 // as much has been allocated again: a run on small models keeps little, and would collect every few megabytes. It is nil if

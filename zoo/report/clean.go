@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -128,7 +129,7 @@ func EncodeJSON(value any, prefix, indent string) ([]byte, error) {
 	} else {
 		text, err = json.MarshalIndent(value, prefix, indent)
 	}
-	if err != nil || !bytes.ContainsFunc(text, hidden) {
+	if err != nil || !slices.ContainsFunc(text, beyondASCII) || !bytes.ContainsFunc(text, hidden) {
 		return text, err
 	}
 	var b bytes.Buffer
@@ -144,6 +145,9 @@ func EncodeJSON(value any, prefix, indent string) ([]byte, error) {
 	}
 	return b.Bytes(), nil
 }
+
+// beyondASCII says whether a byte is no printable character of ASCII.
+func beyondASCII(b byte) bool { return b >= 0x7f || b < ' ' && b != '\n' }
 
 // hidden says whether a character is not printable. Line feeds separate the lines of JSON.
 func hidden(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }

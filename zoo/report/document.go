@@ -69,17 +69,18 @@ func (d *Document) Troubles() *Document {
 	return &t
 }
 
-// WriteJSON writes report.json, one model after the other, so that its text is never in memory as a whole.
+// WriteJSON writes report.json, one model after the other, so that its text is never in memory as a whole. A model is one
+// line: for a large zoo indented text takes several times as long to write and to read.
 func (d *Document) WriteJSON(w io.Writer) error {
 	var failed error
 	put := func(before, indent string, value any) {
-		text, err := EncodeJSON(value, indent, " ")
+		text, err := EncodeJSON(value, indent, indent)
 		if err == nil && failed == nil {
 			_, err = fmt.Fprintf(w, "%s%s", before, text)
 		}
 		failed = cmp.Or(failed, err)
 	}
-	put("{\n \"schema\": ", " ", d.Schema)
+	put("{\n \"schema\": ", "", d.Schema)
 	put(",\n \"start\": ", " ", d.Run)
 	put(",\n \"end\": ", " ", d.Result)
 	if d.Changes != nil {
@@ -90,7 +91,7 @@ func (d *Document) WriteJSON(w io.Writer) error {
 	}
 	before, after := ",\n \"models\": [\n  ", ",\n \"models\": []\n}\n"
 	for k := range d.Models {
-		put(before, "  ", &d.Models[k])
+		put(before, "", &d.Models[k])
 		before, after = ",\n  ", "\n ]\n}\n"
 	}
 	if failed == nil {

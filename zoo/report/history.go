@@ -1,11 +1,13 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"time"
+
+	fastjson "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
@@ -78,56 +80,56 @@ type earlierModel struct {
 
 // read reads a report.json, one model after the other: a large zoo's is never in memory as a whole.
 func (old *earlier) read(r io.Reader) error {
-	in := json.NewDecoder(r)
-	if _, err := in.Token(); err != nil { // {
+	in := jsontext.NewDecoder(r)
+	if _, err := in.ReadToken(); err != nil { // {
 		return err
 	}
-	for in.More() {
-		key, err := in.Token()
+	for in.PeekKind() == '"' {
+		key, err := in.ReadToken()
 		if err != nil {
 			return err
 		}
-		switch key {
+		switch key.String() {
 		case "schema":
-			err = in.Decode(&old.schema)
+			err = fastjson.UnmarshalDecode(in, &old.schema)
 		case "start":
-			err = in.Decode(&old.run)
+			err = fastjson.UnmarshalDecode(in, &old.run)
 		case "end":
-			err = in.Decode(&old.result)
+			err = fastjson.UnmarshalDecode(in, &old.result)
 		case "history":
-			err = in.Decode(&old.history)
+			err = fastjson.UnmarshalDecode(in, &old.history)
 		case "models":
 			err = old.readModels(in)
 		default:
-			err = in.Decode(new(json.RawMessage))
+			err = in.SkipValue()
 		}
 		if err != nil {
 			return err
 		}
 	}
-	_, err := in.Token() // }
+	_, err := in.ReadToken() // }
 	return err
 }
 
-func (old *earlier) readModels(in *json.Decoder) error {
-	if _, err := in.Token(); err != nil { // [
+func (old *earlier) readModels(in *jsontext.Decoder) error {
+	if _, err := in.ReadToken(); err != nil { // [
 		return err
 	}
-	for in.More() {
+	for in.PeekKind() == '{' {
 		var m struct {
 			earlierModel
 			Predictions struct {
 				Latency *outcome.Latency `json:"latency"`
 			} `json:"predictions"`
 		}
-		if err := in.Decode(&m); err != nil {
+		if err := fastjson.UnmarshalDecode(in, &m); err != nil {
 			return err
 		}
 		old.models = append(old.models, m.earlierModel)
 		old.sum.add(outcome.Model{Status: m.Status, Before: m.Before, After: m.After})
 		old.latency.add(m.Predictions.Latency)
 	}
-	_, err := in.Token() // ]
+	_, err := in.ReadToken() // ]
 	return err
 }
 

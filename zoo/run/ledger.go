@@ -16,8 +16,8 @@ import (
 	"slices"
 	"sync"
 
-	parallel "github.com/sourcegraph/conc/iter"
 	fastjson "github.com/go-json-experiment/json"
+	parallel "github.com/sourcegraph/conc/iter"
 	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
