@@ -249,13 +249,13 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 
 // run runs, here or on the workers of a queue.
 func (f *flags) run(ctx context.Context, c *console, o run.Options) (outcome.End, error) {
-	if f.elsewhere() {
+	if f.remote() {
 		q, err := f.queue.open(ctx, "run of "+o.Manifest.Path, c.note)
 		if err != nil {
 			return outcome.End{Exit: exitFailed}, err
 		}
 		defer q.Close()
-		o.Elsewhere, o.Tell = q, c.note
+		o.Remote, o.Tell = q, c.note
 	}
 	return run.Run(ctx, o)
 }
@@ -388,7 +388,7 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	switch {
 	case f.dryRun:
 		return host, host, "a dry run opens no device", nil
-	case f.elsewhere() && !f.plain:
+	case f.remote() && !f.plain:
 		return host, host, "workers have the devices", nil
 	}
 	o := gpu.Options{CPU: host, Memory: f.memory, Worth: gpu.Default}
@@ -414,7 +414,7 @@ func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) 
 	if f.dryRun {
 		return nil, func() {}, "a dry run proves nothing", nil
 	}
-	if f.elsewhere() {
+	if f.remote() {
 		return nil, func() {}, "workers compare predictions", nil
 	}
 	return openEngine(f.library)

@@ -184,8 +184,8 @@ func memory() (bytes int64) {
 	return bytes
 }
 
-// elsewhere says whether models are done by workers.
-func (f *flags) elsewhere() bool { return f.queue.url != "" }
+// remote says whether models are done by workers.
+func (f *flags) remote() bool { return f.queue.url != "" }
 
 // onlyHere are flags that say what this process has, which is nothing where workers do the models.
 func (f *flags) onlyHere(set *flag.FlagSet) error {
@@ -195,7 +195,7 @@ func (f *flags) onlyHere(set *flag.FlagSet) error {
 			name = x.Name
 		}
 	})
-	if name != "" && f.elsewhere() {
+	if name != "" && f.remote() {
 		return fmt.Errorf("-%s is for who folds: give it to zoofold worker", name)
 	}
 	return nil

@@ -67,8 +67,8 @@ type Options struct {
 	Version  string
 	Sink     outcome.Sink
 
-	Elsewhere Elsewhere    // does the models in other processes; nil: they are done in this one
-	Tell      func(string) // takes what is to be said while models are done elsewhere; may be nil
+	Remote Remote       // does the models in other processes; nil: they are done in this one
+	Tell   func(string) // takes what is to be said while models are done elsewhere; may be nil
 
 	Document Document // renders the run; nil: nothing does
 	Report   string   // folder of report.html and report.json; "": they are not written
@@ -111,7 +111,7 @@ var ErrPlace = errors.New("nothing was folded")
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
-	if m := o.Manifest; o.Elsewhere != nil && (m.ZooURL != nil || m.OutURL != nil) {
+	if m := o.Manifest; o.Remote != nil && (m.ZooURL != nil || m.OutURL != nil) {
 		return end, fmt.Errorf("%w: workers have no buckets: zoo and out of a manifest whose models go to a queue are folders that all of them mount", ErrPlace)
 	}
 	zoo, from, err := walk(ctx, &o)
@@ -136,7 +136,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 			return end, err
 		}
 		defer unlock()
-		if o.Elsewhere == nil {
+		if o.Remote == nil {
 			if err := marked(p.fsys, o.Manifest.Out); err != nil {
 				return end, err
 			}
@@ -150,7 +150,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	if err := r.openBooks(ctx); err != nil {
 		return end, fmt.Errorf("ledger: %w", err)
 	}
-	apart := r.away != nil && !o.DryRun
+	apart := r.remote != nil && !o.DryRun
 	if !o.DryRun && !apart {
 		r.note("sweep", sweep(p.fsys, o.Manifest.Out))
 	}
@@ -163,8 +163,8 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	r.failures(zoo)
 	var lost error
 	if apart {
-		lost = r.allAway(ctx, zoo.Jobs)
-		r.comeBack(ctx)
+		lost = r.allRemote(ctx, zoo.Jobs)
+		r.endRemote(ctx)
 	} else {
 		r.all(ctx, zoo.Jobs)
 	}
@@ -175,7 +175,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 		r.idle(zoo)
 	}
 	if apart && lost == nil {
-		r.settleAway(ctx)
+		r.closeRemote(ctx)
 	}
 	r.note("ledger", r.books.close())
 	r.finish(ctx, started)
@@ -188,8 +188,8 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 
 // openBooks opens what is remembered of the output folder.
 func (r *runner) openBooks(ctx context.Context) error {
-	if r.Elsewhere != nil {
-		return r.goAway(ctx)
+	if r.Remote != nil {
+		return r.openRemote(ctx)
 	}
 	books, err := openLedger(r.fsys, r.Manifest.Out, r.DryRun)
 	if err == nil { // a pointer that is nil is no interface that is
@@ -222,7 +222,7 @@ type runner struct {
 	local    *bucket.Workspace // the same
 	manifest string            // path relative to the output folder
 	books    books
-	away     *away           // what of it is done elsewhere; nil: nothing
+	remote   *remote         // the part that other processes do; nil: none
 	alone    bool            // there is no zoo, and no ledger that knows what earlier runs made: see Fold
 	models   map[string]bool // the zoo's models
 	hidden   []string        // folders of the zoo that could not be read
@@ -304,10 +304,10 @@ func (r *runner) start(ctx context.Context, zoo *manifests.Zoo, at time.Time) {
 	if r.Predict != nil {
 		s.Engine = r.Predict.Name()
 	}
-	if r.away != nil {
-		s.Backend, s.Why = r.away.Name(ctx), ""
+	if r.remote != nil {
+		s.Backend, s.Why = r.remote.Name(ctx), ""
 		s.Engine = "ONNX Runtime of the workers"
-		if !r.away.has.Engine {
+		if !r.remote.has.Engine {
 			s.Engine = "no worker has ONNX Runtime"
 		}
 	}
@@ -371,11 +371,11 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 		}
 		w.fails(ctx, err)
 	}
-	if r.away != nil && !r.DryRun {
-		if r.away.settle(r.id(j)) == nil {
+	if r.remote != nil && !r.DryRun {
+		if r.remote.settle(r.id(j)) == nil {
 			return // a worker has answered meanwhile
 		}
-		defer r.away.settled()
+		defer r.remote.settled()
 	}
 	m := w.result
 	m.Seconds = time.Since(started).Seconds()

@@ -51,7 +51,7 @@ func beginRun(manifest, url string) error {
 	defer q.Close()
 	_, err = run.Run(context.Background(), run.Options{
 		Manifest: m, Workers: runtime.NumCPU(), Backend: cpu.New(1), Version: "test", Sink: outcome.Tee{}, Document: report.NewDocument(), Report: m.Out,
-		Elsewhere: q, Tell: func(text string) { fmt.Fprintln(os.Stderr, text) },
+		Remote: q, Tell: func(text string) { fmt.Fprintln(os.Stderr, text) },
 	})
 	return err
 }

@@ -21,7 +21,7 @@ const (
 	holderFile  = "holder"
 	ledgerFile  = "ledger"
 	stagePlace  = "staging"
-	awayFile    = "elsewhere"
+	remoteFile  = "remote"
 	aboutFolder = `This folder is zoofold's. ledger: what each output was made of. lock, holder: the run that is at work.
 staging: outputs that are being written. It may be deleted while no run is at work; the models are folded again then.
 `
@@ -97,7 +97,7 @@ func readAbout(fsys files, path string) (string, error) {
 // mark says in the folder of the state that models are done elsewhere, by what does them. A run of one process leaves the
 // folder alone then.
 func mark(fsys files, out, by string) error {
-	return writeWhole(fsys, statePath(out, stagePlace), statePath(out, awayFile), func(w io.Writer) error {
+	return writeWhole(fsys, statePath(out, stagePlace), statePath(out, remoteFile), func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, by)
 		return err
 	})
@@ -105,12 +105,12 @@ func mark(fsys files, out, by string) error {
 
 // unmark takes that back.
 func unmark(fsys files, out string) error {
-	return removeLasting(fsys, statePath(out, awayFile))
+	return removeLasting(fsys, statePath(out, remoteFile))
 }
 
 // marked is an error if models are done elsewhere, or were when that run was cut off.
 func marked(fsys files, out string) error {
-	path := statePath(out, awayFile)
+	path := statePath(out, remoteFile)
 	f, err := fsys.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -107,7 +107,7 @@ func (w *work) suffices(e *entry) bool {
 }
 
 // predicts says whether predictions can be compared, here or where models are done.
-func (r *runner) predicts() bool { return r.Predict != nil || r.away != nil && r.away.has.Engine }
+func (r *runner) predicts() bool { return r.Predict != nil || r.remote != nil && r.remote.has.Engine }
 
 // remembered fills in the result of an unchanged model from the ledger.
 func (w *work) remembered(e *entry) {

@@ -62,7 +62,7 @@ func (w *work) do(ctx context.Context) error {
 			return nil
 		}
 	}
-	if w.away != nil && !w.DryRun {
+	if w.remote != nil && !w.DryRun {
 		w.toHand = true
 		return nil
 	}

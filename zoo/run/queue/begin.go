@@ -16,17 +16,17 @@ import (
 	"github.com/zoofold/zoofold/zoo/run"
 )
 
-// Hand is run.Elsewhere's. The message's id is the task's: what is published twice counts once, and what waits already is not
+// Hand implements run.Remote. The message's id is the task's: what is published twice counts once, and what waits already is not
 // queued again, however long it has waited.
 func (q *Queue) Hand(ctx context.Context, out string, t run.Task) error {
 	subject := fmt.Sprintf("%s.%s.%s.%s.%s", workWord, q.makes, t.Needs, folder(out), t.ID)
 	return q.post(ctx, &nats.Msg{Subject: subject, Header: nats.Header{nats.MsgIdHdr: {t.ID}}, Data: t.Body})
 }
 
-// Handed is run.Elsewhere's.
+// Handed implements run.Remote.
 func (q *Queue) Handed(ctx context.Context) error { return q.settled(ctx) }
 
-// Answers is run.Elsewhere's. Where servers go away it goes on behind the answer that it had last.
+// Answers implements run.Remote. Where servers go away it goes on behind the answer that it had last.
 func (q *Queue) Answers(ctx context.Context, out string, do func([]byte)) error {
 	var one sync.Mutex
 	said, err := q.conn.Subscribe(saidWord+"."+folder(out), func(m *nats.Msg) {
@@ -92,14 +92,14 @@ func (q *Queue) Answers(ctx context.Context, out string, do func([]byte)) error 
 	return nil
 }
 
-// Withdraw is run.Elsewhere's.
+// Withdraw implements run.Remote.
 func (q *Queue) Withdraw(ctx context.Context, out string) error {
 	return q.again(ctx, func(ctx context.Context) error {
 		return q.work.Purge(ctx, jetstream.WithPurgeSubject(workWord+".*.*."+folder(out)+".>"))
 	})
 }
 
-// Forget is run.Elsewhere's.
+// Forget implements run.Remote.
 func (q *Queue) Forget(ctx context.Context, out string) error {
 	return q.again(ctx, func(ctx context.Context) error {
 		tries, err := q.js.Stream(ctx, "KV_"+ledgerBucket)
@@ -162,7 +162,7 @@ func (q *Queue) ours(list []Member) []Member {
 	return slices.DeleteFunc(slices.Clone(list), func(m Member) bool { return m.Makes != q.makes })
 }
 
-// Has is run.Elsewhere's.
+// Has implements run.Remote.
 func (q *Queue) Has(ctx context.Context) (all run.Needs, err error) {
 	list, err := q.Members(ctx)
 	for _, m := range q.ours(list) {
@@ -171,7 +171,7 @@ func (q *Queue) Has(ctx context.Context) (all run.Needs, err error) {
 	return all, err
 }
 
-// Name is run.Elsewhere's.
+// Name implements run.Remote.
 func (q *Queue) Name(ctx context.Context) string {
 	list, err := q.Members(ctx)
 	if err != nil {
@@ -191,7 +191,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// Watch is run.Elsewhere's. It looks each time that patience has passed, and tells what it sees the second time in a row, and
+// Watch implements run.Remote. It looks each time that patience has passed, and tells what it sees the second time in a row, and
 // then less and less often.
 func (q *Queue) Watch(ctx context.Context, waiting func() map[run.Needs]int, tell func(string)) {
 	seen, next := map[run.Needs]int{}, map[run.Needs]int{}

@@ -232,7 +232,7 @@ func runOf(ctx context.Context, q *Queue, manifest string, done func(outcome.Mod
 	var lock sync.Mutex
 	o := run.Options{Manifest: m, Workers: 4, Backend: cpu.New(2), NoEngine: "none", Predict: passes, Version: "test", Sink: sink{r, done}}
 	if q != nil {
-		o.Elsewhere = q
+		o.Remote = q
 		o.Tell = func(text string) {
 			lock.Lock()
 			defer lock.Unlock()
@@ -508,7 +508,7 @@ func TestRun_SaysThatNoWorkerHasWhatIsNeeded(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &told{models: map[string]outcome.Model{}, times: map[string]int{}}
-		o := run.Options{Manifest: m, Workers: 1, Backend: cpu.New(1), Verify: &[]string{}, Sink: sink{r, nil}, Elsewhere: q, Tell: func(text string) {
+		o := run.Options{Manifest: m, Workers: 1, Backend: cpu.New(1), Verify: &[]string{}, Sink: sink{r, nil}, Remote: q, Tell: func(text string) {
 			said = append(said, text)
 			cancel()
 		}}

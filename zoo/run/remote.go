@@ -14,9 +14,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
 
-// Elsewhere does the models of a run in other processes, workers, of which each has a Worker. It knows output folders by
+// Remote does the models of a run in other processes, workers, of which each has a Worker. It knows output folders by
 // their paths. queue.Queue is one.
-type Elsewhere interface {
+type Remote interface {
 	// Store is where the processes remember what becomes of an output folder.
 	Store(ctx context.Context, out string) (Store, error)
 	// Hand puts a task before the workers, unless it waits there already. It may return before it is there: Handed waits for
@@ -37,9 +37,9 @@ type Elsewhere interface {
 	Name(ctx context.Context) string
 }
 
-// away is what of a run is done elsewhere.
-type away struct {
-	Elsewhere
+// remote is the state of a run whose models other processes do.
+type remote struct {
+	Remote
 	out   string
 	store Store
 	books *mirrored
@@ -69,9 +69,9 @@ type letter struct {
 	needs Needs
 }
 
-// goAway prepares a run whose models are done elsewhere. The output folder is locked.
-func (r *runner) goAway(ctx context.Context) (err error) {
-	a := &away{Elsewhere: r.Options.Elsewhere, out: r.Manifest.Out, texts: map[*manifests.Rule]*letter{}, waiting: map[string]*waits{}, all: make(chan struct{})}
+// openRemote prepares a run whose models are done elsewhere. The output folder is locked.
+func (r *runner) openRemote(ctx context.Context) (err error) {
+	a := &remote{Remote: r.Options.Remote, out: r.Manifest.Out, texts: map[*manifests.Rule]*letter{}, waiting: map[string]*waits{}, all: make(chan struct{})}
 	if a.store, err = a.Store(ctx, a.out); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (r *runner) goAway(ctx context.Context) (err error) {
 	if a.has, err = a.Has(ctx); err != nil {
 		return err
 	}
-	r.books, r.away = a.books, a
+	r.books, r.remote = a.books, a
 	return nil
 }
 
@@ -110,7 +110,7 @@ func (r *runner) plan() (string, error) {
 func (r *runner) letter(rule *manifests.Rule) (*letter, error) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	if l := r.away.texts[rule]; l != nil {
+	if l := r.remote.texts[rule]; l != nil {
 		return l, nil
 	}
 	said := *rule
@@ -125,20 +125,20 @@ func (r *runner) letter(rule *manifests.Rule) (*letter, error) {
 	}
 	l := &letter{needs: Needs{CUDA: rule.Device == "cuda"}}
 	if slices.Contains(said.Verify, "predictions") { // where they are only tried, they wait for nobody
-		l.needs.Engine = required || r.away.has.Engine
+		l.needs.Engine = required || r.remote.has.Engine
 	}
 	text, err := said.Text()
 	if err != nil {
 		return nil, err
 	}
 	l.text = text
-	r.away.texts[rule] = l
+	r.remote.texts[rule] = l
 	return l, nil
 }
 
 // begin goes on with the run that is under way, if it does what this one would, or begins a new one. Nobody else does so: the
 // output folder is locked.
-func (a *away) begin(ctx context.Context, plan string) (goesOn bool, err error) {
+func (a *remote) begin(ctx context.Context, plan string) (goesOn bool, err error) {
 	if goesOn = !a.now.Over && a.now.Plan == plan && a.now.ID != ""; !goesOn {
 		a.now = underWay{ID: strings.ToLower(rand.Text()[:12]), Plan: plan}
 	}
@@ -150,7 +150,7 @@ func (a *away) begin(ctx context.Context, plan string) (goesOn bool, err error) 
 }
 
 // note says which run is under way.
-func (a *away) note(ctx context.Context) error {
+func (a *remote) note(ctx context.Context) error {
 	value, err := json.Marshal(a.now)
 	if err == nil {
 		err = a.store.Set(ctx, runKey, value)
@@ -160,12 +160,12 @@ func (a *away) note(ctx context.Context) error {
 
 // id is that of a model's task.
 func (r *runner) id(j *manifests.Job) string {
-	return digest(r.away.now.ID, written(r.manifest), written(j.Path))
+	return digest(r.remote.now.ID, written(r.manifest), written(j.Path))
 }
 
-// allAway has the jobs done elsewhere that are to be done, and waits until they are.
-func (r *runner) allAway(ctx context.Context, jobs []manifests.Job) (err error) {
-	a := r.away
+// allRemote has the jobs done elsewhere that are to be done, and waits until they are.
+func (r *runner) allRemote(ctx context.Context, jobs []manifests.Job) (err error) {
+	a := r.remote
 	plan, err := r.plan()
 	if err != nil {
 		return err
@@ -228,10 +228,10 @@ func (r *runner) allAway(ctx context.Context, jobs []manifests.Job) (err error) 
 
 // unsettled are the jobs to which nobody has answered before.
 func (r *runner) unsettled(jobs []manifests.Job) (rest []manifests.Job) {
-	r.away.lock.Lock()
-	defer r.away.lock.Unlock()
+	r.remote.lock.Lock()
+	defer r.remote.lock.Unlock()
 	for k := range jobs {
-		if r.away.waiting[r.id(&jobs[k])] != nil {
+		if r.remote.waiting[r.id(&jobs[k])] != nil {
 			rest = append(rest, jobs[k])
 		}
 	}
@@ -239,7 +239,7 @@ func (r *runner) unsettled(jobs []manifests.Job) (rest []manifests.Job) {
 }
 
 // unanswered are how many of the tasks that were handed out wait, by what they need.
-func (a *away) unanswered() map[Needs]int {
+func (a *remote) unanswered() map[Needs]int {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	counts := map[Needs]int{}
@@ -252,7 +252,7 @@ func (a *away) unanswered() map[Needs]int {
 }
 
 // settle takes a task from those that wait, for who tells of it; nil where it does not wait. Settled is called then.
-func (a *away) settle(id string) *waits {
+func (a *remote) settle(id string) *waits {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	w := a.waiting[id]
@@ -261,7 +261,7 @@ func (a *away) settle(id string) *waits {
 }
 
 // settled says that a task was told of.
-func (a *away) settled() {
+func (a *remote) settled() {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	a.left--
@@ -269,14 +269,14 @@ func (a *away) settled() {
 }
 
 // close says that all tasks were handed out.
-func (a *away) close() {
+func (a *remote) close() {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	a.through = true
 	a.done()
 }
 
-func (a *away) done() {
+func (a *remote) done() {
 	if a.left == 0 && a.through {
 		close(a.all)
 	}
@@ -284,7 +284,7 @@ func (a *away) done() {
 
 // hand puts a model that is to be done before the workers.
 func (w *work) hand(ctx context.Context) error {
-	a, id := w.away, w.id(w.job)
+	a, id := w.remote, w.id(w.job)
 	l, err := w.letter(w.job.Rule)
 	if err != nil {
 		return err
@@ -314,7 +314,7 @@ func (w *work) hand(ctx context.Context) error {
 
 // answered takes what a worker says.
 func (r *runner) answered(message []byte) {
-	a := r.away
+	a := r.remote
 	said, err := readAnswer(message)
 	if err != nil {
 		r.note("queue", err)
@@ -373,9 +373,9 @@ func (r *runner) taken(said *answer, e *entry, w *waits) outcome.Model {
 		(&work{runner: r, job: w.job}).keeps(said.Kept)
 	}
 	if !m.Kept() {
-		r.away.lock.Lock()
-		r.away.failed = append(r.away.failed, w.job.Target)
-		r.away.lock.Unlock()
+		r.remote.lock.Lock()
+		r.remote.failed = append(r.remote.failed, w.job.Target)
+		r.remote.lock.Unlock()
 	}
 	return m
 }
@@ -398,9 +398,9 @@ func givenUp(said *answer, last string) string {
 	return text
 }
 
-// comeBack ends what was done elsewhere: models that nobody answered are interrupted, and the run is over.
-func (r *runner) comeBack(ctx context.Context) {
-	a := r.away
+// endRemote ends what was done elsewhere: models that nobody answered are interrupted, and the run is over.
+func (r *runner) endRemote(ctx context.Context) {
+	a := r.remote
 	end := context.WithoutCancel(ctx)
 	if ctx.Err() != nil {
 		r.note("queue", a.Withdraw(end, a.out))
@@ -420,9 +420,9 @@ func (r *runner) comeBack(ctx context.Context) {
 	}
 }
 
-// settleAway writes the ledger's file and says that the run is over.
-func (r *runner) settleAway(ctx context.Context) {
-	a, end := r.away, context.WithoutCancel(ctx)
+// closeRemote writes the ledger's file and says that the run is over.
+func (r *runner) closeRemote(ctx context.Context) {
+	a, end := r.remote, context.WithoutCancel(ctx)
 	for _, target := range a.failed {
 		r.note("ledger", a.books.unsettled(a.books.rel(target)))
 	}

@@ -214,8 +214,8 @@ func (p *post) work(ctx context.Context, t testing.TB, name string, roots ...str
 	return func() { all.Wait(); w.Close() }
 }
 
-// away runs a scene with workers.
-func (s *scene) away(p *post, workers int, change func(*Options)) result {
+// remote runs a scene with workers.
+func (s *scene) remote(p *post, workers int, change func(*Options)) result {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(s.t.Context())
 	var ends []func()
@@ -223,7 +223,7 @@ func (s *scene) away(p *post, workers int, change func(*Options)) result {
 		ends = append(ends, p.work(ctx, s.t, fmt.Sprintf("w%d", k), s.folder))
 	}
 	r := s.must(func(o *Options) {
-		o.Elsewhere = p
+		o.Remote = p
 		if change != nil {
 			change(o)
 		}
@@ -245,7 +245,7 @@ func untimed(models map[string]outcome.Model) map[string]outcome.Model {
 	return list
 }
 
-func TestElsewhere_MakesAndTellsWhatARunHereDoes(t *testing.T) {
+func TestRemote_MakesAndTellsWhatARunHereDoes(t *testing.T) {
 	here, there := newScene(t, 12), newScene(t, 12)
 	for _, s := range []*scene{here, there} {
 		if err := os.WriteFile(filepath.Join(s.zoo(), "broken.onnx"), []byte("no model"), 0o666); err != nil {
@@ -254,7 +254,7 @@ func TestElsewhere_MakesAndTellsWhatARunHereDoes(t *testing.T) {
 	}
 	want := here.must(nil)
 	p := newPost()
-	got := there.away(p, 3, nil)
+	got := there.remote(p, 3, nil)
 	if a, b := contents(t, here.out()), contents(t, there.out()); !equal(withoutReport(a), withoutReport(b)) {
 		t.Errorf("other files: %d here, %d there", len(a), len(b))
 	}
@@ -273,7 +273,7 @@ func TestElsewhere_MakesAndTellsWhatARunHereDoes(t *testing.T) {
 	}
 
 	p.handed = 0
-	again := there.away(p, 1, nil)
+	again := there.remote(p, 1, nil)
 	if again.Counts[outcome.Unchanged] != 12 || p.handed != 1 {
 		t.Errorf("the second time: %v, %d tasks", again.Counts, p.handed)
 	}
@@ -290,32 +290,32 @@ func withoutReport(files map[string]string) map[string]string {
 	return files
 }
 
-func TestElsewhere_KnowsWhatRunsHereDid(t *testing.T) {
+func TestRemote_KnowsWhatRunsHereDid(t *testing.T) {
 	s, p := newScene(t, 6), newPost()
 	s.must(nil)
-	if r := s.away(p, 1, nil); r.Counts[outcome.Unchanged] != 6 {
+	if r := s.remote(p, 1, nil); r.Counts[outcome.Unchanged] != 6 {
 		t.Errorf("the first time: %v", r.Counts)
 	}
 	s.rules = strings.Replace(s.rules, "verify", "norms: neutralize\n    verify", 1)
 	if r := s.must(nil); r.Counts[outcome.Failed] > 0 || r.Counts[outcome.Unchanged] > 0 {
 		t.Errorf("here: %v", r.Counts)
 	}
-	if r := s.away(p, 1, nil); r.Counts[outcome.Unchanged] != 6 {
+	if r := s.remote(p, 1, nil); r.Counts[outcome.Unchanged] != 6 {
 		t.Errorf("what a run here did in between is not known: %v", r.Counts)
 	}
 	s.rules = strings.Replace(s.rules, "neutralize", "remove", 1)
-	if r := s.away(p, 1, nil); r.Counts[outcome.Failed] > 0 || r.Counts[outcome.Unchanged] > 0 {
+	if r := s.remote(p, 1, nil); r.Counts[outcome.Failed] > 0 || r.Counts[outcome.Unchanged] > 0 {
 		t.Errorf("elsewhere: %v %v", r.Counts, r.models)
 	}
 }
 
-func TestElsewhere_ReplacesOnlyWhatItMade(t *testing.T) {
+func TestRemote_ReplacesOnlyWhatItMade(t *testing.T) {
 	s, p := newScene(t, 2), newPost()
 	foreign := filepath.Join(s.out(), "mobile", "00000.onnx")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(foreign), 0o777), os.WriteFile(foreign, []byte("mine"), 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	r := s.away(p, 1, nil)
+	r := s.remote(p, 1, nil)
 	if m := r.models["mobile/00000.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, ErrForeign.Error()) {
 		t.Errorf("%+v", m)
 	}
@@ -325,7 +325,7 @@ func TestElsewhere_ReplacesOnlyWhatItMade(t *testing.T) {
 }
 
 // A run that is cut off leaves its tasks and its answers. The next one with the same plan goes on with them.
-func TestElsewhere_GoesOnWhereARunWasCutOff(t *testing.T) {
+func TestRemote_GoesOnWhereARunWasCutOff(t *testing.T) {
 	s, p := newScene(t, 10), newPost()
 	ctx, cut := context.WithCancel(t.Context())
 	told := 0
@@ -333,7 +333,7 @@ func TestElsewhere_GoesOnWhereARunWasCutOff(t *testing.T) {
 	end := p.work(working, t, "w", s.folder)
 	cutOff := &severed{post: p}
 	_, err := s.run(ctx, func(o *Options) {
-		o.Elsewhere = cutOff
+		o.Remote = cutOff
 		o.Sink = counting{func() {
 			if told++; told == 4 {
 				cutOff.gone = true
@@ -349,7 +349,7 @@ func TestElsewhere_GoesOnWhereARunWasCutOff(t *testing.T) {
 	if value, _, _ := p.store.Get(t.Context(), runKey); json.Unmarshal(value, &now) != nil || now.Over {
 		t.Fatalf("the run was not cut off: %+v", now)
 	}
-	r := s.must(func(o *Options) { o.Elsewhere = p })
+	r := s.must(func(o *Options) { o.Remote = p })
 	stop()
 	end()
 	if n := r.Counts[outcome.Folded] + r.Counts[outcome.Copied]; n != 10 || len(r.models) != 10 {
@@ -409,7 +409,7 @@ func TestWorker_RefusesWhatIsNotBelowItsRoots(t *testing.T) {
 	}
 	var sent []byte
 	p.change = func(t *Task) { sent = t.Body }
-	r := s.away(p, 1, nil)
+	r := s.remote(p, 1, nil)
 	if m := r.models["secret.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, ErrRoots.Error()) {
 		t.Errorf("a link out of the zoo: %+v", m)
 	}
@@ -494,7 +494,7 @@ func TestMessages_AreBoundedAndStrict(t *testing.T) {
 }
 
 // Two workers that do one model twice do no harm: the file is whole, and what comes second changes nothing.
-func TestElsewhere_OneModelTwice(t *testing.T) {
+func TestRemote_OneModelTwice(t *testing.T) {
 	s, p := newScene(t, 4), newPost()
 	ctx, stop := context.WithCancel(t.Context())
 	first, second := p.work(ctx, t, "first", s.folder), p.work(ctx, t, "second", s.folder)
@@ -505,7 +505,7 @@ func TestElsewhere_OneModelTwice(t *testing.T) {
 			p.tasks = append(p.tasks, *t) // and once more
 		}
 	}
-	r := s.must(func(o *Options) { o.Elsewhere = p })
+	r := s.must(func(o *Options) { o.Remote = p })
 	stop()
 	first()
 	second()
@@ -517,10 +517,10 @@ func TestElsewhere_OneModelTwice(t *testing.T) {
 	}
 }
 
-func TestElsewhere_FailsWhatTheStoreCannotRemember(t *testing.T) {
+func TestRemote_FailsWhatTheStoreCannotRemember(t *testing.T) {
 	s, p := newScene(t, 2), newPost()
 	p.change = func(*Task) { p.store.fail = errors.New("the store is gone") }
-	r := s.away(p, 1, nil)
+	r := s.remote(p, 1, nil)
 	for path, m := range r.models {
 		if m.Status != outcome.Failed || !strings.Contains(m.Error, "the store is gone") {
 			t.Errorf("%s: %+v", path, m)
@@ -531,15 +531,15 @@ func TestElsewhere_FailsWhatTheStoreCannotRemember(t *testing.T) {
 	}
 }
 
-func TestElsewhere_ModelsThatShareExternalData(t *testing.T) {
+func TestRemote_ModelsThatShareExternalData(t *testing.T) {
 	s, p := newScene(t, 0), newPost()
 	twice := func(change func(*Options)) {
 		t.Helper()
-		if r := s.away(p, 3, change); r.Counts[outcome.Failed] > 0 || len(r.Notes) > 0 {
+		if r := s.remote(p, 3, change); r.Counts[outcome.Failed] > 0 || len(r.Notes) > 0 {
 			t.Fatalf("%v: %+v %v", r.Counts, r.models, r.Notes)
 		}
 		kept := withoutReport(contents(t, s.out()))
-		if r := s.away(p, 3, nil); r.Counts[outcome.Unchanged] != len(r.models) || !equal(kept, withoutReport(contents(t, s.out()))) {
+		if r := s.remote(p, 3, nil); r.Counts[outcome.Unchanged] != len(r.models) || !equal(kept, withoutReport(contents(t, s.out()))) {
 			t.Fatalf("once more: %v", r.Counts)
 		}
 	}
@@ -558,15 +558,15 @@ func TestElsewhere_ModelsThatShareExternalData(t *testing.T) {
 }
 
 // The place of a model that the zoo has lost may be taken, by whoever does the model that is written there now.
-func TestElsewhere_OrphansPlacesMayBeTaken(t *testing.T) {
+func TestRemote_OrphansPlacesMayBeTaken(t *testing.T) {
 	s, p := newScene(t, 3), newPost()
-	s.away(p, 2, nil)
+	s.remote(p, 2, nil)
 	old, now := filepath.Join(s.zoo(), "mobile", "00000.onnx"), filepath.Join(s.zoo(), "renamed.onnx")
 	if err := os.Rename(old, now); err != nil {
 		t.Fatal(err)
 	}
 	s.rules = "models:\n  - match: renamed.onnx\n    output: mobile/00000.onnx\n    norms: neutralize\n    verify: [parity]\n" + strings.TrimPrefix(s.rules, "models:\n")
-	if r := s.away(p, 2, nil); r.Counts[outcome.Failed] > 0 || len(r.Orphans) > 0 {
+	if r := s.remote(p, 2, nil); r.Counts[outcome.Failed] > 0 || len(r.Orphans) > 0 {
 		t.Errorf("%v %v %+v", r.Counts, r.Orphans, r.models)
 	}
 }
