@@ -93,6 +93,8 @@ type post struct {
 	known   map[string]bool // tasks that nobody answered
 	answers [][]byte
 	handed  int
+	roots   []string       // of workers, beside the scene's folder
+	options func(*Options) // of workers; may be nil
 }
 
 func newPost() *post {
@@ -184,7 +186,11 @@ func (p *post) next(ctx context.Context) (t Task, ok bool) {
 
 // work has a worker do what comes until ctx ends.
 func (p *post) work(ctx context.Context, t testing.TB, name string, roots ...string) (done func()) {
-	w, err := NewWorker(name, Options{Workers: 2, Backend: cpu.New(2), NoEngine: "none in this test", Version: "test"}, roots)
+	o := Options{Workers: 2, Backend: cpu.New(2), NoEngine: "none in this test", Version: "test"}
+	if p.options != nil {
+		p.options(&o)
+	}
+	w, err := NewWorker(name, o, append(roots, p.roots...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,9 +111,6 @@ var ErrPlace = errors.New("nothing was folded")
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
-	if m := o.Manifest; o.Remote != nil && (m.ZooURL != nil || m.OutURL != nil) {
-		return end, fmt.Errorf("%w: workers have no buckets: zoo and out of a manifest whose models go to a queue are folders that all of them mount", ErrPlace)
-	}
 	zoo, from, err := walk(ctx, &o)
 	if from != nil {
 		defer from.Close()
