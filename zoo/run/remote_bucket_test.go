@@ -3,10 +3,12 @@ package run
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/zoofold/zoofold/cpu"
@@ -113,6 +115,84 @@ func TestRemote_InBucketsReplacesOnlyWhatItMade(t *testing.T) {
 	}
 	if now := contents(t, s.out()); now["a.onnx"] != "somebody's" || now["b.onnx"] != "another's" {
 		t.Error("they were replaced")
+	}
+}
+
+// outpaced are files that wait before the first of their outputs is put in its place, until three times somebody has looked
+// at what is there: who is about to put it has done so twice, and the other one once.
+type outpaced struct {
+	files
+	seen chan struct{}
+	once *sync.Once
+}
+
+func (o *outpaced) Lstat(path string) (fs.FileInfo, error) {
+	info, err := o.files.Lstat(path)
+	if strings.Contains(path, "/models/out/") && strings.HasSuffix(path, "model.onnx") {
+		o.seen <- struct{}{}
+	}
+	return info, err
+}
+
+func (o *outpaced) wait() {
+	o.once.Do(func() {
+		for range 3 {
+			<-o.seen
+		}
+	})
+}
+
+func (o *outpaced) Rename(from, to string) error {
+	o.wait()
+	return o.files.Rename(from, to)
+}
+
+func (o *outpaced) Remove(path string) error {
+	o.wait()
+	return o.files.Remove(path)
+}
+
+// Both have looked at what is in the place of the output before the first puts its own there.
+func TestRemote_TwoWorkersOnOneModelInABucketDoNoHarm(t *testing.T) {
+	for name, add := range map[string]func(s *scene, seed uint64){
+		"of two files": func(s *scene, seed uint64) { s.external("one", seed) },
+		"of one file":  func(s *scene, seed uint64) { s.plain("model.onnx", seed) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, 0)
+			if err := os.MkdirAll(s.zoo(), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			s.where, s.rules = "zoo: zoo\n"+outInBucket, "models:\n  - match: '**/*.onnx'\n    verify: [parity]\n"
+			add(s, 2)
+			s.must(nil)
+			want := s.objects(s.out())
+			if err := os.RemoveAll(s.out()); err != nil {
+				t.Fatal(err)
+			}
+			for _, seed := range []uint64{1, 2} { // the second time something is replaced
+				add(s, seed)
+				p, seen := s.bucketPost("s3://models"), make(chan struct{}, 100)
+				p.twice = true
+				var once sync.Once
+				p.options = func(o *Options) {
+					s.openBuckets(o)
+					o.over = func(f files) files { return &outpaced{f, seen, &once} }
+				}
+				r := s.remote(p, 2, nil)
+				for _, message := range p.held {
+					if a, err := readAnswer(message); err != nil || a.Model.Status != outcome.Folded {
+						t.Errorf("seed %d: %+v, %v", seed, a, err)
+					}
+				}
+				if len(p.held) != 2 || r.Exit != ExitDone {
+					t.Errorf("seed %d: %d answers, %v", seed, len(p.held), r.Counts)
+				}
+			}
+			if !equal(s.objects(s.out()), want) {
+				t.Error("other outputs")
+			}
+		})
 	}
 }
 
