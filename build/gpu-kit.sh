@@ -16,7 +16,7 @@ if [ -z "$library" ]; then
 fi
 rm -rf "$kit" "$kit.part"
 mkdir -p "$kit.part/bin" "$kit.part/lib"
-cp bin/zoofold "$kit.part/bin/"
+CGO_CFLAGS="-O2 -I$include" $GO build -tags cuda -trimpath -ldflags "-s -w" -o "$kit.part/bin/zoofold" ./cmd/zoofold # without the drivers of buckets, 40 MB
 CGO_CFLAGS="-O2 -I$include" $GO test -c -tags cuda -trimpath -ldflags '-s -w' -o "$kit.part/bin/gpu.test" ./gpu
 CGO_ENABLED=0 $GO build -trimpath -ldflags "-s -w" -o "$kit.part/bin/gpucheck" ./cmd/gpucheck
 gzip -9 -n -c "$library" >"$kit.part/lib/libonnxruntime.so.gz"
