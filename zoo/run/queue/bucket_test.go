@@ -213,3 +213,29 @@ func TestBuckets_AWorkerWhoseRootsDoNotCoverThemTouchesNothing(t *testing.T) {
 		t.Errorf("exit %d, %d outputs", r.Exit, len(d.there(t, "out")))
 	}
 }
+
+func TestBuckets_ARunThatWasKilledGoesOn(t *testing.T) {
+	const models = 20
+	d := newDepot(t, models, "")
+	url := node(t, nil).ClientURL()
+	killed, lines := child(t, "begins", url, d.manifest)
+	serve(t, url, d.scene, 2, nil)
+	for range 5 {
+		if !lines.Scan() || !strings.HasPrefix(lines.Text(), "done") {
+			t.Fatalf("the child says %q", lines.Text())
+		}
+	}
+	kill(t, killed)
+	if _, err := runOf(t.Context(), nil, d.manifest, nil); !errors.Is(err, run.ErrLocked) || !strings.Contains(err.Error(), "whose models are done by ") {
+		t.Errorf("a run here meanwhile: %v", err)
+	}
+	q := connect(t, url, "begins", nil)
+	r := must(t, q, d.manifest, nil)
+	if r.Exit != run.ExitDone || len(r.Notes) > 0 || !maps.Equal(d.there(t, "out"), d.want) {
+		t.Errorf("exit %d, %v, notes %q, %d outputs of %d", r.Exit, r.Counts, r.Notes, len(d.there(t, "out")), len(d.want))
+	}
+	empty(t, q)
+	if here := must(t, nil, d.manifest, nil); here.Counts[outcome.Unchanged] != models {
+		t.Errorf("here, after that: %v", here.Counts)
+	}
+}
