@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/zoofold/zoofold/cpu"
@@ -94,24 +95,25 @@ func TestRemote_InBucketsReplacesOnlyWhatItMade(t *testing.T) {
 	s.plain("a.onnx", 1)
 	s.plain("b.onnx", 2)
 	s.put("out/a.onnx", []byte("somebody's"))
-	p, planted := s.bucketPost("s3://models"), false
+	p := s.bucketPost("s3://models")
+	var planted atomic.Bool
 	p.options = func(o *Options) { // another writer, in the moment before an output is put in its place
 		s.openBuckets(o)
-		h := &hooked{before: func(operation, path string) error {
-			if operation == "rename" && strings.HasSuffix(path, "b.onnx") && !planted {
-				planted = true
+		before := func(operation, path string) error {
+			if operation == "rename" && strings.HasSuffix(path, "b.onnx") {
 				s.put("out/b.onnx", []byte("another's"))
+				planted.Store(true)
 			}
 			return nil
-		}}
-		o.over = h.over
+		}
+		o.over = func(f files) files { return (&hooked{before: before}).over(f) } // each model has its own
 	}
 	r := s.remote(p, 1, nil)
 	if m := r.models["a.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, "s3://models/out/a.onnx was not made by zoofold") {
 		t.Errorf("%s: %s", m.Status, m.Error)
 	}
-	if m := r.models["b.onnx"]; !planted || m.Status != outcome.Failed || !strings.Contains(m.Error, "was changed by somebody else") {
-		t.Errorf("planted %v, %s: %s", planted, m.Status, m.Error)
+	if m := r.models["b.onnx"]; !planted.Load() || m.Status != outcome.Failed || !strings.Contains(m.Error, "was changed by somebody else") {
+		t.Errorf("planted %v, %s: %s", planted.Load(), m.Status, m.Error)
 	}
 	if now := contents(t, s.out()); now["a.onnx"] != "somebody's" || now["b.onnx"] != "another's" {
 		t.Error("they were replaced")
