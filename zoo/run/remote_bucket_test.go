@@ -112,7 +112,7 @@ func TestRemote_InBucketsReplacesOnlyWhatItMade(t *testing.T) {
 	if m := r.models["a.onnx"]; m.Status != outcome.Failed || !strings.Contains(m.Error, "s3://models/out/a.onnx was not made by zoofold") {
 		t.Errorf("%s: %s", m.Status, m.Error)
 	}
-	if m := r.models["b.onnx"]; !planted.Load() || m.Status != outcome.Failed || !strings.Contains(m.Error, "was changed by somebody else") {
+	if m := r.models["b.onnx"]; !planted.Load() || m.Status != outcome.Failed || !strings.Contains(m.Error, "s3://models/out/b.onnx was not made by zoofold") {
 		t.Errorf("planted %v, %s: %s", planted.Load(), m.Status, m.Error)
 	}
 	if now := contents(t, s.out()); now["a.onnx"] != "somebody's" || now["b.onnx"] != "another's" {

@@ -170,6 +170,8 @@ func (w *Worker) Do(ctx context.Context, message []byte, most int, of func(ctx c
 	switch {
 	case books.err != nil:
 		return nil, books.err
+	case r.behind != nil: // perhaps another worker did the model, too
+		return nil, r.behind
 	case heard.model.Status == outcome.Interrupted:
 		return nil, cmp.Or(context.Cause(ctx), context.Canceled)
 	}
