@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+
+	"github.com/zoofold/zoofold/zoo/bucket"
 )
 
 // Text is the rule as the text of a manifest would have it, with what it leaves to the defaults written out: a process that
@@ -117,10 +119,16 @@ func parseRule(text []byte) (*Rule, error) {
 	return &rule, f.err()
 }
 
-// Single is a manifest of one rule, by the text that Text wrote, and what Walk would find of one model of the zoo, by its path
-// relative to it: the model, or its failure. Folders hold the zoo's own alone, and notes are not made. zoo and out are
-// absolute.
-func Single(zoo, out string, rule []byte, model string) (*Manifest, *Zoo, error) {
+// Place is a folder of the host, by its absolute path, or one in a bucket, whose path stands for it.
+type Place struct {
+	Path string
+	URL  *bucket.URL // nil for one of the host
+}
+
+// Single is a manifest of one rule, by the text that Text wrote, and what WalkIn would find of one model of the zoo, by its
+// path relative to it: the model, or its failure. Folders hold the zoo's own alone, and notes are not made. The tree is nil for
+// a zoo of the host.
+func Single(zoo, out Place, tree Tree, rule []byte, model string) (*Manifest, *Zoo, error) {
 	if !filepath.IsLocal(filepath.FromSlash(model)) || path.Clean(model) != model || model == "." {
 		return nil, nil, fmt.Errorf("%q is no path of a model within a zoo: %w", model, ErrManifest)
 	}
@@ -128,9 +136,15 @@ func Single(zoo, out string, rule []byte, model string) (*Manifest, *Zoo, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &Manifest{Path: ruleText, Zoo: filepath.Clean(zoo), Out: filepath.Clean(out), folder: filepath.Clean(out), Rules: []Rule{*r}, file: r.file, readDir: os.ReadDir}
-	w := &walker{Manifest: m, tree: host{os.ReadDir}, weights: map[string]bool{}, taken: map[string]bool{}}
-	info, err := os.Stat(m.Zoo)
+	m := &Manifest{
+		Path: ruleText, Zoo: filepath.Clean(zoo.Path), Out: filepath.Clean(out.Path), ZooURL: zoo.URL, OutURL: out.URL,
+		folder: filepath.Clean(out.Path), Rules: []Rule{*r}, file: r.file, readDir: os.ReadDir,
+	}
+	if tree == nil {
+		tree = host{os.ReadDir}
+	}
+	w := &walker{Manifest: m, tree: tree, weights: map[string]bool{}, taken: map[string]bool{}}
+	info, err := tree.Stat(m.Zoo)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the zoo: %w: %w", ErrManifest, err)
 	}

@@ -83,7 +83,7 @@ func TestSingle_IsTheJobThatAWalkFinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	single, found, err := Single(zoo, out, text, "a/net.cfg")
+	single, found, err := Single(Place{Path: zoo}, Place{Path: out}, nil, text, "a/net.cfg")
 	if err != nil || len(found.Jobs) != 1 {
 		t.Fatal(found, err)
 	}
@@ -115,11 +115,11 @@ func TestSingle_RefusesWhatAManifestWould(t *testing.T) {
 		{"weights outside", out, `{"match": "**", "weights": "../w"}`, "a.onnx", "outside the zoo"},
 		{"an output in the zoo", filepath.Join(zoo, "out"), `{"match": "**"}`, "a.onnx", "inside the zoo"},
 	} {
-		if _, _, err := Single(zoo, c.out, []byte(c.rule), c.model); err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrManifest) {
+		if _, _, err := Single(Place{Path: zoo}, Place{Path: c.out}, nil, []byte(c.rule), c.model); err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrManifest) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	if _, found, err := Single(zoo, out, []byte(`{"match": "**"}`), "gone.onnx"); err != nil || len(found.Failures) != 1 {
+	if _, found, err := Single(Place{Path: zoo}, Place{Path: out}, nil, []byte(`{"match": "**"}`), "gone.onnx"); err != nil || len(found.Failures) != 1 {
 		t.Errorf("a model that is not there: %+v, %v", found, err)
 	}
 }

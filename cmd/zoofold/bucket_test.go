@@ -11,11 +11,15 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/bucket/buckettest"
@@ -158,6 +162,46 @@ func TestBuckets_ARunThatIsKilledAtAnyRequestLeavesWholeOutputsAndTheNextDoesThe
 		if left, _ := filepath.Glob(filepath.Join(d.folder, "cache", "work", "*")); len(left) > 0 {
 			t.Errorf("%s: %q are left in the cache", what, left)
 		}
+	}
+}
+
+func TestBuckets_AWorkerOfAQueueFoldsModelsOfBuckets(t *testing.T) {
+	d := newDepot(t, 4)
+	if o := d.run(d.args()...); o.exit != 0 {
+		t.Fatalf("exit %d: %s", o.exit, o.stderr)
+	}
+	want := d.there("out")
+	d = newDepot(t, 4)
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the server does not start")
+	}
+	w := exec.Command(realProgram(t), "worker", "-queue", s.ClientURL(), "-root", "s3://models/zoo", "-root", "s3://models/out", "-device", "cpu", "-cache", filepath.Join(d.folder, "other"))
+	var said bytes.Buffer
+	w.Stdout, w.Stderr, w.Env = &said, &said, append(os.Environ(), "ONNXRUNTIME_LIB=none")
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o := d.run(d.args("-queue", s.ClientURL())...)
+	if o.exit != 0 || o.stderr != "" || len(o.notes) > 0 || !maps.Equal(d.there("out"), want) {
+		t.Errorf("exit %d: %s %q %v", o.exit, o.stderr, o.notes, o.why)
+	}
+	if err := errors.Join(w.Process.Signal(os.Interrupt), w.Wait()); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(said.String(), "below s3://models/zoo, s3://models/out") || strings.Count(said.String(), "/model.onnx ") != 4 {
+		t.Error(said.String())
+	}
+	if o := d.run(d.args()...); o.exit != 0 || slices.ContainsFunc(slices.Collect(maps.Values(o.status)), func(s string) bool { return s != "unchanged" }) {
+		t.Errorf("a run without workers: %v", o.status)
+	}
+	if left, _ := filepath.Glob(filepath.Join(d.folder, "*", "work", "*")); len(left) > 0 {
+		t.Errorf("%q are left in caches", left)
 	}
 }
 

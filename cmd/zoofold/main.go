@@ -114,9 +114,7 @@ func (f *flags) declare(set *flag.FlagSet) {
 	set.StringVar(&f.report, "report", "", "the `folder` of report.html and report.json (default: the output folder)")
 	set.IntVar(&f.keep, "keep", 30, "of how many `runs` reports are kept, the last one counted")
 	set.StringVar(&f.metrics, "metrics", "", "the `file` for metrics as Prometheus's node exporter reads them: DIR/zoofold.prom")
-	set.StringVar(&f.cache, "cache", defaultCache(), "the `folder` in which models of buckets are kept while they are read, and after")
-	set.Lookup("cache").DefValue = "zoofold in the user's folder of caches"
-	set.Int64Var(&f.cacheSize, "cache-size", 20e9, "the most `bytes` that are kept in the cache; the models that are worked on are not counted")
+	f.declareCache(set)
 	set.BoolVar(&f.dryRun, "dry-run", false, "plan everything, on the CPU; prove nothing, write nothing, load no library")
 	set.BoolVar(&f.detailed, "detailed-exitcode", false, "with -dry-run: exit with 5 if there is something to do")
 	set.StringVar(&f.notify, "notify", "", "a `command` for the shell, run at the end unless all is done (exit code 0): it gets the run as JSON on its standard input")
@@ -151,6 +149,13 @@ func (f *flags) declareWorkers(set *flag.FlagSet) {
 func (f *flags) declareMachine(set *flag.FlagSet) {
 	set.Int64Var(&f.memory, "gpu-memory", 0, "how many `bytes` of each device's memory may be used (default: half of what is free)")
 	set.StringVar(&f.library, "onnxruntime", "", "the ONNX Runtime `library` for predictions, or none (default: $ONNXRUNTIME_LIB, then the places that the manual page names)")
+}
+
+// declareCache declares those that say what is kept of buckets.
+func (f *flags) declareCache(set *flag.FlagSet) {
+	set.StringVar(&f.cache, "cache", defaultCache(), "the `folder` in which models of buckets are kept while they are read, and after")
+	set.Lookup("cache").DefValue = "zoofold in the user's folder of caches"
+	set.Int64Var(&f.cacheSize, "cache-size", 20e9, "the most `bytes` that are kept in the cache; the models that are worked on are not counted")
 }
 
 // declareShown declares those that say what is shown.

@@ -58,11 +58,12 @@ func work(set *flag.FlagSet) action {
 	f := &flags{plain: true, drain: duration(20 * time.Second)}
 	var roots []string
 	f.queue.declare(set, "the `address` of NATS servers with JetStream where models wait: nats://host:4222 (default: $NATS_URL)")
-	set.Func("root", "a `folder` below which zoos and outputs lie; there may be several, and nothing else is read or written for anybody", func(path string) error {
+	set.Func("root", "a `folder` below which zoos and outputs lie, or one in a bucket: s3://BUCKET/FOLDER; there may be several, and nothing else is read or written for anybody", func(path string) error {
 		roots = append(roots, path)
 		return nil
 	})
 	f.declareWorkers(set)
+	f.declareCache(set)
 	set.StringVar(&f.device, "device", "auto", "where weights are rescaled: `"+strings.Join(manifests.Devices, "|")+"`; auto uses CUDA if there is a driver")
 	set.Var(&f.drain, "drain", "how much `time` models in hand have to end when the worker is asked to stop")
 	set.Lookup("drain").DefValue = "20s"
@@ -117,6 +118,7 @@ func (f *flags) serve(c *console, roots []string, stdout io.Writer) int {
 	}
 	w, err := run.NewWorker(me.Name, run.Options{
 		Workers: f.workers, Backend: backend, Host: host, Why: why, NoEngine: noEngine, Predict: engine, Version: version(), Sink: c,
+		Cache: f.cache, CacheSize: f.cacheSize,
 	}, roots)
 	if err != nil {
 		c.fail(err)

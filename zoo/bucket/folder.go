@@ -46,6 +46,7 @@ type Folder struct {
 	lock    sync.Mutex
 	list    map[string]*Info    // what is there, by path; nil before List
 	folders map[string][]string // names of what is in each folder
+	asked   map[string]*Info    // of Asking: what was there when it was first asked for; nil: nothing
 	lease   *lease
 }
 
@@ -75,6 +76,19 @@ func newFolder(u URL, s service) *Folder {
 		s.Bucket = blob.PrefixedBucket(s.Bucket, u.Prefix+"/")
 	}
 	return &Folder{URL: u, service: s, timing: usual}
+}
+
+// Asking is the folder for who needs few of its objects: none is listed, and each is as it was when it was first asked for.
+// It is closed with the folder, and has no lock and no ReadDir.
+func (f *Folder) Asking() *Folder {
+	return &Folder{URL: f.URL, service: f.service, timing: f.timing, asked: map[string]*Info{}}
+}
+
+// Forget has an Asking folder ask again for what it knows.
+func (f *Folder) Forget() {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	clear(f.asked)
 }
 
 // Close closes the folder.
@@ -189,12 +203,15 @@ func enter(folders map[string][]string, rel string) {
 	}
 }
 
-// Stat is what an object or a folder is, as the folder knows it; before List the service is asked. Its error wraps
-// fs.ErrNotExist where nothing is.
+// Stat is what an object or a folder is, as the folder knows it; before List the service is asked, which knows no folders.
+// Its error wraps fs.ErrNotExist where nothing is.
 func (f *Folder) Stat(ctx context.Context, rel string) (*Info, error) {
 	f.lock.Lock()
 	info, listed := f.list[rel], f.list != nil
 	_, dir := f.folders[rel]
+	if before, asked := f.asked[rel]; asked {
+		info, listed = before, true
+	}
 	f.lock.Unlock()
 	switch {
 	case info != nil:
@@ -204,7 +221,11 @@ func (f *Folder) Stat(ctx context.Context, rel string) (*Info, error) {
 	case listed:
 		return nil, f.missing("stat", rel)
 	}
-	return f.head(ctx, rel)
+	info, err := f.head(ctx, rel)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		f.know(rel, info)
+	}
+	return info, err
 }
 
 func (f *Folder) missing(what, rel string) error {
@@ -267,6 +288,9 @@ func (f *Folder) ReadDir(rel string) ([]fs.DirEntry, error) {
 func (f *Folder) know(rel string, info *Info) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
+	if f.asked != nil {
+		f.asked[rel] = info
+	}
 	if f.list == nil {
 		return
 	}

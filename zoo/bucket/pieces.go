@@ -34,6 +34,31 @@ func (f *Folder) OpenWhole(ctx context.Context, rel string) (io.ReadCloser, erro
 	return w, nil
 }
 
+// StatWhole is what a file is with all that was appended to it: another version whenever anything was.
+func (f *Folder) StatWhole(ctx context.Context, rel string) (*Info, error) {
+	list := f.Below(rel + pieces)
+	info, err := f.Stat(ctx, rel)
+	if len(list) == 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return info, err
+	}
+	all := &Info{path: rel}
+	for _, part := range append([]string{rel}, list...) {
+		info, err := f.Stat(ctx, part)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all.size += info.size
+		all.version += info.path + "@" + info.version + "\n"
+		if all.time.Before(info.time) {
+			all.time = info.time
+		}
+	}
+	return all, nil
+}
+
 // whole reads objects one behind the other.
 type whole struct {
 	folder *Folder

@@ -140,7 +140,7 @@ func (f *Folder) put(ctx context.Context, rel string, content io.ReaderAt, size 
 	for {
 		err := f.upload(ctx, rel, io.NewSectionReader(content, 0, size), size, hash, before)
 		refused := isRefused(err) && (before != nil || !isMissing(err))
-		if err == nil || refused { // an earlier attempt may have come through, though its answer did not
+		if err == nil || refused || errors.Is(err, ErrChanged) { // an earlier attempt may have come through, though its answer did not
 			now, mine, e := f.written(ctx, rel, size, hash)
 			switch {
 			case e == nil && mine:

@@ -89,6 +89,11 @@ func (u URL) String() string {
 	return strings.TrimSuffix(u.Scheme+"://"+u.Bucket+"/"+u.Prefix, "/")
 }
 
+// Text is the URL as Parse reads it, without the region.
+func (u URL) Text() string {
+	return strings.TrimSuffix((&url.URL{Scheme: u.Scheme, Host: u.Bucket, Path: "/" + u.Prefix}).String(), "/")
+}
+
 // Path stands for the folder where paths of files are put together: /s3:/bucket/folder. No file of the host has such a path,
 // for every operation on it goes to the bucket.
 func (u URL) Path() string {
@@ -96,9 +101,12 @@ func (u URL) Path() string {
 }
 
 // Overlaps says whether one of two folders is the other or lies in it.
-func (u URL) Overlaps(v URL) bool {
-	within := func(a, b string) bool { return b == "" || a == b || strings.HasPrefix(a, b+"/") }
-	return u.Scheme == v.Scheme && u.Bucket == v.Bucket && (within(u.Prefix, v.Prefix) || within(v.Prefix, u.Prefix))
+func (u URL) Overlaps(v URL) bool { return u.Holds(v) || v.Holds(u) }
+
+// Holds says whether another folder is this one or lies in it.
+func (u URL) Holds(v URL) bool {
+	within := u.Prefix == "" || v.Prefix == u.Prefix || strings.HasPrefix(v.Prefix, u.Prefix+"/")
+	return u.Scheme == v.Scheme && u.Bucket == v.Bucket && within
 }
 
 // Shown is a text for people, in which paths in a bucket are URLs again.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/zoofold/zoofold/manifests"
+	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/fold"
 	"github.com/zoofold/zoofold/zoo/format"
 	"github.com/zoofold/zoofold/zoo/outcome"
@@ -88,8 +89,8 @@ type task struct {
 	Version  int             `json:"version"`
 	ID       string          `json:"id"`
 	Run      string          `json:"run"`
-	Zoo      string          `json:"zoo"`
-	Out      string          `json:"out"`
+	Zoo      string          `json:"zoo"`      // an absolute path, or the URL of a folder in a bucket
+	Out      string          `json:"out"`      // the same
 	Manifest string          `json:"manifest"` // as in the ledger
 	Model    string          `json:"model"`    // relative to the zoo
 	Bytes    int64           `json:"bytes"`
@@ -147,13 +148,37 @@ func readTask(message []byte) (*task, error) {
 		return nil, fmt.Errorf("%w: version %d, this program knows version %d", ErrMessage, t.Version, messageVersion)
 	case t.ID == "" || t.Run == "" || t.Manifest == "":
 		return nil, fmt.Errorf("%w: it does not say whose it is", ErrMessage)
-	case !clean(t.Zoo) || !clean(t.Out):
-		return nil, fmt.Errorf("%w: zoo %q, out %q: not absolute paths", ErrMessage, t.Zoo, t.Out)
+	}
+	for _, name := range []string{t.Zoo, t.Out} {
+		if _, err := placeOf(name); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMessage, err)
+		}
 	}
 	return t, nil
 }
 
-func clean(path string) bool { return filepath.IsAbs(path) && filepath.Clean(path) == path }
+// placeOf is the place that a task names. What leads to its bucket does not come with tasks: it is the worker's.
+func placeOf(name string) (p manifests.Place, err error) {
+	if !bucket.IsURL(name) {
+		if !filepath.IsAbs(name) || filepath.Clean(name) != name {
+			return p, fmt.Errorf("%q is no absolute path", name)
+		}
+		return manifests.Place{Path: name}, nil
+	}
+	u, err := bucket.Parse(name)
+	if err == nil && u.Text() != name {
+		err = fmt.Errorf("%q is written %q", name, u.Text())
+	}
+	return manifests.Place{Path: u.Path(), URL: &u}, err
+}
+
+// nameOf is what tasks name a place.
+func nameOf(path string, u *bucket.URL) string {
+	if u != nil {
+		return u.Text()
+	}
+	return path
+}
 
 // strict decodes JSON of at most so many bytes without unknown keys, and with nothing behind it.
 func strict(message []byte, most int, to any) error {

@@ -30,6 +30,20 @@ type mounted struct {
 	made map[string]bool // folders that somebody asked for
 }
 
+// asking is the same for one model of a worker, which lists nothing: what is there is what was there when the model first
+// asked for it. The zoo is nil where it is a folder of the host.
+func (m *mounted) asking(zoo *bucket.Folder) *mounted {
+	task := &mounted{disk: m.disk, ctx: m.ctx, staging: m.staging}
+	if zoo != nil {
+		task.folders = append(task.folders, zoo)
+	}
+	if m.out != nil {
+		task.out = m.out.Asking()
+		task.folders = append(task.folders, task.out)
+	}
+	return task
+}
+
 // find is where a path leads: to a bucket's folder, or nil and a path of the host.
 func (m *mounted) find(path string) (f *bucket.Folder, rel string) {
 	for _, f := range m.folders {
@@ -76,7 +90,11 @@ func (m *mounted) stat(f *bucket.Folder, path, rel string) (fs.FileInfo, error) 
 	if made {
 		return folder{}, nil
 	}
-	info, err := f.Stat(m.ctx, rel)
+	look := f.Stat
+	if m.isLog(f, rel) {
+		look = f.StatWhole
+	}
+	info, err := look(m.ctx, rel)
 	if err != nil {
 		return nil, err // not a nil *Info in an interface
 	}

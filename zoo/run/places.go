@@ -28,8 +28,9 @@ type places struct {
 	metrics *place
 	opened  []io.Closer
 
-	zoo  *bucket.Folder    // nil where the zoo is a folder of the host
-	work *bucket.Workspace // where originals and outputs are that buckets have; nil where there are none
+	zoo     *bucket.Folder    // nil where the zoo is a folder of the host
+	work    *bucket.Workspace // where originals and outputs are that buckets have; nil where there are none
+	mounted *mounted          // fsys, as it is without what tests put over it; nil where there are no buckets
 }
 
 // place is where whole files are written: a folder, and the folder below it in which they are staged.
@@ -130,6 +131,7 @@ func (p *places) outputs(o *Options) (files, error) {
 		}
 		all.disk.folder, p.opened = f, append(p.opened, f)
 	}
+	p.mounted = all
 	if o.over != nil {
 		return o.over(all), nil
 	}

@@ -290,8 +290,8 @@ func (w *work) hand(ctx context.Context) error {
 		return err
 	}
 	t := &task{
-		Version: messageVersion, ID: id, Run: a.now.ID, Zoo: w.Manifest.Zoo, Out: a.out, Manifest: w.manifest, Model: w.job.Path,
-		Bytes: w.job.Size, Rule: l.text, Settings: w.settings(w.job.Rule, w.job.Source), Latency: w.Latency,
+		Version: messageVersion, ID: id, Run: a.now.ID, Zoo: nameOf(w.Manifest.Zoo, w.Manifest.ZooURL), Out: nameOf(a.out, w.Manifest.OutURL),
+		Manifest: w.manifest, Model: w.job.Path, Bytes: w.job.Size, Rule: l.text, Settings: w.settings(w.job.Rule, w.job.Source), Latency: w.Latency,
 	}
 	message, err := t.message()
 	if err != nil {

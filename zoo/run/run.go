@@ -111,9 +111,6 @@ var ErrPlace = errors.New("nothing was folded")
 // run has the output folder, ErrPlace where the output, the report or the metrics would be in the way of something.
 func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	started := time.Now()
-	if m := o.Manifest; o.Remote != nil && (m.ZooURL != nil || m.OutURL != nil) {
-		return end, fmt.Errorf("%w: workers have no buckets: zoo and out of a manifest whose models go to a queue are folders that all of them mount", ErrPlace)
-	}
 	zoo, from, err := walk(ctx, &o)
 	if from != nil {
 		defer from.Close()
@@ -236,6 +233,7 @@ type runner struct {
 
 	lock   sync.Mutex
 	end    outcome.End
+	behind error                               // of a model whose objects in a bucket somebody changed meanwhile: looked at anew, it may do
 	claims map[string]claim                    // by path: the outputs of this run
 	parts  map[string]bool                     // by path: the files that models are made of, as far as they were known at the start
 	kept   map[*manifests.Rule]map[string]bool // keep patterns that match a node of some model
@@ -442,6 +440,11 @@ func (w *work) within(ctx context.Context) {
 	var err error
 	if caught := panics.Try(func() { err = w.do(inner) }); caught != nil {
 		err = fmt.Errorf("a bug of zoofold, please report it: %v at %s", caught.Value, where(caught.Stack))
+	}
+	if errors.Is(err, bucket.ErrChanged) {
+		w.lock.Lock()
+		w.behind = err
+		w.lock.Unlock()
 	}
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -125,6 +125,7 @@ type view struct {
 	run   string
 	added *entry // what was said of the model
 	err   error  // why the store could not be asked, or must not be
+	again func() // has the outputs looked at anew; may be nil
 
 	asked  []stamp // outputs that the store was asked about
 	claims map[string]claim
@@ -241,6 +242,8 @@ func (v *view) exclusive(ctx context.Context) (func(), error) {
 	release, err := v.store.Exclusive(ctx, turnKey)
 	if err != nil {
 		v.err = errors.Join(v.err, err)
+	} else if v.again != nil { // who had the turn before may have put the same files there
+		v.again()
 	}
 	return release, err
 }

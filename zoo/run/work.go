@@ -142,7 +142,7 @@ func (w *work) make(ctx context.Context) (err error) {
 	if w.out, err = w.stages.stage(w.job.Target, w.mode); err != nil {
 		return err
 	}
-	w.out.meter = w.meter
+	w.out.fsys, w.out.meter = w.fsys, w.meter // models of a worker share stages, and not what they know of a bucket
 	committed := false
 	defer func() {
 		if !committed {

@@ -35,6 +35,9 @@ import (
 // What the test's program is, if it was started as something else than the tests.
 const roleVariable = "ZOOFOLD_TEST_ROLE"
 
+// Where processes of a test keep what they bring of buckets.
+const cacheVariable = "ZOOFOLD_TEST_CACHE"
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "":
@@ -46,9 +49,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// worker is a process that takes models in hand below a root. It works, or it hangs or dies in the middle of the first whose
+// worker is a process that takes models in hand below roots, with commas between. It works, or it hangs or dies in the middle of the first whose
 // predictions are to be compared. It says when it is there.
-func worker(url, root, then string) {
+func worker(url, roots, then string) {
 	stuck := predictor(func() outcome.Check {
 		fmt.Println("in hand")
 		if then == "dies" {
@@ -63,7 +66,7 @@ func worker(url, root, then string) {
 	q, err := Open(context.Background(), config(url, "child"))
 	if err == nil {
 		var w *run.Worker
-		if w, err = run.NewWorker("child", run.Options{Workers: 1, Backend: cpu.New(1), Predict: stuck}, []string{root}); err == nil {
+		if w, err = run.NewWorker("child", run.Options{Workers: 1, Backend: cpu.New(1), Predict: stuck, Cache: os.Getenv(cacheVariable), CacheSize: 1 << 30}, strings.Split(roots, ",")); err == nil {
 			err = q.Serve(context.Background(), context.Background(), w, Member{Name: "child", Has: run.Needs{Engine: true}, Places: 1})
 		}
 	}
@@ -152,7 +155,10 @@ func connect(t testing.TB, url, client string, change func(*Config)) *Queue {
 }
 
 // scene is a zoo of generated models and its manifest.
-type scene struct{ folder, manifest string }
+type scene struct {
+	folder, manifest string
+	roots            []string // of workers, beside the folder
+}
 
 func newScene(t testing.TB, models int, rules string) *scene {
 	t.Helper()
@@ -174,9 +180,14 @@ func newScene(t testing.TB, models int, rules string) *scene {
 // outputs are the contents of the output folder, without what runs keep there.
 func (s *scene) outputs(t testing.TB) map[string]string {
 	t.Helper()
-	files := map[string]string{}
-	out := filepath.Join(s.folder, "out")
-	err := filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+	return files(t, filepath.Join(s.folder, "out"))
+}
+
+// files are the contents of a folder, without what runs keep there.
+func files(t testing.TB, folder string) map[string]string {
+	t.Helper()
+	list := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -186,14 +197,14 @@ func (s *scene) outputs(t testing.TB) map[string]string {
 			return nil
 		}
 		data, err := os.ReadFile(path)
-		rel, _ := filepath.Rel(out, path)
-		files[rel] = string(data)
+		rel, _ := filepath.Rel(folder, path)
+		list[rel] = string(data)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return list
 }
 
 // told is what a run told.
@@ -230,7 +241,7 @@ func runOf(ctx context.Context, q *Queue, manifest string, done func(outcome.Mod
 	}
 	r := &told{models: map[string]outcome.Model{}, times: map[string]int{}}
 	var lock sync.Mutex
-	o := run.Options{Manifest: m, Workers: 4, Backend: cpu.New(2), NoEngine: "none", Predict: passes, Version: "test", Sink: sink{r, done}}
+	o := run.Options{Manifest: m, Workers: 4, Backend: cpu.New(2), NoEngine: "none", Predict: passes, Version: "test", Sink: sink{r, done}, Cache: os.Getenv(cacheVariable), CacheSize: 1 << 30}
 	if q != nil {
 		o.Remote = q
 		o.Tell = func(text string) {
@@ -265,14 +276,14 @@ func serve(t testing.TB, url string, s *scene, workers int, change func(*run.Opt
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	for k := range workers {
-		o := run.Options{Workers: 2, Backend: cpu.New(1), NoEngine: "none", Predict: passes, Version: "test"}
+		o := run.Options{Workers: 2, Backend: cpu.New(1), NoEngine: "none", Predict: passes, Version: "test", Cache: os.Getenv(cacheVariable), CacheSize: 1 << 30}
 		me := Member{Name: fmt.Sprintf("w%d", k), Places: 2, Has: run.Needs{Engine: true}}
 		q := connect(t, url, me.Name, func(c *Config) {
 			if change != nil {
 				change(&o, &me, c)
 			}
 		})
-		w, err := run.NewWorker(me.Name, o, []string{s.folder})
+		w, err := run.NewWorker(me.Name, o, append([]string{s.folder}, s.roots...))
 		if err != nil {
 			t.Fatal(err)
 		}
