@@ -297,3 +297,20 @@ func TestBucket_ManyLinesAreReadAsOneLedger(t *testing.T) {
 		t.Fatal(r.Counts)
 	}
 }
+
+// The index beside the configuration is what names the shards.
+func TestBucket_FilesThatAnIndexBesideAModelNamesAreBrought(t *testing.T) {
+	s := newScene(t, 0)
+	if err := os.MkdirAll(s.zoo(), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := zootest.KerasShards(15, s.zoo()); err != nil {
+		t.Fatal(err)
+	}
+	s.rules = "models:\n  - match: 'model15.json'\n    verify: [parity, algebra]\n"
+	s.where = zooInBucket + "out: out\n"
+	r := s.must(s.openBuckets)
+	if r.Counts[outcome.Folded] != 1 {
+		t.Errorf("%v: %+v", r.Counts, r.models)
+	}
+}

@@ -37,20 +37,36 @@ func (w *work) bring(ctx context.Context) error {
 		if path == near.Graph {
 			o = format.Options{}
 		}
-		names, err := format.Files(ctx, path, o)
-		if err != nil {
-			continue // whoever opens it says it better
-		}
-		for _, name := range names {
-			err := w.fetch(ctx, filepath.Join(filepath.Dir(path), filepath.FromSlash(name)))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it need not be there
-				return err
-			}
+		if err := w.fetchNamed(ctx, path, o); err != nil {
+			return err
 		}
 	}
 	if config := options(&near).State.Config; config != "" {
 		if err := w.fetch(ctx, config); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+	}
+	return nil
+}
+
+// fetchNamed brings the further files of a model, and those that only these name, as an index of weights beside a model does.
+func (w *work) fetchNamed(ctx context.Context, path string, o format.Options) error {
+	known := map[string]bool{}
+	for more := true; more; {
+		names, err := format.Files(ctx, path, o)
+		if err != nil {
+			return nil // whoever opens it says it better
+		}
+		more = false
+		for _, name := range names {
+			if known[name] {
+				continue
+			}
+			known[name], more = true, true
+			err := w.fetch(ctx, filepath.Join(filepath.Dir(path), filepath.FromSlash(name)))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it need not be there
+				return err
+			}
 		}
 	}
 	return nil
