@@ -24,6 +24,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/bucket/buckettest"
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 func init() { buildFlags = []string{"-tags", "buckets"} }
@@ -113,7 +114,7 @@ func TestBuckets_ARunThatIsKilledAtAnyRequestLeavesWholeOutputsAndTheNextDoesThe
 	if _, err := report.Stat(t.Context(), "report.html"); err != nil || len(want) != 6 {
 		t.Fatalf("%d outputs: %q, %v", len(want), slices.Sorted(maps.Keys(want)), err)
 	}
-	kills := setting(t, "ZOOFOLD_KILLS", 10)
+	kills := oracle.Setting(t, "ZOOFOLD_KILLS", 10)
 	for k := range kills {
 		d := newDepot(t, 4)
 		before := d.there("zoo")

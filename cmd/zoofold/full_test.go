@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // mounts runs a test in a process of its own that may mount file systems, seen by nobody else; it says whether this is the
@@ -67,7 +69,7 @@ func TestFullDisk_LeavesWholeOutputsAndTheNextRunCompletes(t *testing.T) {
 	}
 	rng, _ := chance(t)
 	s := newSiege(t, rng, 20)
-	stride := max(1, setting(t, "ZOOFOLD_STRIDE", 5))
+	stride := max(1, oracle.Setting(t, "ZOOFOLD_STRIDE", 5))
 	for _, limit := range []struct{ what, format string }{{"pages", "nr_blocks=%d"}, {"files", "nr_inodes=%d"}} {
 		full := 0
 		for n := 2; ; n += stride {

@@ -22,6 +22,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/model/modeltest"
 	"github.com/zoofold/zoofold/zoo/tensor"
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // seed is one good model: its files by their names.
@@ -186,7 +187,7 @@ var bugs = []string{"a bug of zoofold", "not done after", "failed a check", "can
 
 func TestHostile_ModelsFailAloneInBoundedTimeAndMemory(t *testing.T) {
 	t.Parallel()
-	total, alone := setting(t, "ZOOFOLD_MUTANTS", 2000), setting(t, "ZOOFOLD_MUTANT", -1)
+	total, alone := oracle.Setting(t, "ZOOFOLD_MUTANTS", 2000), oracle.Setting(t, "ZOOFOLD_MUTANT", -1)
 	_, first := chance(t)
 	first *= 1_000_000
 	if alone >= 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // edition is one form of the zoo's models and weights, and what undisturbed folding makes of them, by path.
@@ -286,7 +287,7 @@ func digest(data string) string {
 
 func TestKilled_LeavesWholeOutputsAndTheNextRunCompletes(t *testing.T) {
 	t.Parallel()
-	kills := setting(t, "ZOOFOLD_KILLS", 30)
+	kills := oracle.Setting(t, "ZOOFOLD_KILLS", 30)
 	rng, seed := chance(t)
 	s := newSiege(t, rng, 200)
 	again := func(what string) string {

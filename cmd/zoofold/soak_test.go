@@ -11,31 +11,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // The soak tests run the real program, a few times in make test and for long in make soak. What chance decides in them comes
 // from a seed.
 
-// setting is a number from the environment.
-func setting(t *testing.T, name string, usual int) int {
-	text := os.Getenv(name)
-	if text == "" {
-		return usual
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // chance is what decides, and the seed that it comes from.
 func chance(t *testing.T) (*rand.Rand, int) {
-	seed := setting(t, "ZOOFOLD_SEED", 1)
+	seed := oracle.Setting(t, "ZOOFOLD_SEED", 1)
 	return rand.New(rand.NewPCG(uint64(seed), 0)), seed
 }
 

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // besieged is a zoo of a few models, one with external data, as a run finds it that follows another: some inputs are others
@@ -42,7 +44,7 @@ func besieged(t *testing.T) (s *siege, earlier map[string]string) {
 func TestSystemCalls_EachMayFail(t *testing.T) {
 	t.Parallel()
 	s, earlier := besieged(t)
-	stride := max(1, setting(t, "ZOOFOLD_STRIDE", 12)) // 1: every call, in its turn
+	stride := max(1, oracle.Setting(t, "ZOOFOLD_STRIDE", 12)) // 1: every call, in its turn
 	for _, fault := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EINTR, halfway} {
 		places := map[string]int{}
 		runs, told, calls := 0, 0, 0

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/run/queue"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // What the test's program is, if it was started as something else than the tests.
@@ -81,7 +81,7 @@ func (s *simulated) Do(_ context.Context, message []byte, _ int, _ func(context.
 // A run of a zoo of empty files is planned while no worker is there, then simulated workers answer, and then another run finds
 // that nothing is to be done. make scale does it with a million models and a thousand workers.
 func TestScale(t *testing.T) {
-	models, workers := number(t, "ZOOFOLD_MODELS", 300), number(t, "ZOOFOLD_WORKERS", 10)
+	models, workers := oracle.Setting(t, "ZOOFOLD_MODELS", 300), oracle.Setting(t, "ZOOFOLD_WORKERS", 10)
 	folder := t.TempDir()
 	for k := range models {
 		path := filepath.Join(folder, "zoo", fmt.Sprintf("%03d", k/1000), fmt.Sprintf("%06d.onnx", k))
@@ -226,17 +226,4 @@ func jetStreamBytes(t *testing.T, s *server.Server) uint64 {
 		t.Fatal(err)
 	}
 	return info.Store
-}
-
-// number is what an environment variable says.
-func number(t *testing.T, variable string, standard int) int {
-	text := os.Getenv(variable)
-	if text == "" {
-		return standard
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

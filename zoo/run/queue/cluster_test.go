@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // wire is what stands between clients and a server, and can be cut.
@@ -110,7 +111,7 @@ func after(n int, do func()) func(outcome.Model) {
 // twice a second each.
 func TestRun_SurvivesAPartition(t *testing.T) {
 	const models = 60
-	refusals := 4 * number(t, "ZOOFOLD_PARTITION", 3)
+	refusals := 4 * oracle.Setting(t, "ZOOFOLD_PARTITION", 3)
 	s := newScene(t, models, "")
 	w := newWire(t, node(t, nil).ClientURL())
 	serve(t, w.url(), s, 3, nil)

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +29,7 @@ import (
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/verify/predict"
 	"github.com/zoofold/zoofold/zoo/zootest"
+	"github.com/zoofold/zoofold/zoo/zootest/oracle"
 )
 
 // What the test's program is, if it was started as something else than the tests.
@@ -597,7 +597,7 @@ func TestPasswords_AreNotShown(t *testing.T) {
 
 // Workers share a zoo of tiny models. In make soak it is a large one, and some of them are killed now and then.
 func TestRun_ManyModels(t *testing.T) {
-	models, kills := number(t, "ZOOFOLD_MODELS", 200), number(t, "ZOOFOLD_KILLED", 3)
+	models, kills := oracle.Setting(t, "ZOOFOLD_MODELS", 200), oracle.Setting(t, "ZOOFOLD_KILLED", 3)
 	s := newScene(t, models, "")
 	url := node(t, nil).ClientURL()
 	serve(t, url, s, 7, nil)
@@ -620,17 +620,4 @@ func TestRun_ManyModels(t *testing.T) {
 	victims.Wait()
 	s.same(t, r)
 	empty(t, q)
-}
-
-// number is what an environment variable says.
-func number(t *testing.T, variable string, standard int) int {
-	text := os.Getenv(variable)
-	if text == "" {
-		return standard
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

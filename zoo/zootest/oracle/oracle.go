@@ -1,10 +1,12 @@
-// Package oracle finds what tests are compared with: programs and files that zoofold does not bring along.
+// Package oracle finds what tests are compared with: programs and files that zoofold does not bring along; and how large
+// the environment wants tests to be.
 package oracle
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -71,4 +73,18 @@ func root(t testing.TB) string {
 		}
 		folder = above
 	}
+}
+
+// Setting is a number from the environment.
+func Setting(t testing.TB, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
