@@ -199,10 +199,7 @@ func (w *work) knows(ctx context.Context, path string, s stamp) error {
 // external data may be. An outdated model of an earlier run loses its external data, and with that its output.
 func (w *work) claim(ctx context.Context, hashes []string) error {
 	w.out.outdated = nil
-	var outputs []stamp
-	for k, rel := range w.out.order {
-		outputs = append(outputs, stamp{Path: w.books.rel(w.out.final(rel)), Hash: hashes[k]})
-	}
+	outputs := w.outputs(hashes)
 	others, err := w.books.consult(ctx, w.owner(w.job), outputs)
 	if err != nil {
 		return err

@@ -313,7 +313,7 @@ func (m *mirrored) fileStamp() string {
 func (m *mirrored) bring(file *ledger) error {
 	places := map[string][]content{}
 	note := func(e *entry) {
-		for _, s := range slices.Concat(e.Outputs, e.Former) {
+		for s := range e.files() {
 			places[s.Path] = append(places[s.Path], content{written(e.Manifest), written(e.Model), s.Hash, ""})
 		}
 	}
