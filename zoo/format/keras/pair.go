@@ -32,16 +32,11 @@ func files(_ context.Context, path string, o format.Options) ([]string, error) {
 	if !isPair(path) {
 		return nil, nil
 	}
-	names := format.Named(path, o, beside...)
-	for _, name := range names {
-		if isFile(filepath.Join(filepath.Dir(path), name)) {
-			names = []string{name}
-			break
+	names, index := format.Named(path, o, beside...), o.Weights
+	if index == "" {
+		if index = weightsBeside(path); index != "" {
+			names = []string{filepath.Base(index)}
 		}
-	}
-	index := o.Weights
-	if index == "" && len(names) == 1 {
-		index = filepath.Join(filepath.Dir(path), names[0])
 	}
 	if !isPair(index) {
 		return names, nil
@@ -53,10 +48,16 @@ func files(_ context.Context, path string, o format.Options) ([]string, error) {
 	return names, err
 }
 
-// isFile says whether something is at a path.
-func isFile(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// weightsBeside is the path of the weights that lie beside a configuration under its name, the first of those that are there;
+// "" if none is.
+func weightsBeside(path string) string {
+	stem := strings.TrimSuffix(path, filepath.Ext(path))
+	for _, extension := range beside {
+		if _, err := os.Stat(stem + extension); err == nil {
+			return stem + extension
+		}
+	}
+	return ""
 }
 
 // openPair opens a configuration and the weights that belong to it; without a path those beside it that have its name.
@@ -76,13 +77,7 @@ func openPair(path, weights string) (*file, error) {
 		return nil, fmt.Errorf("not the configuration of a Keras model, as model.to_json() makes it: it has no class_name: %w", format.ErrCorrupt)
 	}
 	if weights == "" {
-		stem := strings.TrimSuffix(path, filepath.Ext(path))
-		for _, extension := range beside {
-			if weights = stem + extension; isFile(weights) {
-				break
-			}
-		}
-		if !isFile(weights) {
+		if weights = weightsBeside(path); weights == "" {
 			return nil, fmt.Errorf("it is the configuration of a network, and has no weights beside it: the manifest's weights names another file: %w", fs.ErrNotExist)
 		}
 	}
