@@ -28,9 +28,12 @@ type examples struct {
 // add takes a region and its nodes before folding. It skips regions that are too large to show, and those in which no node
 // changes.
 func (x *examples) add(p *planner, region *Region, members []*wired) {
+	if len(members) > mostShown {
+		return
+	}
 	before, outputs := x.before(region, members)
 	after := x.after(p, region, members, outputs)
-	if before == nil || after == nil {
+	if after == nil {
 		return
 	}
 	kind, changed := "", false
@@ -86,9 +89,6 @@ func (d *drawing) add(n *model.Node, s outcome.Step, inputs, outputs []*model.Va
 
 // before draws a region as it was, and returns its output values.
 func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs []*model.Value) {
-	if len(members) > mostShown {
-		return nil, nil
-	}
 	d = newDrawing()
 	for _, m := range members {
 		s := step(m.operator, m.name())
@@ -137,7 +137,7 @@ func (x *examples) after(p *planner, region *Region, members []*wired, outputs [
 		if len(d.steps) >= mostShown {
 			return false
 		}
-		s := step(n.Type, nameOf(n))
+		s := step(n.Type, n.Label())
 		if x.of(n) == nil {
 			s.Fate = outcome.New
 		} else if takers[n.String()] {
@@ -194,12 +194,4 @@ func (w *wired) name() string {
 		}
 	}
 	return ""
-}
-
-// nameOf is a node's name, or that of what it outputs.
-func nameOf(n *model.Node) string {
-	if n.Name == "" && n.Out(0) != nil {
-		return n.Outputs[0].Name
-	}
-	return n.Name
 }

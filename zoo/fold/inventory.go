@@ -51,10 +51,7 @@ func takeInventory(m *model.Model) *inventory {
 		path := g.Path()
 		i.paths[g] = path
 		for _, n := range g.Nodes {
-			held := heldNode{path: path, typ: n.Type, name: n.Name}
-			if n.Name == "" && n.Out(0) != nil {
-				held.name = n.Outputs[0].Name
-			}
+			held := heldNode{path: path, typ: n.Type, name: n.Label()}
 			if slices.ContainsFunc(n.Attrs, isFloat) {
 				held.attrs = slices.Clone(n.Attrs)
 			}

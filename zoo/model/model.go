@@ -317,14 +317,18 @@ func (n *Node) Floats(name string) []float64 {
 	return nil
 }
 
-// String names the node for messages: its type and name, or its first output where it has none.
-func (n *Node) String() string {
-	name := n.Name
-	if name == "" && n.Out(0) != nil {
-		name = n.Outputs[0].Name
+// Label is the node's name, or the name of its first output where it has none.
+func (n *Node) Label() string {
+	if n.Name == "" && n.Out(0) != nil {
+		return n.Outputs[0].Name
 	}
+	return n.Name
+}
+
+// String names the node for messages: its type and its Label.
+func (n *Node) String() string {
 	typ := strconv.Quote(n.Type) // a file may contain any characters
-	return typ[1:len(typ)-1] + " " + strconv.Quote(name)
+	return typ[1:len(typ)-1] + " " + strconv.Quote(n.Label())
 }
 
 // Set makes v input k of the node, growing the inputs with omitted ones where needed; nil omits it.
