@@ -16,11 +16,13 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # On linux/amd64 the program is built with CUDA in it, if its header is there: a toolkit's, or the one that make fetches.
-build: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),header) ## bin/zoofold
+# zoofold-buckets is the same program with the drivers of buckets: zoofold gives way to it for zoos in buckets.
+build: $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),header) ## bin/zoofold and bin/zoofold-buckets
 	@include=$(if $(CUDA_HOME),$(CUDA_HOME)/include,$(abspath $(CACHE)/cuda/include)); \
-	if [ -f "$$include/cuda.h" ]; then export CGO_CFLAGS="-O2 -I$$include"; tags=cuda,buckets; \
-	else echo "no CUDA header: this build has no CUDA"; tags=buckets; fi; set -x; \
-	$(GO) build -tags "$$tags" -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold
+	if [ -f "$$include/cuda.h" ]; then export CGO_CFLAGS="-O2 -I$$include"; tags=cuda; \
+	else echo "no CUDA header: this build has no CUDA"; tags=; fi; set -x; \
+	$(GO) build -tags "$$tags" -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold ./cmd/zoofold && \
+	$(GO) build -tags "$$tags,buckets" -trimpath -ldflags '$(LDFLAGS)' -o bin/zoofold-buckets ./cmd/zoofold
 
 header:
 	@[ -n "$(CUDA_HOME)" ] || [ -f $(CACHE)/cuda/include/cuda.h ] || python3 build/fetch.py $(CACHE) library || true
@@ -80,8 +82,8 @@ man: ## docs/zoofold.1, from the flags
 	$(GO) run ./cmd/zoofold man >docs/zoofold.1
 
 PREFIX ?= /usr/local
-install: build ## the program, ONNX Runtime's library, the manual page and completions into $(DESTDIR)$(PREFIX)
-	sh build/install.sh bin/zoofold $(DESTDIR)$(PREFIX) $(CACHE)/onnxruntime
+install: build ## the programs, ONNX Runtime's library, the manual page and completions into $(DESTDIR)$(PREFIX)
+	sh build/install.sh bin/zoofold bin/zoofold-buckets $(DESTDIR)$(PREFIX) $(CACHE)/onnxruntime
 
 dist: ## reproducible archives and checksums of a release into dist/
 	GO=$(GO) MAKE=$(MAKE) sh build/dist.sh $(VERSION)

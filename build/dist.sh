@@ -13,12 +13,14 @@ mkdir -p dist/build
 for target in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do
 	os=${target%/*} arch=${target#*/}
 	name=zoofold-$version-$os-$arch
-	program=dist/build/$name
-	[ $os != windows ] || program=$program.exe
+	suffix=
+	[ $os != windows ] || suffix=.exe
+	program=dist/build/$name$suffix buckets=dist/build/$name-buckets$suffix
 	echo "== $name"
 	if [ $target = linux/amd64 ]; then # with ONNX Runtime and CUDA; the others are for the CPU only, and have no predictions
 		"${MAKE:-make}" --no-print-directory build GO="$GO"
 		cp bin/zoofold "$program"
+		cp bin/zoofold-buckets "$buckets"
 		tags=cuda,buckets cgo=1
 		if "$program" -version | grep -q 'CUDA: not in this build'; then
 			echo "dist: this build has no CUDA: its header is missing" >&2
@@ -26,9 +28,13 @@ for target in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; d
 		fi
 	else
 		tags=buckets cgo=0
-		GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -tags "$tags" -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$program" ./cmd/zoofold
+		for built in "$program" "$buckets"; do
+			with=
+			[ "$built" = "$program" ] || with=$tags
+			GOOS=$os GOARCH=$arch CGO_ENABLED=$cgo $GO build -tags "$with" -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$built" ./cmd/zoofold
+		done
 	fi
-	NATIVE=dist/build/zoofold-$version-linux-amd64 sh build/install.sh "$program" "dist/build/tree/$name"
+	NATIVE=dist/build/zoofold-$version-linux-amd64 sh build/install.sh "$program" "$buckets" "dist/build/tree/$name"
 	licences=dist/build/tree/$name/share/doc/zoofold/LICENSES
 	printf '==== Go %s\n\n' "$($GO env GOVERSION)" >"$licences"
 	cat "$($GO env GOROOT)/LICENSE" >>"$licences"
@@ -47,7 +53,7 @@ for target in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; d
 	darwin/amd64) platform=macosx_12_0_x86_64 ;;
 	windows/amd64) platform=win_amd64 ;;
 	esac
-	python3 build/wheel.py "$version" "$program" "$platform" "$licences" dist
+	python3 build/wheel.py "$version" "$program" "$buckets" "$platform" "$licences" dist
 done
 rm -rf dist/build
 cd dist

@@ -1,16 +1,18 @@
 #!/bin/sh
-# Installs a program with its manual page, completions and documents below a folder: install.sh PROGRAM FOLDER [LIBRARIES].
-# The pages are printed by NATIVE, if the program is for another machine. LIBRARIES is a folder with ONNX Runtime's library,
+# Installs the program with its manual page, completions and documents below a folder:
+# install.sh PROGRAM WITH_BUCKETS FOLDER [LIBRARIES]. WITH_BUCKETS is the program with the drivers of buckets. The pages are
+# printed by NATIVE, if the programs are for another machine. LIBRARIES is a folder with ONNX Runtime's library,
 # which then goes where the program looks for it first.
 set -eu
-program=$1 to=$2 native=${NATIVE:-$1} libraries=${3:-}
+program=$1 buckets=$2 to=$3 native=${NATIVE:-$1} libraries=${4:-}
 
-name=zoofold
-case $program in *.exe) name=zoofold.exe ;; esac
+suffix=
+case $program in *.exe) suffix=.exe ;; esac
 
 install -d "$to/bin" "$to/share/man/man1" "$to/share/bash-completion/completions" "$to/share/zsh/site-functions" \
 	"$to/share/fish/vendor_completions.d" "$to/share/doc/zoofold/systemd"
-install -m 755 "$program" "$to/bin/$name"
+install -m 755 "$program" "$to/bin/zoofold$suffix"
+install -m 755 "$buckets" "$to/bin/zoofold-buckets$suffix"
 "$native" man >"$to/share/man/man1/zoofold.1"
 "$native" completion bash >"$to/share/bash-completion/completions/zoofold"
 "$native" completion zsh >"$to/share/zsh/site-functions/_zoofold"

@@ -1,7 +1,8 @@
-"""A wheel that holds the program, as pip installs it: wheel.py VERSION PROGRAM PLATFORM LICENCES FOLDER.
+"""A wheel that holds the program, as pip installs it: wheel.py VERSION PROGRAM WITH_BUCKETS PLATFORM LICENCES FOLDER.
 
-The program goes where the environment's scripts are, python -m zoofold runs it, and onnxruntime is installed with it, which
-predictions need. The same program makes the same bytes: files are as old as SOURCE_DATE_EPOCH, and sorted.
+The programs go where the environment's scripts are, python -m zoofold runs the first, and onnxruntime is installed with it,
+which predictions need. WITH_BUCKETS is the program with the drivers of buckets. The same programs make the same bytes: files
+are as old as SOURCE_DATE_EPOCH, and sorted.
 """
 
 import base64
@@ -43,14 +44,15 @@ os.execv(program, [program, *sys.argv[1:]])
 '''
 
 
-def main(version, program, platform, licences, folder):
+def main(version, program, buckets, platform, licences, folder):
     info = f"zoofold-{version}.dist-info"
-    name = "zoofold.exe" if platform.startswith("win") else "zoofold"
+    suffix = ".exe" if platform.startswith("win") else ""
     tags = "".join(f"Tag: py3-none-{p}\n" for p in platform.split("."))
     files = {
         "zoofold/__init__.py": INIT.encode(),
         "zoofold/__main__.py": MAIN.encode(),
-        f"zoofold-{version}.data/scripts/{name}": open(program, "rb").read(),
+        f"zoofold-{version}.data/scripts/zoofold{suffix}": open(program, "rb").read(),
+        f"zoofold-{version}.data/scripts/zoofold-buckets{suffix}": open(buckets, "rb").read(),
         f"{info}/METADATA": (
             f"Metadata-Version: 2.3\nName: zoofold\nVersion: {version}\nSummary: {SUMMARY}\nHome-page: https://github.com/zoofold/zoofold\n"
             "License: Apache-2.0\nRequires-Python: >=3.9\nRequires-Dist: onnxruntime\nDescription-Content-Type: text/markdown\n\n"
@@ -77,6 +79,6 @@ def main(version, program, platform, licences, folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 6:
+    if len(sys.argv) != 7:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -34,6 +34,8 @@ type Job struct {
 	Target  string // absolute, below Out
 	Size    int64  // bytes of Source and Weights, and of further files as far as a run has found them
 	Rule    *Rule
+
+	Alone bool // in its folder and below are models and nothing else: it has no further file that is not a model itself
 }
 
 // Failure is a model or a folder of the zoo that cannot be read.
@@ -66,7 +68,7 @@ func (m *Manifest) Walk(ctx context.Context) (*Zoo, error) { return m.WalkIn(ctx
 // WalkIn is Walk for a zoo that is listed from a tree, one in a bucket for example.
 func (m *Manifest) WalkIn(ctx context.Context, tree Tree) (*Zoo, error) {
 	m.file.errors = nil
-	w := &walker{Manifest: m, tree: tree, weights: map[string]bool{}, taken: map[string]bool{}, uses: newUses(m.Rules)}
+	w := &walker{Manifest: m, tree: tree, weights: map[string]bool{}, taken: map[string]bool{}, others: map[string]bool{}, uses: newUses(m.Rules)}
 	info, err := tree.Stat(m.Zoo)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is no folder")
@@ -82,6 +84,7 @@ func (m *Manifest) WalkIn(ctx context.Context, tree Tree) (*Zoo, error) {
 		m.file.fail(m.zooSpot, "the zoo %s cannot be read: %v", bucket.Shown(m.Zoo), reason(err))
 		return nil, m.file.err()
 	}
+	w.alone()
 	w.zoo.Unmatched = slices.DeleteFunc(w.zoo.Unmatched, func(rel string) bool { return w.weights[rel] })
 	w.unused()
 	w.idle()
@@ -103,6 +106,7 @@ type walker struct {
 	inputs  []input         // the files of the models
 	weights map[string]bool // relative paths of second files
 	taken   map[string]bool // relative paths of models
+	others  map[string]bool // relative paths of folders that have anything but models in them or below
 	partial bool            // a folder could not be read
 }
 
@@ -126,6 +130,7 @@ func (w *walker) folder(ctx context.Context, rel string) error {
 		}
 		if err := w.enter(ctx, inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // a folder that was removed during the walk is skipped
 			w.partial = true
+			w.other(inner)
 			w.fail(inner+"/", fmt.Errorf("the folder cannot be read: %w", reason(err)))
 		}
 	}
@@ -140,9 +145,34 @@ func (w *walker) enter(ctx context.Context, rel string, e fs.DirEntry) error {
 	}
 	w.zoo.Folders = append(w.zoo.Folders, info)
 	if strings.HasPrefix(e.Name(), ".") || w.excluded(rel) {
+		w.other(rel)
 		return nil
 	}
 	return w.folder(ctx, rel)
+}
+
+// other records that something is no model, for the folders that it is in.
+func (w *walker) other(rel string) {
+	for rel != "." {
+		if rel = path.Dir(rel); w.others[rel] {
+			return
+		}
+		w.others[rel] = true
+	}
+}
+
+// alone says of each job whether there are other files where its own may be.
+func (w *walker) alone() {
+	for _, rel := range w.zoo.Unmatched {
+		w.other(rel)
+	}
+	for rel := range w.weights {
+		w.other(rel)
+	}
+	for k := range w.zoo.Jobs {
+		j := &w.zoo.Jobs[k]
+		j.Alone = !w.others[path.Dir(j.Path)]
+	}
 }
 
 // shard is the name of one of several files of a checkpoint, whose index a format of checkpoints knows.
@@ -204,17 +234,17 @@ func (w *walker) job(rel string, info fs.FileInfo, rule *Rule) {
 
 // second finds a job's other files.
 func (w *walker) second(job *Job) (err error) {
-	if job.Weights, err = w.other(job, job.Rule.Weights, job.Rule.weights, "weights"); err != nil {
+	if job.Weights, err = w.template(job, job.Rule.Weights, job.Rule.weights, "weights"); err != nil {
 		return err
 	}
 	if checkpoint(job.Path) {
-		job.Graph, err = w.other(job, job.Rule.State.Graph, job.Rule.graph, "graph")
+		job.Graph, err = w.template(job, job.Rule.State.Graph, job.Rule.graph, "graph")
 	}
 	return err
 }
 
-// other finds a file that a template of a job's rule names; what names the setting for errors.
-func (w *walker) other(job *Job, template string, where spot, what string) (string, error) {
+// template finds a file that a template of a job's rule names; what names the setting for errors.
+func (w *walker) template(job *Job, template string, where spot, what string) (string, error) {
 	if template == "" {
 		return "", nil
 	}

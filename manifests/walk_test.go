@@ -164,6 +164,19 @@ func TestWalk_SkipsFoldersThatEveryRuleExcludes(t *testing.T) {
 	}
 }
 
+func TestWalk_KnowsModelsThatAreAloneInTheirFolders(t *testing.T) {
+	dir := folder(t, "zoo/a.onnx", "zoo/pure/b.onnx", "zoo/pure/c.onnx", "zoo/pure/sub/d.onnx", "zoo/data/e.onnx", "zoo/data/deep/w.bin", "zoo/data/deep/pure/f.onnx",
+		"zoo/hidden/g.onnx", "zoo/hidden/.w/w.bin", "zoo/old/h.onnx", "zoo/old/skip/w.bin", "zoo/pair/i.prototxt", "zoo/pair/i.caffemodel", "zoo/pair/j.onnx")
+	zoo := walk(t, dir, "  - match: '**/*.onnx'\n    exclude: 'old/skip/**'\n  - match: '**/*.prototxt'\n    exclude: 'old/skip/**'\n    weights: '{dir}/{stem}.caffemodel'\n")
+	var alone []string
+	for _, j := range zoo.Jobs {
+		if j.Alone {
+			alone = append(alone, j.Path)
+		}
+	}
+	equal(t, "models without other files", alone, []string{"data/deep/pure/f.onnx", "pure/b.onnx", "pure/c.onnx", "pure/sub/d.onnx"})
+}
+
 func TestWalk_ListsFoldersTheZooFirst(t *testing.T) {
 	dir := folder(t, "zoo/.git/x.onnx", "zoo/a/b.onnx")
 	zoo := walk(t, dir, "  - match: '**/*.onnx'\n")

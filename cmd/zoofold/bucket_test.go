@@ -105,6 +105,32 @@ func (d *depot) args(more ...string) []string {
 	return append([]string{"-cache", filepath.Join(d.folder, "cache"), "-j", "2"}, more...)
 }
 
+func TestBuckets_ThePlainProgramFoldsThemByTheOneInItsFolder(t *testing.T) {
+	d := newDepot(t, 2)
+	folder := t.TempDir()
+	program := filepath.Join(folder, "zoofold")
+	data, err := os.ReadFile(realProgram(t))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, "zoofold-buckets"), data, 0o777)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c := d.command(d.args("-quiet")...)
+	c.Path = program
+	if out, err := c.CombinedOutput(); err != nil || len(out) > 0 || len(d.there("out")) != 3 {
+		t.Errorf("%v: %s: %q", err, out, slices.Sorted(maps.Keys(d.there("out"))))
+	}
+	c = d.command(d.args("-quiet")...)
+	c.Env = append(c.Environ(), driversFor+"=another")
+	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "zoofold another") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestBuckets_ARunThatIsKilledAtAnyRequestLeavesWholeOutputsAndTheNextDoesTheRest(t *testing.T) {
 	first := newDepot(t, 4)
 	if o := first.run(first.args()...); o.exit != 0 || o.stderr != "" {

@@ -9,6 +9,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -56,6 +58,10 @@ func command(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 2 && args[0] == predict.ServeArgument {
 		predict.Serve(args[1], os.Stdin, stdout)
 		return exitDone
+	}
+	if err := wayGiven(); err != nil {
+		fmt.Fprintf(stderr, "zoofold: %v\n", err)
+		return exitUsage
 	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		for _, s := range subcommands() {
@@ -227,7 +233,13 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 		return f.printVersion(stdout)
 	}
 	c := openConsole(f, stdout, stderr)
-	m, err := f.readManifest()
+	var stdin bytes.Buffer
+	m, err := f.readManifest(&stdin)
+	if err == nil && !bucket.Built {
+		if u := cmp.Or(m.ZooURL, m.OutURL); u != nil {
+			err = giveWay(u.String(), stdin.Bytes())
+		}
+	}
 	if err != nil {
 		c.fail(err)
 		return exitUsage
@@ -265,10 +277,10 @@ func (f *flags) run(ctx context.Context, c *console, o run.Options) (outcome.End
 	return run.Run(ctx, o)
 }
 
-// readManifest reads the manifest, from standard input for "-".
-func (f *flags) readManifest() (*manifests.Manifest, error) {
+// readManifest reads the manifest, for "-" from standard input: what was read of that goes into stdin.
+func (f *flags) readManifest(stdin io.Writer) (*manifests.Manifest, error) {
 	if f.manifest == "-" {
-		return manifests.Read(os.Stdin)
+		return manifests.Read(io.TeeReader(os.Stdin, stdin))
 	}
 	return manifests.Load(f.manifest)
 }
@@ -278,14 +290,6 @@ func (f *flags) printVersion(stdout io.Writer) int {
 	predictions, cuda := found(f)
 	fmt.Fprintf(stdout, "zoofold %s %s %s/%s\npredictions: %s\nCUDA: %s\nbuckets: %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, predictions, cuda, buckets())
 	return exitDone
-}
-
-// buckets says which buckets this build knows.
-func buckets() string {
-	if !bucket.Built {
-		return bucket.ErrNotBuilt.Error()
-	}
-	return strings.Join(bucket.Schemes, ", ")
 }
 
 // defaultCache is the folder in which models of buckets are kept unless -cache names another; "" if the user has no folder of

@@ -58,7 +58,7 @@ func TestInstall_ProgramFindsTheInstalledLibrary(t *testing.T) {
 	}
 	install := func() string {
 		t.Helper()
-		c := exec.Command("sh", "build/install.sh", realProgram(t), prefix, libraries)
+		c := exec.Command("sh", "build/install.sh", realProgram(t), realProgram(t), prefix, libraries)
 		c.Dir = "../.."
 		out, err := c.CombinedOutput()
 		if err != nil {

@@ -38,7 +38,7 @@ func TestWheel_HasTheProgramAndPredictions(t *testing.T) {
 		out, err := c.CombinedOutput()
 		return string(out), err
 	}
-	build := exec.Command(python, "build/wheel.py", "0.0.1", program, platform, "LICENSE", folder)
+	build := exec.Command(python, "build/wheel.py", "0.0.1", program, program, platform, "LICENSE", folder)
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -21,7 +21,7 @@ import (
 var (
 	ErrChanged  = errors.New("was changed by somebody else since the bucket was listed")
 	ErrLost     = errors.New("the lock of this run was lost")
-	ErrNotBuilt = errors.New("this build of zoofold has no buckets: it was made without the tag buckets (make build has it)")
+	ErrNotBuilt = errors.New("this zoofold has no drivers of buckets: it was built without the tag buckets, and zoofold-buckets, which has them, is not in its folder (make install and releases put it there)")
 )
 
 // service is a bucket, and what its service says in terms of its own. The functions may be nil.

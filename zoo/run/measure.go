@@ -17,8 +17,8 @@ import (
 const measuring = 5 * time.Second
 
 // measure adds to the jobs' sizes the files that the models name: external data and shards, which are most of a model. The
-// ledger knows those of models that were folded before; of the others the model files are read. A file that cannot be read
-// fails its model later.
+// ledger knows those of models that were folded before; of the others the model files are read, unless nothing else is in their
+// folders. A file that cannot be read fails its model later.
 func (r *runner) measure(ctx context.Context, jobs []manifests.Job) {
 	ctx, cancel := context.WithTimeout(ctx, measuring)
 	defer cancel()
@@ -28,11 +28,11 @@ func (r *runner) measure(ctx context.Context, jobs []manifests.Job) {
 		if e := r.books.get(r.owner(j)); e != nil && e.Weights == j.Weights && len(e.Inputs) > 0 && e.Inputs[0].Path == j.Source {
 			j.Size = max(j.Size, total(e.Inputs))
 			r.belong(e.Inputs)
-			continue
+		} else if !j.Alone {
+			p.Go(func() {
+				panics.Try(func() { r.look(ctx, j) })
+			})
 		}
-		p.Go(func() {
-			panics.Try(func() { r.look(ctx, j) })
-		})
 	}
 	p.Wait()
 }
