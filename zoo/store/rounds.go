@@ -13,6 +13,13 @@ const (
 	pause    = 10
 )
 
+// Where as many as a crowd were synced at the same time, the next round begins after a while, in which more come: every round
+// holds up who writes to the disk meanwhile.
+const (
+	crowd = 4
+	while = 4 * time.Millisecond
+)
+
 // allAtOnce makes everything last, with all who ask at the same time: a disk takes hardly longer for many small files and
 // their folders than for one. ok is false where each has to be synced by itself: the system cannot, others write much to the
 // disk, or there was an error, which is said once and may be about anybody's file.
@@ -61,8 +68,9 @@ type rounds struct{ now, next *round }
 
 // round is one sync, for all who asked for it before it began.
 type round struct {
-	done chan struct{}
-	err  error
+	done  chan struct{}
+	err   error
+	asked int // how many have
 }
 
 // inRounds syncs what has a name. Who asks while a sync is under way waits for the next one, with all others who do.
@@ -74,15 +82,19 @@ func (f *Folder) inRounds(name string, sync func() error) error {
 		f.syncs[name] = all
 	}
 	if r := all.next; r != nil {
+		r.asked++
 		f.lock.Unlock()
 		<-r.done
 		return r.err
 	}
-	r, before := &round{done: make(chan struct{})}, all.now
+	r, before := &round{done: make(chan struct{}), asked: 1}, all.now
 	all.next = r
 	f.lock.Unlock()
 	if before != nil {
 		<-before.done
+		if before.asked >= crowd {
+			time.Sleep(while)
+		}
 	}
 	f.lock.Lock()
 	all.now, all.next = r, nil // later callers may have changed what this sync does not see

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -60,6 +61,40 @@ func TestSync_CallsAtTheSameTimeAreOneAndBeginAfterAllOfThem(t *testing.T) {
 	all.Wait()
 	if *calls < 2 || *calls > 21 {
 		t.Errorf("%d syncs for 21 calls", *calls)
+	}
+}
+
+func TestSync_AfterARoundOfManyTheNextWaitsForMore(t *testing.T) {
+	for _, first := range []int{crowd - 1, crowd} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan bool)
+			f, file, calls := counted(t, func(int) error { <-release; return nil })
+			var all sync.WaitGroup
+			ask := func(times int) {
+				for range times {
+					all.Go(func() {
+						if err := f.Sync(file); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				synctest.Wait()
+			}
+			ask(1)
+			ask(first) // the second round's
+			release <- true
+			synctest.Wait()
+			ask(1) // the third's
+			began := time.Now()
+			close(release)
+			synctest.Wait()
+			ask(1)
+			all.Wait()
+			waited := time.Since(began)
+			if many := first >= crowd; many != (waited >= while) || many != (*calls == 3) {
+				t.Errorf("after a round of %d: %d rounds, after %v", first, *calls, waited)
+			}
+		})
 	}
 }
 
