@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -52,7 +53,8 @@ type view struct {
 	Chips                     []chip
 	Most                      int // rows at first
 	Columns                   []column
-	Rows                      []row
+	Rows                      []row                   // those that open
+	Rest                      iter.Seq[template.HTML] // the others
 	Facts                     []fact
 	Policy                    template.HTML
 	Style                     template.CSS
@@ -111,7 +113,7 @@ func (d *Document) WriteHTML(w io.Writer) error {
 	rows := d.rows()
 	v := view{
 		Run: d.Run, Bad: d.Result.Counts[outcome.Failed] > 0, Headline: d.headline(), Outcome: d.outcome(), Totals: d.totals(), Alerts: d.alerts(rows), Notes: d.notes(rows), News: d.news(), Nights: d.nights(),
-		Figures: d.figures(), Columns: columns, Most: mostRows, Rows: rows, Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
+		Figures: d.figures(), Columns: columns, Most: mostRows, Rows: rows[:min(len(rows), mostSections)], Rest: rest(rows), Facts: d.facts(), Policy: policy(), Style: template.CSS(pageStyle), Script: template.JS(pageScript),
 	}
 	if d.Changes != nil {
 		v.Since = d.Changes.Since.Format("2 January 2006, 15:04")
@@ -125,6 +127,26 @@ func (d *Document) WriteHTML(w io.Writer) error {
 		v.Sparse = fmt.Sprintf("The first %s rows open, failed models and the slowest; report.json says as much of all.", number(mostSections))
 	}
 	return pageTemplate.Execute(w, v)
+}
+
+// inOne is how many rows are written at a time.
+const inOne = 100
+
+// rest are the rows without a section, several at a time: the template takes its time for each value, and a zoo has ten
+// thousand rows.
+func rest(rows []row) iter.Seq[template.HTML] {
+	return func(yield func(template.HTML) bool) {
+		for some := range slices.Chunk(rows[min(len(rows), mostSections):], inOne) {
+			var b strings.Builder
+			for k := range some {
+				some[k].head(&b)
+				b.WriteString("\n</tbody>\n")
+			}
+			if !yield(template.HTML(b.String())) {
+				return
+			}
+		}
+	}
 }
 
 // row is a model's row in the table.
@@ -185,10 +207,15 @@ func (d *Document) rows() []row {
 	return rows
 }
 
-// Head is the row as HTML, without what it opens to. It is written here rather than in the template, which takes its time for
-// each value: a zoo has ten thousand rows.
-func (r row) Head() template.HTML {
+// Head is the row as HTML, without what it opens to.
+func (r *row) Head() template.HTML {
 	var b strings.Builder
+	r.head(&b)
+	return template.HTML(b.String())
+}
+
+// head writes Head.
+func (r *row) head(b *strings.Builder) {
 	write := func(parts ...string) {
 		for _, p := range parts {
 			b.WriteString(p)
@@ -215,7 +242,6 @@ func (r row) Head() template.HTML {
 	write(string(mark(r.Parity)), string(mark(r.Algebra)), string(mark(r.Predictions)))
 	write(`<td class="n">`, text(r.Difference), `<td class="n">`, text(r.Jitter), `<td class="n`, when(r.Clear, " clear"), `"`, when(r.Ratio != "", ` data-n="`+text(r.Ratio)+`"`), `>`, text(r.Ratio), when(r.Spread != "", " <small>"+text(r.Spread)+"</small>"))
 	write(`<td class="n" data-n="`, strconv.FormatFloat(r.Seconds, 'g', 4, 64), `">`, text(r.Time), `</tr>`)
-	return template.HTML(b.String())
 }
 
 // isClear says that a change of latency is not noise: at least ten pairs of runs, both quartiles on one side of 1, and a
