@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sourcegraph/conc/iter"
 )
 
 // checkFolders refuses an output folder that is the zoo or lies in it: outputs would be inputs of the next run.
@@ -85,14 +87,24 @@ func (w *walker) checkTargets(zoo fs.FileInfo) {
 		t.inputs[keyOf(in.info)] = append(t.inputs[keyOf(in.info)], in)
 	}
 	jobs := w.zoo.Jobs
+	there := w.standing()
 	for k := range jobs {
-		if t.own(&jobs[k]) && t.outside(&jobs[k]) {
+		if t.own(&jobs[k]) && t.outside(&jobs[k], there[k]) {
 			t.distinct(&jobs[k])
 		}
 	}
 	for k := range jobs {
 		t.beside(&jobs[k])
 	}
+}
+
+// standing is what is in the places of the outputs, links not followed; nil where there is nothing, or it cannot be told.
+func (w *walker) standing() []fs.FileInfo {
+	there := make([]fs.FileInfo, len(w.zoo.Jobs))
+	if w.OutURL == nil {
+		iter.ForEachIdx(there, func(k int, info *fs.FileInfo) { *info, _ = os.Lstat(w.zoo.Jobs[k].Target) })
+	}
+	return there
 }
 
 // own says whether an output has a name that zoofold does not use itself.
@@ -116,8 +128,8 @@ func (t *targets) own(job *Job) bool {
 	return taken == ""
 }
 
-// outside says whether an output is neither in the zoo nor a file of a model.
-func (t *targets) outside(job *Job) bool {
+// outside says whether an output is neither in the zoo nor a file of a model; info is what is in its place.
+func (t *targets) outside(job *Job, info fs.FileInfo) bool {
 	if t.OutURL != nil {
 		return true // see checkFolders
 	}
@@ -129,16 +141,15 @@ func (t *targets) outside(job *Job) bool {
 		t.folders[dir] = above
 	}
 	real, inZoo := filepath.Join(above.real, filepath.Base(job.Target)), above.inZoo
-	info, err := os.Lstat(job.Target)
-	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+	if info != nil && info.Mode()&fs.ModeSymlink != 0 {
 		real = resolved(job.Target)
-		info, err = os.Stat(job.Target)
+		info, _ = os.Stat(job.Target)
 	}
-	if inZoo || inside(real, t.zooPath, nil) || err == nil && os.SameFile(info, t.zooInfo) {
+	if inZoo || inside(real, t.zooPath, nil) || info != nil && os.SameFile(info, t.zooInfo) {
 		t.fail(job, "the output of %s would be written into the zoo (%s): give out or output another folder", job.Path, t.shown(real))
 		return false
 	}
-	if err != nil {
+	if info == nil {
 		return true
 	}
 	for _, in := range t.inputs[keyOf(info)] {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sourcegraph/conc/iter"
+
 	"github.com/zoofold/zoofold/zoo/bucket"
 )
 
@@ -119,15 +121,16 @@ type input struct {
 // folder walks a folder, given relative to the zoo. Its error is that of reading the folder.
 func (w *walker) folder(ctx context.Context, rel string) error {
 	entries, err := w.tree.ReadDir(w.at(rel))
-	for _, e := range entries {
+	found := w.sightings(ctx, rel, entries)
+	for k, e := range entries {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		inner := path.Join(rel, e.Name())
 		if !e.IsDir() {
-			w.take(inner)
+			w.take(found[k])
 			continue
 		}
+		inner := path.Join(rel, e.Name())
 		if err := w.enter(ctx, inner, e); err != nil && !errors.Is(err, fs.ErrNotExist) { // a folder that was removed during the walk is skipped
 			w.partial = true
 			w.other(inner)
@@ -192,26 +195,50 @@ func (w *walker) whole(rel string) string {
 	return index
 }
 
-// take matches an entry that is not a folder. A shard is matched as its checkpoint.
-func (w *walker) take(rel string) {
-	rule := w.match(rel)
-	if rule == nil {
-		w.zoo.Unmatched = append(w.zoo.Unmatched, rel)
-		return
+// sighting is what a walk sees of a file.
+type sighting struct {
+	rel   string // of a shard, that of its checkpoint
+	rule  *Rule  // nil: none matches
+	again bool   // the checkpoint was seen before
+	info  fs.FileInfo
+	err   error
+}
+
+// sightings matches the files among a folder's entries, and looks at those that match, several at the same time: that is most
+// of the time of a walk.
+func (w *walker) sightings(ctx context.Context, folder string, entries []fs.DirEntry) []sighting {
+	found := make([]sighting, len(entries))
+	for k, e := range entries {
+		if e.IsDir() {
+			continue
+		}
+		s := &found[k]
+		s.rel = path.Join(folder, e.Name())
+		if s.rule = w.match(s.rel); s.rule != nil {
+			s.rel = w.whole(s.rel)
+			s.again, w.taken[s.rel] = w.taken[s.rel], true
+		}
 	}
-	if rel = w.whole(rel); w.taken[rel] {
-		return
-	}
-	w.taken[rel] = true
-	info, err := regular(w.tree, w.at(rel))
+	iter.ForEach(found, func(s *sighting) {
+		if s.rule != nil && !s.again && ctx.Err() == nil {
+			s.info, s.err = regular(w.tree, w.at(s.rel))
+		}
+	})
+	return found
+}
+
+// take takes what was found of an entry that is not a folder.
+func (w *walker) take(s sighting) {
 	switch {
-	case errors.Is(err, errGone):
-	case errors.Is(err, errFolderLink) && !modelName(rel): // a link to a folder is not an error: a glob such as ** means files
-		w.zoo.Unmatched = append(w.zoo.Unmatched, rel)
-	case err != nil:
-		w.fail(rel, err)
+	case s.rule == nil:
+		w.zoo.Unmatched = append(w.zoo.Unmatched, s.rel)
+	case s.again || errors.Is(s.err, errGone):
+	case errors.Is(s.err, errFolderLink) && !modelName(s.rel): // a link to a folder is not an error: a glob such as ** means files
+		w.zoo.Unmatched = append(w.zoo.Unmatched, s.rel)
+	case s.err != nil:
+		w.fail(s.rel, s.err)
 	default:
-		w.job(rel, info, rule)
+		w.job(s.rel, s.info, s.rule)
 	}
 }
 
