@@ -31,6 +31,8 @@ type Document struct {
 	Result  outcome.End     `json:"end"`
 	Changes *Changes        `json:"changes,omitempty"` // since the run before; nil: none are known
 	History []Past          `json:"history,omitempty"` // earlier runs, the newest first
+
+	last earlier // what ReadLast has read
 }
 
 // NewDocument is an empty document.

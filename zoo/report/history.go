@@ -133,12 +133,22 @@ func (old *earlier) readModels(in *jsontext.Decoder) error {
 	return err
 }
 
-// Recall takes over the history of the report.json that this one replaces, adds that report's run to it, the newest first,
-// and compares that run with this one. It keeps so many runs, with this one. kept is the name of the file that has the page
-// of a run that began then; "" where none has. A report that cannot be read, or of another schema, has no history.
-func (d *Document) Recall(before io.Reader, keep int, kept func(began time.Time) string) {
+// ReadLast reads the report.json that this one is to replace, for Recall. A report that cannot be read, or of another
+// schema, has no history.
+func (d *Document) ReadLast(report io.Reader) {
 	var old earlier
-	if keep < 2 || old.read(before) != nil || old.schema != reportSchema {
+	if old.read(report) != nil || old.schema != reportSchema {
+		old = earlier{}
+	}
+	d.last = old
+}
+
+// Recall takes over the history of the report that ReadLast has read, adds that report's run to it, the newest first, and
+// compares that run with this one. It keeps so many runs, with this one. kept is the name of the file that has the page of a
+// run that began then; "" where none has.
+func (d *Document) Recall(keep int, kept func(began time.Time) string) {
+	old := d.last
+	if d.last = (earlier{}); keep < 2 || old.schema == "" {
 		return
 	}
 	d.History = old.history

@@ -56,7 +56,8 @@ func TestHistory_ShowsTheLastRunsAndWhatChanged(t *testing.T) {
 	want := []string{"", "mended [b.onnx]", "", "failing [b.onnx d.onnx], added [c.onnx d.onnx], nodes [{a.onnx 3 1}]", "removed [b.onnx d.onnx]"}
 	var last bytes.Buffer
 	for k, doc := range nights {
-		doc.Recall(&last, keep, onDays(2, 4))
+		doc.ReadLast(&last)
+		doc.Recall(keep, onDays(2, 4))
 		last.Reset()
 		if err := doc.WriteJSON(&last); err != nil {
 			t.Fatal(err)
@@ -107,7 +108,8 @@ func TestHistory_ShowsTheLastRunsAndWhatChanged(t *testing.T) {
 func TestHistory_IgnoresFilesThatAreNoReports(t *testing.T) {
 	for _, before := range []string{"", "{", "[]", `{"schema":"another/1"}`} {
 		doc := nightly(2, "a.onnx folded 3")
-		doc.Recall(strings.NewReader(before), 30, onDays())
+		doc.ReadLast(strings.NewReader(before))
+		doc.Recall(30, onDays())
 		if doc.History != nil || doc.Changes != nil {
 			t.Errorf("%q: %v, %v", before, doc.History, doc.Changes)
 		}
@@ -117,7 +119,8 @@ func TestHistory_IgnoresFilesThatAreNoReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	doc := nightly(2, "a.onnx folded 3")
-	doc.Recall(&last, 1, onDays())
+	doc.ReadLast(&last)
+	doc.Recall(1, onDays())
 	if doc.History != nil || doc.Changes != nil {
 		t.Errorf("one run is kept, and there is a history: %v, %v", doc.History, doc.Changes)
 	}
@@ -130,7 +133,8 @@ func TestPage_FitsATelephone(t *testing.T) {
 	if err := nightly(1, "a.onnx failed 9").WriteJSON(&last); err != nil {
 		t.Fatal(err)
 	}
-	doc.Recall(&last, 30, onDays(1))
+	doc.ReadLast(&last)
+	doc.Recall(30, onDays(1))
 	for k, said := range act(t, `<!doctype html><iframe id="phone" style="border:0;width:390px;height:844px"></iframe>
 <table id="models"><thead><tr></tr></thead></table><input id="filter"><output id="shown"></output><p id="nothing"></p></html>`, []string{
 		phone(page(t, doc), `const w = frame.contentDocument.documentElement.scrollWidth; return w <= 390 ? "fits" : "is " + w + " wide"`),

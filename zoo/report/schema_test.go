@@ -74,6 +74,9 @@ func TestSchema_ReportsAreValid(t *testing.T) {
 // fields are the JSON names of a struct's fields, those that are always there first.
 func fields(t reflect.Type) (required, optional []string) {
 	for k := range t.NumField() {
+		if !t.Field(k).IsExported() {
+			continue
+		}
 		name, options, _ := strings.Cut(t.Field(k).Tag.Get("json"), ",")
 		if strings.Contains(options, "omitempty") {
 			optional = append(optional, name)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zoofold/zoofold/zoo/outcome"
 	"github.com/zoofold/zoofold/zoo/report"
 )
 
@@ -26,8 +27,10 @@ func (s *scene) pages() (list []string) {
 }
 
 // document is the report.json of the last run.
-func (s *scene) document() *report.Document {
-	f, err := os.Open(filepath.Join(s.out(), "report.json"))
+func (s *scene) document() *report.Document { return s.documentIn(s.out()) }
+
+func (s *scene) documentIn(folder string) *report.Document {
+	f, err := os.Open(filepath.Join(folder, "report.json"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -94,6 +97,35 @@ func TestReports_OfTheLastRunsAreKept(t *testing.T) {
 		if read(name) != text {
 			t.Errorf("%s was changed", name)
 		}
+	}
+}
+
+// interposed does something when a model is done.
+type interposed struct {
+	sink
+	do func()
+}
+
+func (s interposed) Done(m outcome.Model) { s.do(); s.sink.Done(m) }
+
+func TestReports_HistoryIsThatOfTheReportThatIsReplaced(t *testing.T) {
+	s := newScene(t, 1)
+	folder := filepath.Join(s.folder, "report")
+	night := func(do func()) *report.Document {
+		s.must(func(o *Options) { o.Report, o.Keep, o.Sink = folder, 30, interposed{o.Sink.(sink), do} })
+		return s.documentIn(folder)
+	}
+	first := night(func() {})
+	data, err := os.ReadFile(filepath.Join(folder, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second := night(func() {}); len(second.History) != 1 || !second.History[0].Time.Equal(first.Run.Time) {
+		t.Errorf("%+v", second.History)
+	}
+	third := night(func() { s.put("report/report.json", data) }) // as a run into another output folder may
+	if len(third.History) != 1 || !third.History[0].Time.Equal(first.Run.Time) {
+		t.Errorf("%+v", third.History)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sourcegraph/conc"
+	"github.com/sourcegraph/conc/panics"
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/zoofold/zoofold/manifests"
@@ -27,6 +29,8 @@ type places struct {
 	report  *place
 	metrics *place
 	opened  []io.Closer
+	reading conc.WaitGroup // of the report.json that is there
+	last    stamp          // of that when it was read
 
 	zoo     *bucket.Folder    // nil where the zoo is a folder of the host
 	work    *bucket.Workspace // where originals and outputs are that buckets have; nil where there are none
@@ -239,15 +243,16 @@ func (p *places) writeReport(d Document, keep int) error {
 		return nil
 	}
 	earlier, err := p.report.keepEarlier(keep)
-	if old, err := p.report.fsys.Open(filepath.Join(p.report.folder, reportFiles[1])); err == nil {
-		d.Recall(bufio.NewReaderSize(old, 1<<16), keep, func(began time.Time) string {
-			if name := nameOfEarlier(began); earlier[name] {
-				return name
-			}
-			return ""
-		})
-		_ = old.Close() // it was only read
+	p.reading.Wait()
+	if now := p.report.lastStamp(); keep > 1 && now != p.last { // runs into other output folders may share the report's
+		p.report.readLast(d)
 	}
+	d.Recall(keep, func(began time.Time) string {
+		if name := nameOfEarlier(began); earlier[name] {
+			return name
+		}
+		return ""
+	})
 	both := pool.New().WithErrors()
 	both.Go(func() error { return err })
 	both.Go(func() error { return p.report.write(reportFiles[0], d.WriteHTML) })
@@ -256,6 +261,34 @@ func (p *places) writeReport(d Document, keep int) error {
 		return fmt.Errorf("the report: %w", err)
 	}
 	return nil
+}
+
+// readLast begins to read the report.json that the run is to replace: a large zoo's takes a while.
+func (p *places) readLast(d Document, keep int) {
+	if p.report == nil || d == nil || keep < 2 {
+		return
+	}
+	p.last = p.report.lastStamp()
+	p.reading.Go(func() { p.report.readLast(d) })
+}
+
+// lastStamp is that of the report.json that is there; an empty one if there is none.
+func (a *place) lastStamp() stamp {
+	s, err := stampOf(a.fsys, filepath.Join(a.folder, reportFiles[1]))
+	if err != nil {
+		return stamp{}
+	}
+	return s
+}
+
+// readLast has a document read the report.json that is there. One that cannot be read has no history.
+func (a *place) readLast(d Document) {
+	old, err := a.fsys.Open(filepath.Join(a.folder, reportFiles[1]))
+	if err != nil {
+		return
+	}
+	panics.Try(func() { d.ReadLast(bufio.NewReaderSize(old, 1<<16)) })
+	_ = old.Close() // it was only read
 }
 
 // maxMetrics bounds what is read of the metrics that a run replaces, in bytes.
@@ -283,6 +316,7 @@ func (p *places) writeMetrics(d Document) error {
 }
 
 func (p *places) close() {
+	p.reading.Wait()
 	for _, f := range p.opened {
 		_ = f.Close() // it was only read
 	}

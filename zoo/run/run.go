@@ -94,9 +94,11 @@ type Predictor interface {
 type Document interface {
 	outcome.Sink
 	WriteHTML(io.Writer) error
-	// Recall takes the history over from the report.json that this one replaces; it keeps so many runs, with this one. kept
-	// is the name of the file that has the page of a run that began then; "" where none has.
-	Recall(before io.Reader, keep int, kept func(began time.Time) string)
+	// ReadLast reads the report.json that this one is to replace, while the run's events may come.
+	ReadLast(io.Reader)
+	// Recall takes the history over from what ReadLast has read; it keeps so many runs, with this one. kept is the name of the
+	// file that has the page of a run that began then; "" where none has.
+	Recall(keep int, kept func(began time.Time) string)
 	WriteJSON(io.Writer) error
 	// WriteMetrics writes the metrics. It takes the time of the last success over from before, the metrics of the previous
 	// run, which may be empty.
@@ -154,6 +156,7 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	if o.Document != nil {
 		r.Sink = outcome.Tee{o.Sink, o.Document}
 	}
+	p.readLast(o.Document, o.Keep)
 	r.models, r.hidden = living(zoo)
 	r.measure(ctx, zoo.Jobs)
 	r.start(ctx, zoo, started)
