@@ -1,9 +1,12 @@
 package run
 
 import (
+	"bytes"
 	"encoding/json"
 	"sync"
 
+	fastjson "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zeebo/xxh3"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
@@ -13,7 +16,7 @@ import (
 // many times, and ten thousand models would take some 20 MB.
 type alike struct {
 	lock sync.Mutex
-	by   map[xxh3.Uint128]nodes
+	by   map[xxh3.Uint128]nodes // by their JSON
 }
 
 // nodes are what is told of a model's nodes. Nobody changes them any more.
@@ -23,26 +26,87 @@ type nodes struct {
 	Folds     []outcome.Fold
 }
 
+// nodesText are nodes as JSON; what is empty is left out.
+type nodesText struct {
+	Maps      jsontext.Value `json:"maps"`
+	Remaining jsontext.Value `json:"remaining"`
+	Folds     jsontext.Value `json:"folds"`
+}
+
+func (t *nodesText) key() xxh3.Uint128 {
+	return xxh3.Hash128(bytes.Join([][]byte{t.Maps, t.Remaining, t.Folds}, []byte("\n")))
+}
+
+func (n *nodes) text() (t nodesText, err error) {
+	if len(n.Maps) > 0 {
+		t.Maps, err = json.Marshal(n.Maps)
+	}
+	if len(n.Remaining) > 0 && err == nil {
+		t.Remaining, err = json.Marshal(n.Remaining)
+	}
+	if len(n.Folds) > 0 && err == nil {
+		t.Folds, err = json.Marshal(n.Folds)
+	}
+	return t, err
+}
+
+func (t *nodesText) read() (n nodes, err error) {
+	if len(t.Maps) > 0 {
+		err = fastjson.Unmarshal(t.Maps, &n.Maps)
+	}
+	if len(t.Remaining) > 0 && err == nil {
+		err = fastjson.Unmarshal(t.Remaining, &n.Remaining)
+	}
+	if len(t.Folds) > 0 && err == nil {
+		err = fastjson.Unmarshal(t.Folds, &n.Folds)
+	}
+	return n, err
+}
+
 // mostAlike bounds how many are held.
 const mostAlike = 1000
 
 // share has a model refer to what another one has, if that is the same.
 func (a *alike) share(m *outcome.Model) {
-	n := nodes{m.Maps, m.Remaining, m.Folds}
-	text, err := json.Marshal(n)
+	own := nodes{m.Maps, m.Remaining, m.Folds}
+	text, err := own.text()
 	if err != nil {
 		return
 	}
-	key := xxh3.Hash128(text)
+	n, _ := a.of(text, func() (nodes, error) { return own, nil })
+	m.Maps, m.Remaining, m.Folds = n.Maps, n.Remaining, n.Folds
+}
+
+// read has a model refer to the nodes that a text says, which is read unless another model has had the same.
+func (a *alike) read(m *outcome.Model, text nodesText) error {
+	n, err := a.of(text, text.read)
+	m.Maps, m.Remaining, m.Folds = n.Maps, n.Remaining, n.Folds
+	return err
+}
+
+// of are the nodes of a text: those that are held, or else made.
+func (a *alike) of(text nodesText, made func() (nodes, error)) (nodes, error) {
+	key := text.key()
+	a.lock.Lock()
+	known, ok := a.by[key]
+	a.lock.Unlock()
+	if ok {
+		return known, nil
+	}
+	n, err := made()
+	if err != nil {
+		return n, err
+	}
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	if known, ok := a.by[key]; ok {
-		n = known
-	} else if len(a.by) < mostAlike {
+		return known, nil
+	}
+	if len(a.by) < mostAlike {
 		if a.by == nil {
 			a.by = map[xxh3.Uint128]nodes{}
 		}
 		a.by[key] = n
 	}
-	m.Maps, m.Remaining, m.Folds = n.Maps, n.Remaining, n.Folds
+	return n, nil
 }

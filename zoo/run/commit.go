@@ -171,7 +171,10 @@ func (w *work) mayReplace(ctx context.Context, outputs []stamp) error {
 		if asBefore || found[k].Path == "" || w.job.Rule.Overwrite {
 			continue
 		}
-		if err := w.knows(ctx, path, s); err != nil {
+		switch err := w.knows(ctx, path, s); {
+		case errors.Is(err, fs.ErrNotExist): // a model that shares external data has removed it since: see takeOver
+			found[k] = stamp{}
+		case err != nil:
 			return err
 		}
 	}

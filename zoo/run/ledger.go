@@ -37,6 +37,7 @@ type ledger struct {
 	entries map[owner]*entry
 	makers  map[string][]owner  // by output path, relative to the output folder: the owners of entries that have it, now or formerly
 	begun   map[string][]string // by output path: the contents that were about to be put there
+	alike   alike               // what the entries tell
 }
 
 // owner identifies the model of an entry, by manifest and path: several manifests may write into one output folder.
@@ -147,7 +148,7 @@ func (l *ledger) load() (lines, damaged int, err error) {
 	var batch [][]byte
 	size := 0
 	decode := func() {
-		for _, e := range (parallel.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line) }) {
+		for _, e := range (parallel.Mapper[[]byte, *entry]{}).Map(batch, func(line *[]byte) *entry { return parseLine(*line, &l.alike) }) {
 			lines++
 			if e == nil {
 				damaged++
@@ -247,14 +248,30 @@ func checksum(text []byte) string {
 	return fmt.Sprintf("%016x", xxh3.Hash(text))
 }
 
-// parseLine is a line's entry, or nil if the line is damaged.
-func parseLine(line []byte) *entry {
+// parseLine is a line's entry, or nil if the line is damaged. It tells of its nodes what is held already, if that is the same.
+func parseLine(line []byte, known *alike) *entry {
 	sum, body, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
 	if !ok || line[len(line)-1] != '\n' || checksum(body) != string(sum) {
 		return nil
 	}
-	e := &entry{}
-	if fastjson.Unmarshal(body, e) != nil || e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
+	var said struct {
+		entry
+		Told *struct {
+			told
+			nodesText
+		} `json:"told"`
+	}
+	if fastjson.Unmarshal(body, &said) != nil {
+		return nil
+	}
+	e := new(said.entry) // without the texts
+	if said.Told != nil {
+		e.Told = new(said.Told.told)
+		if known.read(&e.Told.Model, said.Told.nodesText) != nil {
+			return nil
+		}
+	}
+	if e.Version != ledgerVersion || e.State == "" && len(e.Inputs) == 0 {
 		return nil
 	}
 	e.rename(read)

@@ -232,7 +232,7 @@ func (a *answer) entry() *entry {
 	if a.Entry == "" {
 		return nil
 	}
-	e := parseLine([]byte(a.Entry))
+	e := parseLine([]byte(a.Entry), &alike{})
 	if e == nil || e.State != "" || len(e.Outputs) == 0 && a.Model.Status != outcome.Skipped {
 		return nil
 	}

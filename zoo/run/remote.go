@@ -332,6 +332,7 @@ func (r *runner) answered(message []byte) {
 		}
 		return
 	}
+	r.alike.share(&said.Model)
 	e := said.entry()
 	if said.Run != a.now.ID { // of a run that was cut off, in which another plan was made
 		if e != nil && e.Manifest == r.manifest {

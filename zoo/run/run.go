@@ -386,12 +386,14 @@ func (r *runner) job(ctx context.Context, j *manifests.Job) {
 	if m.Status == outcome.Failed || m.Status == outcome.Interrupted { // it has no output
 		m.After, m.Output, m.OutputBytes, m.ExportBytes = m.Before, "", 0, 0
 	}
+	if m.Status != outcome.Unchanged { // the ledger has done that
+		r.alike.share(&m)
+	}
 	r.report(m, meter.finish())
 }
 
 // report reports a finished model, and its bytes that progress has not counted yet.
 func (r *runner) report(m outcome.Model, bytes int64) {
-	r.alike.share(&m)
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.end.Counts[m.Status]++

@@ -197,7 +197,7 @@ func (v *view) bring(ctx context.Context, other owner, path string, c content, c
 	if err != nil || value == nil {
 		return err
 	}
-	if e, err := readEntry(value); err == nil && e.owner() == other {
+	if e, err := readEntry(value, &v.alike); err == nil && e.owner() == other {
 		v.lock.Lock()
 		defer v.lock.Unlock()
 		v.take(e)
@@ -281,7 +281,7 @@ type mirrored struct {
 func openMirrored(ctx context.Context, fsys files, out string, store Store, as string, dry bool) (*mirrored, error) {
 	m := &mirrored{ledger: newLedger(fsys, out), ctx: ctx, store: store, dry: dry}
 	err := store.Each(ctx, modelWord, func(value []byte) error {
-		if e, err := readEntry(value); err == nil {
+		if e, err := readEntry(value, &m.alike); err == nil {
 			m.take(e)
 		} // else the model is folded again, as with a damaged line
 		return nil
@@ -459,12 +459,12 @@ func (m *mirrored) close() error {
 }
 
 // readEntry is the entry of a value.
-func readEntry(value []byte) (*entry, error) {
+func readEntry(value []byte, known *alike) (*entry, error) {
 	text, err := unpack(value)
 	if err != nil {
 		return nil, err
 	}
-	e := parseLine(text)
+	e := parseLine(text, known)
 	if e == nil || e.State != "" {
 		return nil, errors.New("a damaged entry")
 	}

@@ -34,6 +34,28 @@ func TestExternalData_EqualForTwoModelsIsShared(t *testing.T) {
 	}
 }
 
+// A model whose external data another one is about to replace is removed, perhaps while it is looked at itself.
+func TestExternalData_OutputThatAnotherModelRemovesIsNotInTheWay(t *testing.T) {
+	s := newScene(t, 0)
+	s.plain("0.onnx", 1)
+	s.must(nil)
+	s.plain("0.onnx", 77)
+	s.settled()
+	output, removed := filepath.Join(s.out(), "0.onnx"), false
+	r := s.must(func(o *Options) {
+		o.over = (&hooked{before: func(operation, path string) error {
+			if operation == "open" && path == output && !removed {
+				removed = true
+				return os.Remove(output)
+			}
+			return nil
+		}}).over
+	})
+	if !removed || r.Counts[outcome.Folded] != 1 {
+		t.Errorf("removed: %v, %v: %s", removed, r.Counts, r.models["0.onnx"].Error)
+	}
+}
+
 func TestExternalData_DifferentForTwoModelsIsTwoFiles(t *testing.T) {
 	s := newScene(t, 0)
 	s.rules = "models:\n  - match: '**/twin.onnx'\n    verify: [parity]\n    fold: {norm: off}\n  - match: '**/*.onnx'\n    verify: [parity]\n"
