@@ -2,7 +2,6 @@ package fold
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -23,6 +22,7 @@ type examples struct {
 	*regions
 	kinds map[string]int
 	list  []outcome.Fold
+	key   []byte // room for one
 }
 
 // add takes a region and its nodes before folding. It skips regions that are too large to show, and those in which no node
@@ -36,20 +36,18 @@ func (x *examples) add(p *planner, region *Region, members []*wired) {
 	if after == nil {
 		return
 	}
-	kind, changed := "", false
-	for _, s := range slices.Concat(before.steps, []outcome.Step{{}}, after.steps) {
-		kind += fmt.Sprint(s.Operator, s.From, s.Fate, ";")
-		changed = changed || s.Fate != ""
-	}
-	if !changed {
+	changed := func(s outcome.Step) bool { return s.Fate != "" }
+	if !slices.ContainsFunc(before.steps, changed) && !slices.ContainsFunc(after.steps, changed) {
 		return
 	}
-	k, known := x.kinds[kind]
+	kind := after.kind(append(before.kind(x.key[:0]), '|'))
+	x.key = kind
+	k, known := x.kinds[string(kind)]
 	if !known {
 		k = len(x.list)
-		x.kinds[kind] = k
+		x.kinds[string(kind)] = k
 		x.readers(before, after, outputs)
-		x.list = append(x.list, outcome.Fold{Graph: region.Graph, Before: before.steps, After: after.steps})
+		x.list = append(x.list, outcome.Fold{Graph: region.Graph, Before: before.printable(), After: after.printable()})
 	}
 	x.list[k].Times++
 }
@@ -62,36 +60,55 @@ func (x *examples) most() []outcome.Fold {
 
 // drawing is a part of the graph being drawn.
 type drawing struct {
-	steps []outcome.Step
-	of    map[*model.Node]bool
-	made  map[*model.Value]int // by which step
+	steps   []outcome.Step
+	nodes   []*model.Node    // of the steps
+	outputs [][]*model.Value // of the steps
 }
 
 func newDrawing() *drawing {
-	return &drawing{[]outcome.Step{}, map[*model.Node]bool{}, map[*model.Value]int{}}
+	return &drawing{make([]outcome.Step, 0, mostShown), make([]*model.Node, 0, mostShown), make([][]*model.Value, 0, mostShown)}
 }
 
 // add draws a node behind those that it reads.
 func (d *drawing) add(n *model.Node, s outcome.Step, inputs, outputs []*model.Value) {
 	for _, v := range inputs {
-		if k, ok := d.made[v]; ok && !slices.Contains(s.From, k) {
+		k := slices.IndexFunc(d.outputs, func(made []*model.Value) bool { return v != nil && slices.Contains(made, v) })
+		if k >= 0 && !slices.Contains(s.From, k) {
 			s.From = append(s.From, k)
 		}
 	}
-	for _, v := range outputs {
-		if v != nil {
-			d.made[v] = len(d.steps)
+	d.steps, d.nodes, d.outputs = append(d.steps, s), append(d.nodes, n), append(d.outputs, outputs)
+}
+
+// kind appends to a text what the steps have in common with those of other parts of the same kind.
+func (d *drawing) kind(text []byte) []byte {
+	for _, s := range d.steps {
+		text = append(append(text, s.Operator...), ' ')
+		for _, k := range s.From {
+			text = append(strconv.AppendInt(text, int64(k), 10), ' ')
 		}
+		text = append(append(text, s.Fate...), ';')
 	}
-	d.of[n] = true
-	d.steps = append(d.steps, s)
+	return text
+}
+
+// printable are the steps with characters of their names that are not printable escaped, as in Node.String.
+func (d *drawing) printable() []outcome.Step {
+	bare := func(s string) string {
+		q := strconv.Quote(s)
+		return q[1 : len(q)-1]
+	}
+	for k := range d.steps {
+		d.steps[k].Operator, d.steps[k].Node = bare(d.steps[k].Operator), bare(d.steps[k].Node)
+	}
+	return slices.Clip(d.steps)
 }
 
 // before draws a region as it was, and returns its output values.
 func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs []*model.Value) {
 	d = newDrawing()
 	for _, m := range members {
-		s := step(m.operator, m.name())
+		s := outcome.Step{Operator: m.operator, Node: m.name()}
 		if m.node.Removed() {
 			s.Fate = outcome.Gone
 		}
@@ -107,26 +124,23 @@ func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs
 
 // after draws a region as it is now: all nodes between its inputs and its outputs.
 func (x *examples) after(p *planner, region *Region, members []*wired, outputs []*model.Value) *drawing {
-	d, inputs, takers := newDrawing(), map[*model.Value]bool{}, map[string]bool{}
+	d := newDrawing()
+	var inputs []*model.Value
+	var takers []string
 	for _, m := range members {
 		for _, v := range m.inputs {
 			if v != nil && slices.Contains(region.Inputs, v.Name) {
-				inputs[x.now(v)] = true
+				inputs = append(inputs, x.now(v))
 			}
 		}
 		if e := p.accounts.own[m.node]; e != nil {
-			for _, taker := range p.plan.Maps[e.number].Into {
-				takers[taker] = true
-			}
+			takers = append(takers, p.plan.Maps[e.number].Into...)
 		}
 	}
 	var draw func(v *model.Value) bool // says whether there was room
 	draw = func(v *model.Value) bool {
 		n := v.Producer
-		if n == nil || inputs[v] || v.Const != nil {
-			return true
-		}
-		if d.of[n] {
+		if n == nil || v.Const != nil || slices.Contains(inputs, v) || slices.Contains(d.nodes, n) {
 			return true
 		}
 		for _, in := range n.Inputs {
@@ -137,10 +151,10 @@ func (x *examples) after(p *planner, region *Region, members []*wired, outputs [
 		if len(d.steps) >= mostShown {
 			return false
 		}
-		s := step(n.Type, n.Label())
+		s := outcome.Step{Operator: n.Type, Node: n.Label()}
 		if x.of(n) == nil {
 			s.Fate = outcome.New
-		} else if takers[n.String()] {
+		} else if slices.Contains(takers, n.String()) {
 			s.Fate = outcome.Took
 		}
 		d.add(n, s, n.Inputs, n.Outputs)
@@ -160,27 +174,17 @@ func (x *examples) readers(before, after *drawing, outputs []*model.Value) {
 	for _, v := range outputs {
 		for _, u := range x.now(v).Uses {
 			was := x.of(u.Node)
-			if was == nil || after.of[u.Node] || x.leader(u.Node) != nil {
+			if was == nil || slices.Contains(after.nodes, u.Node) || x.leader(u.Node) != nil {
 				continue
 			}
 			if drawn++; drawn > mostReaders || max(len(before.steps), len(after.steps)) >= mostShown {
 				return
 			}
-			s := step(was.operator, was.name())
+			s := outcome.Step{Operator: was.operator, Node: was.name()}
 			before.add(u.Node, s, was.inputs, was.outputs)
 			after.add(u.Node, s, u.Node.Inputs, u.Node.Outputs)
 		}
 	}
-}
-
-// step is a node that folding does not change. Characters of its name that are not printable are escaped, as in
-// Node.String.
-func step(operator, name string) outcome.Step {
-	bare := func(s string) string {
-		q := strconv.Quote(s)
-		return q[1 : len(q)-1]
-	}
-	return outcome.Step{Operator: bare(operator), Node: bare(name)}
 }
 
 // name is the node's name, or that of its first output before folding.
