@@ -22,7 +22,9 @@ type examples struct {
 	*regions
 	kinds map[string]int
 	list  []outcome.Fold
-	key   []byte // room for one
+
+	was, is drawing // room for those of a region
+	key     []byte  // room for the text of a kind
 }
 
 // add takes a region and its nodes before folding. It skips regions that are too large to show, and those in which no node
@@ -31,9 +33,9 @@ func (x *examples) add(p *planner, region *Region, members []*wired) {
 	if len(members) > mostShown {
 		return
 	}
-	before, outputs := x.before(region, members)
-	after := x.after(p, region, members, outputs)
-	if after == nil {
+	before, after := x.was.blank(), x.is.blank()
+	outputs := x.before(before, region, members)
+	if !x.after(after, p, region, members, outputs) {
 		return
 	}
 	changed := func(s outcome.Step) bool { return s.Fate != "" }
@@ -65,8 +67,10 @@ type drawing struct {
 	outputs [][]*model.Value // of the steps
 }
 
-func newDrawing() *drawing {
-	return &drawing{make([]outcome.Step, 0, mostShown), make([]*model.Node, 0, mostShown), make([][]*model.Value, 0, mostShown)}
+// blank is the drawing without what was drawn.
+func (d *drawing) blank() *drawing {
+	d.steps, d.nodes, d.outputs = d.steps[:0], d.nodes[:0], d.outputs[:0]
+	return d
 }
 
 // add draws a node behind those that it reads.
@@ -98,15 +102,15 @@ func (d *drawing) printable() []outcome.Step {
 		q := strconv.Quote(s)
 		return q[1 : len(q)-1]
 	}
-	for k := range d.steps {
-		d.steps[k].Operator, d.steps[k].Node = bare(d.steps[k].Operator), bare(d.steps[k].Node)
+	steps := append([]outcome.Step{}, d.steps...) // never nil
+	for k := range steps {
+		steps[k].Operator, steps[k].Node = bare(steps[k].Operator), bare(steps[k].Node)
 	}
-	return slices.Clip(d.steps)
+	return steps
 }
 
 // before draws a region as it was, and returns its output values.
-func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs []*model.Value) {
-	d = newDrawing()
+func (x *examples) before(d *drawing, region *Region, members []*wired) (outputs []*model.Value) {
 	for _, m := range members {
 		s := outcome.Step{Operator: m.operator, Node: m.name()}
 		if m.node.Removed() {
@@ -119,12 +123,11 @@ func (x *examples) before(region *Region, members []*wired) (d *drawing, outputs
 			}
 		}
 	}
-	return d, outputs
+	return outputs
 }
 
-// after draws a region as it is now: all nodes between its inputs and its outputs.
-func (x *examples) after(p *planner, region *Region, members []*wired, outputs []*model.Value) *drawing {
-	d := newDrawing()
+// after draws a region as it is now: all nodes between its inputs and its outputs. It says whether there was room.
+func (x *examples) after(d *drawing, p *planner, region *Region, members []*wired, outputs []*model.Value) bool {
 	var inputs []*model.Value
 	var takers []string
 	for _, m := range members {
@@ -162,10 +165,10 @@ func (x *examples) after(p *planner, region *Region, members []*wired, outputs [
 	}
 	for _, v := range outputs {
 		if !draw(x.now(v)) {
-			return nil
+			return false
 		}
 	}
-	return d
+	return true
 }
 
 // readers draws nodes that read what a region outputs, and are the same before and after.

@@ -232,13 +232,18 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 			}
 		}
 	})
-	gone := 0
+	nodes, consts := 0, 0
 	for k := range i.nodes {
 		if !i.nodes[k].stands {
-			gone++
+			nodes++
 		}
 	}
-	plan.Nodes = slices.Grow(plan.Nodes, gone)
+	for k := range i.consts {
+		if !i.consts[k].stands {
+			consts++
+		}
+	}
+	plan.Nodes, plan.Consts = slices.Grow(plan.Nodes, nodes), slices.Grow(plan.Consts, consts)
 	for k := range i.nodes {
 		if n := &i.nodes[k]; !n.stands {
 			plan.Nodes = append(plan.Nodes, NodeEdit{n.path, n.String(), "drop"})
