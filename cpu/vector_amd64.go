@@ -6,9 +6,9 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
-var hasVectors = cpuid.CPU.Supports(cpuid.AVX2, cpuid.F16C)
+var hasVectors = cpuid.CPU.Supports(cpuid.AVX2, cpuid.BMI1, cpuid.F16C)
 
-// fastest is the loops, and before them the vector kernels where the processor has AVX2 and F16C.
+// fastest is the loops, and before them the vector kernels where the processor has AVX2, BMI1 and F16C.
 func fastest(d tensor.DType) kernel {
 	k := loops(d)
 	if !hasVectors {

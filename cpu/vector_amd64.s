@@ -5,7 +5,7 @@
 // stored, for the Go loop to do.
 //
 // The 16-bit types are rounded in two steps, float64 to float32 to 16 bits. Both steps together round as one does unless
-// the float32 is half way between two 16-bit neighbours: such groups do not pass either.
+// the first one gives what is half way between two 16-bit neighbours, and is not exact: such groups do not pass either.
 
 // AX counts the elements done, CX is how many there are, DI points to the elements, SI to their scales.
 #define BEGIN \
@@ -32,12 +32,12 @@
 	VCVTPS2PD    X0, Y1     \
 	VCVTPS2PD    X2, Y2
 
-// Y1 = the products of the eight float64 in Y1 and Y2 and their scales, as float32.
+// Y6, Y7 = the products of the eight float64 in Y1 and Y2 and their scales, Y1 = the same as float32.
 #define MULTIPLY \
-	VMULPD       (SI)(AX*8), Y1, Y1   \
-	VMULPD       32(SI)(AX*8), Y2, Y2 \
-	VCVTPD2PSY   Y1, X1               \
-	VCVTPD2PSY   Y2, X2               \
+	VMULPD       (SI)(AX*8), Y1, Y6   \
+	VMULPD       32(SI)(AX*8), Y2, Y7 \
+	VCVTPD2PSY   Y6, X1               \
+	VCVTPD2PSY   Y7, X2               \
 	VINSERTF128  $1, X2, Y1, Y1
 
 // Y15 the mask without sign, Y14 the largest subnormal number, Y13 the least number that rounds to infinity, Y12 zero.
@@ -62,11 +62,26 @@
 	EIGHT(bits, X11, Y11) \
 	EIGHT(half, X10, Y10)
 
-// Y3 = all ones where it was and Y1 is not half way. Uses Y4.
+// BX = a bit for each of the eight float32 in Y1 that is half way; flags are those of BX and BX.
 #define HALFWAY \
-	VPAND    Y11, Y1, Y4 \
-	VPCMPEQD Y10, Y4, Y4 \
-	VPANDN   Y3, Y4, Y3
+	VPAND     Y11, Y1, Y4 \
+	VPCMPEQD  Y10, Y4, Y4 \
+	VMOVMSKPS Y4, BX      \
+	TESTL     BX, BX
+
+// BX without the bits of those that are the products in Y6 and Y7; flags are those of BX. Uses X2, Y4, Y5, DX.
+#define INEXACT \
+	VEXTRACTF128 $1, Y1, X2   \
+	VCVTPS2PD    X1, Y4       \
+	VCVTPS2PD    X2, Y5       \
+	VCMPPD       $0, Y6, Y4, Y4 \
+	VCMPPD       $0, Y7, Y5, Y5 \
+	VMOVMSKPD    Y4, DX       \
+	ANDNL        BX, DX, BX   \
+	VMOVMSKPD    Y5, DX       \
+	SHLL         $4, DX       \
+	ANDNL        BX, DX, BX   \
+	TESTL        BX, BX
 
 // func vectorFloat32(data *byte, scale *float64, n int) int
 TEXT ·vectorFloat32(SB), NOSPLIT, $0-32
@@ -106,10 +121,15 @@ next:
 	WIDEN
 	MULTIPLY
 	PASS32
-	HALFWAY
 	VMOVMSKPS Y3, BX
 	CMPL      BX, $0xff
 	JNE       done
+	HALFWAY
+	JEQ       round
+	INEXACT
+	JNE       done
+
+round:
 	VCVTPS2PH $0, Y1, (DI)(AX*2)
 	ADDQ      $8, AX
 	JMP       next
@@ -124,6 +144,7 @@ TEXT ·vectorBFloat16(SB), NOSPLIT, $0-32
 	BEGIN
 	BOUNDS32(0x007fffff, 0x7f7f8000)
 	DROPPED(0xffff, 0x8000)
+	EIGHT(0x7fff, X9, Y9)
 
 next:
 	CMPQ       AX, CX
@@ -133,11 +154,19 @@ next:
 	WIDEN
 	MULTIPLY
 	PASS32
-	HALFWAY
 	VMOVMSKPS  Y3, BX
 	CMPL       BX, $0xff
 	JNE        done
-	VPADDD     Y10, Y1, Y1 // no ties are left: adding half and cutting off rounds to nearest
+	HALFWAY
+	JEQ        round
+	INEXACT
+	JNE        done
+
+round: // to nearest, ties to even: half less the least bit that is dropped, and the least bit that stays
+	VPSLLD     $15, Y1, Y4
+	VPSRLD     $31, Y4, Y4
+	VPADDD     Y9, Y4, Y4
+	VPADDD     Y4, Y1, Y1
 	VPSRLD     $16, Y1, Y1
 	VPACKUSDW  Y1, Y1, Y1
 	VPERMQ     $0x08, Y1, Y1
