@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/zeebo/xxh3"
@@ -103,6 +104,19 @@ func (l *listener) input(path string) *seen {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	return l.inputs[path]
+}
+
+// source is the file that a reader reads the next bytes of, where that is an input that is hashed, and its hash in progress.
+func (l *listener) source(r io.Reader) (*os.File, *seen) {
+	part, ok := r.(*io.LimitedReader)
+	if !ok || l == nil {
+		return nil, nil
+	}
+	file, ok := part.R.(*os.File)
+	if !ok {
+		return nil, nil
+	}
+	return file, l.input(file.Name())
 }
 
 // hash is that of an input of that many bytes, whose file is still open; "" where it was not hashed while it was read.

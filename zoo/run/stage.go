@@ -32,6 +32,7 @@ type stage struct {
 	again    func(string) // returns the empty folder for another output; may be nil
 	outdated []string     // outputs of other models that these files would make inconsistent
 	meter    *meter       // of what is written; may be nil
+	heard    *listener    // of what is read for it; may be nil
 }
 
 // newStage prepares an output in a new folder below another one, for files with the permissions of mode.
@@ -144,7 +145,7 @@ func (s *stage) Create(rel string) (format.OutputFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	staged := &stagedFile{writable: f, meter: s.meter}
+	staged := &stagedFile{writable: f, meter: s.meter, heard: s.heard}
 	s.open[rel] = staged
 	if rel == "" {
 		s.order = slices.Insert(s.order, 0, rel)

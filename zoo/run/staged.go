@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
 )
 
@@ -12,6 +13,7 @@ import (
 type stagedFile struct {
 	writable
 	meter  *meter
+	heard  *listener // of what is copied into the file; may be nil
 	hashed hashed
 	at     int64 // where Write writes
 	once   sync.Once
@@ -49,13 +51,43 @@ func (f *stagedFile) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// ReadFrom lets the kernel copy from file to file where it can.
+// ReadFrom copies from file to file. What is hashed at both ends passes through memory, once; else the kernel copies where it
+// can, which some file systems do without writing anything.
 func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
+	if file, s := f.heard.source(r); s != nil {
+		return f.pass(file, s, r)
+	}
 	n, err := io.Copy(f.writable, r)
 	f.hashed.copied(f.writable, f.at, f.at+n)
 	f.at += n
 	f.meter.wrote(n)
 	return n, err
+}
+
+// pass copies what is left of r, which reads file at its offset, for its hash, too.
+func (f *stagedFile) pass(file *os.File, s *seen, r io.Reader) (n int64, err error) {
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	for {
+		k, err := r.Read(*buffer)
+		if k > 0 {
+			s.read(file, (*buffer)[:k], at+n)
+			w, bad := f.Write((*buffer)[:k])
+			if n += int64(w); bad != nil {
+				return n, bad
+			}
+		}
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // Seek is the file's.

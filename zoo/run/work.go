@@ -392,6 +392,7 @@ func (w *work) write(ctx context.Context) error {
 	for changes(w.plan) {
 		backend, parity := w.checked()
 		w.heard.hashes(w.source.Inputs())
+		w.out.heard = w.heard
 		renamed, err := w.source.Write(ctx, w.out, backend)
 		var overflow *format.OverflowError
 		switch {
