@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/gofrs/flock"
@@ -86,15 +87,44 @@ func (d disk) lasting(f *os.File, err error) (writable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return folderFile{f, d.folder}, nil
+	return &folderFile{File: f, of: d.folder}, nil
 }
 
 type folderFile struct {
 	*os.File
-	of *store.Folder
+	of      *store.Folder
+	written atomic.Int64 // bytes
 }
 
-func (f folderFile) Sync() error { return f.of.Sync(f.File) }
+func (f *folderFile) Sync() error { return f.of.Sync(f.File) }
+
+// early is after how many bytes of a large file the disk begins to write them, so that it has little to do at the end.
+const early = 64 << 20
+
+// wrote takes note of so many more bytes.
+func (f *folderFile) wrote(n int64) {
+	if all := f.written.Add(n); all/early != (all-n)/early {
+		store.BeginSync(f.File)
+	}
+}
+
+func (f *folderFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	f.wrote(int64(n))
+	return n, err
+}
+
+func (f *folderFile) WriteAt(b []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(b, off)
+	f.wrote(int64(n))
+	return n, err
+}
+
+func (f *folderFile) ReadFrom(r io.Reader) (int64, error) {
+	n, err := f.File.ReadFrom(r)
+	f.wrote(n)
+	return n, err
+}
 
 // change does something in the folder.
 func (d disk) change(f func(*store.Folder) error) error {

@@ -31,3 +31,8 @@ func canSyncAll(folder *os.File) bool {
 func syncAll(folder *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(folder.Fd())))
 }
+
+// BeginSync has the disk begin to write what a file has by now, without waiting. It promises nothing: Sync does.
+func BeginSync(file *os.File) {
+	_ = unix.SyncFileRange(int(file.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}
