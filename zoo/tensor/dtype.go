@@ -85,11 +85,19 @@ func Encode(dst []byte, src []float64, d DType) error {
 		}
 	case Float16:
 		for k, x := range src {
-			le.PutUint16(dst[2*k:], Float16Bits(x))
+			h, ok := normal16(x)
+			if !ok {
+				h = Float16Bits(x)
+			}
+			le.PutUint16(dst[2*k:], h)
 		}
 	case BFloat16:
 		for k, x := range src {
-			le.PutUint16(dst[2*k:], BFloat16Bits(x))
+			h, ok := normalB16(x)
+			if !ok {
+				h = BFloat16Bits(x)
+			}
+			le.PutUint16(dst[2*k:], h)
 		}
 	default:
 		return fmt.Errorf("encode: %v is not a floating-point type", d)
@@ -144,11 +152,8 @@ func Float16ToFloat64(h uint16) float64 {
 
 // Float16Bits is the IEEE 754 binary16 nearest to x (ties to even), rounded once from the float64.
 func Float16Bits(x float64) uint16 {
-	bits := math.Float64bits(x)
-	magnitude := bits &^ (1 << 63)
-	if magnitude >= 0x3f10<<48 && magnitude < 0x40effe<<40 { // from 2^-14 to below 65520: a normal number
-		const drop = 52 - 10
-		return uint16(bits>>48)&0x8000 | uint16((magnitude-(1023-15)<<52+1<<(drop-1)-1+magnitude>>drop&1)>>drop)
+	if h, ok := normal16(x); ok {
+		return h
 	}
 	if x != x {
 		return NaN16
@@ -156,18 +161,32 @@ func Float16Bits(x float64) uint16 {
 	return round16(x, 10, 15)
 }
 
+// normal16 is Float16Bits of what rounds to a normal number, from 2^-14 to below 65520; else ok is false. The compiler puts it
+// into loops.
+func normal16(x float64) (h uint16, ok bool) {
+	const drop, least, end = 52 - 10, 0x3f10 << 48, 0x40effe << 40
+	bits := math.Float64bits(x)
+	m := bits &^ (1 << 63)
+	return uint16(bits>>48)&0x8000 | uint16((m-(1023-15)<<52+1<<(drop-1)-1+m>>drop&1)>>drop), m-least < end-least
+}
+
 // BFloat16Bits is the bfloat16 nearest to x (ties to even), rounded once from the float64.
 func BFloat16Bits(x float64) uint16 {
-	bits := math.Float64bits(x)
-	magnitude := bits &^ (1 << 63)
-	if magnitude >= 0x3810<<48 && magnitude < 0x47eff0<<40 { // from 2^-126 to below (2-2^-8)·2^127: a normal number
-		const drop = 52 - 7
-		return uint16(bits>>48)&0x8000 | uint16((magnitude-(1023-127)<<52+1<<(drop-1)-1+magnitude>>drop&1)>>drop)
+	if h, ok := normalB16(x); ok {
+		return h
 	}
 	if x != x {
 		return NaNB16
 	}
 	return round16(x, 7, 127)
+}
+
+// normalB16 is normal16 for BFloat16Bits: from 2^-126 to below (2-2^-8)·2^127.
+func normalB16(x float64) (h uint16, ok bool) {
+	const drop, least, end = 52 - 7, 0x3810 << 48, 0x47eff0 << 40
+	bits := math.Float64bits(x)
+	m := bits &^ (1 << 63)
+	return uint16(bits>>48)&0x8000 | uint16((m-(1023-127)<<52+1<<(drop-1)-1+m>>drop&1)>>drop), m-least < end-least
 }
 
 // round16 rounds a number or infinity to a 16-bit float of that many fraction bits and that exponent bias.
