@@ -96,9 +96,9 @@ func (w *work) close() {
 	w.release()
 }
 
-// handOn gives the worker to another model while this one, written and proven, waits for the disk.
+// handOn gives the worker to another model while this one, written and proven, waits for the disk and for other processes.
 func (w *work) handOn() {
-	if cap(w.waiting) == 0 {
+	if w.waits || cap(w.waiting) == 0 {
 		return
 	}
 	w.close()
@@ -191,8 +191,11 @@ func (w *work) fill(ctx context.Context) error {
 	synced := make(chan error, 1)
 	go func() { synced <- w.out.sync() }() // the disk works in parallel
 	after, hashes, err := w.digests(ctx)
+	if err == nil && len(w.out.order) == 1 {
+		w.handOn() // later, further files may have to be given other names, for which the original has to be open
+	}
 	if err == nil {
-		err = w.claim(ctx, hashes) // while the original is open, so that the model can be written again with other file names
+		err = w.claim(ctx, hashes)
 	}
 	if err == nil {
 		w.compare(after, hashes)
