@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,6 +95,7 @@ func work(set *flag.FlagSet) action {
 
 // serve opens what models need, and works until the process is asked to stop.
 func (f *flags) serve(c *console, roots []string, stdout io.Writer) int {
+	defer runtime.KeepAlive(ballast())
 	engine, closed, noEngine, err := openEngine(f.library)
 	if err != nil {
 		c.fail(err)
