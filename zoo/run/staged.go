@@ -15,7 +15,8 @@ type stagedFile struct {
 	meter  *meter
 	heard  *listener // of what is copied into the file; may be nil
 	hashed hashed
-	at     int64 // where Write writes
+	at     int64      // where Write writes
+	turn   sync.Mutex // of WriteAt: file systems write to a file one at a time, and have processors wait by turning in circles
 	once   sync.Once
 	err    error
 }
@@ -45,7 +46,9 @@ func (f *stagedFile) Write(p []byte) (int, error) {
 
 // WriteAt is the file's, counted.
 func (f *stagedFile) WriteAt(p []byte, off int64) (int, error) {
+	f.turn.Lock()
 	n, err := f.writable.WriteAt(p, off)
+	f.turn.Unlock()
 	f.hashed.wrote(f.writable, p[:n], off)
 	f.meter.wrote(int64(n))
 	return n, err
