@@ -16,7 +16,7 @@ type stagedFile struct {
 	heard  *listener // of what is copied into the file; may be nil
 	hashed hashed
 	at     int64      // where Write writes
-	turn   sync.Mutex // of WriteAt: file systems write to a file one at a time, and have processors wait by turning in circles
+	turn   sync.Mutex // of WriteAt: file systems take one write to a file at a time, and a thread that waits for its turn there spins
 	once   sync.Once
 	err    error
 }
