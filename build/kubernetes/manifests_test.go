@@ -27,9 +27,13 @@ var kinds = map[string]func() any{
 }
 
 func TestManifestsAreOfTheTypesThatTheySay(t *testing.T) {
-	paths, err := filepath.Glob("../../docs/kubernetes/*.yaml")
-	if err != nil || len(paths) < 2 {
-		t.Fatal(paths, err)
+	var paths []string
+	for _, pattern := range []string{"*.yaml", "*/*.yaml"} {
+		more, err := filepath.Glob("../../docs/kubernetes/" + pattern)
+		if err != nil || len(more) == 0 {
+			t.Fatal(more, err)
+		}
+		paths = append(paths, more...)
 	}
 	gpus := 0
 	for _, path := range paths {

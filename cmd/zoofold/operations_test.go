@@ -124,9 +124,13 @@ func TestCommands_ForSeveralMachinesParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubernetes, err := os.ReadFile("../../docs/kubernetes/zoofold.yaml")
-	if err != nil {
-		t.Fatal(err)
+	var kubernetes []byte
+	for _, name := range []string{"zoofold.yaml", "buckets/zoofold.yaml"} {
+		text, err := os.ReadFile("../../docs/kubernetes/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kubernetes = append(kubernetes, text...)
 	}
 	var commands []string
 	for line := range strings.Lines(string(cluster)) {
@@ -153,7 +157,7 @@ func TestCommands_ForSeveralMachinesParse(t *testing.T) {
 			t.Errorf("%q: %v", command, err)
 		}
 	}
-	if len(commands) < 5 || workers < 3 {
+	if len(commands) < 7 || workers < 4 {
 		t.Errorf("%d commands, %d of them workers", len(commands), workers)
 	}
 }
