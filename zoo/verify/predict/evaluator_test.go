@@ -19,6 +19,13 @@ import (
 	"github.com/zoofold/zoofold/zoo/tensor"
 )
 
+func TestExtents_OthersAreOddAndOfTwo(t *testing.T) {
+	batched := small.other(trial{64, 1}).trials
+	if batched[0] != (trial{65, 2}) || batched[len(batched)-1] != (trial{64, 1}) {
+		t.Errorf("%v", batched)
+	}
+}
+
 // TestEvaluator_AgreesWithONNXRuntimeOnRandomGraphs holds the evaluator, which the planner's constants and the algebra check
 // share, against a program that shares nothing with it. ZOOFOLD_GRAPHS is how many graphs there are, else 1000.
 func TestEvaluator_AgreesWithONNXRuntimeOnRandomGraphs(t *testing.T) {

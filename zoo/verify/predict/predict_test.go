@@ -180,10 +180,6 @@ func TestPredict_TriesFreeSizesOddAndInBatches(t *testing.T) {
 	if c := e.Compare(context.Background(), Comparison{Original: convolution(-1, same...), Folded: convolution(-1, same...)}); c.Status != outcome.Passed {
 		t.Errorf("the same twice: %+v", c)
 	}
-	batched := small.other(trial{64, 1}).trials
-	if batched[0] != (trial{65, 2}) || batched[len(batched)-1] != (trial{64, 1}) {
-		t.Errorf("%v", batched)
-	}
 }
 
 func TestCompare_ModelsThatDrawRandomNumbersAreNotRun(t *testing.T) {
