@@ -17,14 +17,14 @@ const driversFor = "ZOOFOLD_DRIVERS_FOR"
 
 // withDrivers is the path of the program with the drivers of buckets that is installed beside this one, zoofold-buckets: the
 // same program, built with the tag buckets. It is 40 MB larger, and takes more time and memory to start, which runs on folders
-// are spared. It is sought in this program's folder alone. The error is bucket.ErrNotBuilt if there is none.
-func withDrivers() (string, error) {
+// are spared. It is sought in this program's folder alone; "" if it is not there.
+func withDrivers() string {
 	program, err := os.Executable()
 	if err == nil {
 		program, err = filepath.EvalSymlinks(program)
 	}
 	if err != nil {
-		return "", err
+		return ""
 	}
 	name := "zoofold-buckets"
 	if runtime.GOOS == "windows" {
@@ -32,23 +32,24 @@ func withDrivers() (string, error) {
 	}
 	path := filepath.Join(filepath.Dir(program), name)
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return "", bucket.ErrNotBuilt
+		return ""
 	}
-	return path, nil
+	return path
 }
 
-// giveWay puts the program with drivers into the place of this process, since place is in a bucket: it has the same arguments,
-// and what was read of standard input. It returns only with an error. It is not called where drivers are built in.
-func giveWay(place string, stdin []byte) error {
-	path, err := withDrivers()
-	if err != nil {
-		return fmt.Errorf("%s: %w", place, err)
+// giveWay puts the program with drivers into the place of this one, for places in buckets: it has the same arguments, and what
+// was read of standard input. It returns if this program has drivers itself, if there is no other, whose lack is said when a
+// bucket is opened, and with an error if the other cannot be started.
+func giveWay(stdin []byte) error {
+	path := withDrivers()
+	if bucket.Built || path == "" {
+		return nil
 	}
 	input, err := again(stdin)
 	if err == nil {
 		err = become(path, append([]string{path}, os.Args[1:]...), append(os.Environ(), driversFor+"="+version()), input)
 	}
-	return fmt.Errorf("%s: %s, which has the drivers of buckets, cannot be started: %w", place, path, err)
+	return fmt.Errorf("%s, which has the drivers of buckets, cannot be started: %w", path, err)
 }
 
 // again is a file with what was read of standard input, to be read once more; nil if that was nothing.
@@ -83,14 +84,10 @@ func wayGiven() error {
 	return nil
 }
 
-// inBucket is the first of the roots that lies in a bucket, "" if none does.
-func inBucket(roots []string) string {
-	for _, root := range roots {
-		if _, isFile, _ := bucket.File(root); bucket.IsURL(root) && !isFile {
-			return root
-		}
-	}
-	return ""
+// inBucket says whether a worker's root lies in a bucket.
+func inBucket(root string) bool {
+	_, isFile, _ := bucket.File(root)
+	return bucket.IsURL(root) && !isFile
 }
 
 // buckets says which buckets are known, and by which program if it is not this one.
@@ -99,9 +96,8 @@ func buckets() string {
 	if bucket.Built {
 		return known
 	}
-	path, err := withDrivers()
-	if err != nil {
-		return err.Error()
+	if path := withDrivers(); path != "" {
+		return known + ", by " + path
 	}
-	return known + ", by " + path
+	return bucket.ErrNotBuilt.Error()
 }

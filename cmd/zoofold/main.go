@@ -10,7 +10,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -235,10 +234,8 @@ func foldZoo(args []string, stdout, stderr io.Writer) int {
 	c := openConsole(f, stdout, stderr)
 	var stdin bytes.Buffer
 	m, err := f.readManifest(&stdin)
-	if err == nil && !bucket.Built {
-		if u := cmp.Or(m.ZooURL, m.OutURL); u != nil {
-			err = giveWay(u.String(), stdin.Bytes())
-		}
+	if err == nil && (m.ZooURL != nil || m.OutURL != nil) {
+		err = giveWay(stdin.Bytes())
 	}
 	if err != nil {
 		c.fail(err)

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/zoofold/zoofold/manifests"
-	"github.com/zoofold/zoofold/zoo/bucket"
 	"github.com/zoofold/zoofold/zoo/report"
 	"github.com/zoofold/zoofold/zoo/run"
 	"github.com/zoofold/zoofold/zoo/run/queue"
@@ -82,8 +81,8 @@ func work(set *flag.FlagSet) action {
 			err = errors.New("-queue is missing: write -queue nats://host:4222")
 		case len(roots) == 0:
 			err = errors.New("-root is missing: name the folder that zoos and outputs lie in")
-		case inBucket(roots) != "" && !bucket.Built:
-			err = giveWay(inBucket(roots), nil)
+		case slices.ContainsFunc(roots, inBucket):
+			err = giveWay(nil)
 		}
 		if err != nil {
 			fmt.Fprintf(stderr, "zoofold worker: %s\n", report.Printable(err.Error()))
