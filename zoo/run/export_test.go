@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -26,7 +27,14 @@ func Simulate(message []byte, worker string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.Hash, out.Hash, out.Path = digest(t.Model), digest(t.ID), t.Model
+	in.Hash, err = hashFile(context.Background(), disk{}, in.Path)
+	if err == nil { // of two workers that make it the first may answer, and the second write last
+		out.Hash, err = hashFile(context.Background(), disk{}, target)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.Path = t.Model
 	e := &entry{Manifest: t.Manifest, Model: t.Model, Settings: t.Settings, Inputs: []stamp{in}, Outputs: []stamp{out}}
 	text, err := line(e)
 	if err != nil {
