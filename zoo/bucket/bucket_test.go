@@ -603,3 +603,31 @@ func read(t *testing.T, path string) string {
 	}
 	return string(data)
 }
+
+func TestCache_WorkspacesComeAndGoWhileOthersSweep(t *testing.T) {
+	folder := t.TempDir()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				c, err := OpenCache(folder, 1<<20)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				w, err := c.Workspace()
+				if err == nil {
+					_, err = w.View()
+				}
+				if err == nil {
+					err = w.Close()
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}

@@ -67,8 +67,11 @@ func (c *Cache) sweep() error {
 		if held, err := l.TryLock(); err != nil || !held {
 			continue // somebody works there
 		}
-		e := os.RemoveAll(strings.TrimSuffix(path, lockName))
-		err = errors.Join(err, e, os.Remove(path), l.Unlock())
+		folder, lock := os.RemoveAll(strings.TrimSuffix(path, lockName)), os.Remove(path)
+		if errors.Is(lock, fs.ErrNotExist) { // its owner had removed it, and held it a moment longer
+			lock = nil
+		}
+		err = errors.Join(err, folder, lock, l.Unlock())
 	}
 	return err
 }
