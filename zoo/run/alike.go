@@ -3,6 +3,7 @@ package run
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"sync"
 
 	fastjson "github.com/go-json-experiment/json"
@@ -38,29 +39,27 @@ func (t *nodesText) key() xxh3.Uint128 {
 }
 
 func (n *nodes) text() (t nodesText, err error) {
-	if len(n.Maps) > 0 {
-		t.Maps, err = json.Marshal(n.Maps)
-	}
-	if len(n.Remaining) > 0 && err == nil {
-		t.Remaining, err = json.Marshal(n.Remaining)
-	}
-	if len(n.Folds) > 0 && err == nil {
-		t.Folds, err = json.Marshal(n.Folds)
-	}
+	err = errors.Join(encode(n.Maps, &t.Maps), encode(n.Remaining, &t.Remaining), encode(n.Folds, &t.Folds))
 	return t, err
 }
 
 func (t *nodesText) read() (n nodes, err error) {
-	if len(t.Maps) > 0 {
-		err = fastjson.Unmarshal(t.Maps, &n.Maps)
-	}
-	if len(t.Remaining) > 0 && err == nil {
-		err = fastjson.Unmarshal(t.Remaining, &n.Remaining)
-	}
-	if len(t.Folds) > 0 && err == nil {
-		err = fastjson.Unmarshal(t.Folds, &n.Folds)
-	}
+	err = errors.Join(decode(t.Maps, &n.Maps), decode(t.Remaining, &n.Remaining), decode(t.Folds, &n.Folds))
 	return n, err
+}
+
+func encode[T any](list []T, to *jsontext.Value) (err error) {
+	if len(list) > 0 {
+		*to, err = json.Marshal(list)
+	}
+	return err
+}
+
+func decode[T any](text jsontext.Value, to *[]T) error {
+	if len(text) == 0 {
+		return nil
+	}
+	return fastjson.Unmarshal(text, to)
 }
 
 // mostAlike bounds how many are held.
