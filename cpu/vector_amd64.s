@@ -71,16 +71,16 @@
 
 // BX without the bits of those that are the products in Y6 and Y7; flags are those of BX. Uses X2, Y4, Y5, DX.
 #define INEXACT \
-	VEXTRACTF128 $1, Y1, X2   \
-	VCVTPS2PD    X1, Y4       \
-	VCVTPS2PD    X2, Y5       \
+	VEXTRACTF128 $1, Y1, X2     \
+	VCVTPS2PD    X1, Y4         \
+	VCVTPS2PD    X2, Y5         \
 	VCMPPD       $0, Y6, Y4, Y4 \
 	VCMPPD       $0, Y7, Y5, Y5 \
-	VMOVMSKPD    Y4, DX       \
-	ANDNL        BX, DX, BX   \
-	VMOVMSKPD    Y5, DX       \
-	SHLL         $4, DX       \
-	ANDNL        BX, DX, BX   \
+	VMOVMSKPD    Y4, DX         \
+	ANDNL        BX, DX, BX     \
+	VMOVMSKPD    Y5, DX         \
+	SHLL         $4, DX         \
+	ANDNL        BX, DX, BX     \
 	TESTL        BX, BX
 
 // func vectorFloat32(data *byte, scale *float64, n int) int

@@ -56,6 +56,19 @@ func (s *seen) read(file io.ReaderAt, b []byte, at int64) {
 	}
 }
 
+// sees is a writer that takes what is read of a file one after the other.
+type sees struct {
+	*seen
+	of io.ReaderAt
+	at int64
+}
+
+func (s *sees) Write(b []byte) (int, error) {
+	s.read(s.of, b, s.at)
+	s.at += int64(len(b))
+	return len(b), nil
+}
+
 // fetch reads and hashes up to an offset.
 func (s *seen) fetch(file io.ReaderAt, to int64) {
 	if to <= s.until || s.err != nil {

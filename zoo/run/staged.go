@@ -68,29 +68,14 @@ func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
 }
 
 // pass copies what is left of r, which reads file at its offset, for its hash, too.
-func (f *stagedFile) pass(file *os.File, s *seen, r io.Reader) (n int64, err error) {
+func (f *stagedFile) pass(file *os.File, s *seen, r io.Reader) (int64, error) {
 	at, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return 0, err
 	}
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
-	for {
-		k, err := r.Read(*buffer)
-		if k > 0 {
-			s.read(file, (*buffer)[:k], at+n)
-			w, bad := f.Write((*buffer)[:k])
-			if n += int64(w); bad != nil {
-				return n, bad
-			}
-		}
-		if err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
+	return io.CopyBuffer(struct{ io.Writer }{f}, io.TeeReader(r, &sees{s, file, at}), *buffer)
 }
 
 // Seek is the file's.

@@ -100,7 +100,8 @@ func Open(ctx context.Context, c Config) (q *Queue, err error) {
 	return q, nil
 }
 
-// options are those of the connection. A server that a thousand workers ask at once takes seconds to answer each. A process that has had one waits for the next for ever: what it asks fails in time.
+// options are those of the connection. A server that a thousand workers ask at once takes seconds to answer each. A process
+// that has had a connection waits for the next for ever: what it asks fails in time.
 func (q *Queue) options() []nats.Option {
 	list := []nats.Option{nats.Name("zoofold " + q.Client), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second / 2), nats.Timeout(2 * patience), nats.ErrorHandler(quiet)}
 	if q.Credentials != "" {
