@@ -112,14 +112,33 @@ func TestTerminal_BarComesAndGoes(t *testing.T) {
 	}
 }
 
+// longNames is a zoo whose lines, told in full, are more than a terminal holds (68 kB on Linux):
+// a run of manyModels cannot end while nobody reads.
+func longNames(t *testing.T, models int) string {
+	t.Helper()
+	folder := generated(t, models)
+	zoo, part := filepath.Join(folder, "zoo"), strings.Repeat("long", 50)
+	if err := os.Rename(zoo, filepath.Join(folder, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(zoo, part, part), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(folder, "moved"), filepath.Join(zoo, part, part, part)); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
 func TestTerminal_CtrlCRemovesTheBar(t *testing.T) {
+	const columns = 1000
 	for _, presses := range []int{1, 2} {
-		c := spawn(generated(t, manyModels), "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
-		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: 80})
+		c := spawn(longNames(t, manyModels), "-manifest", "models.yaml", "-j", "1", "-verify", "parity")
+		terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 24, Cols: columns})
 		if err != nil {
 			t.Fatal(err)
 		}
-		screen := reporttest.NewScreen(80)
+		screen := reporttest.NewScreen(columns)
 		r := bufio.NewReader(terminal)
 		seen, pressed := "", 0
 		for {
