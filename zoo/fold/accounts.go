@@ -8,11 +8,11 @@ import (
 
 // accounts follow every per-channel node of the original through the moves, so that the plan's numbers add up.
 type accounts struct {
-	list    []*entry                      // in the order of their nodes
-	own     map[*model.Node]*entry        // of a node of the original
-	entries map[*model.Node][]*entry      // the entries that a node accounts for: its own, and those of nodes merged into it
-	takers  map[*model.Node][]*model.Node // for a node that moved: the nodes that took its map
-	why     map[*model.Node]*Reason       // why a node stays, by the last pass that tried to move it
+	list    []*entry             // in the order of their nodes
+	own     table[*entry]        // of a node of the original
+	entries table[[]*entry]      // the entries that a node accounts for: its own, and those of nodes merged into it
+	takers  table[[]*model.Node] // for a node that moved: the nodes that took its map
+	why     table[*Reason]       // why a node stays, by the last pass that tried to move it
 }
 
 // entry is one per-channel node of the original.
@@ -25,13 +25,13 @@ type entry struct {
 
 func newAccounts(m *model.Model, constant constantValues) *accounts {
 	nodes := counted(m, constant)
-	a := &accounts{
-		own: make(map[*model.Node]*entry, len(nodes)), entries: make(map[*model.Node][]*entry, len(nodes)),
-		takers: map[*model.Node][]*model.Node{}, why: map[*model.Node]*Reason{},
-	}
+	a := &accounts{list: make([]*entry, len(nodes))}
+	entries := make([]entry, len(nodes)) // one piece of memory for all
 	for k, n := range nodes {
-		e := &entry{number: k, graph: n.Graph.Path(), name: n.String()}
-		a.list, a.own[n], a.entries[n] = append(a.list, e), e, []*entry{e}
+		entries[k] = entry{number: k, graph: n.Graph.Path(), name: n.String()}
+		a.list[k] = &entries[k]
+		a.own.set(n.Number, a.list[k])
+		a.entries.set(n.Number, a.list[k:k+1:k+1])
 	}
 	return a
 }
@@ -39,11 +39,11 @@ func newAccounts(m *model.Model, constant constantValues) *accounts {
 // of are the entries that nodes stand for, each once.
 func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 	if len(nodes) == 1 {
-		return a.entries[nodes[0]]
+		return a.entries.at(nodes[0].Number)
 	}
 	seen := map[*entry]bool{}
 	for _, n := range nodes {
-		for _, e := range a.entries[n] {
+		for _, e := range a.entries.at(n.Number) {
 			if !seen[e] {
 				seen[e] = true
 				list = append(list, e)
@@ -66,7 +66,7 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 		e.moved, e.into = true, append(e.into, m.into...)
 	}
 	for _, n := range r.nodes {
-		a.takers[n] = append(a.takers[n], m.into...)
+		a.takers.set(n.Number, append(a.takers.at(n.Number), m.into...))
 	}
 	for _, n := range m.into {
 		switch {
@@ -81,7 +81,7 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 			e.moved, e.into = true, append(e.into, h.node)
 		}
 		for _, n := range r.nodes {
-			a.takers[n] = append(a.takers[n], h.node)
+			a.takers.set(n.Number, append(a.takers.at(n.Number), h.node))
 		}
 	}
 }
@@ -89,12 +89,12 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 // take makes a node account for more entries.
 func (a *accounts) take(n *model.Node, more []*entry) {
 	seen := map[*entry]bool{}
-	for _, e := range a.entries[n] {
+	for _, e := range a.entries.at(n.Number) {
 		seen[e] = true
 	}
 	for _, e := range more {
 		if !seen[e] {
-			a.entries[n] = append(a.entries[n], e)
+			a.entries.set(n.Number, append(a.entries.at(n.Number), e))
 		}
 	}
 }
@@ -113,10 +113,10 @@ func (a *accounts) close(p *planner) {
 		} else {
 			one.Reason = p.whyLeft(n, whyNoMap)
 		}
-		for _, e := range a.entries[n] {
+		for _, e := range a.entries.at(n.Number) {
 			one.Maps = append(one.Maps, e.number)
 			standing[e] = append(standing[e], k)
-			e.moved = e.moved || len(a.entries[n]) > 1 // other maps were merged into it
+			e.moved = e.moved || len(a.entries.at(n.Number)) > 1 // other maps were merged into it
 		}
 		slices.Sort(one.Maps)
 		p.plan.Remaining = append(p.plan.Remaining, one)
@@ -155,7 +155,7 @@ func (a *accounts) final(into []*model.Node, seen map[*model.Node]bool) (list []
 		}
 		seen[n] = true
 		if n.Removed() {
-			list = append(list, a.final(a.takers[n], seen)...)
+			list = append(list, a.final(a.takers.at(n.Number), seen)...)
 		} else if n.Type != "Identity" {
 			list = append(list, n)
 		}
@@ -168,7 +168,7 @@ func (p *planner) whyLeft(n *model.Node, whyNoMap func(*model.Node) *Reason) *Re
 	if why := p.find(n).why; why != nil && why.Text != "" {
 		return why
 	}
-	if why := p.accounts.why[n]; why != nil {
+	if why := p.accounts.why.at(n.Number); why != nil {
 		return why
 	}
 	return whyNoMap(n)

@@ -65,13 +65,6 @@ func constants(m *model.Model) constantValues {
 	return constant
 }
 
-// sizeOf is the number of nodes and constants of a model: the initial capacity of maps, which would otherwise grow many
-// times for a large graph.
-func sizeOf(m *model.Model) (nodes, consts int) {
-	m.Walk(func(g *model.Graph) { nodes, consts = nodes+len(g.Nodes), consts+len(g.Consts) })
-	return nodes, consts
-}
-
 // plain says whether v is a constant whose elements all equal x.
 func plain(v *model.Value, x float64) bool {
 	if v == nil || v.Const == nil {

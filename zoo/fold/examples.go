@@ -136,7 +136,7 @@ func (x *examples) after(d *drawing, p *planner, region *Region, members []*wire
 				inputs = append(inputs, x.now(v))
 			}
 		}
-		if e := p.accounts.own[m.node]; e != nil {
+		if e := p.accounts.own.at(m.node.Number); e != nil {
 			takers = append(takers, p.plan.Maps[e.number].Into...)
 		}
 	}

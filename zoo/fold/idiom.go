@@ -39,13 +39,15 @@ var forms = func() map[string][]form {
 // findIdioms finds the idioms of the model as edited so far. It starts at later nodes, so that a set which is part of a
 // larger one does not hide that.
 func (p *planner) findIdioms() {
-	for n := range p.idioms {
-		delete(p.maps, n)
+	for k, i := range p.idioms {
+		if i != nil {
+			p.maps.set(k, nil)
+		}
 	}
-	p.idioms = map[*model.Node]*idiom{}
+	clear(p.idioms)
 	p.graphs(func(g *model.Graph) {
 		for _, n := range slices.Backward(g.Nodes) {
-			if p.idioms[n] == nil {
+			if p.idioms.at(n.Number) == nil {
 				p.findIdiom(n)
 			}
 		}
@@ -63,8 +65,8 @@ func (p *planner) findIdiom(n *model.Node) {
 			continue
 		}
 		for _, n := range s.nodes {
-			p.idioms[n] = f.idiom
-			delete(p.maps, n)
+			p.idioms.set(n.Number, f.idiom)
+			p.maps.set(n.Number, nil)
 		}
 		return
 	}
@@ -72,7 +74,7 @@ func (p *planner) findIdiom(n *model.Node) {
 
 // inIdiom is why the node is no map if it is part of an idiom.
 func (p *planner) inIdiom(n *model.Node) *Reason {
-	if i := p.idioms[n]; i != nil {
+	if i := p.idioms.at(n.Number); i != nil {
 		return because(InIdiom, "%v is part of %s, which runtimes run as one operator", n, i.Name)
 	}
 	return nil
@@ -189,7 +191,7 @@ func (c call) match(s *sighting, v *model.Value) bool {
 		return false
 	}
 	n := v.Producer
-	if n.Type != c.op || n.Domain != "" || n.Graph != s.graph || len(n.Inputs) < len(c.args) || s.p.idioms[n] != nil {
+	if n.Type != c.op || n.Domain != "" || n.Graph != s.graph || len(n.Inputs) < len(c.args) || s.p.idioms.at(n.Number) != nil {
 		return false
 	}
 	if c.also != nil && !c.also(s, n) || slices.ContainsFunc(n.Inputs[len(c.args):], func(v *model.Value) bool { return v != nil && !s.p.isConstant(v) }) {

@@ -10,7 +10,11 @@ import (
 // Inline replaces calls of model-local functions by the functions' bodies, but for those that the plan left as functions.
 // Names depend on the model alone, so that the plan's regions are found in the original too. Functions without calls are
 // removed.
-func (p *Plan) Inline(m *model.Model) { newInliner(m, p.whole).all() }
+func (p *Plan) Inline(m *model.Model) {
+	if len(m.Functions) > 0 {
+		newInliner(m, p.whole).all()
+	}
+}
 
 // wholeFunctions are the functions of a model that stay functions: planning the model with every call inlined touches none
 // of their nodes.

@@ -13,17 +13,16 @@ import (
 type inventory struct {
 	nodes  []heldNode
 	consts []heldConst
-	node   map[*model.Node]int  // numbers of nodes
-	value  map[*model.Value]int // numbers of constants
+	node   table[int32] // places of nodes in nodes, from 1
+	value  table[int32] // places of constants in consts, from 1
 	unread map[*model.Value]bool
 	paths  map[*model.Graph]string
 }
 
-// heldNode is a node as it was: by the path of its graph, type and name, with the attributes that it had if one is a number.
+// heldNode is a node as it was: by the path of its graph, type and name.
 type heldNode struct {
 	path, typ, name string
-	attrs           []model.Attr
-	stands          bool // set by compare: it still exists
+	stands          bool // set by mark: it still exists
 }
 
 // String is the node's old name.
@@ -37,11 +36,8 @@ type heldConst struct {
 }
 
 func takeInventory(m *model.Model) *inventory {
-	nodes, consts := sizeOf(m)
-	i := &inventory{
-		nodes: make([]heldNode, 0, nodes), consts: make([]heldConst, 0, consts), node: make(map[*model.Node]int, nodes),
-		value: make(map[*model.Value]int, consts), unread: map[*model.Value]bool{}, paths: map[*model.Graph]string{},
-	}
+	m.Enumerate()
+	i := &inventory{unread: map[*model.Value]bool{}, paths: map[*model.Graph]string{}}
 	note := func(v *model.Value) {
 		if v != nil && len(v.Uses) == 0 && !v.Output {
 			i.unread[v] = true
@@ -50,20 +46,17 @@ func takeInventory(m *model.Model) *inventory {
 	m.Walk(func(g *model.Graph) {
 		path := g.Path()
 		i.paths[g] = path
+		i.nodes, i.consts = slices.Grow(i.nodes, len(g.Nodes)), slices.Grow(i.consts, len(g.Consts))
 		for _, n := range g.Nodes {
-			held := heldNode{path: path, typ: n.Type, name: n.Label()}
-			if slices.ContainsFunc(n.Attrs, isFloat) {
-				held.attrs = slices.Clone(n.Attrs)
-			}
-			i.node[n] = len(i.nodes)
-			i.nodes = append(i.nodes, held)
+			i.nodes = append(i.nodes, heldNode{path: path, typ: n.Type, name: n.Label()})
+			i.node.set(n.Number, int32(len(i.nodes)))
 			for _, v := range n.Outputs {
 				note(v)
 			}
 		}
 		for _, v := range g.Consts {
-			i.value[v] = len(i.consts)
 			i.consts = append(i.consts, heldConst{value: v, constant: v.Const})
+			i.value.set(v.Number, int32(len(i.consts)))
 			note(v)
 		}
 	})
@@ -179,71 +172,33 @@ func alikeFactors(f, g tensor.Factor) bool {
 	return f.Layout == g.Layout && slices.EqualFunc(f.Scale, g.Scale, func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) })
 }
 
-// newFloat says whether an attribute is a float, which is stored as float32, that differs from before.
-func newFloat(a model.Attr, before []model.Attr) bool {
-	return isFloat(a) && !slices.ContainsFunc(before, func(b model.Attr) bool { return a.Name == b.Name && a.Float == b.Float })
-}
-
 // compare lists in the plan which nodes and constants differ from what the model held before.
 func (i *inventory) compare(m *model.Model, plan *Plan) {
+	nodes, consts := i.mark(m)
+	plan.Nodes, plan.Consts = make([]NodeEdit, 0, nodes), make([]ConstEdit, 0, consts)
 	m.Walk(func(g *model.Graph) {
 		path, known := i.paths[g]
 		if !known {
 			path = g.Path()
 		}
 		for _, n := range g.Nodes {
-			old := heldNode{}
-			k, was := i.node[n]
-			if was {
-				i.nodes[k].stands = true
-				old = i.nodes[k]
-			}
-			if !was {
-				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "add"})
-			} else if n.Edited {
-				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), "change"})
-			} else {
-				continue
-			}
-			if slices.ContainsFunc(n.Attrs, isFloat) {
-				plan.Unit = max(plan.Unit, tensor.Float32.Unit()) // attributes are float32
-			}
-			if n.Edited && slices.ContainsFunc(n.Attrs, func(a model.Attr) bool { return newFloat(a, old.attrs) }) {
-				plan.Unit = max(plan.Unit, tensor.Float32.Unit())
+			if edit := i.editOf(n); edit != "" {
+				plan.Nodes = append(plan.Nodes, NodeEdit{path, n.String(), edit})
+				if slices.ContainsFunc(n.Attrs, isFloat) {
+					plan.Unit = max(plan.Unit, tensor.Float32.Unit()) // attributes are float32
+				}
 			}
 		}
 		for _, v := range g.Consts {
-			var old *model.Constant
-			k, was := i.value[v]
-			if was {
-				i.consts[k].stands = true
-				old = i.consts[k].constant
-			}
+			edit, old := i.constEditOf(v)
 			if old != v.Const {
 				plan.Unit = max(plan.Unit, v.Const.DType.Unit())
 			}
-			switch c := v.Const; {
-			case len(c.Factors) > 0:
-				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "rescale", c.Bytes()})
-			case !was:
-				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "add", c.Bytes()})
-			case old != c:
-				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, "change", c.Bytes()})
+			if edit != "" {
+				plan.Consts = append(plan.Consts, ConstEdit{path, v.Name, edit, v.Const.Bytes()})
 			}
 		}
 	})
-	nodes, consts := 0, 0
-	for k := range i.nodes {
-		if !i.nodes[k].stands {
-			nodes++
-		}
-	}
-	for k := range i.consts {
-		if !i.consts[k].stands {
-			consts++
-		}
-	}
-	plan.Nodes, plan.Consts = slices.Grow(plan.Nodes, nodes), slices.Grow(plan.Consts, consts)
 	for k := range i.nodes {
 		if n := &i.nodes[k]; !n.stands {
 			plan.Nodes = append(plan.Nodes, NodeEdit{n.path, n.String(), "drop"})
@@ -254,4 +209,58 @@ func (i *inventory) compare(m *model.Model, plan *Plan) {
 			plan.Consts = append(plan.Consts, ConstEdit{i.paths[c.value.Graph], c.value.Name, "drop", c.constant.Bytes()})
 		}
 	}
+}
+
+// mark marks what still stands, and returns how many nodes and constants differ from before.
+func (i *inventory) mark(m *model.Model) (nodes, consts int) {
+	nodes, consts = len(i.nodes), len(i.consts)
+	m.Walk(func(g *model.Graph) {
+		for _, n := range g.Nodes {
+			if k := i.node.at(n.Number); k > 0 {
+				i.nodes[k-1].stands = true
+				nodes--
+			}
+			if i.editOf(n) != "" {
+				nodes++
+			}
+		}
+		for _, v := range g.Consts {
+			if k := i.value.at(v.Number); k > 0 {
+				i.consts[k-1].stands = true
+				consts--
+			}
+			if edit, _ := i.constEditOf(v); edit != "" {
+				consts++
+			}
+		}
+	})
+	return nodes, consts
+}
+
+// editOf says how a node of the edited model differs from before: "add", "change" or not at all.
+func (i *inventory) editOf(n *model.Node) string {
+	switch {
+	case i.node.at(n.Number) == 0:
+		return "add"
+	case n.Edited:
+		return "change"
+	}
+	return ""
+}
+
+// constEditOf says how a constant of the edited model differs from before, and what it was.
+func (i *inventory) constEditOf(v *model.Value) (edit string, old *model.Constant) {
+	k := i.value.at(v.Number)
+	if k > 0 {
+		old = i.consts[k-1].constant
+	}
+	switch {
+	case len(v.Const.Factors) > 0:
+		return "rescale", old
+	case k == 0:
+		return "add", old
+	case old != v.Const:
+		return "change", old
+	}
+	return "", old
 }

@@ -172,7 +172,7 @@ func (m *move) visit(n *model.Node, from side, ask func(*operator) *Reason) *Rea
 	if s := m.seen[n]; s != 0 && !(o.Again && s == from) {
 		return because(Unsupported, "the map would reach %v twice", n)
 	}
-	if i := m.p.idioms[n]; i != nil {
+	if i := m.p.idioms.at(n.Number); i != nil {
 		return because(Nonlinear, "%v is part of %s, which no scale or offset can pass", n, i.Name)
 	}
 	if err := m.p.ended(); err != nil {

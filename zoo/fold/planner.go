@@ -41,8 +41,8 @@ type planner struct {
 	opt         Options
 	model       *model.Model
 	consts      *op.Folder
-	maps        map[*model.Node]*found
-	idioms      map[*model.Node]*idiom // of the nodes that are part of one
+	maps        table[*found] // by node
+	idioms      table[*idiom] // of the nodes that are part of one
 	dequantized map[*model.Value]bool
 	accounts    *accounts
 	regions     *regions
@@ -97,12 +97,7 @@ func Fold(ctx context.Context, m *model.Model, o Options) (*Plan, error) {
 }
 
 func newPlanner(ctx context.Context, m *model.Model, o Options) *planner {
-	nodes, _ := sizeOf(m)
-	p := &planner{
-		ctx: ctx, opt: o, model: m, plan: &Plan{},
-		maps: make(map[*model.Node]*found, nodes), dequantized: map[*model.Value]bool{},
-		consts: op.Constants(),
-	}
+	p := &planner{ctx: ctx, opt: o, model: m, plan: &Plan{}, dequantized: map[*model.Value]bool{}, consts: op.Constants()}
 	p.consts.Overridable = o.Overridable
 	return p
 }
@@ -146,7 +141,7 @@ func (p *planner) graphs(f func(*model.Graph)) {
 
 // find says which affine map the node is, if it is one.
 func (p *planner) find(n *model.Node) *found {
-	if f := p.maps[n]; f != nil {
+	if f := p.maps.at(n.Number); f != nil {
 		return f
 	}
 	f := &found{why: &Reason{}}
@@ -167,7 +162,7 @@ func (p *planner) find(n *model.Node) *found {
 			f.why = because(Statistics, "%v has a scale or offset that is not a finite number", n)
 		}
 	}
-	p.maps[n] = f
+	p.maps.set(n.Number, f)
 	return f
 }
 
@@ -306,7 +301,7 @@ func obstacles(back, forward *Reason) *Reason {
 // explain records why the run's nodes stay where they are.
 func (p *planner) explain(r *run, why *Reason) {
 	for _, n := range r.nodes {
-		p.accounts.why[n] = why
+		p.accounts.why.set(n.Number, why)
 	}
 }
 
@@ -365,7 +360,7 @@ func (m *move) settle(r *run, remove func()) *Reason {
 func (p *planner) accepted(m *move, r *run) {
 	p.regions.join(m.nodes)
 	for _, n := range m.nodes {
-		delete(p.maps, n)
+		p.maps.set(n.Number, nil)
 	}
 	p.accounts.moved(m, r, p.successors)
 	p.successors = nil

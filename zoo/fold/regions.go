@@ -9,9 +9,9 @@ import (
 // regions remembers the wiring of the original model, and which of its nodes were touched by the same accepted moves. Each
 // such group computes the same before and after, from the values that flow into it to those that flow out of it.
 type regions struct {
-	nodes    []wired             // the original nodes, outer graphs first
-	number   map[*model.Node]int // of a node; nil: not needed so far
-	group    map[*model.Node]*model.Node
+	nodes    []wired               // the original nodes, outer graphs first
+	place    table[int32]          // by node: its place in nodes, from 1; 0: it is new
+	group    table[*model.Node]    // by node that a move touched: another one of its group, or itself
 	output   map[*model.Value]bool // graph outputs
 	constant constantValues
 	renamed  map[*model.Value]*model.Value // by values that are gone: the values that replace them
@@ -28,10 +28,10 @@ type wired struct {
 }
 
 func newRegions(m *model.Model) *regions {
-	nodes, _ := sizeOf(m)
-	r := &regions{nodes: make([]wired, 0, nodes), group: map[*model.Node]*model.Node{}, output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
+	r := &regions{output: map[*model.Value]bool{}, constant: constants(m), renamed: map[*model.Value]*model.Value{}}
 	wires := 0
 	m.Walk(func(g *model.Graph) {
+		r.nodes = slices.Grow(r.nodes, len(g.Nodes))
 		for _, n := range g.Nodes {
 			wires += len(n.Inputs) + len(n.Outputs)
 		}
@@ -53,6 +53,7 @@ func newRegions(m *model.Model) *regions {
 				counts = append(counts, int32(count))
 			}
 			r.nodes = append(r.nodes, wired{n, n.Type, g, values[first:middle:middle], values[middle:len(values):len(values)], counts[read:]})
+			r.place.set(n.Number, int32(len(r.nodes)))
 		}
 	})
 	return r
@@ -60,27 +61,21 @@ func newRegions(m *model.Model) *regions {
 
 // of is a node of the original as it was wired, or nil.
 func (r *regions) of(n *model.Node) *wired {
-	if r.number == nil {
-		r.number = make(map[*model.Node]int, len(r.nodes))
-		for k := range r.nodes {
-			r.number[r.nodes[k].node] = k
-		}
-	}
-	k, ok := r.number[n]
-	if !ok {
+	k := r.place.at(n.Number)
+	if k == 0 {
 		return nil
 	}
-	return &r.nodes[k]
+	return &r.nodes[k-1]
 }
 
 // leader is the representative of n's group; nil if no move touched n.
 func (r *regions) leader(n *model.Node) *model.Node {
-	up := r.group[n]
+	up := r.group.at(n.Number)
 	if up == nil || up == n {
 		return up
 	}
 	top := r.leader(up)
-	r.group[n] = top
+	r.group.set(n.Number, top)
 	return top
 }
 
@@ -91,12 +86,12 @@ func (r *regions) join(nodes []*model.Node) {
 		l := r.leader(n)
 		if l == nil {
 			l = n
-			r.group[n] = n
+			r.group.set(n.Number, n)
 		}
 		if top == nil {
 			top = l
 		}
-		r.group[l] = top
+		r.group.set(l.Number, top)
 	}
 }
 
@@ -120,46 +115,37 @@ func (r *regions) now(v *model.Value) *model.Value {
 // describe writes the groups into the plan, in the order of their first nodes.
 func (r *regions) describe(p *planner) {
 	r.joinDropped()
-	members := map[*model.Node]int{} // numbers of groups, by their leaders
-	var groups [][]*wired
-	for k := range r.nodes {
-		n := &r.nodes[k]
-		l := r.leader(n.node)
-		if l == nil {
-			continue
-		}
-		j, ok := members[l]
-		if !ok {
-			j = len(groups)
-			members[l], groups = j, append(groups, nil)
-		}
-		groups[j] = append(groups[j], n)
-	}
+	groups := r.groups()
 	shown := &examples{regions: r, kinds: map[string]int{}}
-	inside, reads := map[*model.Value]bool{}, map[*model.Value]int32{}
-	for _, group := range groups {
+	var inside table[int]  // by value: the group that outputs it, from 1
+	var reads table[int32] // by value of a group: how many inputs of nodes in the group read it
+	for j, group := range groups {
 		region := Region{Graph: group[0].graph.Path()}
-		clear(inside)
-		clear(reads)
 		for _, n := range group {
 			for _, v := range n.outputs {
-				inside[v] = true
+				if v != nil {
+					inside.set(v.Number, j+1)
+				}
 			}
+		}
+		for _, n := range group {
 			for _, v := range n.inputs {
-				reads[v]++
+				if v != nil && inside.at(v.Number) == j+1 {
+					reads.set(v.Number, reads.at(v.Number)+1)
+				}
 			}
-			if e := p.accounts.own[n.node]; e != nil {
+			if e := p.accounts.own.at(n.node.Number); e != nil {
 				region.Maps = append(region.Maps, e.number)
 			}
 		}
 		for _, n := range group {
 			for _, v := range n.inputs {
-				if !inside[v] && !r.constant.has(v) && !slices.Contains(region.Inputs, v.Name) {
+				if !r.constant.has(v) && inside.at(v.Number) != j+1 && !slices.Contains(region.Inputs, v.Name) {
 					region.Inputs = append(region.Inputs, v.Name)
 				}
 			}
 			for k, v := range n.outputs {
-				if v != nil && (r.output[v] || n.read[k] > reads[v]) {
+				if v != nil && (r.output[v] || n.read[k] > reads.at(v.Number)) {
 					region.Outputs = append(region.Outputs, v.Name)
 				}
 			}
@@ -173,6 +159,35 @@ func (r *regions) describe(p *planner) {
 		shown.add(p, &region, group)
 	}
 	p.plan.Folds = shown.most()
+}
+
+// groups are the nodes of each group, in the order of their first nodes.
+func (r *regions) groups() [][]*wired {
+	var place table[int] // by leader: its group's place, from 1
+	var sizes []int
+	members := 0
+	for _, n := range r.nodes {
+		if l := r.leader(n.node); l != nil {
+			if place.at(l.Number) == 0 {
+				sizes = append(sizes, 0)
+				place.set(l.Number, len(sizes))
+			}
+			sizes[place.at(l.Number)-1]++
+			members++
+		}
+	}
+	groups, all := make([][]*wired, len(sizes)), make([]*wired, members) // one piece of memory for all
+	for k, size := range sizes {
+		groups[k], all = all[:0:size], all[size:]
+	}
+	for k := range r.nodes {
+		n := &r.nodes[k]
+		if l := r.leader(n.node); l != nil {
+			j := place.at(l.Number) - 1
+			groups[j] = append(groups[j], n)
+		}
+	}
+	return groups
 }
 
 // joinDropped joins dropped identities with the producers of their inputs: a change of the input changes the output.

@@ -37,7 +37,7 @@ func (p *planner) blockedWithin(v *model.Value, steps int, at map[*model.Value]i
 	if n.Type == "Conv" {
 		return true
 	}
-	if !slices.Contains(blockwise, n.Type) && p.idioms[n] == nil {
+	if !slices.Contains(blockwise, n.Type) && p.idioms.at(n.Number) == nil {
 		return false
 	}
 	images := 0

@@ -48,7 +48,7 @@ func (p *planner) mergeBranches(n *model.Node) bool {
 
 // adds says whether the node is an Add of two values.
 func (p *planner) adds(n *model.Node) bool {
-	return n.Type == "Add" && n.Domain == "" && len(n.Inputs) == 2 && !p.kept(n) && p.idioms[n] == nil
+	return n.Type == "Add" && n.Domain == "" && len(n.Inputs) == 2 && !p.kept(n) && p.idioms.at(n.Number) == nil
 }
 
 // maxAddends bounds how deep Adds of Adds are looked through.

@@ -120,7 +120,7 @@ func (m *move) become(n *model.Node, own *found, first, second affine) *Reason {
 			c := n.Graph.NewConst(y.Name+"_Add", &model.Constant{DType: x.DType, Shape: shape, Values: a.Shift})
 			add := n.Graph.NewNode(n, "Add", y.Name+"_Add", []*model.Value{z, c}, []*model.Value{y})
 			m.nodes, m.into = append(m.nodes, add), append(m.into, add)
-			m.p.accounts.take(add, m.p.accounts.entries[n])
+			m.p.accounts.take(add, m.p.accounts.entries.at(n.Number))
 		})
 	case a.Shifts():
 		m.Edit(func() { set(n, "Add", a.Shift) })

@@ -52,7 +52,7 @@ func (m *move) rescalePart(n *model.Node, v *model.Value, most int64, a affine) 
 		return why
 	case v.Output || len(v.Uses) != 1:
 		return because(SharedOutput, "the weight %q of %v, which is computed from constants, has other readers", v.Name, n)
-	case m.seen[x] != 0 || m.p.idioms[x] != nil:
+	case m.seen[x] != 0 || m.p.idioms.at(x.Number) != nil:
 		return because(NotConstant, "the map would reach %v twice", x)
 	}
 	m.seen[x], m.nodes = noSide, append(m.nodes, x)

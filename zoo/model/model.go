@@ -43,6 +43,8 @@ type Model struct {
 	Twins func(n *Node) (list []*Node, together bool)
 
 	names map[string]bool // every value and node name in use, for NewName
+
+	nodes, values int // the highest numbers in use: see Enumerate
 }
 
 // Place says whether and how a model's file stores an input of a node.
@@ -89,6 +91,7 @@ type Node struct {
 	Graph        *Graph
 	Source       any  // the format's own: where this node stands in the file; nil for a new node
 	Edited       bool // type, inputs, outputs or attributes differ from the file's
+	Number       int  // see Model.Enumerate
 
 	// For a node that stands for a layer without an equivalent in ONNX, or one that the format's package does not
 	// understand.
@@ -171,6 +174,7 @@ type Value struct {
 	Input    bool      // an input of its graph; together with Const: an initializer that a caller may override
 	Output   bool      // an output of its graph
 	Uses     []Use     // its readers, with those in bodies of nodes
+	Number   int       // see Model.Enumerate
 }
 
 // Use is one input of one node.
@@ -327,8 +331,22 @@ func (n *Node) Label() string {
 
 // String names the node for messages: its type and its Label.
 func (n *Node) String() string {
-	typ := strconv.Quote(n.Type) // a file may contain any characters
-	return typ[1:len(typ)-1] + " " + strconv.Quote(n.Label())
+	typ, label := n.Type, n.Label()
+	if plain(typ) && plain(label) {
+		return typ + ` "` + label + `"`
+	}
+	typ = strconv.Quote(typ) // a file may contain any characters
+	return typ[1:len(typ)-1] + " " + strconv.Quote(label)
+}
+
+// plain says whether a text is the same when it is quoted.
+func plain(text string) bool {
+	for k := range len(text) {
+		if c := text[k]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // Set makes v input k of the node, growing the inputs with omitted ones where needed; nil omits it.
@@ -389,7 +407,7 @@ func (g *Graph) Append(typ, name string, inputs []*Value, attrs []Attr, outputs 
 // NewNode adds a node behind another one of the graph, or before all where after is nil. Its name is made from the hint.
 // An output that another node produced is produced by the new one from now on. The graph's Nodes list it after Compact.
 func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value) *Node {
-	n := &Node{Type: typ, Name: g.Model.NewName(hint), Graph: g, Outputs: outputs, Edited: true}
+	n := &Node{Type: typ, Name: g.Model.NewName(hint), Graph: g, Outputs: outputs, Edited: true, Number: next(&g.Model.nodes)}
 	for k, v := range inputs {
 		n.Set(k, v)
 	}
@@ -407,7 +425,7 @@ func (g *Graph) NewNode(after *Node, typ, hint string, inputs, outputs []*Value)
 
 // NewValue makes a value of the graph, with a name made from the hint, that has the type and shape of another.
 func (g *Graph) NewValue(hint string, like *Value) *Value {
-	return &Value{Name: g.Model.NewName(hint), DType: like.DType, Shape: like.Shape, Graph: g}
+	return &Value{Name: g.Model.NewName(hint), DType: like.DType, Shape: like.Shape, Graph: g, Number: next(&g.Model.values)}
 }
 
 // Compact brings the graph's list of nodes up to date: new nodes in their places, removed ones gone.
@@ -483,7 +501,7 @@ func (g *Graph) NewConst(hint string, c *Constant) *Value {
 
 // AddConst adds a constant under that name, to a graph that is being read.
 func (g *Graph) AddConst(name string, c *Constant) *Value {
-	v := &Value{Name: name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c}
+	v := &Value{Name: name, DType: c.DType, Shape: c.Shape, Graph: g, Const: c, Number: next(&g.Model.values)}
 	g.Consts = append(g.Consts, v)
 	return v
 }
@@ -551,4 +569,53 @@ func (m *Model) Walk(f func(*Graph)) {
 	for _, fn := range m.Functions {
 		walk(fn.Graph)
 	}
+}
+
+// Enumerate numbers the nodes of the model, from 1 on, and its values, so that what is known of them can be kept in slices
+// instead of maps. NewNode, NewValue and NewConst number what they add from then on.
+func (m *Model) Enumerate() {
+	m.nodes, m.values = 0, 0
+	m.Walk(func(g *Graph) {
+		forget(g.Inputs)
+		for _, n := range g.Nodes {
+			forget(n.Inputs)
+			forget(n.Outputs)
+		}
+		forget(g.Outputs)
+		forget(g.Consts)
+	})
+	m.Walk(func(g *Graph) {
+		m.number(g.Inputs)
+		for _, n := range g.Nodes {
+			n.Number = next(&m.nodes)
+			m.number(n.Inputs)
+			m.number(n.Outputs)
+		}
+		m.number(g.Outputs)
+		m.number(g.Consts)
+	})
+}
+
+// forget takes the numbers of values away.
+func forget(values []*Value) {
+	for _, v := range values {
+		if v != nil {
+			v.Number = 0
+		}
+	}
+}
+
+// number numbers those of the values that have no number.
+func (m *Model) number(values []*Value) {
+	for _, v := range values {
+		if v != nil && v.Number == 0 {
+			v.Number = next(&m.values)
+		}
+	}
+}
+
+// next is the next number.
+func next(last *int) int {
+	*last++
+	return *last
 }

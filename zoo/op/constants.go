@@ -44,6 +44,13 @@ func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	if a, ok := f.known[v]; ok {
 		return a, a != nil
 	}
+	if v.Const != nil {
+		a := f.stored(v)
+		if a == nil || len(a.Data) <= maxKept { // larger ones can be read again
+			f.remember(v, a)
+		}
+		return a, a != nil
+	}
 	if f.depth > 1000 || f.busy[v] {
 		return nil, false
 	}
@@ -51,10 +58,20 @@ func (f *Folder) Value(v *model.Value) (*Array, bool) {
 	a := f.evaluate(v)
 	f.depth--
 	delete(f.busy, v)
-	if v.Const == nil || a == nil || len(a.Data) <= maxKept { // stored constants can be read again
-		f.remember(v, a)
-	}
+	f.remember(v, a)
 	return a, a != nil
+}
+
+// stored is the elements of a constant that the model stores, or nil.
+func (f *Folder) stored(v *model.Value) *Array {
+	if v.Input && !f.Overridable {
+		return nil
+	}
+	a, err := FromConstant(v.Const, maxConstant)
+	if err != nil {
+		return nil
+	}
+	return a
 }
 
 // remember keeps a value's elements. Where the bound on memory is reached it drops all large ones first.
@@ -79,17 +96,8 @@ func (f *Folder) remember(v *model.Value, a *Array) {
 // the same shape are free.
 func (f *Folder) learn(v *model.Value, a *Array) { f.known[v] = a }
 
+// evaluate is the elements of what a node computes, or nil.
 func (f *Folder) evaluate(v *model.Value) *Array {
-	if v.Const != nil {
-		if v.Input && !f.Overridable {
-			return nil
-		}
-		a, err := FromConstant(v.Const, maxConstant)
-		if err != nil {
-			return nil
-		}
-		return a
-	}
 	n := v.Producer
 	if n != nil && n.Type == "If" {
 		return f.taken(v, n)
