@@ -55,7 +55,7 @@ func (a *accounts) of(nodes []*model.Node) (list []*entry) {
 
 // moved records which nodes took a run's map, after the edits of the move.
 func (a *accounts) moved(m *move, r *run, successors []successor) {
-	gone := slices.Clone(r.nodes)
+	gone := slices.Clip(r.nodes)
 	for _, n := range m.into {
 		if n.Type == "Identity" { // the run became the inverse of what it met: the nodes that took it account for both
 			gone = append(gone, n)
@@ -63,10 +63,10 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 	}
 	entries := a.of(gone)
 	for _, e := range entries {
-		e.moved, e.into = true, append(e.into, m.into...)
+		e.moved, e.into = true, with(e.into, m.into)
 	}
 	for _, n := range r.nodes {
-		a.takers.set(n.Number, append(a.takers.at(n.Number), m.into...))
+		a.takers.set(n.Number, with(a.takers.at(n.Number), m.into))
 	}
 	for _, n := range m.into {
 		switch {
@@ -84,6 +84,14 @@ func (a *accounts) moved(m *move, r *run, successors []successor) {
 			a.takers.set(n.Number, append(a.takers.at(n.Number), h.node))
 		}
 	}
+}
+
+// with is a list with more behind it. It may share memory with both: neither may be changed from then on.
+func with(list, more []*model.Node) []*model.Node {
+	if len(list) == 0 {
+		return slices.Clip(more)
+	}
+	return append(list, more...)
 }
 
 // take makes a node account for more entries.

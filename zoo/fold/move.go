@@ -20,7 +20,7 @@ type move struct {
 	made    []made   // constants that the edits put in, in order
 	changes []change // of constants that are the file's
 	added   cost     // of per-channel nodes that the edits put in
-	asked   *int     // how often a node was asked, attempts that failed included
+	asked   int      // how often a node was asked, attempts that failed included
 }
 
 // side is the side from which a map comes to a node.
@@ -51,7 +51,7 @@ var (
 )
 
 func (p *planner) newMove(run []*model.Node) *move {
-	m := &move{p: p, start: run[0], seen: map[*model.Node]side{}, asked: new(int)}
+	m := &move{p: p, start: run[0], seen: map[*model.Node]side{}}
 	for _, n := range run {
 		m.seen[n] = noSide
 		m.nodes = append(m.nodes, n)
@@ -178,7 +178,7 @@ func (m *move) visit(n *model.Node, from side, ask func(*operator) *Reason) *Rea
 	if err := m.p.ended(); err != nil {
 		return because(Unsupported, "planning has ended: %v", err)
 	}
-	if *m.asked++; *m.asked > maxAsked {
+	if m.asked++; m.asked > maxAsked {
 		return because(Unsupported, "there are too many combinations of operators before and after %v to try", n)
 	}
 	if m.seen[n] == 0 {
@@ -196,6 +196,7 @@ func (m *move) Try(ask func() *Reason) *Reason {
 		for _, n := range m.nodes[len(saved.nodes):] {
 			delete(m.seen, n)
 		}
+		saved.asked = m.asked
 		*m = saved
 	}
 	return why

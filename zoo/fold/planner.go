@@ -62,6 +62,9 @@ type found struct {
 	fixed bool    // it is a map that stays where it is, and that others can pass
 }
 
+// unmapped is found of nodes whose operator is no map.
+var unmapped = &found{why: &Reason{}}
+
 // Fold plans the folding of a model and edits it: what the plan says has been done to m when it returns. Constants keep
 // reading from m's file; rescaled ones carry their factors until they are written. An error, that of a
 // context that ends before the plan is made too, leaves m edited in part.
@@ -144,8 +147,9 @@ func (p *planner) find(n *model.Node) *found {
 	if f := p.maps.at(n.Number); f != nil {
 		return f
 	}
-	f := &found{why: &Reason{}}
+	f := unmapped
 	if o := p.operator(n); o.Map != nil && slices.ContainsFunc(n.Inputs, p.varies) {
+		f = &found{}
 		f.data, f.a, f.why = o.Map(p, n)
 		if f.why == nil && p.kept(n) {
 			f.why = because(Keep, "%v is to be kept", n)

@@ -495,9 +495,11 @@ func convShape(in *Inference, n *model.Node) [][]int64 {
 	if len(w) < 3 {
 		return nil
 	}
-	out := append([]int64{Unknown, w[0]}, freeShape(len(w)-2)...)
+	out := freeShape(len(w))
+	out[1] = w[0]
 	if len(x) == len(w) {
-		out = append([]int64{x[0], w[0]}, windowExtents(n, x[2:], w[2:])...)
+		out[0] = x[0]
+		copy(out[2:], windowExtents(n, x[2:], w[2:]))
 	}
 	return shapes(out)
 }
