@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -312,11 +313,7 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 			m.Rules[k].Device = f.device
 		}
 	}
-	engine, closed, noEngine, err := engineOf(f)
-	if err != nil {
-		c.fail(err)
-		return exitUsage
-	}
+	engine, closed := engineOf(f, predicts(m, checks))
 	defer closed()
 	backend, host, why, err := openBackend(f, m)
 	if err != nil {
@@ -330,7 +327,7 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 	defer stop()
 	end, err := fold(ctx, run.Options{
 		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: time.Duration(f.timeout),
-		Version: version(), NoEngine: noEngine, Predict: engine, Latency: f.latency, Sink: c,
+		Version: version(), Engine: engine, Latency: f.latency, Sink: c,
 	})
 	lost := c.lost()
 	if lost != nil {
@@ -350,7 +347,7 @@ func exitOf(end outcome.End, err error) int {
 	switch {
 	case err == nil:
 		return end.Exit
-	case errors.Is(err, manifests.ErrManifest), errors.Is(err, run.ErrPlace):
+	case errors.Is(err, manifests.ErrManifest), errors.Is(err, run.ErrPlace), errors.Is(err, predict.ErrNamed):
 		return exitUsage
 	case errors.Is(err, run.ErrLocked):
 		return exitLocked
@@ -415,15 +412,44 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 	return later, host, "", nil
 }
 
-// engineOf is a run's engine, or why it has none. A dry run loads none, since it proves nothing.
-func engineOf(f *flags) (e run.Predictor, closed func(), why string, err error) {
-	if f.dryRun {
-		return nil, func() {}, "a dry run proves nothing", nil
+// predicts says whether predictions are to be compared for some model.
+func predicts(m *manifests.Manifest, checks *[]string) bool {
+	if checks != nil {
+		return slices.Contains(*checks, "predictions")
 	}
-	if f.remote() {
-		return nil, func() {}, "workers compare predictions", nil
+	return slices.ContainsFunc(m.Rules, func(r manifests.Rule) bool { return slices.Contains(r.Verify, "predictions") })
+}
+
+// engineOf starts a run's engine in the background, if one is needed or the user named one. get waits for it, and says why
+// there is none.
+func engineOf(f *flags, needed bool) (get func() (run.Predictor, string, error), closed func()) {
+	none := ""
+	switch {
+	case f.dryRun:
+		none = "a dry run proves nothing"
+	case f.remote():
+		none = "workers compare predictions"
+	case !needed && f.library == "":
+		none = "not asked for"
 	}
-	return openEngine(f.library)
+	if none != "" {
+		return func() (run.Predictor, string, error) { return nil, none, nil }, func() {}
+	}
+	var engine run.Predictor
+	var end func()
+	var why string
+	var err error
+	var starting sync.WaitGroup
+	starting.Go(func() { engine, end, why, err = openEngine(f.library) })
+	get = func() (run.Predictor, string, error) {
+		starting.Wait()
+		return engine, why, err
+	}
+	return get, func() {
+		if starting.Wait(); err == nil {
+			end()
+		}
+	}
 }
 
 // openEngine finds ONNX Runtime and starts it, or says why predictions cannot run. The engine has to be closed. It is an

@@ -23,6 +23,9 @@ func Fold(ctx context.Context, o Options, jobs []manifests.Job) (end outcome.End
 	if err := distinct(jobs); err != nil {
 		return end, err
 	}
+	if err := o.startEngine(); err != nil {
+		return end, err
+	}
 	o.Report, o.Metrics = "", ""
 	jobs = slices.Clone(jobs)
 	zoo := &manifests.Zoo{Jobs: jobs}

@@ -57,6 +57,11 @@ type Options struct {
 	Why      string         // why this backend
 	Predict  Predictor      // nil: predictions are reported as not run
 	NoEngine string         // why Predict is nil
+
+	// Engine, where it is set, gives Predict and NoEngine when the models are listed: an engine that takes a while may start
+	// meanwhile. Nothing was written before it returns an error.
+	Engine func() (p Predictor, why string, err error)
+
 	Latency  bool           // measure that of models whose predictions are compared
 	Verify   *[]string      // overrides the manifest's checks
 	Timeout  time.Duration  // overrides the manifest's; 0: does not
@@ -123,6 +128,9 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	if err != nil {
 		return end, err
 	}
+	if err := o.startEngine(); err != nil {
+		return end, err
+	}
 	p, err := openPlaces(&o, zoo, from)
 	if err != nil {
 		return end, err
@@ -184,6 +192,14 @@ func Run(ctx context.Context, o Options) (end outcome.End, err error) {
 	}
 	r.Sink.End(r.end)
 	return r.end, errors.Join(lost, p.writeReport(o.Document, o.Keep), p.writeMetrics(o.Document))
+}
+
+// startEngine waits for the engine, where one was started.
+func (o *Options) startEngine() (err error) {
+	if o.Engine != nil {
+		o.Predict, o.NoEngine, err = o.Engine()
+	}
+	return err
 }
 
 // openBooks opens what is remembered of the output folder.

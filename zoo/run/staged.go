@@ -60,11 +60,9 @@ func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
 	if file, s := f.heard.source(r); s != nil {
 		return f.pass(file, s, r)
 	}
-	n, err := io.Copy(f.writable, r)
-	f.hashed.copied(f.writable, f.at, f.at+n)
-	f.at += n
-	f.meter.wrote(n)
-	return n, err
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	return io.CopyBuffer(struct{ io.Writer }{f}, r, *buffer)
 }
 
 // pass copies what is left of r, which reads file at its offset, for its hash, too.
