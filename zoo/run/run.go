@@ -62,9 +62,9 @@ type Options struct {
 	// meanwhile. Nothing was written before it returns an error.
 	Engine func() (p Predictor, why string, err error)
 
-	Latency  bool           // measure that of models whose predictions are compared
-	Verify   *[]string      // overrides the manifest's checks
-	Timeout  time.Duration  // overrides the manifest's; 0: does not
+	Latency  bool          // measure that of models whose predictions are compared
+	Verify   *[]string     // overrides the manifest's checks
+	Timeout  time.Duration // overrides the manifest's; 0: does not
 	Force    Force
 	DryRun   bool
 	Detailed bool // a dry run that finds something to do ends with ExitChanges

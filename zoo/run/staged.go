@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"sync"
+
+	"github.com/zoofold/zoofold/zoo/store"
 )
 
 // stagedFile is a file of a stage. It is hashed while it is written, and stays open when its writer closes it, since sync
@@ -54,26 +55,37 @@ func (f *stagedFile) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// ReadFrom copies from file to file. What is hashed at both ends passes through memory, once; else the kernel copies where it
-// can, which some file systems do without writing anything.
+// ReadFrom copies from file to file: through memory, where the bytes are hashed on the way, unless the kernel may have a
+// shorter way and the source is not hashed.
 func (f *stagedFile) ReadFrom(r io.Reader) (int64, error) {
-	if file, s := f.heard.source(r); s != nil {
-		return f.pass(file, s, r)
+	file, s := f.heard.source(r)
+	if s == nil {
+		if to, ok := f.writable.(*folderFile); ok && store.KernelShares(to.File) {
+			return f.copy(r)
+		}
+		return f.pass(r)
 	}
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	return f.pass(io.TeeReader(r, &sees{s, file, at}))
+}
+
+// pass copies through memory.
+func (f *stagedFile) pass(r io.Reader) (int64, error) {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	return io.CopyBuffer(struct{ io.Writer }{f}, r, *buffer)
 }
 
-// pass copies what is left of r, which reads file at its offset, for its hash, too.
-func (f *stagedFile) pass(file *os.File, s *seen, r io.Reader) (int64, error) {
-	at, err := file.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return 0, err
-	}
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	return io.CopyBuffer(struct{ io.Writer }{f}, io.TeeReader(r, &sees{s, file, at}), *buffer)
+// copy has the kernel copy, where it can.
+func (f *stagedFile) copy(r io.Reader) (int64, error) {
+	n, err := io.Copy(f.writable, r)
+	f.hashed.copied(f.writable, f.at, f.at+n)
+	f.at += n
+	f.meter.wrote(n)
+	return n, err
 }
 
 // Seek is the file's.

@@ -36,3 +36,10 @@ func syncAll(folder *os.File) error {
 func BeginSync(file *os.File) {
 	_ = unix.SyncFileRange(int(file.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }
+
+// KernelShares says whether the kernel may copy from file to file without the bytes passing through this host's memory: file
+// systems may share extents, or have a server copy. ext4 and tmpfs do not.
+func KernelShares(file *os.File) bool {
+	var s unix.Statfs_t
+	return unix.Fstatfs(int(file.Fd()), &s) != nil || s.Type != unix.EXT4_SUPER_MAGIC && s.Type != unix.TMPFS_MAGIC
+}
