@@ -24,6 +24,9 @@ import (
 // Printable is text that is safe to print: control characters, marks that change the direction of text and invalid UTF-8
 // are escaped.
 func Printable(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s
+	}
 	var b strings.Builder
 	for k := 0; k < len(s); {
 		r, size := utf8.DecodeRuneInString(s[k:])

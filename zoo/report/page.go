@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/zoofold/zoofold/zoo/outcome"
 )
@@ -99,7 +100,6 @@ func policy() template.HTML {
 }
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"fate":    Fate,
 	"percent": func(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) + "%" },
 	"place":   func(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) },
 	"minus":   func(a, b float64) float64 { return a - b },
@@ -319,8 +319,8 @@ func cut(text string, most int) string {
 		text = text[:4*most]
 	}
 	text = Printable(text)
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
+	if utf8.RuneCountInString(text) <= most {
+		return text
 	}
-	return text
+	return string([]rune(text)[:most-1]) + "…"
 }

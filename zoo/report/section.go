@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"html/template"
 	"slices"
 	"strings"
 
@@ -98,6 +99,21 @@ type section struct {
 	Maps     []outcome.Map
 	Hidden   int // nodes that are not listed
 }
+
+// Listed is Maps as rows of a table. There are many, and the template takes its time for each value.
+func (s *section) Listed() template.HTML {
+	var b strings.Builder
+	for k := range s.Maps {
+		m := &s.Maps[k]
+		for _, part := range []string{"<tr><td><code>", brief(m.Node), "</code></td><td>", template.HTMLEscapeString(m.Verdict), "</td><td>", brief(Fate(*m)), "</td></tr>\n"} {
+			b.WriteString(part)
+		}
+	}
+	return template.HTML(b.String())
+}
+
+// brief is a name or a reason as HTML.
+func brief(text string) string { return template.HTMLEscapeString(cut(text, mostInName)) }
 
 // sectionOf is a model's section; nil if there is nothing to show. It subtracts the nodes that it lists and the folds that
 // it draws from those that the page may still show.
