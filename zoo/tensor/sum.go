@@ -67,11 +67,11 @@ type Partial struct{ Sum, Lost float64 }
 // Add adds a number.
 func (p *Partial) Add(x float64) {
 	s := p.Sum + x
-	if math.Abs(p.Sum) >= math.Abs(x) { // the rounding error of the smaller term
-		p.Lost += (p.Sum - s) + x
-	} else {
-		p.Lost += (x - s) + p.Sum
+	large, small := math.Float64bits(p.Sum), math.Float64bits(x)
+	if large<<1 < small<<1 { // in absolute value; a choice that processors make without a branch, which they would often guess wrong
+		large, small = small, large
 	}
+	p.Lost += (math.Float64frombits(large) - s) + math.Float64frombits(small)
 	p.Sum = s
 }
 
