@@ -180,11 +180,12 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 		case i.function:
 			out.Copy(f.All)
 		case f.Number == graphInitializer:
-			v := i.parts[k].(*model.Value)
+			stored := i.parts[k].(*initializer)
+			v := stored.value
 			switch {
 			case !consts[v]:
 				changed = true
-			case v.Const == e.original[v] || e.inPlace[v]:
+			case v.Const == stored.read || e.inPlace[v]:
 				if kept := e.refers(v.Const); kept != nil {
 					changed = true
 					out.Message(graphInitializer, kept)

@@ -29,6 +29,13 @@ func (s *scope) find(name string) *model.Value {
 	return nil
 }
 
+// add adds a value, and says whether none had its name. It looks the name up once.
+func (s *scope) add(v *model.Value) bool {
+	before := len(s.values)
+	s.values[v.Name] = v
+	return len(s.values) > before
+}
+
 // errDeep is returned without the names of the nodes on the way: there would be one for each level of nesting.
 var errDeep = fmt.Errorf("graphs nested more than %d deep: %w", maxDepth, format.ErrLimit)
 
@@ -46,7 +53,7 @@ func (x *index) readGraph(g *model.Graph, i *graphIndex, outer *scope, depth int
 			return err
 		}
 		k := len(i.fields)
-		i.fields = append(i.fields, f)
+		i.fields = append(doubling(i.fields, k+1), f)
 		switch f.Number {
 		case graphName:
 			g.Name, err = x.Text(f)
@@ -155,12 +162,11 @@ func (x *index) readInitializer(g *model.Graph, i *graphIndex, s *scope, k int) 
 	if err != nil {
 		return err
 	}
-	if at.name == "" || s.values[at.name] != nil {
+	v := g.AddConst(at.name, c)
+	if at.name == "" || !s.add(v) {
 		return wire.Corrupt(f.All.From, "the initializer's name %q is empty or there twice", at.name)
 	}
-	v := g.AddConst(at.name, c)
-	s.values[at.name], x.asRead[v] = v, c
-	i.stand(k, v)
+	i.stand(k, &initializer{v, c})
 	return nil
 }
 
@@ -226,7 +232,7 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	if f.Kind != protowire.BytesType {
 		return nil, wire.Corrupt(f.All.From, "a node is no message")
 	}
-	at := &nodeIndex{field: f.All.From, where: f.Body, fields: make([]wire.Field, 0, usualFields)}
+	at := &nodeIndex{field: f.All.From, where: f.Body}
 	n := &model.Node{Graph: g, Source: at}
 	fields, inputs, outputs := x.room[:0], 0, 0
 	err := x.Each(f.Body, func(e wire.Field) (err error) {
@@ -288,16 +294,15 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 			n.Outputs = append(n.Outputs, nil)
 			continue
 		}
-		if s.values[name] != nil {
+		v := &model.Value{Name: name, Graph: g, Producer: n}
+		if !s.add(v) {
 			return n, wire.Corrupt(f.All.From, "output %q is there already", name)
 		}
-		v := &model.Value{Name: name, Graph: g, Producer: n}
 		if k, ok := described[name]; ok {
 			if _, v.DType, v.Shape, err = x.valueInfo(i.fields[k]); err != nil {
 				return n, err
 			}
 		}
-		s.values[name] = v
 		n.Outputs = append(n.Outputs, v)
 	}
 	if n.Type == "Constant" && n.Domain == "" && len(n.Outputs) == 1 && n.Outputs[0] != nil {

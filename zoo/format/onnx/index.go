@@ -78,9 +78,6 @@ const (
 	maxNumbers = 1 << 20 // in one attribute's list
 )
 
-// usualFields is how many fields a node or a tensor has at most, as a rule.
-const usualFields = 8
-
 // file is an open ONNX model.
 type file struct {
 	*index
@@ -102,17 +99,23 @@ type index struct {
 	order     []string // keys of others, as first seen
 	nodes     int
 	graphs    map[*model.Graph]*graphIndex
-	asRead    map[*model.Value]*model.Constant
 	room      []wire.Field // for fields while they are counted
+	kept      []wire.Field // the last piece of memory for those that are kept
 }
 
 // graphIndex is a GraphProto, or a FunctionProto.
 type graphIndex struct {
 	where    format.Span
 	fields   []wire.Field
-	parts    []any // what field k of fields became: *model.Node or *model.Value; there may be fewer than fields
+	parts    []any // what field k of fields became: *model.Node, *initializer or, for an input or output, *model.Value; there may be fewer than fields
 	names    map[int]string
 	function bool
+}
+
+// initializer is one of the file, and its constant as it was read.
+type initializer struct {
+	value *model.Value
+	read  *model.Constant
 }
 
 // nodeIndex is a NodeProto.
@@ -149,20 +152,34 @@ func (at *nodeIndex) has(name string) bool {
 	return at.named[name]
 }
 
-// keep makes a list of the fields that were put into the index's room.
+// keep makes a list of the fields that were put into the index's room. Lists share larger and larger pieces of memory.
 func (x *index) keep(fields []wire.Field) []wire.Field {
 	if cap(fields) <= 1<<10 {
 		x.room = fields[:0]
 	}
-	return slices.Clone(fields)
+	if len(fields) > cap(x.kept)-len(x.kept) {
+		x.kept = make([]wire.Field, 0, max(len(fields), min(2*cap(x.kept), 1<<10), 16))
+	}
+	first := len(x.kept)
+	x.kept = append(x.kept, fields...)
+	return x.kept[first:len(x.kept):len(x.kept)]
 }
 
 // stand notes what field k stands for.
 func (i *graphIndex) stand(k int, part any) {
-	for len(i.parts) <= k {
-		i.parts = append(i.parts, nil)
+	if k >= len(i.parts) {
+		i.parts = doubling(i.parts, k+1)[:k+1]
 	}
 	i.parts[k] = part
+}
+
+// doubling is a list with room for n elements. append adds a quarter to a large list when that is full, and moves each
+// element four times in the end.
+func doubling[T any](list []T, n int) []T {
+	if n <= cap(list) {
+		return list
+	}
+	return slices.Grow(list, max(n, 2*len(list))-len(list))
 }
 
 // add records an attribute of a name that the node does not have yet.
@@ -196,7 +213,7 @@ func open(ctx context.Context, path string, _ format.Options) (format.File, erro
 }
 
 func newIndex(ctx context.Context, path string, f *os.File) *index {
-	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}, asRead: map[*model.Value]*model.Constant{}}
+	x := &index{path: path, others: map[string]*otherFile{}, graphs: map[*model.Graph]*graphIndex{}}
 	x.File, x.ended = f, ctx.Err
 	return x
 }

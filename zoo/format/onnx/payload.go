@@ -57,10 +57,10 @@ const maxDecoded = 1 << 26
 
 // tensor reads a TensorProto: its type and shape, and where its elements lie.
 func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
-	s := &stored{where: where, fields: make([]wire.Field, 0, usualFields)}
+	s := &stored{where: where}
 	c := &model.Constant{Shape: []int64{}, Source: s}
 	fields, payload := x.room[:0], []wire.Field(nil)
-	entries := map[string]string{}
+	var entries map[string]string
 	var location, checksum *wire.Field
 	isExternal := false
 	err := x.Each(where, func(f wire.Field) (err error) {
@@ -78,6 +78,9 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 			var key, value string
 			key, value, err = entry(&x.Reader, f)
 			here := f // whose address is taken, in few tensors
+			if entries == nil {
+				entries = map[string]string{}
+			}
 			switch entries[key] = value; key {
 			case "location":
 				location = &here

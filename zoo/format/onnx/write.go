@@ -20,9 +20,9 @@ const maxFile = 1<<31 - 1
 func (f *file) Write(ctx context.Context, out format.Output, backend tensor.Backend) (map[string]string, error) {
 	e := &encoder{index: f.index, moved: f.moved, original: map[*model.Value]*model.Constant{}, inPlace: map[*model.Value]bool{}, changed: map[string]bool{}}
 	for _, i := range f.graphs {
-		for k, v := range i.parts {
-			if v, ok := v.(*model.Value); ok && i.fields[k].Number == graphInitializer && !i.function {
-				e.original[v] = f.asRead[v]
+		for _, p := range i.parts {
+			if p, ok := p.(*initializer); ok {
+				e.original[p.value] = p.read
 			}
 		}
 	}
