@@ -310,5 +310,20 @@ var fields = []string{"{dir}", "{stem}", "{name}", "{ext}"}
 func expand(template, rel string) string {
 	name := path.Base(rel)
 	ext := path.Ext(name)
-	return path.Clean(strings.NewReplacer("{dir}", path.Dir(rel), "{stem}", strings.TrimSuffix(name, ext), "{name}", name, "{ext}", ext).Replace(template))
+	values := [...]string{path.Dir(rel), strings.TrimSuffix(name, ext), name, ext} // of fields, in their order
+	var b strings.Builder
+	for template != "" {
+		at := max(0, strings.IndexByte(template, '{'))
+		b.WriteString(template[:at])
+		template = template[at:]
+		k := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(template, f) })
+		if k < 0 { // a brace of its own, or no further one
+			b.WriteByte(template[0])
+			template = template[1:]
+			continue
+		}
+		b.WriteString(values[k])
+		template = template[len(fields[k]):]
+	}
+	return path.Clean(b.String())
 }

@@ -223,20 +223,24 @@ var registry struct {
 func Register(f Format) {
 	registry.Lock()
 	defer registry.Unlock()
-	registry.formats = append(registry.formats, f)
+	at, _ := slices.BinarySearchFunc(registry.formats, f.Name, func(f Format, name string) int { return strings.Compare(f.Name, name) })
+	registry.formats = slices.Insert(slices.Clone(registry.formats), at, f) // others may still read the list
 }
 
 // All are the formats that are known, in the order of their names.
-func All() []Format {
+func All() []Format { return slices.Clone(known()) }
+
+// known is All, of which nothing may be changed.
+func known() []Format {
 	registry.RLock()
 	defer registry.RUnlock()
-	return slices.SortedFunc(slices.Values(registry.formats), func(a, b Format) int { return strings.Compare(a.Name, b.Name) })
+	return registry.formats
 }
 
 // Settings are those of all formats, by their names in Options.Settings.
 func Settings() iter.Seq2[string, Setting] {
 	return func(yield func(string, Setting) bool) {
-		for _, f := range All() {
+		for _, f := range known() {
 			for _, s := range f.Settings {
 				if !yield(f.Name+"."+s.Key, s) {
 					return
@@ -300,10 +304,8 @@ func exporters() (names []string) {
 
 // Find is the format for a path, by its extension: by the longest one, where formats have .json and .index.json.
 func Find(path string) (Format, error) {
-	registry.RLock()
-	defer registry.RUnlock()
 	lower, longest, found := strings.ToLower(path), "", Format{}
-	for _, f := range registry.formats {
+	for _, f := range known() {
 		for _, ext := range f.Extensions {
 			if strings.HasSuffix(lower, ext) && len(ext) > len(longest) {
 				longest, found = ext, f

@@ -186,7 +186,11 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 			case !consts[v]:
 				changed = true
 			case v.Const == stored.read || e.inPlace[v]:
-				if kept := e.refers(v.Const); kept != nil {
+				kept, err := e.refers(v.Const)
+				if err != nil {
+					return nil, false, err
+				}
+				if kept != nil {
 					changed = true
 					out.Message(graphInitializer, kept)
 				} else {
@@ -268,14 +272,14 @@ func (e *encoder) node(n *model.Node) (*wire.Message, bool, error) {
 	out.Text(nodeType, n.Type)
 	written := map[string]bool{}
 	if at != nil {
-		for _, f := range at.fields {
+		err := e.Each(at.where, func(f wire.Field) error {
 			switch f.Number {
 			case nodeInput, nodeOutput, nodeName, nodeType:
 			case nodeAttribute:
 				old := at.read(f)
 				a := n.Attr(old.Name)
 				if a == nil {
-					continue
+					return nil
 				}
 				written[old.Name] = true
 				inner, same := e.attribute(n, a, old, f, bodies)
@@ -287,6 +291,10 @@ func (e *encoder) node(n *model.Node) (*wire.Message, bool, error) {
 			default:
 				out.Copy(f.All)
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, false, err
 		}
 	}
 	for k := range n.Attrs {
@@ -400,13 +408,17 @@ func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 	c := v.Const
 	out := &wire.Message{}
 	if at, ok := c.Source.(*stored); ok && c.Data != nil {
-		for _, f := range at.fields {
+		err := e.Each(at.where, func(f wire.Field) error {
 			switch f.Number {
 			case tensorFloatData, tensorInt32Data, tensorStringData, tensorInt64Data, tensorRawData, tensorDoubleData, tensorUint64Data,
 				tensorExternalData, tensorLocation, tensorName:
 			default:
 				out.Copy(f.All)
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	} else {
 		for _, d := range c.Shape {
@@ -431,19 +443,19 @@ func (e *encoder) initializer(v *model.Value) (*wire.Message, error) {
 
 // refers is a stored tensor with its reference to an external file updated: a new name, and no checksum if the file's
 // content changes; nil if nothing changes.
-func (e *encoder) refers(c *model.Constant) *wire.Message {
+func (e *encoder) refers(c *model.Constant) (*wire.Message, error) {
 	at, ok := c.Source.(*stored)
 	if !ok || at.external == nil {
-		return nil
+		return nil, nil
 	}
 	x := at.external
 	unchecked := x.checksum != nil && e.changed[x.path]
 	to := e.moved[x.path]
 	if !unchecked && to == "" {
-		return nil
+		return nil, nil
 	}
 	out := &wire.Message{}
-	for _, f := range at.fields {
+	err := e.Each(at.where, func(f wire.Field) error {
 		switch {
 		case unchecked && f.All == x.checksum.All:
 		case to != "" && x.location != nil && f.All == x.location.All:
@@ -454,8 +466,9 @@ func (e *encoder) refers(c *model.Constant) *wire.Message {
 		default:
 			out.Copy(f.All)
 		}
-	}
-	return out
+		return nil
+	})
+	return out, err
 }
 
 // typed is the ValueInfoProto of a value: its name, element type and shape. A nil shape is of unknown rank.

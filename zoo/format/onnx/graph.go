@@ -235,6 +235,12 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 	at := &nodeIndex{field: f.All.From, where: f.Body}
 	n := &model.Node{Graph: g, Source: at}
 	fields, inputs, outputs := x.room[:0], 0, 0
+	x.room = nil // bodies have nodes of their own
+	defer func() {
+		if cap(fields) <= 1<<10 {
+			x.room = fields
+		}
+	}()
 	err := x.Each(f.Body, func(e wire.Field) (err error) {
 		fields = append(fields, e)
 		switch e.Number {
@@ -253,14 +259,13 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 		}
 		return err
 	})
-	at.fields = x.keep(fields)
 	if err != nil {
 		return n, err
 	}
-	if at.inputs, err = x.texts(at.fields, nodeInput, inputs); err != nil {
+	if at.inputs, err = x.texts(fields, nodeInput, inputs); err != nil {
 		return n, err
 	}
-	if at.outputs, err = x.texts(at.fields, nodeOutput, outputs); err != nil {
+	if at.outputs, err = x.texts(fields, nodeOutput, outputs); err != nil {
 		return n, err
 	}
 	if n.Domain == "ai.onnx" {
@@ -281,7 +286,7 @@ func (x *index) readNode(g *model.Graph, f wire.Field, s *scope, described map[s
 		}
 		n.Inputs = append(n.Inputs, v)
 	}
-	for _, e := range at.fields {
+	for _, e := range fields {
 		if e.Number != nodeAttribute {
 			continue
 		}

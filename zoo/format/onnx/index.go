@@ -99,8 +99,7 @@ type index struct {
 	order     []string // keys of others, as first seen
 	nodes     int
 	graphs    map[*model.Graph]*graphIndex
-	room      []wire.Field // for fields while they are counted
-	kept      []wire.Field // the last piece of memory for those that are kept
+	room      []wire.Field // for the fields of a node while it is read; nil while that is done
 }
 
 // graphIndex is a GraphProto, or a FunctionProto.
@@ -122,7 +121,6 @@ type initializer struct {
 type nodeIndex struct {
 	field   int64 // where the field starts that holds the node
 	where   format.Span
-	fields  []wire.Field
 	inputs  []string
 	outputs []string
 	attrs   []attrIndex
@@ -150,19 +148,6 @@ func (at *nodeIndex) has(name string) bool {
 		}
 	}
 	return at.named[name]
-}
-
-// keep makes a list of the fields that were put into the index's room. Lists share larger and larger pieces of memory.
-func (x *index) keep(fields []wire.Field) []wire.Field {
-	if cap(fields) <= 1<<10 {
-		x.room = fields[:0]
-	}
-	if len(fields) > cap(x.kept)-len(x.kept) {
-		x.kept = make([]wire.Field, 0, max(len(fields), min(2*cap(x.kept), 1<<10), 16))
-	}
-	first := len(x.kept)
-	x.kept = append(x.kept, fields...)
-	return x.kept[first:len(x.kept):len(x.kept)]
 }
 
 // stand notes what field k stands for.

@@ -38,8 +38,7 @@ const (
 // stored says where a tensor is in the file.
 type stored struct {
 	name     string
-	where    format.Span  // the TensorProto's content
-	fields   []wire.Field // all of its fields, in order
+	where    format.Span // the TensorProto's content
 	external *external
 }
 
@@ -59,12 +58,11 @@ const maxDecoded = 1 << 26
 func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 	s := &stored{where: where}
 	c := &model.Constant{Shape: []int64{}, Source: s}
-	fields, payload := x.room[:0], []wire.Field(nil)
+	var payload []wire.Field
 	var entries map[string]string
 	var location, checksum *wire.Field
 	isExternal := false
 	err := x.Each(where, func(f wire.Field) (err error) {
-		fields = append(fields, f)
 		switch f.Number {
 		case tensorDims:
 			c.Shape, err = x.Numbers(c.Shape, f, 64)
@@ -95,7 +93,6 @@ func (x *index) tensor(where format.Span) (*model.Constant, *stored, error) {
 		}
 		return err
 	})
-	s.fields = x.keep(fields)
 	if err != nil {
 		return nil, nil, err
 	}
