@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -241,11 +243,11 @@ func line(e *entry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "%s %s\n", checksum(text), text), nil
+	return slices.Concat([]byte(checksum(text)), []byte(" "), text, []byte("\n")), nil
 }
 
 func checksum(text []byte) string {
-	return fmt.Sprintf("%016x", xxh3.Hash(text))
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, xxh3.Hash(text)))
 }
 
 // parseLine is a line's entry, or nil if the line is damaged. It tells of its nodes what is held already, if that is the same.
