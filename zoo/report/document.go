@@ -56,7 +56,27 @@ func (d *Document) Done(m outcome.Model) { d.Models = append(d.Models, cleanMode
 // End is Sink's.
 func (d *Document) End(e outcome.End) {
 	d.Result = cleanEnd(e)
-	slices.SortFunc(d.Models, func(a, b outcome.Model) int { return cmp.Compare(a.Path, b.Path) })
+	sortByPath(d.Models)
+}
+
+// sortByPath sorts places, not the models, which are large, and moves each model once.
+func sortByPath(models []outcome.Model) {
+	from := make([]int, len(models)) // by place: where the model that belongs there is
+	for k := range from {
+		from[k] = k
+	}
+	slices.SortStableFunc(from, func(a, b int) int { return cmp.Compare(models[a].Path, models[b].Path) })
+	for first := range from {
+		if from[first] == first {
+			continue
+		}
+		held, at := models[first], first
+		for from[at] != first {
+			models[at] = models[from[at]]
+			at, from[at] = from[at], at
+		}
+		models[at], from[at] = held, at
+	}
 }
 
 // Troubles is the document with only the models that failed or were interrupted.

@@ -14,6 +14,7 @@ type books interface {
 
 	get(owner) *entry                      // what is remembered of a model; nil: nothing
 	all() []*entry                         // in the order of their models
+	some(func(*entry) bool) []*entry       // those of them that are so
 	sharing(path string, o owner) []*entry // entries of other models that have a file among their outputs
 	leftOver(now *entry) []stamp           // files that a model's earlier runs wrote and this one does not
 	made(path, hash string) bool           // whether a content of an output is one that a run put there

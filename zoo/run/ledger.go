@@ -399,12 +399,22 @@ func (l *ledger) get(o owner) *entry {
 }
 
 // all are the entries, in the order of their models.
-func (l *ledger) all() []*entry {
+func (l *ledger) all() []*entry { return l.some(func(*entry) bool { return true }) }
+
+// some are the entries that are so, in the order of all.
+func (l *ledger) some(so func(*entry) bool) []*entry {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	return slices.SortedFunc(maps.Values(l.entries), func(a, b *entry) int {
+	var list []*entry
+	for _, e := range l.entries {
+		if so(e) {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Manifest, b.Manifest))
 	})
+	return list
 }
 
 // sharing are the entries of other models that have a file among their outputs.

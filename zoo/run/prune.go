@@ -14,21 +14,21 @@ import (
 // orphans reports the files that earlier runs of this manifest wrote and that no model writes now: their sources are gone,
 // match no rule any more, or are written elsewhere. With Prune they are removed, unless they were changed.
 func (r *runner) orphans(ctx context.Context, zoo *manifests.Zoo) {
+	leaving := r.books.some(func(e *entry) bool { return e.Manifest == r.manifest && (len(e.Former) > 0 || !r.alive(e.Model)) })
+	if len(leaving) == 0 {
+		return
+	}
 	needed := map[string]bool{}
 	for _, j := range zoo.Jobs {
 		needed[r.books.rel(j.Target)] = true
 	}
-	entries := r.books.all()
-	for _, e := range entries {
+	for _, e := range r.books.all() {
 		for _, s := range e.Outputs {
 			needed[s.Path] = needed[s.Path] || e.Manifest != r.manifest || r.alive(e.Model)
 		}
 	}
 	prune := r.Prune && len(zoo.Jobs) > 0 // a zoo without models is more likely a disk that is not mounted
-	for _, e := range entries {
-		if e.Manifest != r.manifest {
-			continue
-		}
+	for _, e := range leaving {
 		left := e.Former
 		if !r.alive(e.Model) {
 			left = slices.Concat(left, e.Outputs)
