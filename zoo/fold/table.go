@@ -2,7 +2,7 @@ package fold
 
 import "slices"
 
-// table holds something for nodes or values of a model, by their Number. What was not set is the zero value.
+// table holds something for nodes or for values of a model, by their Number. What was not set is the zero value.
 type table[T any] []T
 
 func (t table[T]) at(number int) (x T) {
@@ -13,8 +13,11 @@ func (t table[T]) at(number int) (x T) {
 }
 
 func (t *table[T]) set(number int, x T) {
+	if number == 0 {
+		panic("fold: a node or value without a number: Enumerate has not seen it")
+	}
 	if number >= len(*t) {
-		*t = slices.Grow(*t, number+1-len(*t))[:number+1] // which at least doubles the room
+		*t = slices.Grow(*t, max(number+1, 2*len(*t))-len(*t))[:number+1]
 	}
 	(*t)[number] = x
 }
