@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/sourcegraph/conc"
 
 	"github.com/zoofold/zoofold/zoo/model"
 	"github.com/zoofold/zoofold/zoo/op"
@@ -94,8 +95,10 @@ func Fold(ctx context.Context, m *model.Model, o Options) (*Plan, error) {
 		return nil, err
 	}
 	p.accounts.close(p)
+	var beside conc.WaitGroup
+	beside.Go(func() { before.compare(m, p.plan) })
 	p.regions.describe(p)
-	before.compare(m, p.plan)
+	beside.Wait()
 	return p.plan, nil
 }
 
@@ -107,9 +110,13 @@ func newPlanner(ctx context.Context, m *model.Model, o Options) *planner {
 
 // fold edits the model until no move is accepted. before is what the model held.
 func (p *planner) fold(before *inventory) error {
+	var beside conc.WaitGroup
+	beside.Go(func() { // of types and shapes, which Infer sets, these read nothing
+		p.regions = newRegions(p.model)
+		p.accounts = newAccounts(p.model, p.regions.constant)
+	})
 	op.Infer(p.model, p.consts)
-	p.regions = newRegions(p.model)
-	p.accounts = newAccounts(p.model, p.regions.constant)
+	beside.Wait()
 	pass := p.pass
 	if p.opt.Neutralize {
 		pass = p.neutralPass
