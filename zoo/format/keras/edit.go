@@ -214,9 +214,11 @@ func (c *changes) editConfig(n *network, copies map[*jsontext.Value]*jsontext.Va
 				if to == r || !r.tensor || !to.tensor {
 					continue
 				}
-				for _, key := range []string{"shape", "dtype"} {
+				for _, key := range []string{"shape", "dtype"} { // as they are said, or not, where the tensor was read so far
 					if said := to.tree.Up.Get(key); said != nil {
 						tree.Up.Set(key, said.String())
+					} else if other := tree.Up.Get(key); other != nil {
+						tree.Up.Remove(other)
 					}
 				}
 			}
