@@ -64,7 +64,7 @@ else
 fi
 
 echo "== race detector"
-$GO test -race -short -timeout 10m ./cpu ./manifests ./zoo/report ./zoo/run ./zoo/verify/... ./zoo/format/...
+$GO test -race -short -timeout 10m ./cpu ./manifests ./zoo/fold ./zoo/report ./zoo/run ./zoo/verify/... ./zoo/format/...
 
 FUZZTIME=60s sh build/fuzz.sh manifests zoo/format/onnx
 FUZZTIME=$FUZZTIME sh build/fuzz.sh cmd zoo/fold zoo/run zoo/format/caffe zoo/format/darknet zoo/format/keras zoo/format/torch
