@@ -313,7 +313,10 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 			m.Rules[k].Device = f.device
 		}
 	}
-	engine, closed := engineOf(f, predicts(m, checks))
+	o := run.Options{
+		Manifest: m, Workers: f.workers, Verify: checks, Timeout: time.Duration(f.timeout), Version: version(), Latency: f.latency, Sink: c,
+	}
+	engine, closed := engineOf(f, o.Asks("predictions"))
 	defer closed()
 	backend, host, why, err := openBackend(f, m)
 	if err != nil {
@@ -325,10 +328,8 @@ func (f *flags) carryOut(c *console, m *manifests.Manifest, fold func(context.Co
 	}
 	ctx, stop := interruptible(c.stopping, c.gone)
 	defer stop()
-	end, err := fold(ctx, run.Options{
-		Manifest: m, Workers: f.workers, Backend: backend, Host: host, Why: why, Verify: checks, Timeout: time.Duration(f.timeout),
-		Version: version(), Engine: engine, Latency: f.latency, Sink: c,
-	})
+	o.Engine, o.Backend, o.Host, o.Why = engine, backend, host, why
+	end, err := fold(ctx, o)
 	lost := c.lost()
 	if lost != nil {
 		c.fail(fmt.Errorf("standard output: %w", lost))
@@ -410,14 +411,6 @@ func openBackend(f *flags, m *manifests.Manifest) (b, host tensor.Backend, why s
 		return host, host, err.Error(), nil
 	}
 	return later, host, "", nil
-}
-
-// predicts says whether predictions are to be compared for some model.
-func predicts(m *manifests.Manifest, checks *[]string) bool {
-	if checks != nil {
-		return slices.Contains(*checks, "predictions")
-	}
-	return slices.ContainsFunc(m.Rules, func(r manifests.Rule) bool { return slices.Contains(r.Verify, "predictions") })
 }
 
 // engineOf starts a run's engine in the background, if one is needed or the user named one. get waits for it, and says why

@@ -11,9 +11,8 @@ import (
 
 // inventory is what a model held before it was folded.
 type inventory struct {
-	nodes  []heldNode
+	nodes  []heldNode // by Number, from 1
 	consts []heldConst
-	node   table[int32] // places of nodes in nodes, from 1
 	value  table[int32] // places of constants in consts, from 1
 	unread map[*model.Value]bool
 	paths  map[*model.Graph]string
@@ -49,7 +48,6 @@ func takeInventory(m *model.Model) *inventory {
 		i.nodes, i.consts = slices.Grow(i.nodes, len(g.Nodes)), slices.Grow(i.consts, len(g.Consts))
 		for _, n := range g.Nodes {
 			i.nodes = append(i.nodes, heldNode{path: path, typ: n.Type, name: n.Label()})
-			i.node.set(n.Number, int32(len(i.nodes)))
 			for _, v := range n.Outputs {
 				note(v)
 			}
@@ -216,8 +214,8 @@ func (i *inventory) mark(m *model.Model) (nodes, consts int) {
 	nodes, consts = len(i.nodes), len(i.consts)
 	m.Walk(func(g *model.Graph) {
 		for _, n := range g.Nodes {
-			if k := i.node.at(n.Number); k > 0 {
-				i.nodes[k-1].stands = true
+			if !i.isNew(n) {
+				i.nodes[n.Number-1].stands = true
 				nodes--
 			}
 			if i.editOf(n) != "" {
@@ -237,10 +235,13 @@ func (i *inventory) mark(m *model.Model) (nodes, consts int) {
 	return nodes, consts
 }
 
+// isNew says whether the model did not have a node.
+func (i *inventory) isNew(n *model.Node) bool { return n.Number > len(i.nodes) }
+
 // editOf says how a node of the edited model differs from before: "add", "change" or not at all.
 func (i *inventory) editOf(n *model.Node) string {
 	switch {
-	case i.node.at(n.Number) == 0:
+	case i.isNew(n):
 		return "add"
 	case n.Edited:
 		return "change"

@@ -571,7 +571,7 @@ func (m *Model) Walk(f func(*Graph)) {
 	}
 }
 
-// Enumerate numbers the nodes of the model, from 1 on, and its values, so that what is known of them can be kept in slices
+// Enumerate numbers the nodes of the model, from 1 on in the order of Walk, and its values, so that what is known of them can be kept in slices
 // instead of maps. NewNode, NewValue and NewConst number what they add from then on.
 func (m *Model) Enumerate() {
 	m.nodes, m.values = 0, 0

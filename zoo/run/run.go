@@ -443,11 +443,16 @@ func (r *runner) begin(j *manifests.Job) {
 }
 
 // checks are the proofs asked for.
-func (r *runner) checks(rule *manifests.Rule) []string {
-	if r.Verify != nil {
-		return *r.Verify
+func (o *Options) checks(rule *manifests.Rule) []string {
+	if o.Verify != nil {
+		return *o.Verify
 	}
 	return rule.Verify
+}
+
+// Asks says whether a check is asked for by some rule of the manifest.
+func (o *Options) Asks(check string) bool {
+	return slices.ContainsFunc(o.Manifest.Rules, func(r manifests.Rule) bool { return slices.Contains(o.checks(&r), check) })
 }
 
 // within does the model within its timeout. A panic fails the model, not the run.
