@@ -21,29 +21,26 @@ func (b *bench) huge(gb float64) error {
 			return err
 		}
 		name := fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
-		syscall.Sync()
-		started := time.Now()
-		copied, err := b.command("cp", "-r", zoo, out)
-		if err != nil {
-			return err
-		}
-		syscall.Sync()
-		took := time.Since(started).Seconds()
-		fmt.Printf("%-32s %8.2f %10.2f %8.2f\n", name+", cp -r", took, copied.spent.Seconds(), float64(bytes)/1e9/took)
-		if err := os.RemoveAll(out); err != nil {
-			return err
-		}
-		for _, checks := range []string{"none", "parity"} {
+		timed := func(what string, run func() (ended, error)) error {
 			syscall.Sync()
 			started := time.Now()
-			r, err := b.fold(zoo, out, checks)
+			r, err := run()
 			if err != nil {
 				return err
 			}
 			syscall.Sync()
-			took := time.Since(started).Seconds()
-			fmt.Printf("%-32s %8.2f %10.2f %8.2f %8d MiB\n", name+", zoofold -verify "+checks, took, r.spent.Seconds(), float64(bytes)/1e9/took, r.PeakMemory>>20)
-			if err := os.RemoveAll(out); err != nil {
+			took, peak := time.Since(started).Seconds(), ""
+			if r.PeakMemory > 0 {
+				peak = fmt.Sprintf(" %8d MiB", r.PeakMemory>>20)
+			}
+			fmt.Printf("%-32s %8.2f %10.2f %8.2f%s\n", name+", "+what, took, r.spent.Seconds(), float64(bytes)/1e9/took, peak)
+			return os.RemoveAll(out)
+		}
+		if err := timed("cp -r", func() (ended, error) { return b.command("cp", "-r", zoo, out) }); err != nil {
+			return err
+		}
+		for _, checks := range []string{"none", "parity"} {
+			if err := timed("zoofold -verify "+checks, func() (ended, error) { return b.fold(zoo, out, checks) }); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -17,15 +18,7 @@ func TestSortByPath_IsAStableSort(t *testing.T) {
 			models[k] = outcome.Model{Path: strconv.Itoa(rng.IntN(1 + size/2)), Before: k}
 		}
 		want := slices.Clone(models)
-		slices.SortStableFunc(want, func(a, b outcome.Model) int {
-			if a.Path < b.Path {
-				return -1
-			}
-			if a.Path > b.Path {
-				return 1
-			}
-			return 0
-		})
+		slices.SortStableFunc(want, func(a, b outcome.Model) int { return cmp.Compare(a.Path, b.Path) })
 		sortByPath(models)
 		for k := range models {
 			if models[k].Path != want[k].Path || models[k].Before != want[k].Before {

@@ -180,12 +180,12 @@ func (e *encoder) graph(g *model.Graph) (*wire.Message, bool, error) {
 		case i.function:
 			out.Copy(f.All)
 		case f.Number == graphInitializer:
-			stored := i.parts[k].(*initializer)
-			v := stored.value
+			initial := i.parts[k].(*initializer)
+			v := initial.value
 			switch {
 			case !consts[v]:
 				changed = true
-			case v.Const == stored.read || e.inPlace[v]:
+			case v.Const == initial.read || e.inPlace[v]:
 				kept, err := e.refers(v.Const)
 				if err != nil {
 					return nil, false, err
